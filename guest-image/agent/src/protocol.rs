@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What the harness and the guest's PID 1 say to each other, over one virtio-serial port.
+//!
+//! A frame is its length (u32, little endian, at most [`MAX_FRAME`]) and then one postcard-encoded
+//! [`ToGuest`] or [`FromGuest`]. The harness sends one request at a time; the agent answers each with
+//! exactly one [`Reply`] and may send an [`Event`] at any time between.
+
+use std::io::{self, Read, Write};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// Version of this protocol; the agent states it in [`Hello`].
+pub const VERSION: u32 = 1;
+/// Name of the virtio-serial port that carries it.
+pub const PORT_NAME: &str = "org.landfall.agent";
+/// Largest frame in either direction, bytes, without the length.
+pub const MAX_FRAME: usize = 4 << 20;
+/// Most bytes of data (file, frame, output) in one reply.
+pub const MAX_DATA: usize = 2 << 20;
+
+/// A request, with the number its reply carries.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ToGuest {
+    /// Chosen by the harness; increases.
+    pub id: u32,
+    /// What to do.
+    pub request: Request,
+}
+
+/// Everything the agent sends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum FromGuest {
+    /// First frame after boot (and after the port was opened again).
+    Hello(Hello),
+    /// Answer to the request of that number.
+    Reply {
+        /// Number of the request.
+        id: u32,
+        /// What came of it.
+        outcome: Result<Reply, GuestError>,
+    },
+    /// Something happened in the guest.
+    Event(Event),
+}
+
+/// Who answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`VERSION`] of the agent.
+    pub protocol: u32,
+    /// `uname -r`.
+    pub kernel: String,
+    /// Guest's `CLOCK_BOOTTIME`, nanoseconds.
+    pub uptime_ns: u64,
+}
+
+/// What the harness can ask.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Request {
+    /// Answers [`Reply::Done`].
+    Ping,
+    /// Loads a module and what it depends on (`modules.dep` order), as modprobe does. `name` without `.ko`.
+    LoadModule {
+        /// Module name.
+        name: String,
+        /// Parameters, as on insmod's command line.
+        parameters: String,
+    },
+    /// Unloads a module, as `rmmod`; `EWOULDBLOCK` if it is in use.
+    UnloadModule {
+        /// Module name.
+        name: String,
+    },
+    /// Reads a file (sysfs and procfs too) from an offset. Answers [`Reply::Data`].
+    ReadFile {
+        /// Absolute path.
+        path: String,
+        /// First byte.
+        offset: u64,
+        /// Most bytes wanted; at most [`MAX_DATA`].
+        max: u32,
+    },
+    /// Writes to a file that exists or is created, at an offset, in one `write`. Answers [`Reply::Done`].
+    WriteFile {
+        /// Absolute path.
+        path: String,
+        /// First byte.
+        offset: u64,
+        /// What to write.
+        data: Vec<u8>,
+    },
+    /// Names in a directory, sorted. Answers [`Reply::Names`].
+    ListDirectory {
+        /// Absolute path.
+        path: String,
+    },
+    /// Runs a program to its end. Answers [`Reply::Ran`].
+    Run {
+        /// Program and arguments.
+        argv: Vec<String>,
+        /// Killed (whole process group) after this many milliseconds.
+        timeout_ms: u32,
+    },
+    /// Waits until a path exists. Answers [`Reply::Done`], or `ETIMEDOUT`.
+    WaitForPath {
+        /// Absolute path.
+        path: String,
+        /// How long at most, milliseconds.
+        timeout_ms: u32,
+    },
+    /// Opens `/dev/landfall-capture<card>`; needed before any other capture request for that card.
+    OpenCard {
+        /// Index of the card.
+        card: u8,
+    },
+    /// Closes it.
+    CloseCard {
+        /// Index of the card.
+        card: u8,
+    },
+    /// Does one ioctl on an open card.
+    Card {
+        /// Index of the card.
+        card: u8,
+        /// Which.
+        command: CardCommand,
+    },
+    /// Maps a buffer (or its clip mask) and reads from it. Answers [`Reply::Data`].
+    ReadBuffer {
+        /// Index of the card.
+        card: u8,
+        /// Which buffer.
+        buffer: u32,
+        /// The clip mask instead of the frame.
+        clip: bool,
+        /// First byte.
+        offset: u64,
+        /// Bytes; at most [`MAX_DATA`].
+        length: u32,
+    },
+    /// Maps a buffer's clip mask and writes to it. Answers [`Reply::Done`].
+    WriteClip {
+        /// Index of the card.
+        card: u8,
+        /// Which buffer.
+        buffer: u32,
+        /// First byte.
+        offset: u64,
+        /// What to write.
+        data: Vec<u8>,
+    },
+    /// Maps a frame and hashes all its lent bytes (XXH3, 64 bits). Answers [`Reply::Hash`].
+    HashBuffer {
+        /// Index of the card.
+        card: u8,
+        /// Which buffer.
+        buffer: u32,
+    },
+    /// Maps a frame and keeps it mapped, also over `CloseCard`, until [`Request::DropMappings`].
+    HoldMapping {
+        /// Index of the card.
+        card: u8,
+        /// Which buffer.
+        buffer: u32,
+    },
+    /// Drops what [`Request::HoldMapping`] holds.
+    DropMappings,
+    /// Syncs and powers off; the reply comes first.
+    PowerOff,
+}
+
+/// One ioctl of `kmod/capture/uapi.rs`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum CardCommand {
+    /// Answers [`Reply::Info`].
+    Info,
+    /// Answers [`Reply::Configured`].
+    Configure(Configure),
+    /// Answers [`Reply::Buffer`].
+    Buffer {
+        /// Which.
+        index: u32,
+    },
+    /// Answers [`Reply::Done`].
+    Queue {
+        /// Which.
+        index: u32,
+    },
+    /// Answers [`Reply::Done`].
+    Start,
+    /// Answers [`Reply::Done`].
+    Stop,
+    /// Answers [`Reply::Completion`].
+    Wait {
+        /// How long at most, milliseconds.
+        timeout_ms: u32,
+    },
+    /// Answers [`Reply::Done`].
+    Release,
+    /// Answers [`Reply::Lends`].
+    Lends,
+}
+
+/// What to capture; see `Configure` in `uapi.rs`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are those of uapi.rs, documented there")]
+pub struct Configure {
+    pub width: u32,
+    pub height: u32,
+    pub stride: u32,
+    pub pixel: u32,
+    pub pattern: u32,
+    pub interval_us: u32,
+    pub buffers: u32,
+    pub clip: bool,
+}
+
+/// What was configured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Configured {
+    /// Bytes from line to line.
+    pub stride: u32,
+    /// Bytes of a clip mask; 0: none.
+    pub clip_size: u32,
+    /// Bytes of a frame.
+    pub frame_size: u64,
+}
+
+/// The driver's `Info`; see `uapi.rs`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are those of uapi.rs, documented there")]
+pub struct CardInfo {
+    pub layout: u32,
+    pub interrupt: u32,
+    pub address_bits: u32,
+    pub alignment: u32,
+    pub boundary: u64,
+    pub max_frame: u64,
+    pub selftest_dma: u64,
+    pub selftest_phys: u64,
+    pub selftest_nonce: u64,
+    pub interrupts: u64,
+    pub pci_address: u32,
+}
+
+/// A buffer; see `Buffer` in `uapi.rs`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are those of uapi.rs, documented there")]
+pub struct BufferInfo {
+    pub index: u32,
+    pub queued: bool,
+    pub dma: u64,
+    pub phys: u64,
+    pub length: u64,
+    pub allocated: u64,
+    pub clip_dma: u64,
+    pub clip_phys: u64,
+    pub clip_length: u64,
+}
+
+/// A finished slot; see `Completion` in `uapi.rs`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are those of uapi.rs, documented there")]
+pub struct Completion {
+    pub index: u32,
+    pub result: u32,
+    pub sequence: u32,
+    pub bytes: u64,
+    pub card_time_ns: u64,
+    pub guest_time_ns: u64,
+}
+
+/// What a lend is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LendKind {
+    /// A frame buffer.
+    Frame,
+    /// A clip mask.
+    Clip,
+    /// The self-test area.
+    SelfTest,
+}
+
+/// Which way a lend may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Direction {
+    /// The card writes.
+    FromDevice,
+    /// The card reads.
+    ToDevice,
+    /// Both.
+    Both,
+}
+
+/// One range that the driver mapped for the card; see `Lend` in `uapi.rs`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are those of uapi.rs, documented there")]
+pub struct Lend {
+    pub kind: LendKind,
+    pub index: u32,
+    pub direction: Direction,
+    pub queued: u32,
+    pub dma: u64,
+    pub phys: u64,
+    pub length: u64,
+}
+
+/// What came of a request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Reply {
+    /// Done, nothing to tell.
+    Done,
+    /// Bytes of a file or buffer; shorter than asked for at the end.
+    Data(Vec<u8>),
+    /// Names.
+    Names(Vec<String>),
+    /// A program ended.
+    Ran {
+        /// Exit status; 128 + n if signal n ended it.
+        status: i32,
+        /// First [`MAX_DATA`]/2 bytes of its standard output.
+        stdout: Vec<u8>,
+        /// The same of its standard error.
+        stderr: Vec<u8>,
+        /// It was killed because its time was up.
+        timed_out: bool,
+    },
+    /// XXH3-64.
+    Hash(u64),
+    /// See [`CardCommand::Info`].
+    Info(CardInfo),
+    /// See [`CardCommand::Configure`].
+    Configured(Configured),
+    /// See [`CardCommand::Buffer`].
+    Buffer(BufferInfo),
+    /// See [`CardCommand::Wait`].
+    Completion(Completion),
+    /// See [`CardCommand::Lends`].
+    Lends(Vec<Lend>),
+}
+
+/// Why a request failed in the guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{operation}: {message} (errno {errno})")]
+pub struct GuestError {
+    /// What was tried, with its object: `load module landfall_pool`.
+    pub operation: String,
+    /// The errno, positive; 0 if the kernel was not asked.
+    pub errno: i32,
+    /// `strerror` or the agent's own words.
+    pub message: String,
+}
+
+/// Something happened in the guest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Event {
+    /// The kernel logged an oops, a BUG, a WARNING or a lockup; the line and those after it.
+    KernelFault {
+        /// The kernel log lines.
+        lines: Vec<String>,
+    },
+}
+
+/// Reads one frame; `None` at a clean end of stream.
+///
+/// # Errors
+/// `InvalidData` if the length is over [`MAX_FRAME`] or the bytes are no `T`; else what the stream gave.
+pub fn read_frame<T: DeserializeOwned>(stream: &mut impl Read) -> io::Result<Option<T>> {
+    let mut length = [0; 4];
+    match stream.read_exact(&mut length) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        other => other?,
+    }
+    let length = u32::from_le_bytes(length) as usize;
+    if length > MAX_FRAME {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("frame of {length} bytes, more than {MAX_FRAME}"),
+        ));
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body)?;
+    postcard::from_bytes(&body)
+        .map(Some)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// Writes one frame.
+///
+/// # Errors
+/// `InvalidInput` if it is over [`MAX_FRAME`]; else what the stream gave.
+pub fn write_frame<T: Serialize>(stream: &mut impl Write, message: &T) -> io::Result<()> {
+    let body = postcard::to_stdvec(message)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    if body.len() > MAX_FRAME {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("frame of {} bytes, more than {MAX_FRAME}", body.len()),
+        ));
+    }
+    let mut frame = Vec::with_capacity(4 + body.len());
+    frame.extend_from_slice(&(body.len() as u32).to_le_bytes());
+    frame.extend_from_slice(&body);
+    stream.write_all(&frame)?;
+    stream.flush()
+}
