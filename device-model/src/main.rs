@@ -1,3 +1,150 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-fn main() {}
+//! `landfall-device`: serves a card to any QEMU by hand, and measures its speed.
+
+use std::error::Error;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use landfall_device::bench;
+use landfall_device::devices::capture::{CaptureCard, CaptureOptions, Fault};
+use landfall_device::devices::template::Scratch;
+use landfall_device::function::{Function, InterruptKind};
+use landfall_device::serve::CardServer;
+
+/// Serves emulated PCI cards over vfio-user.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve a card on a socket until interrupted.
+    Serve(Serve),
+    /// Capture frames into shared memory and compare with a plain memcpy of the same size.
+    Bench {
+        /// Frames to capture.
+        #[arg(long, default_value_t = 256)]
+        frames: u32,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Serve {
+    /// Which card.
+    device: Device,
+    /// Where to listen; must not exist.
+    #[arg(long)]
+    socket: PathBuf,
+    /// How it interrupts: intx, msi or msix.
+    #[arg(long, default_value_t)]
+    interrupt: InterruptKind,
+    /// How it misbehaves: overrun, shift, truncate32, after-stop, short or lost-irq.
+    #[arg(long)]
+    fault: Option<Fault>,
+    /// Which frame of a run is the bad one, from 0.
+    #[arg(long, default_value_t = CaptureOptions::default().fault_frame)]
+    fault_frame: u32,
+    /// Address bits that the card drives: 24, 32, 36, 40 or 64.
+    #[arg(long, default_value_t = CaptureOptions::default().address_bits,
+          value_parser = address_bits)]
+    address_bits: u8,
+    /// Frames must be aligned to two to this power, bytes.
+    #[arg(long, default_value_t = CaptureOptions::default().align_shift,
+          value_parser = clap::value_parser!(u8).range(0..=30))]
+    align_shift: u8,
+    /// Frames must not cross a multiple of two to this power, bytes; 0: no such boundary.
+    #[arg(long, default_value_t = CaptureOptions::default().boundary_shift,
+          value_parser = clap::value_parser!(u8).range(0..=63))]
+    boundary_shift: u8,
+    /// Largest frame, bytes.
+    #[arg(long, default_value_t = CaptureOptions::default().max_frame)]
+    max_frame: u32,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Device {
+    /// The capture card.
+    Capture,
+    /// The template device.
+    Template,
+}
+
+fn address_bits(given: &str) -> Result<u8, String> {
+    match given.parse() {
+        Ok(bits @ (24 | 32 | 36 | 40 | 64)) => Ok(bits),
+        _ => Err("choose 24, 32, 36, 40 or 64".to_owned()),
+    }
+}
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .init();
+    let result = match Arguments::parse().command {
+        Command::Serve(serve) => run(&serve),
+        Command::Bench { frames } => measure(frames),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut line = format!("landfall-device: {error}");
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                line.push_str(&format!(": {error}"));
+                cause = error.source();
+            }
+            say(&mut std::io::stderr(), &line);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes a line; a reader that has gone is no error.
+fn say(to: &mut dyn Write, line: &str) {
+    let _ = writeln!(to, "{line}");
+    let _ = to.flush();
+}
+
+fn run(serve: &Serve) -> Result<(), Box<dyn Error>> {
+    let function: Box<dyn Function> = match serve.device {
+        Device::Template => Box::<Scratch>::default(),
+        Device::Capture => Box::new(CaptureCard::new(CaptureOptions {
+            address_bits: serve.address_bits,
+            align_shift: serve.align_shift,
+            boundary_shift: serve.boundary_shift,
+            max_frame: serve.max_frame,
+            interrupt: serve.interrupt,
+            fault: serve.fault,
+            fault_frame: serve.fault_frame,
+        })),
+    };
+    let server = CardServer::bind(&serve.socket, function)?;
+    let mut out = std::io::stdout();
+    say(
+        &mut out,
+        &format!("listening on {}", serve.socket.display()),
+    );
+    let journal = server.journal();
+    let mut next = 0;
+    loop {
+        for entry in journal.entries_from(next) {
+            next = entry.sequence + 1;
+            say(&mut out, &serde_json::to_string(&entry)?);
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn measure(frames: u32) -> Result<(), Box<dyn Error>> {
+    let figures = bench::run(frames)?;
+    say(&mut std::io::stdout(), &figures.to_string());
+    Ok(())
+}

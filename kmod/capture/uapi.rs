@@ -6,7 +6,12 @@
 //! padding holes, and hold only plain integers, so that every bit pattern is valid.
 //!
 //! A card has one user at a time: `open` fails with `EBUSY` while another file is open. `close` stops the
-//! card and frees its buffers (a buffer that is still mmapped is freed when its last mapping goes).
+//! card and frees its buffers (a buffer that is still mmapped is freed when its last mapping goes; a mapping
+//! keeps the file open, so that the card is stopped when file descriptor and mappings are all gone).
+//!
+//! Every command fails with `ENODEV` once the driver was unbound, and with `EIO` if the card does not answer
+//! (all-ones: it was pulled, or its server died) where the card is needed. After a reset behind the driver's
+//! back nothing comes any more and [`WAIT`] times out: [`STOP`] and [`START`] recover.
 
 /// The ioctl type byte of all commands below.
 pub(crate) const TYPE: u32 = b'L' as u32;
@@ -27,14 +32,15 @@ pub(crate) const INFO: u32 = iowr::<Info>(0);
 pub(crate) const CONFIGURE: u32 = iowr::<Configure>(1);
 /// Tells where a buffer lies. Argument: [`Buffer`] with `index` set.
 pub(crate) const BUFFER: u32 = iowr::<Buffer>(2);
-/// Queues one buffer to the card. Argument: [`Queue`].
+/// Queues one buffer to the card. Argument: [`Queue`]. The card is told when it runs, else by [`START`].
 pub(crate) const QUEUE: u32 = iowr::<Queue>(3);
-/// Sets `CONTROL.run`. No argument.
+/// Programs the card anew, queues what was queued and sets `CONTROL.run`. No argument. `EINVAL` before
+/// [`CONFIGURE`], `EBUSY` while running.
 pub(crate) const START: u32 = io(4);
 /// Clears `CONTROL.run`, waits until the card is idle and takes every buffer back. No argument.
 /// `ETIMEDOUT` if the card stays busy for 2 s (it is then reset).
 pub(crate) const STOP: u32 = io(5);
-/// Waits for the oldest completion. Argument: [`Completion`] with `timeout_ms` set. `ETIMEDOUT` if none.
+/// Waits for the completion that was queued first. Argument: [`Completion`] with `timeout_ms` set. `ETIMEDOUT` if none.
 pub(crate) const WAIT: u32 = iowr::<Completion>(6);
 /// Frees the buffers. No argument. `EBUSY` while running.
 pub(crate) const RELEASE: u32 = io(7);

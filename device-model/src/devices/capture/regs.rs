@@ -178,7 +178,9 @@ register! {
         31:0 address => u32;
     }
 
-    /// Bytes of the clip mask; 0: no mask, every pixel is written.
+    /// Bytes of the clip mask; 0: no mask, every pixel is written. A mask has one bit a pixel, 1: the
+    /// pixel is written; the leftmost pixel of eight is bit 0; every line begins at a whole byte. So it
+    /// takes `(width + 7) / 8 * height` bytes; fewer lent, or more than [`MAX_CLIP`], make no frame.
     pub(crate) SLOT_CLIP_SIZE(u32)[32, stride = 0x40] @ 0x414 {
         31:0 bytes => u32;
     }

@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The card's work: one piece of a frame at a time.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::CaptureOptions;
+use super::fault::Fault;
+use super::job::{self, Job, Picture, Slot};
+use super::pattern::{self, FrameSpec};
+use super::regs::{
+    self, CONTROL, IRQ_ENABLE, IRQ_STATUS, RESULT_ABORTED, RESULT_BUS, RESULT_GEOMETRY,
+    RESULT_NO_MASTER, RESULT_OK,
+};
+use crate::dma::DmaError;
+use crate::dma::journal::Kind;
+use crate::function::{Host, Next, Tag, Vector};
+
+/// Bytes made and written at a time; small enough to stay in a core's cache between the two.
+const PIECE: usize = 128 * 1024;
+/// Most pieces in one step, however small they are.
+const PIECES: usize = 256;
+/// How long after idle the fault `after-stop` strikes.
+const LATE: Duration = Duration::from_millis(5);
+/// How much the fault `after-stop` writes.
+const LATE_BYTES: usize = 64;
+/// How far the fault `shift` displaces a frame.
+const SHIFT: u64 = 4096;
+/// How often a card with nothing queued looks at its frame clock, at most.
+const IDLE_TICK: Duration = Duration::from_millis(1);
+
+/// The capture card; see the data sheet in [`super`].
+#[derive(Debug)]
+pub struct CaptureCard {
+    pub(super) options: CaptureOptions,
+    pub(super) registers: Registers,
+    /// Jobs begun since it was made; resets do not begin it anew, so that a number means one job.
+    jobs: u64,
+    late: Option<Late>,
+    piece: Vec<u8>,
+}
+
+/// Everything that a reset clears.
+#[derive(Debug, Default)]
+pub(super) struct Registers {
+    pub(super) control: CONTROL,
+    pub(super) irq_status: IRQ_STATUS,
+    pub(super) irq_enable: IRQ_ENABLE,
+    pub(super) picture: Picture,
+    pub(super) interval_us: u32,
+    pub(super) done: u32,
+    pub(super) sequence: u32,
+    pub(super) slots: [Slot; regs::SLOTS],
+    pub(super) queue: VecDeque<u8>,
+    pub(super) job: Option<Job>,
+    pub(super) selftest_address: u64,
+    pub(super) selftest_busy: bool,
+    pub(super) selftest_result: u8,
+    /// `run` was cleared, by this register write, and the card is not idle yet.
+    pub(super) stopping: Option<Option<u64>>,
+    /// When the next frame is due, if there is an interval.
+    pub(super) next_frame: Option<Duration>,
+    /// Frames begun since `run` was set.
+    pub(super) run_frames: u32,
+    last: Option<Written>,
+}
+
+/// Where the last frame went.
+#[derive(Clone, Copy, Debug)]
+struct Written {
+    spec: FrameSpec,
+    base: u64,
+    tag: Tag,
+}
+
+/// A write that should not happen.
+#[derive(Clone, Copy, Debug)]
+struct Late {
+    due: Duration,
+    target: Written,
+}
+
+impl CaptureCard {
+    /// Makes a card, as after power-on.
+    pub fn new(options: CaptureOptions) -> Self {
+        Self {
+            options,
+            registers: Registers::default(),
+            jobs: 0,
+            late: None,
+            piece: vec![0; PIECE],
+        }
+    }
+
+    /// Forgets everything but how it was made; a late write survives unless the card loses power.
+    pub(super) fn clear(&mut self, power: bool) {
+        self.registers = Registers::default();
+        if power {
+            self.late = None;
+        }
+    }
+
+    /// Whether it may access memory.
+    pub(super) fn busy(&self) -> bool {
+        let r = &self.registers;
+        let queued = r.control.run() && !r.queue.is_empty();
+        r.job.is_some() || r.stopping.is_some() || r.selftest_busy || queued
+    }
+
+    /// Does the next piece of work.
+    pub(super) fn work(&mut self, host: &mut dyn Host) -> Next {
+        if self.registers.selftest_busy {
+            self.registers.selftest_result = self.selftest(host);
+            self.registers.selftest_busy = false;
+            return Next::Again;
+        }
+        if let Some(register_write) = self.registers.stopping {
+            self.stop(register_write, host);
+            return Next::Again;
+        }
+        if self.registers.job.is_some() {
+            self.advance(host);
+            return Next::Again;
+        }
+        let late = self.strike_late(host);
+        let next = self.begin_due(host);
+        match (next, late) {
+            (Next::Idle, Some(due)) => Next::At(due),
+            (Next::At(time), Some(due)) => Next::At(time.min(due)),
+            (next, _) => next,
+        }
+    }
+
+    /// Sets a cause, and raises the interrupt if it is enabled.
+    fn cause(&mut self, cause: IRQ_STATUS, host: &mut dyn Host) {
+        let r = &mut self.registers;
+        r.irq_status = IRQ_STATUS::from_raw(r.irq_status.into_raw() | cause.into_raw());
+        if r.irq_enable.into_raw() & cause.into_raw() != 0 {
+            host.raise(Vector(0));
+        }
+    }
+
+    fn stop(&mut self, register_write: Option<u64>, host: &mut dyn Host) {
+        if let Some(job) = self.registers.job.take() {
+            self.finish(&job, RESULT_ABORTED, host);
+        }
+        self.registers.stopping = None;
+        if self.options.fault == Some(Fault::AfterStop) {
+            self.late = self.registers.last.map(|target| Late {
+                due: host.now() + LATE,
+                target,
+            });
+        }
+        host.note(Kind::Idle { register_write });
+        self.cause(IRQ_STATUS::compose(true, false), host);
+    }
+
+    /// Begins the next job if it is time.
+    fn begin_due(&mut self, host: &mut dyn Host) -> Next {
+        if !self.registers.control.run() {
+            return Next::Idle;
+        }
+        let interval = Duration::from_micros(self.registers.interval_us.into());
+        if interval.is_zero() {
+            let Some(slot) = self.registers.queue.pop_front() else {
+                return Next::Idle;
+            };
+            self.begin(slot, host);
+            return Next::Again;
+        }
+        let now = host.now();
+        let r = &mut self.registers;
+        let mut due = r.next_frame.unwrap_or(now);
+        if now >= due {
+            let missed = (now - due).as_nanos() / interval.as_nanos();
+            let missed = u32::try_from(missed).unwrap_or(u32::MAX);
+            r.sequence = r.sequence.wrapping_add(missed);
+            due += interval * missed.saturating_add(1);
+            r.next_frame = Some(due);
+            if let Some(slot) = r.queue.pop_front() {
+                self.begin(slot, host);
+                return Next::Again;
+            }
+            r.sequence = r.sequence.wrapping_add(1);
+        }
+        r.next_frame = Some(due);
+        let unneeded = r.queue.is_empty();
+        Next::At(if unneeded {
+            due.max(now + IDLE_TICK)
+        } else {
+            due
+        })
+    }
+
+    fn begin(&mut self, number: u8, host: &mut dyn Host) {
+        let r = &mut self.registers;
+        let slot = r
+            .slots
+            .get(usize::from(number))
+            .copied()
+            .unwrap_or_default();
+        r.done &= !(1u32.checked_shl(number.into()).unwrap_or(0));
+        let spec = r.picture.frame(r.sequence, number);
+        let job = self.jobs;
+        self.jobs += 1;
+        host.note(Kind::JobBegun {
+            job,
+            slot: number,
+            sequence: r.sequence,
+            base: slot.base,
+            size: spec.map_or(0, |spec| spec.frame_bytes()),
+            register_write: slot.queued_by,
+        });
+        let next = r.sequence;
+        let checked = spec.ok_or(RESULT_GEOMETRY).and_then(|spec| {
+            job::check(&slot, &spec, &self.options)?;
+            host.may_master().map_err(result_of)?;
+            Ok(spec)
+        });
+        match checked {
+            Ok(spec) => self.accept(job, &slot, spec),
+            Err(result) => self.complete(job, number, next, result, 0, true, host),
+        }
+    }
+
+    fn accept(&mut self, number: u64, slot: &Slot, spec: FrameSpec) {
+        let r = &mut self.registers;
+        let struck = r.run_frames == self.options.fault_frame;
+        let fault = self.options.fault.filter(|_| struck);
+        r.sequence = r.sequence.wrapping_add(1);
+        r.run_frames = r.run_frames.saturating_add(1);
+        let base = match fault {
+            Some(Fault::Shift) => slot.base.wrapping_add(SHIFT),
+            Some(Fault::Truncate32) => slot.base & u64::from(u32::MAX),
+            _ => slot.base,
+        };
+        let bytes = spec.frame_bytes();
+        let clip = (slot.clip, spec.clip_bytes() as usize);
+        r.job = Some(Job {
+            number,
+            slot: spec.slot,
+            spec,
+            base,
+            mask_wanted: (slot.clip_size != 0).then_some(clip),
+            mask: None,
+            position: 0,
+            end: if fault == Some(Fault::Short) {
+                bytes / 2
+            } else {
+                bytes
+            },
+            written: 0,
+            fault,
+        });
+        let job = Some(number);
+        let slot = Some(spec.slot);
+        let tag = Tag { slot, job };
+        r.last = Some(Written { spec, base, tag });
+    }
+
+    /// Writes the next pieces of the job in hand, and completes it after the last.
+    fn advance(&mut self, host: &mut dyn Host) {
+        let Some(mut job) = self.registers.job.take() else {
+            return;
+        };
+        match self.write_pieces(&mut job, host) {
+            Ok(false) => self.registers.job = Some(job),
+            Ok(true) => self.finish(&job, RESULT_OK, host),
+            Err(error) => self.finish(&job, result_of(error), host),
+        }
+    }
+
+    /// Writes up to one step's bytes. True: the frame is complete.
+    fn write_pieces(&mut self, job: &mut Job, host: &mut dyn Host) -> Result<bool, DmaError> {
+        let tag = Tag {
+            slot: Some(job.slot),
+            job: Some(job.number),
+        };
+        host.may_master()?;
+        if let Some((address, length)) = job.mask_wanted.take() {
+            let mut mask = vec![0; length];
+            host.dma_read(address, &mut mask, tag)?;
+            job.mask = Some(mask);
+            return Ok(false);
+        }
+        let mut budget = PIECE;
+        for _ in 0..PIECES {
+            let Some(run) = job.next_run() else {
+                if job.fault == Some(Fault::Overrun) {
+                    host.dma_write(job.base.wrapping_add(job.end), &[0xa5], tag)?;
+                }
+                return Ok(true);
+            };
+            let length = usize::try_from(run.end - run.start)
+                .unwrap_or(PIECE)
+                .min(budget);
+            let piece = self.piece.get_mut(..length).unwrap_or_default();
+            pattern::fill(piece, run.start, &job.spec);
+            host.dma_write(job.base.wrapping_add(run.start), piece, tag)?;
+            job.position = run.start + length as u64;
+            job.written += length as u64;
+            budget -= length;
+            if budget == 0 {
+                break;
+            }
+        }
+        Ok(false)
+    }
+
+    fn finish(&mut self, job: &Job, result: u8, host: &mut dyn Host) {
+        let full = job.fault == Some(Fault::Short) && result == RESULT_OK;
+        let bytes = if full {
+            job.spec.frame_bytes()
+        } else {
+            job.written
+        };
+        let told = job.fault != Some(Fault::LostIrq);
+        self.complete(
+            job.number,
+            job.slot,
+            job.spec.sequence,
+            result,
+            bytes,
+            told,
+            host,
+        );
+    }
+
+    /// Writes a slot's record, sets its bit in `DONE` and, if `told`, the cause.
+    #[expect(clippy::too_many_arguments, reason = "a record has that many fields")]
+    fn complete(
+        &mut self,
+        job: u64,
+        number: u8,
+        sequence: u32,
+        result: u8,
+        bytes: u64,
+        told: bool,
+        host: &mut dyn Host,
+    ) {
+        let r = &mut self.registers;
+        if let Some(slot) = r.slots.get_mut(usize::from(number)) {
+            slot.result = result;
+            slot.sequence = sequence;
+            slot.bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+            slot.time_ns = u64::try_from(host.now().as_nanos()).unwrap_or(u64::MAX);
+        }
+        r.done |= 1u32.checked_shl(number.into()).unwrap_or(0);
+        host.note(Kind::JobDone {
+            job,
+            slot: number,
+            result,
+            bytes,
+            interrupt_enabled: r.irq_enable.done(),
+        });
+        if told {
+            self.cause(IRQ_STATUS::compose(false, true), host);
+        }
+    }
+
+    fn selftest(&self, host: &mut dyn Host) -> u8 {
+        let address = self.registers.selftest_address;
+        if !address.is_multiple_of(8) {
+            return regs::RESULT_ALIGNMENT;
+        }
+        let transfer = |host: &mut dyn Host| {
+            let mut word = [0; 8];
+            host.may_master()?;
+            host.dma_read(address, &mut word, Tag::default())?;
+            host.dma_write(address + 8, &word.map(|byte| !byte), Tag::default())
+        };
+        match job::reach(address, 16, self.options.address_bits) {
+            Ok(_) => transfer(host).map_or_else(result_of, |()| RESULT_OK),
+            Err(result) => result,
+        }
+    }
+
+    /// Strikes with the late write if it is due; else tells when it is.
+    fn strike_late(&mut self, host: &mut dyn Host) -> Option<Duration> {
+        let late = self.late?;
+        if host.now() < late.due {
+            return Some(late.due);
+        }
+        self.late = None;
+        let length = late.target.spec.frame_bytes().min(LATE_BYTES as u64) as usize;
+        let mut bytes = [0; LATE_BYTES];
+        let bytes = bytes.get_mut(..length).unwrap_or_default();
+        pattern::fill(bytes, 0, &late.target.spec);
+        for byte in bytes.iter_mut() {
+            *byte = !*byte;
+        }
+        // Refused or not, nobody is told.
+        let _ = host.dma_write(late.target.base, bytes, late.target.tag);
+        None
+    }
+}
+
+/// The `RESULT_*` of an access that was refused.
+fn result_of(error: DmaError) -> u8 {
+    match error {
+        DmaError::NotMaster | DmaError::NotPowered => RESULT_NO_MASTER,
+        DmaError::Unmapped | DmaError::Unbacked | DmaError::Direction | DmaError::Wraps => {
+            RESULT_BUS
+        }
+    }
+}

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A machine for unit tests: memory in a map of pages, time that a test moves, everything recorded.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::dma::DmaError;
+use crate::dma::journal::{Direction, Kind, Outcome};
+use crate::function::{Function, Host, Next, Tag, Vector};
+
+const PAGE: u64 = 4096;
+
+/// Memory, clock and interrupts of a machine that is not there.
+#[derive(Default)]
+pub(crate) struct FakeHost {
+    /// Pages that exist; anything else is unmapped.
+    pub(crate) pages: BTreeMap<u64, Vec<u8>>,
+    /// What `may_master` answers.
+    pub(crate) refuses: Option<DmaError>,
+    pub(crate) time: Duration,
+    pub(crate) interrupts: usize,
+    pub(crate) notes: Vec<Kind>,
+}
+
+impl FakeHost {
+    /// Maps pages, filled with `0xee`.
+    pub(crate) fn map(&mut self, address: u64, length: u64) {
+        for page in address / PAGE..(address + length).div_ceil(PAGE) {
+            self.pages.insert(page, vec![0xee; PAGE as usize]);
+        }
+    }
+
+    pub(crate) fn byte(&self, address: u64) -> u8 {
+        self.pages[&(address / PAGE)][(address % PAGE) as usize]
+    }
+
+    pub(crate) fn bytes(&self, address: u64, length: u64) -> Vec<u8> {
+        (address..address + length)
+            .map(|at| self.byte(at))
+            .collect()
+    }
+
+    pub(crate) fn put(&mut self, address: u64, bytes: &[u8]) {
+        for (at, byte) in (address..).zip(bytes) {
+            let page = self.pages.get_mut(&(at / PAGE)).expect("mapped");
+            page[(at % PAGE) as usize] = *byte;
+        }
+    }
+
+    /// Accesses so far: direction, address, length.
+    pub(crate) fn accesses(&self) -> Vec<(Direction, u64, u64)> {
+        let access = |kind: &Kind| match *kind {
+            Kind::Access {
+                direction,
+                address,
+                length,
+                ..
+            } => Some((direction, address, length)),
+            _ => None,
+        };
+        self.notes.iter().filter_map(access).collect()
+    }
+
+    /// Steps a function until it has nothing to do now.
+    pub(crate) fn settle(&mut self, function: &mut dyn Function) -> Next {
+        for _ in 0..100_000 {
+            match function.step(self) {
+                Next::Again => {}
+                next => return next,
+            }
+        }
+        panic!("the function never rests");
+    }
+
+    fn check(&self, address: u64, length: usize) -> Result<(), DmaError> {
+        self.may_master()?;
+        let end = address.checked_add(length as u64).ok_or(DmaError::Wraps)?;
+        let mapped =
+            (address / PAGE..end.div_ceil(PAGE)).all(|page| self.pages.contains_key(&page));
+        if mapped {
+            Ok(())
+        } else {
+            Err(DmaError::Unmapped)
+        }
+    }
+
+    fn record(
+        &mut self,
+        direction: Direction,
+        address: u64,
+        length: usize,
+        tag: Tag,
+        result: Result<(), DmaError>,
+    ) {
+        self.notes.push(Kind::Access {
+            direction,
+            address,
+            length: length as u64,
+            slot: tag.slot,
+            job: tag.job,
+            outcome: result.map_or_else(Outcome::Refused, |()| Outcome::Ok),
+        });
+    }
+}
+
+impl Host for FakeHost {
+    fn dma_read(&mut self, address: u64, into: &mut [u8], tag: Tag) -> Result<(), DmaError> {
+        let result = self.check(address, into.len());
+        self.record(Direction::Read, address, into.len(), tag, result);
+        result?;
+        for (at, byte) in (address..).zip(into) {
+            *byte = self.byte(at);
+        }
+        Ok(())
+    }
+
+    fn dma_write(&mut self, address: u64, from: &[u8], tag: Tag) -> Result<(), DmaError> {
+        let result = self.check(address, from.len());
+        self.record(Direction::Write, address, from.len(), tag, result);
+        result?;
+        self.put(address, from);
+        Ok(())
+    }
+
+    fn may_master(&self) -> Result<(), DmaError> {
+        self.refuses.map_or(Ok(()), Err)
+    }
+
+    fn raise(&mut self, vector: Vector) {
+        self.interrupts += 1;
+        self.notes.push(Kind::Interrupt { vector: vector.0 });
+    }
+
+    fn now(&self) -> Duration {
+        self.time
+    }
+
+    fn note(&mut self, kind: Kind) -> u64 {
+        self.notes.push(kind);
+        self.notes.len() as u64 - 1
+    }
+
+    fn register_write(&self) -> Option<u64> {
+        Some(0)
+    }
+}

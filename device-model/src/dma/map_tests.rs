@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn memory(bytes: u64) -> File {
+    let fd = rustix::fs::memfd_create("test", rustix::fs::MemfdFlags::CLOEXEC).expect("memfd");
+    rustix::fs::ftruncate(&fd, bytes).expect("size");
+    fd.into()
+}
+
+fn request(iova: u64, length: u64, file_offset: u64, file: &File) -> Request {
+    Request {
+        iova,
+        length,
+        file_offset,
+        readable: true,
+        writable: true,
+        file: Some(file.try_clone().expect("clone")),
+    }
+}
+
+#[test]
+fn write_lands_in_the_file_and_reads_back() {
+    let (map, file) = (Map::default(), memory(0x4000));
+    map.add(request(0x1_0000_0000, 0x2000, 0x1000, &file))
+        .expect("mapped");
+    map.write(0x1_0000_0ffe, b"abcd").expect("inside");
+    let mut bytes = [0; 4];
+    file.read_exact_at(&mut bytes, 0x1ffe).expect("in the file");
+    assert_eq!(&bytes, b"abcd");
+    bytes = [0; 4];
+    map.read(0x1_0000_0ffe, &mut bytes).expect("inside");
+    assert_eq!(&bytes, b"abcd");
+}
+
+#[test]
+fn transfer_may_span_adjacent_mappings_and_is_all_or_nothing() {
+    let (map, file) = (Map::default(), memory(0x4000));
+    map.add(request(0x1000, 0x1000, 0x3000, &file))
+        .expect("mapped");
+    map.add(request(0x2000, 0x1000, 0x0000, &file))
+        .expect("mapped");
+    map.write(0x1fff, b"xy").expect("spans");
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, 0x3fff).expect("read");
+    assert_eq!(&byte, b"x");
+    file.read_exact_at(&mut byte, 0).expect("read");
+    assert_eq!(&byte, b"y");
+
+    assert_eq!(map.write(0x2fff, b"pq"), Err(DmaError::Unmapped));
+    file.read_exact_at(&mut byte, 0xfff).expect("read");
+    assert_eq!(byte, [0], "not even the part inside");
+    assert_eq!(map.write(0xfff, b"pq"), Err(DmaError::Unmapped));
+    assert_eq!(map.read(u64::MAX, &mut [0; 2]), Err(DmaError::Wraps));
+    assert_eq!(map.write(0x9000, b""), Ok(()));
+}
+
+#[test]
+fn direction_and_backing_are_enforced() {
+    let (map, file) = (Map::default(), memory(0x1000));
+    let read_only = Request {
+        writable: false,
+        ..request(0, 0x1000, 0, &file)
+    };
+    map.add(read_only).expect("mapped");
+    map.add(Request {
+        file: None,
+        ..request(0x1000, 0x1000, 0, &file)
+    })
+    .expect("mapped");
+    assert_eq!(map.write(0, b"a"), Err(DmaError::Direction));
+    assert_eq!(map.read(0, &mut [0]), Ok(()));
+    assert_eq!(map.read(0x1000, &mut [0]), Err(DmaError::Unbacked));
+    let shown: Vec<_> = map
+        .mappings()
+        .iter()
+        .map(|m| (m.iova, m.writable, m.backed))
+        .collect();
+    assert_eq!(shown, [(0, false, true), (0x1000, true, false)]);
+}
+
+#[test]
+fn one_file_is_mapped_once_however_many_descriptors_come() {
+    let (map, file) = (Map::default(), memory(0x10_0000));
+    for page in 0..0x100 {
+        map.add(request(page * 0x1000, 0x1000, page * 0x1000, &file))
+            .expect("mapped");
+    }
+    assert_eq!(map.inner.read().files.len(), 1);
+    let window = map
+        .inner
+        .read()
+        .files
+        .values()
+        .next()
+        .and_then(Weak::upgrade);
+    assert_eq!(window.map(|w| Arc::strong_count(&w)), Some(0x101));
+    assert_eq!(map.remove(0, 0x10_0000), Ok(0x100));
+    assert!(map.inner.read().files.is_empty());
+}
+
+#[test]
+fn bad_mappings_are_refused_and_change_nothing() {
+    let (map, file) = (Map::default(), memory(0x2000));
+    map.add(request(0x1000, 0x1000, 0, &file)).expect("mapped");
+    let refused = |r: Request| map.add(r).expect_err("refused");
+    assert!(matches!(
+        refused(request(0x1fff, 0x1000, 0, &file)),
+        MapError::Overlap { .. }
+    ));
+    assert!(matches!(
+        refused(request(0, 0x1001, 0, &file)),
+        MapError::Overlap { .. }
+    ));
+    assert!(matches!(
+        refused(request(0x4000, 0, 0, &file)),
+        MapError::Range { .. }
+    ));
+    assert!(matches!(
+        refused(request(u64::MAX, 2, 0, &file)),
+        MapError::Range { .. }
+    ));
+    assert!(matches!(
+        refused(request(0x4000, 0x2000, 0x1000, &file)),
+        MapError::Window(_)
+    ));
+    assert!(matches!(
+        refused(request(0x4000, 0x1000, u64::MAX, &file)),
+        MapError::Window(_)
+    ));
+    assert_eq!(map.mappings().len(), 1);
+    assert_eq!(
+        map.remove(0x1000, 0x800),
+        Err(UnmapError::Cuts {
+            iova: 0x1000,
+            length: 0x800
+        })
+    );
+    assert_eq!(
+        map.remove(0x8000, 0x800),
+        Err(UnmapError::Nothing { iova: 0x8000 })
+    );
+    assert_eq!(map.remove(0, u64::MAX), Ok(1));
+    assert_eq!(map.write(0x1000, b"a"), Err(DmaError::Unmapped));
+}
+
+#[test]
+fn a_file_that_grew_is_mapped_again() {
+    let (map, file) = (Map::default(), memory(0x1000));
+    map.add(request(0, 0x1000, 0, &file)).expect("mapped");
+    rustix::fs::ftruncate(&file, 0x2000).expect("grows");
+    map.add(request(0x1000, 0x1000, 0x1000, &file))
+        .expect("mapped");
+    assert_eq!(map.write(0xfff, b"ab"), Ok(()));
+}
+
+proptest! {
+    /// Against a naive model: an array that says for each page where it is.
+    #[test]
+    fn agrees_with_a_naive_model(
+        steps in proptest::collection::vec((any::<bool>(), 0u64..16, 1u64..6, 0u64..16), 0..40),
+        probes in proptest::collection::vec((0u64..16 * 4096, 1usize..9000), 0..10),
+    ) {
+        const PAGE: u64 = 4096;
+        let (map, file) = (Map::default(), memory(32 * PAGE));
+        let mut model = [None::<(u64, u64)>; 32]; // page of the file, first page of its mapping
+        for (add, first, count, offset) in steps {
+            let range = first as usize..(first + count) as usize;
+            if add {
+                let free = model[range.clone()].iter().all(Option::is_none);
+                let made = map.add(request(first * PAGE, count * PAGE, offset * PAGE, &file)).is_ok();
+                prop_assert_eq!(made, free);
+                if made {
+                    for (page, slot) in (offset..).zip(&mut model[range]) {
+                        *slot = Some((page, first));
+                    }
+                }
+            } else {
+                let owners: Vec<u64> = model[range.clone()].iter().flatten().map(|(_, owner)| *owner).collect();
+                let outside = model.iter().enumerate().any(|(page, slot)| {
+                    !range.contains(&page) && slot.is_some_and(|(_, owner)| owners.contains(&owner))
+                });
+                let removed = map.remove(first * PAGE, count * PAGE).is_ok();
+                prop_assert_eq!(removed, !owners.is_empty() && !outside);
+                if removed {
+                    model[range].fill(None);
+                }
+            }
+        }
+        for (address, length) in probes {
+            let pages = address / PAGE..(address + length as u64).div_ceil(PAGE);
+            let mapped = pages.clone().all(|page| model[page as usize].is_some());
+            let bytes: Vec<u8> = (0..length).map(|n| n as u8 | 1).collect();
+            prop_assert_eq!(map.write(address, &bytes).is_ok(), mapped);
+            if let Some((page, _)) = model[(address / PAGE) as usize].filter(|_| mapped) {
+                let mut byte = [0];
+                file.read_exact_at(&mut byte, page * PAGE + address % PAGE).expect("read");
+                // Two pages may show the same page of the file; then the last byte written stands.
+                prop_assert_eq!(byte[0] & 1, 1);
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The contract between any device and the machine it is plugged into.
+//!
+//! A device implements [`Function`]. It sees only whole 32-bit registers at offsets of its BARs, and does
+//! its work in [`Function::step`], one bounded piece at a time. The machine is lent to it call by call as a
+//! [`Host`]; nothing of it is stored. So a device knows no address of its own, no lock, no thread and no
+//! socket, and a unit test lends it a host of its own.
+//!
+//! The caller holds one lock over a function: `read`, `write`, `reset` and `step` never overlap. Between
+//! two steps the lock is handed to whoever waits for it, so a register access waits for one piece of work at
+//! most, and whatever it changes (stop, reset, bus mastering) holds before the next byte moves.
+
+use std::time::Duration;
+
+use crate::dma::DmaError;
+use crate::dma::journal::Kind;
+
+/// What an access to a register that does not exist reads as.
+pub const UNCLAIMED: u32 = u32::MAX;
+
+/// Most bytes that one [`Function::step`] should move, so that no register access waits long.
+pub const STEP_BYTES: usize = 256 * 1024;
+
+/// How a function asks for attention.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InterruptKind {
+    /// The legacy line, pin A. Every function has it; of this kind, it has nothing else.
+    Intx,
+    /// Message signalled, one vector, 64-bit address.
+    #[default]
+    Msi,
+    /// Message signalled through a table, in BAR 2.
+    Msix,
+}
+
+impl InterruptKind {
+    /// All kinds, for those who try each.
+    pub const ALL: [Self; 3] = [Self::Intx, Self::Msi, Self::Msix];
+}
+
+crate::devices::named! {
+    InterruptKind, "interrupt kind" {
+        Intx => "intx",
+        Msi => "msi",
+        Msix => "msix",
+    }
+}
+
+/// A memory BAR that a function decodes. BAR 2 belongs to the MSI-X table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bar {
+    /// Which: 0, 1, 3, 4 or 5.
+    pub index: u8,
+    /// Bytes; a power of two, at least 16.
+    pub size: u32,
+}
+
+/// What the machine must know to give a function its configuration space.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// PCI vendor; also the subsystem's.
+    pub vendor: u16,
+    /// PCI device; also the subsystem's.
+    pub device: u16,
+    /// Base class << 16 | subclass << 8 | programming interface.
+    pub class: u32,
+    /// PCI revision.
+    pub revision: u8,
+    /// How it interrupts.
+    pub interrupt: InterruptKind,
+    /// Its registers; 32-bit, not prefetchable.
+    pub bars: Vec<Bar>,
+}
+
+/// A register as the data sheet names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RegisterName {
+    /// Its name.
+    pub name: &'static str,
+    /// Which element, if it is an array.
+    pub index: Option<usize>,
+}
+
+impl std::fmt::Display for RegisterName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.index {
+            Some(index) => write!(f, "{}[{index}]", self.name),
+            None => f.write_str(self.name),
+        }
+    }
+}
+
+impl serde::Serialize for RegisterName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// An interrupt vector of the function, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+pub struct Vector(pub u16);
+
+/// On whose behalf a function touches memory; goes into the journal with the access.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
+pub struct Tag {
+    /// The slot served, if the function has slots.
+    pub slot: Option<u8>,
+    /// The job, numbered from 0 since the function was powered.
+    pub job: Option<u64>,
+}
+
+/// Where a reset came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reset {
+    /// The machine reset the whole device (power-on, bus reset, system reset).
+    Device,
+    /// Function-level reset, by the PCI Express capability.
+    FunctionLevel,
+    /// The function's own reset register.
+    Register,
+}
+
+/// What a function wants after a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing, until a register is written or it is reset.
+    Idle,
+    /// Another step as soon as possible.
+    Again,
+    /// Another step when [`Host::now`] reaches this, or earlier.
+    At(Duration),
+}
+
+/// The machine, as lent to a function for one call.
+pub trait Host {
+    /// Reads memory at a bus address. All or nothing: on an error `into` is unspecified and no byte
+    /// counts as read. Journalled either way.
+    ///
+    /// # Errors
+    /// See [`DmaError`].
+    fn dma_read(&mut self, address: u64, into: &mut [u8], tag: Tag) -> Result<(), DmaError>;
+
+    /// Writes memory at a bus address. All or nothing: on an error no byte was written. Journalled
+    /// either way. When it returns, the bytes are in memory before any later write or interrupt.
+    ///
+    /// # Errors
+    /// See [`DmaError`].
+    fn dma_write(&mut self, address: u64, from: &[u8], tag: Tag) -> Result<(), DmaError>;
+
+    /// Tells whether the function may master the bus now: bus mastering on and power state D0. A
+    /// well-behaved function asks before it begins a transfer; a transfer begun without is refused.
+    fn may_master(&self) -> Result<(), DmaError>;
+
+    /// Sends a message interrupt for a new cause; for INTx only records it, the line follows
+    /// [`Function::line`]. Held back, and sent later, while the function may not master the bus.
+    fn raise(&mut self, vector: Vector);
+
+    /// Time since the function was powered.
+    fn now(&self) -> Duration;
+
+    /// Writes an entry of the device's own to the journal and returns its sequence number.
+    fn note(&mut self, kind: Kind) -> u64;
+
+    /// Journal sequence number of the register write being served; `None` in a step.
+    fn register_write(&self) -> Option<u64>;
+}
+
+/// A PCI function: registers, and work that it does by itself.
+pub trait Function: Send {
+    /// What it is. Must not change while it is plugged in.
+    fn identity(&self) -> Identity;
+
+    /// Names the register at a 4-aligned offset of a BAR; `None`: nothing is there, and neither `read`
+    /// nor `write` is called for it.
+    fn register(&self, bar: u8, offset: u64) -> Option<RegisterName>;
+
+    /// Reads a register. Reading has no effect that a driver could see.
+    fn read(&self, bar: u8, offset: u64) -> u32;
+
+    /// What the bytes that a 1- or 2-byte write leaves out are taken from. Registers whose ones act when
+    /// written (write 1 to clear, doorbells) answer 0.
+    fn held(&self, bar: u8, offset: u64) -> u32 {
+        self.read(bar, offset)
+    }
+
+    /// Writes a register.
+    fn write(&mut self, bar: u8, offset: u64, value: u32, host: &mut dyn Host);
+
+    /// Returns to the state after power-on. No access to memory follows from what was before.
+    fn reset(&mut self, kind: Reset);
+
+    /// Does one bounded piece of work: at most about [`STEP_BYTES`] moved.
+    fn step(&mut self, host: &mut dyn Host) -> Next;
+
+    /// Whether the function asserts its interrupt line (INTx), that is, has an enabled cause pending.
+    fn line(&self) -> bool;
+}

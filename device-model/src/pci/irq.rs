@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Interrupts on their way out: the level of INTx, its masking, and the messages.
+//!
+//! The machine gives a wire for each interrupt it wants (`W`, an event descriptor), and takes it away when
+//! it wants none. Whichever kind has wires is in use; MSI-X before MSI before INTx.
+
+use crate::function::{InterruptKind, Vector};
+
+/// Something that carries one interrupt to the machine. Must not block.
+pub trait Wire: Send {
+    /// Signals once.
+    fn signal(&self);
+}
+
+/// The state of all interrupts of one function.
+#[derive(Debug)]
+pub struct Irqs<W> {
+    line: Line<W>,
+    msi: Vec<Option<W>>,
+    msix: Vec<Option<W>>,
+}
+
+impl<W> Default for Irqs<W> {
+    fn default() -> Self {
+        Self {
+            line: Line::default(),
+            msi: Vec::new(),
+            msix: Vec::new(),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Line<W> {
+    wire: Option<W>,
+    masked: bool,
+    /// Signalled, and not unmasked since: the machine masks the line by itself at each signal.
+    signalled: bool,
+}
+
+impl<W> Default for Line<W> {
+    fn default() -> Self {
+        Self {
+            wire: None,
+            masked: false,
+            signalled: false,
+        }
+    }
+}
+
+impl<W: Wire> Irqs<W> {
+    /// Vectors that a function of this kind has for `kind`.
+    pub fn vectors(function: InterruptKind, kind: InterruptKind) -> u32 {
+        u32::from(kind == InterruptKind::Intx || kind == function)
+    }
+
+    /// Whether messages are in use, rather than the line.
+    pub fn messages(&self) -> bool {
+        self.msi.iter().chain(&self.msix).any(Option::is_some)
+    }
+
+    /// Connects `wires` from vector `start` on; `None` disconnects one.
+    pub fn connect(&mut self, kind: InterruptKind, start: usize, wires: Vec<Option<W>>) {
+        let wanted = start.saturating_add(wires.len());
+        let table = match kind {
+            InterruptKind::Intx => {
+                if start == 0
+                    && let Some(wire) = wires.into_iter().next()
+                {
+                    self.line = Line {
+                        wire,
+                        ..Line::default()
+                    };
+                }
+                return;
+            }
+            InterruptKind::Msi => &mut self.msi,
+            InterruptKind::Msix => &mut self.msix,
+        };
+        if table.len() < wanted {
+            table.resize_with(wanted.min(32), || None);
+        }
+        for (slot, wire) in table.iter_mut().skip(start).zip(wires) {
+            *slot = wire;
+        }
+    }
+
+    /// Disconnects every wire of a kind.
+    pub fn disconnect(&mut self, kind: InterruptKind) {
+        match kind {
+            InterruptKind::Intx => self.line = Line::default(),
+            InterruptKind::Msi => self.msi.clear(),
+            InterruptKind::Msix => self.msix.clear(),
+        }
+    }
+
+    /// Masks or unmasks the line; a line that is still asserted is signalled again by the next
+    /// [`Irqs::evaluate`].
+    pub fn mask_line(&mut self, masked: bool) {
+        self.line.masked = masked;
+        if !masked {
+            self.line.signalled = false;
+        }
+    }
+
+    /// Signals the line if it is asserted, not masked, and was not signalled since it was unmasked.
+    pub fn evaluate(&mut self, asserted: bool) {
+        if self.messages() || !asserted || self.line.masked || self.line.signalled {
+            return;
+        }
+        if let Some(wire) = &self.line.wire {
+            wire.signal();
+            self.line.signalled = true;
+        }
+    }
+
+    /// Sends the message of a vector. False: nobody takes it.
+    pub fn send(&self, vector: Vector) -> bool {
+        let table = if self.msix.iter().any(Option::is_some) {
+            &self.msix
+        } else {
+            &self.msi
+        };
+        let wire = table.get(usize::from(vector.0)).and_then(Option::as_ref);
+        if let Some(wire) = wire {
+            wire.signal();
+        }
+        wire.is_some()
+    }
+
+    /// Signals a wire as the machine asks for a test of it.
+    pub fn trigger(&self, kind: InterruptKind, vector: usize) {
+        let wire = match kind {
+            InterruptKind::Intx => self.line.wire.as_ref(),
+            InterruptKind::Msi => self.msi.get(vector).and_then(Option::as_ref),
+            InterruptKind::Msix => self.msix.get(vector).and_then(Option::as_ref),
+        };
+        if let Some(wire) = wire {
+            wire.signal();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[derive(Clone, Default)]
+    struct Count(Arc<AtomicUsize>);
+
+    impl Wire for Count {
+        fn signal(&self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    impl Count {
+        fn get(&self) -> usize {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    #[test]
+    fn line_signals_once_until_unmasked_and_again_while_asserted() {
+        let wire = Count::default();
+        let mut irqs = Irqs::default();
+        irqs.connect(InterruptKind::Intx, 0, vec![Some(wire.clone())]);
+        irqs.evaluate(false);
+        assert_eq!(wire.get(), 0);
+        irqs.evaluate(true);
+        irqs.evaluate(true);
+        assert_eq!(wire.get(), 1);
+        irqs.mask_line(true);
+        irqs.evaluate(true);
+        assert_eq!(wire.get(), 1);
+        irqs.mask_line(false);
+        irqs.evaluate(true);
+        assert_eq!(wire.get(), 2, "level is still asserted");
+        irqs.mask_line(false);
+        irqs.evaluate(false);
+        assert_eq!(wire.get(), 2);
+    }
+
+    #[test]
+    fn messages_win_over_the_line() {
+        let (line, message) = (Count::default(), Count::default());
+        let mut irqs = Irqs::default();
+        irqs.connect(InterruptKind::Intx, 0, vec![Some(line.clone())]);
+        irqs.connect(InterruptKind::Msi, 0, vec![Some(message.clone())]);
+        irqs.evaluate(true);
+        assert!(irqs.send(Vector(0)));
+        assert!(!irqs.send(Vector(1)));
+        assert_eq!((line.get(), message.get()), (0, 1));
+        irqs.disconnect(InterruptKind::Msi);
+        assert!(!irqs.send(Vector(0)));
+        irqs.evaluate(true);
+        assert_eq!(line.get(), 1);
+    }
+
+    #[test]
+    fn hostile_vector_numbers_are_no_panic() {
+        let mut irqs = Irqs::<Count>::default();
+        irqs.connect(InterruptKind::Msix, usize::MAX, vec![None, None]);
+        irqs.trigger(InterruptKind::Msix, usize::MAX);
+        assert!(!irqs.messages());
+    }
+}

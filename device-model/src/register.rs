@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The host's own `register!`, of the same grammar as the Linux kernel's.
+//!
+//! Supported: `VISIBILITY NAME(u32)[COUNT, stride = BYTES] @ OFFSET { HIGH:LOW field => TYPE; }` with doc
+//! comments everywhere, the array part being optional and `TYPE` one of `bool`, `u8`, `u16`, `u32`. Each
+//! register becomes a type with `OFFSET`, `from_raw`, `into_raw`, `compose` (all fields at once, in the order
+//! of the table) and a getter for each field; all of them together become the table `REGISTERS`.
+
+/// What the table says about one register or array of registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Description {
+    /// Its name as the data sheet has it.
+    pub(crate) name: &'static str,
+    /// Offset of the first, bytes from the start of the BAR.
+    pub(crate) offset: usize,
+    /// How many there are; 1 unless it is an array.
+    pub(crate) count: usize,
+    /// Bytes from one to the next.
+    pub(crate) stride: usize,
+    /// Whether the table declares it as an array.
+    pub(crate) array: bool,
+}
+
+impl Description {
+    /// Tells which element lies at `offset`, if one does.
+    pub(crate) fn index(&self, offset: usize) -> Option<usize> {
+        let distance = offset.checked_sub(self.offset)?;
+        let index = distance / self.stride;
+        (distance % self.stride == 0 && index < self.count).then_some(index)
+    }
+}
+
+/// A value that fits into a field of a register.
+pub(crate) trait Field: Copy {
+    /// Takes the value from the low bits of `raw`.
+    fn from_bits(raw: u32) -> Self;
+    /// Gives the value as low bits.
+    fn into_bits(self) -> u32;
+}
+
+impl Field for bool {
+    fn from_bits(raw: u32) -> Self {
+        raw & 1 != 0
+    }
+    fn into_bits(self) -> u32 {
+        u32::from(self)
+    }
+}
+
+impl Field for u8 {
+    fn from_bits(raw: u32) -> Self {
+        (raw & 0xff) as Self
+    }
+    fn into_bits(self) -> u32 {
+        u32::from(self)
+    }
+}
+
+impl Field for u16 {
+    fn from_bits(raw: u32) -> Self {
+        (raw & 0xffff) as Self
+    }
+    fn into_bits(self) -> u32 {
+        u32::from(self)
+    }
+}
+
+impl Field for u32 {
+    fn from_bits(raw: u32) -> Self {
+        raw
+    }
+    fn into_bits(self) -> u32 {
+        self
+    }
+}
+
+/// The bits `high:low`, as a mask in place.
+pub(crate) const fn mask(high: u32, low: u32) -> u32 {
+    (u32::MAX >> (31 - high)) & (u32::MAX << low)
+}
+
+/// Defines registers; see the module.
+macro_rules! register {
+    ($(
+        $(#[$attribute:meta])*
+        $visibility:vis $name:ident($storage:ty) $([$count:expr, stride = $stride:expr])? @ $offset:literal {
+            $( $(#[$field_attribute:meta])* $high:literal : $low:literal $field:ident => $type:ty; )*
+        }
+    )*) => {
+        /// Every register of this table, in its order.
+        pub(crate) const REGISTERS: &[$crate::register::Description] = &[
+            $( $crate::register::register!(@describe $name, $offset $(, $count, $stride)?) ),*
+        ];
+
+        $(
+            $(#[$attribute])*
+            #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+            $visibility struct $name($storage);
+
+            impl $name {
+                /// Offset of the (first) register, bytes from the start of the BAR.
+                $visibility const OFFSET: usize = $offset;
+
+                /// Takes the whole register's bits.
+                $visibility const fn from_raw(raw: $storage) -> Self {
+                    Self(raw)
+                }
+
+                /// Gives the whole register's bits.
+                $visibility const fn into_raw(self) -> $storage {
+                    self.0
+                }
+
+                /// Builds the register from its fields, in the order of the table.
+                $visibility fn compose($($field: $type),*) -> Self {
+                    Self(0 $( | ($crate::register::Field::into_bits($field) << $low
+                        & $crate::register::mask($high, $low)) )*)
+                }
+
+                $(
+                    $(#[$field_attribute])*
+                    $visibility fn $field(self) -> $type {
+                        let mask = $crate::register::mask($high, $low);
+                        <$type as $crate::register::Field>::from_bits((self.0 & mask) >> $low)
+                    }
+                )*
+            }
+        )*
+    };
+    (@describe $name:ident, $offset:literal) => {
+        $crate::register::Description {
+            name: stringify!($name), offset: $offset, count: 1, stride: 4, array: false,
+        }
+    };
+    (@describe $name:ident, $offset:literal, $count:expr, $stride:expr) => {
+        $crate::register::Description {
+            name: stringify!($name), offset: $offset, count: $count, stride: $stride, array: true,
+        }
+    };
+}
+
+pub(crate) use register;

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! One function with all that surrounds it: configuration space, interrupts, memory, journal.
+//!
+//! This is the access layer: it turns accesses of any size and place into whole registers of the
+//! function, and lends the machine to it. Reads of what does not exist, or while memory decoding is off or
+//! the function is not in D0, give all-ones; such writes are dropped. Both go into the journal.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::dma::DmaError;
+use crate::dma::journal::{Direction, Journal, Kind, Outcome};
+use crate::dma::map::Map;
+use crate::function::{Function, Host, InterruptKind, Next, Reset, Tag, UNCLAIMED, Vector};
+use crate::pci::bar::{Lanes, split};
+use crate::pci::config::{ConfigSpace, Effect};
+use crate::pci::irq::{Irqs, Wire};
+use crate::pci::msi::{MSIX_BAR, MsixTable};
+
+/// A function, plugged in.
+pub(crate) struct Machine<W> {
+    function: Box<dyn Function>,
+    config: ConfigSpace,
+    msix: Option<MsixTable>,
+    irqs: Irqs<W>,
+    held: BTreeSet<Vector>,
+    map: Arc<Map>,
+    journal: Journal,
+}
+
+/// What a function is lent for one call.
+struct Port<'a, W> {
+    config: &'a ConfigSpace,
+    irqs: &'a Irqs<W>,
+    held: &'a mut BTreeSet<Vector>,
+    map: &'a Map,
+    journal: &'a Journal,
+    register_write: Option<u64>,
+}
+
+impl<W: Wire> Machine<W> {
+    /// Plugs a function in, as after power-on.
+    pub(crate) fn new(function: Box<dyn Function>, map: Arc<Map>, journal: Journal) -> Self {
+        let identity = function.identity();
+        Self {
+            config: ConfigSpace::new(&identity),
+            msix: (identity.interrupt == InterruptKind::Msix).then(MsixTable::default),
+            function,
+            irqs: Irqs::default(),
+            held: BTreeSet::new(),
+            map,
+            journal,
+        }
+    }
+
+    /// Bytes that each BAR decodes; 0: no such BAR.
+    pub(crate) fn bar_sizes(&self) -> [u32; 6] {
+        self.config.bar_sizes()
+    }
+
+    /// How the function interrupts.
+    pub(crate) fn interrupt(&self) -> InterruptKind {
+        self.function.identity().interrupt
+    }
+
+    /// Reads a BAR, at any offset and length.
+    pub(crate) fn read(&mut self, bar: u8, offset: u64, into: &mut [u8]) {
+        into.fill(0xff);
+        let mut done = 0;
+        for lanes in split(offset, into.len()) {
+            let bytes = self.read_register(bar, lanes.register).to_le_bytes();
+            let part = bytes.get(lanes.first..lanes.first + lanes.count);
+            if let (Some(to), Some(part)) = (into.get_mut(done..done + lanes.count), part) {
+                to.copy_from_slice(part);
+            }
+            done += lanes.count;
+        }
+    }
+
+    /// Writes a BAR, at any offset and length.
+    pub(crate) fn write(&mut self, bar: u8, offset: u64, from: &[u8]) {
+        let mut done = 0;
+        for lanes in split(offset, from.len()) {
+            if let Some(part) = from.get(done..done + lanes.count) {
+                self.write_register(bar, lanes, part);
+            }
+            done += lanes.count;
+        }
+        self.settle();
+    }
+
+    /// Reads configuration space.
+    pub(crate) fn read_config(&mut self, offset: u64, into: &mut [u8]) {
+        self.config.read(offset, into);
+    }
+
+    /// Writes configuration space.
+    pub(crate) fn write_config(&mut self, offset: u64, from: &[u8]) {
+        for effect in self.config.write(offset, from) {
+            match effect {
+                Effect::FunctionLevelReset => self.reset_function(Reset::FunctionLevel),
+                Effect::BusMaster(on) => {
+                    self.journal.push(Kind::BusMaster { on });
+                }
+                Effect::Power(state) => {
+                    self.journal.push(Kind::PowerState { state });
+                }
+            }
+        }
+        self.release_held();
+        self.settle();
+    }
+
+    /// Resets the whole device, configuration space included.
+    pub(crate) fn reset_device(&mut self) {
+        self.config.reset();
+        self.reset_function(Reset::Device);
+        self.settle();
+    }
+
+    /// The machine is gone: the function is as after power-on, without wires or mappings.
+    pub(crate) fn unplug(&mut self) {
+        self.reset_device();
+        self.irqs = Irqs::default();
+        self.map.clear();
+    }
+
+    /// Lets the function do one piece of work.
+    pub(crate) fn step(&mut self) -> Next {
+        let (function, mut port) = self.lend(None);
+        let next = function.step(&mut port);
+        self.settle();
+        next
+    }
+
+    /// Changes the wires; the line is looked at again afterwards.
+    pub(crate) fn with_irqs(&mut self, change: impl FnOnce(&mut Irqs<W>)) {
+        change(&mut self.irqs);
+        self.settle();
+    }
+
+    fn reset_function(&mut self, reset: Reset) {
+        self.function.reset(reset);
+        self.held.clear();
+        if let Some(table) = &mut self.msix {
+            *table = MsixTable::default();
+        }
+        self.journal.push(Kind::Reset { reset });
+    }
+
+    fn decodes(&self) -> bool {
+        self.config.memory_enabled() && self.config.power_state() == 0
+    }
+
+    fn read_register(&mut self, bar: u8, offset: u64) -> u32 {
+        if self.decodes() {
+            match &self.msix {
+                Some(table) if bar == MSIX_BAR => return table.read(offset),
+                _ if self.function.register(bar, offset).is_some() => {
+                    return self.function.read(bar, offset);
+                }
+                _ => {}
+            }
+        }
+        let write = false;
+        self.journal.push(Kind::Unclaimed { bar, offset, write });
+        UNCLAIMED
+    }
+
+    fn write_register(&mut self, bar: u8, lanes: Lanes, part: &[u8]) {
+        let offset = lanes.register;
+        let write = true;
+        if !self.decodes() {
+            self.journal.push(Kind::Unclaimed { bar, offset, write });
+            return;
+        }
+        if bar == MSIX_BAR
+            && let Some(table) = &mut self.msix
+        {
+            table.write(offset, merge(table.read(offset), lanes, part));
+            return;
+        }
+        let Some(name) = self.function.register(bar, offset) else {
+            self.journal.push(Kind::Unclaimed { bar, offset, write });
+            return;
+        };
+        let held = if lanes.whole() {
+            0
+        } else {
+            self.function.held(bar, offset)
+        };
+        let value = merge(held, lanes, part);
+        let sequence = self.journal.push(Kind::Register {
+            bar,
+            offset,
+            name,
+            value,
+        });
+        let (function, mut port) = self.lend(Some(sequence));
+        function.write(bar, offset, value, &mut port);
+    }
+
+    fn lend(&mut self, register_write: Option<u64>) -> (&mut dyn Function, Port<'_, W>) {
+        let port = Port {
+            config: &self.config,
+            irqs: &self.irqs,
+            held: &mut self.held,
+            map: &self.map,
+            journal: &self.journal,
+            register_write,
+        };
+        (self.function.as_mut(), port)
+    }
+
+    /// Sends what was held back while the function could not master the bus.
+    fn release_held(&mut self) {
+        let (_, mut port) = self.lend(None);
+        if port.may_master().is_ok() {
+            for vector in std::mem::take(port.held) {
+                port.raise(vector);
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        let asserted = self.function.line() && self.config.power_state() == 0;
+        self.config.set_line_status(asserted);
+        self.irqs.evaluate(asserted && self.config.line_enabled());
+    }
+}
+
+/// Puts `part` into the lanes of `held` that an access touches.
+fn merge(held: u32, lanes: Lanes, part: &[u8]) -> u32 {
+    let mut bytes = held.to_le_bytes();
+    if let Some(to) = bytes.get_mut(lanes.first..lanes.first + lanes.count)
+        && to.len() == part.len()
+    {
+        to.copy_from_slice(part);
+    }
+    u32::from_le_bytes(bytes)
+}
+
+impl<W: Wire> Port<'_, W> {
+    fn record(
+        &self,
+        direction: Direction,
+        address: u64,
+        length: usize,
+        tag: Tag,
+        result: Result<(), DmaError>,
+    ) -> Result<(), DmaError> {
+        self.journal.push(Kind::Access {
+            direction,
+            address,
+            length: length as u64,
+            slot: tag.slot,
+            job: tag.job,
+            outcome: result.map_or_else(Outcome::Refused, |()| Outcome::Ok),
+        });
+        result
+    }
+}
+
+impl<W: Wire> Host for Port<'_, W> {
+    fn dma_read(&mut self, address: u64, into: &mut [u8], tag: Tag) -> Result<(), DmaError> {
+        let length = into.len();
+        let result = self
+            .may_master()
+            .and_then(|()| self.map.read(address, into));
+        self.record(Direction::Read, address, length, tag, result)
+    }
+
+    fn dma_write(&mut self, address: u64, from: &[u8], tag: Tag) -> Result<(), DmaError> {
+        let result = self
+            .may_master()
+            .and_then(|()| self.map.write(address, from));
+        self.record(Direction::Write, address, from.len(), tag, result)
+    }
+
+    fn may_master(&self) -> Result<(), DmaError> {
+        if self.config.power_state() != 0 {
+            return Err(DmaError::NotPowered);
+        }
+        if !self.config.master_enabled() {
+            return Err(DmaError::NotMaster);
+        }
+        Ok(())
+    }
+
+    fn raise(&mut self, vector: Vector) {
+        if self.irqs.messages() && self.may_master().is_err() {
+            self.held.insert(vector);
+            self.journal.push(Kind::InterruptHeld { vector: vector.0 });
+            return;
+        }
+        self.journal.push(Kind::Interrupt { vector: vector.0 });
+        if self.irqs.messages() {
+            self.irqs.send(vector);
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.journal.began().elapsed()
+    }
+
+    fn note(&mut self, kind: Kind) -> u64 {
+        self.journal.push(kind)
+    }
+
+    fn register_write(&self) -> Option<u64> {
+        self.register_write
+    }
+}

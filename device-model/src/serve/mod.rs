@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Serves one function on a vfio-user socket.
+//!
+//! Two threads for each card: one takes what the machine asks over the socket, one lets the function do
+//! its work. They share the function under one lock, which is handed over fairly between two pieces of
+//! work. Lock order: machine, then mappings, then journal. The mappings are changed without the machine's
+//! lock, and so wait for one piece of a transfer at most.
+
+mod machine;
+
+use std::io;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use crate::dma::journal::{Journal, Kind};
+use crate::dma::map::{Map, Mapping};
+use crate::function::{Function, Next};
+use crate::vfio_user::{self, EventWire};
+pub(crate) use machine::Machine;
+
+/// How long dropping a server waits for its threads before it leaves them to end by themselves.
+const JOIN_DEADLINE: Duration = Duration::from_secs(3);
+
+/// Why a card could not be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Something is at the socket's path already.
+    #[error("{} exists already", .path.display())]
+    Exists {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The socket could not be made.
+    #[error("cannot listen on {}", .path.display())]
+    Listen {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A thread could not be started.
+    #[error("cannot start the card's threads")]
+    Thread(#[source] io::Error),
+}
+
+/// What the threads of one card share.
+pub(crate) struct Shared {
+    machine: Mutex<Machine<EventWire>>,
+    wake: Condvar,
+    /// The mappings; not behind the machine's lock.
+    pub(crate) map: Arc<Map>,
+    /// The journal.
+    pub(crate) journal: Journal,
+    stop: AtomicBool,
+    connection: Mutex<Option<UnixStream>>,
+    running: Mutex<usize>,
+    ended: Condvar,
+}
+
+impl Shared {
+    /// Does something with the function and lets its worker look at it afterwards.
+    pub(crate) fn with_machine<R>(&self, action: impl FnOnce(&mut Machine<EventWire>) -> R) -> R {
+        let mut machine = self.machine.lock();
+        let result = action(&mut machine);
+        self.wake.notify_one();
+        MutexGuard::unlock_fair(machine);
+        result
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    /// Makes every thread end: a transfer in hand stops after its current piece.
+    fn end(&self, listener: &UnixListener) {
+        self.stop.store(true, Ordering::Release);
+        // Errors mean that they are closed already.
+        let _ = rustix::net::shutdown(listener, rustix::net::Shutdown::Both);
+        if let Some(stream) = self.connection.lock().take() {
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+        }
+        // Under the lock: the worker is then either before its look at `stop` or asleep.
+        let machine = self.machine.lock();
+        self.wake.notify_all();
+        drop(machine);
+    }
+}
+
+/// One card on one socket. Connections are served one after the other: when a machine goes, the card is
+/// as after power-on and takes the next. Dropping it ends everything and removes the socket.
+pub struct CardServer {
+    shared: Arc<Shared>,
+    listener: Arc<UnixListener>,
+    path: PathBuf,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for CardServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CardServer")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl CardServer {
+    /// Serves `function` on a new socket; it is listening when this returns.
+    ///
+    /// # Errors
+    /// See [`ServeError`]; nothing is left behind.
+    pub fn bind(socket: &Path, function: Box<dyn Function>) -> Result<Self, ServeError> {
+        let path = socket.to_path_buf();
+        let listener = UnixListener::bind(&path).map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => ServeError::Exists { path: path.clone() },
+            _ => ServeError::Listen {
+                path: path.clone(),
+                source,
+            },
+        })?;
+        let journal = Journal::default();
+        let map = Arc::new(Map::default());
+        let machine = Machine::new(function, Arc::clone(&map), journal.clone());
+        let shared = Arc::new(Shared {
+            machine: Mutex::new(machine),
+            wake: Condvar::new(),
+            map,
+            journal,
+            stop: AtomicBool::new(false),
+            connection: Mutex::new(None),
+            running: Mutex::new(0),
+            ended: Condvar::new(),
+        });
+        let mut server = Self {
+            shared,
+            listener: Arc::new(listener),
+            path,
+            threads: Vec::new(),
+        };
+        let listener = Arc::clone(&server.listener);
+        server.spawn("card-socket", move |shared| accept(shared, &listener))?;
+        server.spawn("card-work", work)?;
+        Ok(server)
+    }
+
+    /// The card's journal; it outlives the server.
+    pub fn journal(&self) -> Journal {
+        self.shared.journal.clone()
+    }
+
+    /// The mappings that the card has now.
+    pub fn mappings(&self) -> Vec<Mapping> {
+        self.shared.map.mappings()
+    }
+
+    /// Cuts the connection, as a dying server does, and serves no other. The card stops in the middle of
+    /// what it does; its journal stays.
+    pub fn sever(&self) {
+        self.shared.end(&self.listener);
+        // Nothing to remove is fine too.
+        let _ = std::fs::remove_file(&self.path);
+    }
+
+    fn spawn(
+        &mut self,
+        name: &str,
+        body: impl FnOnce(&Shared) + Send + 'static,
+    ) -> Result<(), ServeError> {
+        let shared = Arc::clone(&self.shared);
+        *self.shared.running.lock() += 1;
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                let _ended = Ended(&shared);
+                body(&shared);
+            });
+        match thread {
+            Ok(thread) => self.threads.push(thread),
+            Err(error) => {
+                *self.shared.running.lock() -= 1;
+                return Err(ServeError::Thread(error));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Counts a thread out, also when it panics.
+struct Ended<'a>(&'a Shared);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        *self.0.running.lock() -= 1;
+        self.0.ended.notify_all();
+    }
+}
+
+impl Drop for CardServer {
+    fn drop(&mut self) {
+        self.sever();
+        let deadline = Instant::now() + JOIN_DEADLINE;
+        let mut running = self.shared.running.lock();
+        while *running > 0 {
+            if self
+                .shared
+                .ended
+                .wait_until(&mut running, deadline)
+                .timed_out()
+            {
+                tracing::error!(path = %self.path.display(), "card's threads did not end in time");
+                return;
+            }
+        }
+        drop(running);
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!(path = %self.path.display(), "a card's thread panicked");
+            }
+        }
+    }
+}
+
+/// Lets the function work whenever it wants to.
+fn work(shared: &Shared) {
+    let mut machine = shared.machine.lock();
+    while !shared.stopped() {
+        match machine.step() {
+            Next::Again => MutexGuard::bump(&mut machine),
+            Next::Idle => shared.wake.wait(&mut machine),
+            Next::At(time) => {
+                let until = shared.journal.began() + time.min(Duration::from_secs(1 << 30));
+                shared.wake.wait_until(&mut machine, until);
+            }
+        }
+    }
+}
+
+/// Serves one connection after the other.
+fn accept(shared: &Shared, listener: &UnixListener) {
+    while !shared.stopped() {
+        let stream = match listener.accept() {
+            Ok((stream, _)) => stream,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) => break, // shut down, or no way to go on
+        };
+        match stream.try_clone() {
+            Ok(clone) => *shared.connection.lock() = Some(clone),
+            Err(error) => {
+                tracing::error!(%error, "cannot keep a handle on the connection");
+                continue;
+            }
+        }
+        if shared.stopped() {
+            break;
+        }
+        shared.journal.push(Kind::Connected);
+        if let Err(error) = vfio_user::serve(&stream, shared) {
+            tracing::warn!(error = &error as &dyn std::error::Error, "connection ended");
+            let what = error.to_string();
+            shared.journal.push(Kind::Refused { what });
+        }
+        *shared.connection.lock() = None;
+        shared.with_machine(Machine::unplug);
+        shared.journal.push(Kind::Disconnected);
+    }
+}

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What the protocol's commands do to a card.
+
+use std::fs::File;
+use std::io;
+
+use ::vfio_user::{DmaMapFlags, DmaUnmapFlags, IrqInfo, ServerBackend};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::connection::Region;
+use crate::dma::journal::Kind;
+use crate::dma::map::Request;
+use crate::function::InterruptKind;
+use crate::pci::config;
+use crate::pci::irq::{Irqs, Wire};
+use crate::serve::Shared;
+
+/// Region that holds configuration space; 0 to 5 are BARs, 6 the ROM, 8 VGA.
+const CONFIG_REGION: usize = 7;
+/// Regions that must be described.
+const REGIONS: usize = 9;
+/// Most wires that one command connects.
+const MAX_WIRES: u32 = 32;
+
+const SET_NONE: u32 = 1;
+const SET_BOOL: u32 = 1 << 1;
+const SET_EVENT: u32 = 1 << 2;
+const SET_MASK: u32 = 1 << 3;
+const SET_UNMASK: u32 = 1 << 4;
+const SET_TRIGGER: u32 = 1 << 5;
+
+const IRQ_EVENT: u32 = 1;
+const IRQ_MASKABLE: u32 = 2;
+const IRQ_AUTOMASKED: u32 = 4;
+const IRQ_NO_RESIZE: u32 = 8;
+
+/// An event descriptor of the machine.
+#[derive(Debug)]
+pub(crate) struct EventWire(File);
+
+impl Wire for EventWire {
+    fn signal(&self) {
+        // A descriptor that cannot take the event now would block us: leave it, it is signalled already.
+        let mut ready = [PollFd::new(&self.0, PollFlags::OUT)];
+        let writable = poll(&mut ready, Some(&Timespec::default()));
+        if writable.is_ok_and(|count| count > 0) {
+            // Nobody is there to be told if the machine has closed its end.
+            let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+        }
+    }
+}
+
+/// One connection's view of a card.
+pub(super) struct Backend<'a> {
+    shared: &'a Shared,
+    bars: [u32; 6],
+    interrupt: InterruptKind,
+}
+
+impl<'a> Backend<'a> {
+    pub(super) fn new(shared: &'a Shared) -> Self {
+        let (bars, interrupt) =
+            shared.with_machine(|machine| (machine.bar_sizes(), machine.interrupt()));
+        Self {
+            shared,
+            bars,
+            interrupt,
+        }
+    }
+
+    /// All nine regions.
+    pub(super) fn regions(&self) -> Vec<Region> {
+        (0..REGIONS)
+            .map(|index| {
+                let size = match index {
+                    CONFIG_REGION => config::SIZE as u64,
+                    _ => self.bars.get(index).copied().map_or(0, u64::from),
+                };
+                let flags = if size > 0 { 1 | 2 } else { 0 };
+                Region { size, flags }
+            })
+            .collect()
+    }
+
+    /// All five interrupts: INTx, MSI, MSI-X, error, request.
+    pub(super) fn irqs(&self) -> Vec<IrqInfo> {
+        let count = |kind| Irqs::<EventWire>::vectors(self.interrupt, kind);
+        let line = IRQ_EVENT | IRQ_MASKABLE | IRQ_AUTOMASKED;
+        let message = IRQ_EVENT | IRQ_NO_RESIZE;
+        [
+            (line, count(InterruptKind::Intx)),
+            (message, count(InterruptKind::Msi)),
+            (message, count(InterruptKind::Msix)),
+            (IRQ_EVENT, 0),
+            (IRQ_EVENT, 0),
+        ]
+        .into_iter()
+        .zip(0..)
+        .map(|((flags, count), index)| IrqInfo {
+            index,
+            flags,
+            count,
+        })
+        .collect()
+    }
+
+    fn refuse(&self, what: String, error: io::ErrorKind) -> io::Error {
+        self.shared.journal.push(Kind::Refused { what });
+        io::Error::from(error)
+    }
+}
+
+impl ServerBackend for Backend<'_> {
+    fn region_read(&mut self, region: u32, offset: u64, data: &mut [u8]) -> io::Result<()> {
+        self.shared.with_machine(|machine| match region {
+            0..=5 => machine.read(region as u8, offset, data),
+            7 => machine.read_config(offset, data),
+            _ => data.fill(0xff),
+        });
+        Ok(())
+    }
+
+    fn region_write(&mut self, region: u32, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.shared.with_machine(|machine| match region {
+            0..=5 => machine.write(region as u8, offset, data),
+            7 => machine.write_config(offset, data),
+            _ => {}
+        });
+        Ok(())
+    }
+
+    fn dma_map(
+        &mut self,
+        flags: DmaMapFlags,
+        offset: u64,
+        address: u64,
+        size: u64,
+        file: Option<File>,
+    ) -> io::Result<()> {
+        let request = Request {
+            iova: address,
+            length: size,
+            file_offset: offset,
+            readable: flags.contains(DmaMapFlags::READ),
+            writable: flags.contains(DmaMapFlags::WRITE),
+            file,
+        };
+        self.shared
+            .map
+            .add(request)
+            .map_err(|error| self.refuse(error.to_string(), io::ErrorKind::InvalidInput))
+    }
+
+    fn dma_unmap(&mut self, flags: DmaUnmapFlags, address: u64, size: u64) -> io::Result<()> {
+        if flags.contains(DmaUnmapFlags::UNMAP_ALL) {
+            self.shared.map.clear();
+            return Ok(());
+        }
+        match self.shared.map.remove(address, size) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.refuse(error.to_string(), io::ErrorKind::InvalidInput)),
+        }
+    }
+
+    fn reset(&mut self) -> io::Result<()> {
+        self.shared.with_machine(|machine| machine.reset_device());
+        Ok(())
+    }
+
+    fn set_irqs(
+        &mut self,
+        index: u32,
+        flags: u32,
+        start: u32,
+        count: u32,
+        fds: Vec<File>,
+    ) -> io::Result<()> {
+        let kind = match index {
+            0 => InterruptKind::Intx,
+            1 => InterruptKind::Msi,
+            2 => InterruptKind::Msix,
+            // Error and request interrupts never come; whoever wants them may wait.
+            3 | 4 => return Ok(()),
+            _ => return Err(io::ErrorKind::InvalidInput.into()),
+        };
+        if flags & SET_BOOL != 0 || count > MAX_WIRES {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let line = kind == InterruptKind::Intx;
+        self.shared.with_machine(|machine| {
+            machine.with_irqs(|irqs| {
+                if flags & SET_TRIGGER != 0 && flags & SET_EVENT != 0 {
+                    let mut wires = fds.into_iter().map(EventWire);
+                    let wires = (0..count).map(|_| wires.next()).collect();
+                    irqs.connect(kind, start as usize, wires);
+                } else if flags & SET_TRIGGER != 0 && flags & SET_NONE != 0 && count == 0 {
+                    irqs.disconnect(kind);
+                } else if flags & SET_TRIGGER != 0 {
+                    for vector in start..start.saturating_add(count) {
+                        irqs.trigger(kind, vector as usize);
+                    }
+                } else if flags & SET_MASK != 0 && line {
+                    irqs.mask_line(true);
+                } else if flags & SET_UNMASK != 0 && line {
+                    irqs.mask_line(false);
+                }
+            });
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The loop that reads commands from the socket and writes their replies.
+//!
+//! Every message is read whole before it is looked at, so a refused command never loses the stream's step.
+//! Commands that say so get no reply, not even an error.
+
+use std::fs::File;
+use std::io::{IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use ::vfio_user::{DmaMapFlags, DmaUnmapFlags, IrqInfo, ServerBackend};
+use rustix::io::Errno;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+
+use super::wire::{self, HEADER, Header, MAX_FDS, Misunderstood, ProtocolError, Request};
+
+/// How long a peer may leave its replies unread.
+const WRITE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Device flags of the answer to "device info": resettable, PCI.
+const DEVICE_FLAGS: u32 = 1 | 2;
+
+/// Why a connection was given up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectionError {
+    /// The socket failed, or closed within a message.
+    #[error("cannot read from the machine")]
+    Read(#[source] std::io::Error),
+    /// The machine did not take a reply.
+    #[error("cannot answer the machine")]
+    Write(#[source] std::io::Error),
+    /// The machine does not speak the protocol.
+    #[error("machine breaks the protocol")]
+    Protocol(#[from] ProtocolError),
+}
+
+/// A region, as described to the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Region {
+    /// Bytes; 0: it is not there.
+    pub(super) size: u64,
+    /// 1 readable, 2 writable.
+    pub(super) flags: u32,
+}
+
+/// A header's bytes, and the descriptors that came with them.
+type Received = ([u8; HEADER], Vec<OwnedFd>);
+
+/// Serves a connection until the peer closes it between two messages.
+pub(super) fn run(
+    mut stream: &UnixStream,
+    backend: &mut dyn ServerBackend,
+    regions: &[Region],
+    irqs: &[IrqInfo],
+) -> Result<(), ConnectionError> {
+    stream
+        .set_write_timeout(Some(WRITE_DEADLINE))
+        .map_err(ConnectionError::Write)?;
+    let mut payload = Vec::new();
+    while let Some((header, fds)) = read_header(stream)? {
+        let header = Header::parse(header)?;
+        payload.resize(header.payload, 0);
+        stream
+            .read_exact(&mut payload)
+            .map_err(ConnectionError::Read)?;
+        let result = match Request::parse(header.command, &payload) {
+            Ok(request) => answer(request, fds, backend, regions, irqs),
+            Err(Misunderstood::Command) => Err(Errno::OPNOTSUPP),
+            Err(Misunderstood::Payload) => Err(Errno::INVAL),
+        };
+        if let Err(errno) = &result {
+            tracing::debug!(command = header.command, %errno, "refused a command");
+        }
+        if header.wants_reply() {
+            let reply = header.reply(result.as_deref().map_err(|errno| errno.raw_os_error()));
+            stream.write_all(&reply).map_err(ConnectionError::Write)?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads a header and the descriptors that came with it; `None`: the peer closed the connection.
+fn read_header(mut stream: &UnixStream) -> Result<Option<Received>, ConnectionError> {
+    let mut header = [0; HEADER];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let received = loop {
+        let mut buffers = [IoSliceMut::new(&mut header)];
+        match recvmsg(
+            stream,
+            &mut buffers,
+            &mut ancillary,
+            RecvFlags::CMSG_CLOEXEC,
+        ) {
+            Ok(message) => break message.bytes,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(ConnectionError::Read(errno.into())),
+        }
+    };
+    let mut fds = Vec::new();
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            fds.extend(rights);
+        }
+    }
+    if received == 0 {
+        return Ok(None);
+    }
+    let rest = header.get_mut(received..).unwrap_or_default();
+    stream.read_exact(rest).map_err(ConnectionError::Read)?;
+    Ok(Some((header, fds)))
+}
+
+/// Does what a command asks and gives the reply's payload.
+fn answer(
+    request: Request<'_>,
+    fds: Vec<OwnedFd>,
+    backend: &mut dyn ServerBackend,
+    regions: &[Region],
+    irqs: &[IrqInfo],
+) -> Result<Vec<u8>, Errno> {
+    let mut fds: Vec<File> = fds.into_iter().map(File::from).collect();
+    match request {
+        Request::Version { major: 0, minor } => Ok(wire::version_reply(minor)),
+        Request::Version { .. } => Err(Errno::OPNOTSUPP),
+        Request::DmaMap {
+            flags,
+            offset,
+            address,
+            size,
+        } => {
+            if fds.len() > 1 {
+                return Err(Errno::INVAL);
+            }
+            let flags = DmaMapFlags::from_bits_retain(flags);
+            done(backend.dma_map(flags, offset, address, size, fds.pop()))
+        }
+        Request::DmaUnmap {
+            flags,
+            address,
+            size,
+        } => {
+            let unmap = DmaUnmapFlags::from_bits_retain(flags);
+            done(backend.dma_unmap(unmap, address, size))?;
+            let mut reply = wire::words(&[24, flags]);
+            reply.extend(address.to_le_bytes());
+            reply.extend(size.to_le_bytes());
+            Ok(reply)
+        }
+        Request::DeviceInfo => {
+            let counts = [regions.len() as u32, irqs.len() as u32];
+            Ok(wire::words(&[16, DEVICE_FLAGS, counts[0], counts[1]]))
+        }
+        Request::RegionInfo { index } => {
+            let region = regions.get(index as usize).ok_or(Errno::INVAL)?;
+            let mut reply = wire::words(&[32, region.flags, index, 0]);
+            reply.extend(region.size.to_le_bytes());
+            reply.extend((u64::from(index) << 40).to_le_bytes());
+            Ok(reply)
+        }
+        Request::IrqInfo { index } => {
+            let irq = irqs.get(index as usize).ok_or(Errno::INVAL)?;
+            Ok(wire::words(&[16, irq.flags, index, irq.count]))
+        }
+        Request::SetIrqs {
+            flags,
+            index,
+            start,
+            count,
+        } => done(backend.set_irqs(index, flags, start, count, fds)),
+        Request::Read {
+            region,
+            offset,
+            count,
+        } => {
+            let mut reply = Vec::with_capacity(16 + count);
+            reply.extend(offset.to_le_bytes());
+            reply.extend(wire::words(&[region, count as u32]));
+            reply.resize(16 + count, 0xff);
+            let data = reply.get_mut(16..).unwrap_or_default();
+            done(backend.region_read(region, offset, data))?;
+            Ok(reply)
+        }
+        Request::Write {
+            region,
+            offset,
+            data,
+        } => {
+            done(backend.region_write(region, offset, &data))?;
+            let mut reply = offset.to_le_bytes().to_vec();
+            reply.extend(wire::words(&[region, data.len() as u32]));
+            Ok(reply)
+        }
+        Request::Reset => done(backend.reset()),
+    }
+}
+
+/// Turns what the backend says into an empty payload or an error number, never 0.
+fn done(result: Result<(), std::io::Error>) -> Result<Vec<u8>, Errno> {
+    match result {
+        Ok(()) => Ok(Vec::new()),
+        Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::INVAL)),
+    }
+}

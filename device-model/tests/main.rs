@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What every device must do, and the card over a real socket.
+
+mod conformance;
+mod protocol;
+mod support;

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! `landfall_capture`: driver of Landfall's capture card (PCI 1b36:4c46).
+//!
+//! A card wants one physically contiguous range for each frame. The driver takes such ranges from
+//! `landfall_pool`, maps them through the DMA API, hands them to the card slot by slot, and shows them to
+//! user space through mmap of `/dev/landfall-captureN`. What user space asks for is in `uapi.rs`, what the
+//! card understands in the device model's `regs.rs`, which is compiled here unchanged.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `probe.rs` | binding and unbinding, in which order |
+//! | `card.rs` | the registers: program, start, stop, self-test |
+//! | `ring.rs` | which slot the card has (pure; tested on the host) |
+//! | `irq.rs` | the interrupt |
+//! | `geometry.rs` | what makes a frame, and the card's limits (pure) |
+//! | `memory.rs` | buffers of the pool, and their mapping for the card |
+//! | `session.rs`, `wait.rs` | what an open file does with the card |
+//! | `view.rs` | what user space is told |
+//! | `file.rs`, `map.rs` | ioctl and mmap |
+
+mod card;
+mod file;
+mod geometry;
+mod irq;
+mod map;
+mod memory;
+mod probe;
+mod raw;
+#[expect(dead_code, reason = "the table is the card's too, which uses the rest")]
+#[path = "../../device-model/src/devices/capture/regs.rs"]
+mod regs;
+mod ring;
+mod session;
+mod uapi;
+mod view;
+mod wait;
+
+use kernel::io::register;
+
+kernel::module_pci_driver! {
+    type: probe::CaptureDriver,
+    name: "landfall_capture",
+    authors: ["The Landfall contributors"],
+    description: "Driver of Landfall's capture card: one physically contiguous range for each frame",
+    license: "Dual MIT/GPL",
+    params: {
+        interrupt: u32 {
+            default: 3,
+            description: "0: INTx, 1: MSI, 2: MSI-X, each of them or none; 3 (default): MSI, else MSI-X, else INTx",
+        },
+    },
+}

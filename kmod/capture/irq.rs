@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! The interrupt: finds out which slots are done, and wakes who waits.
+//!
+//! A register read takes long, so only what decides is read here: the causes and the done bits. A slot's
+//! record is read by who takes the completion.
+
+use super::{card::Registers, ring::Ring};
+use kernel::{
+    irq::{Handler, IrqReturn},
+    new_condvar, new_spinlock_irq,
+    prelude::*,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        Arc, CondVar, SpinLockIrq,
+    },
+};
+
+/// What the interrupt shares with everyone else.
+#[pin_data]
+pub(crate) struct Line {
+    pub(crate) registers: Registers,
+    /// Innermost lock: nothing is locked while it is held.
+    #[pin]
+    pub(crate) shared: SpinLockIrq<Shared>,
+    /// Woken when `shared` changes.
+    #[pin]
+    pub(crate) changed: CondVar,
+    /// Interrupts that were ours.
+    pub(crate) taken: Atomic<u64>,
+}
+
+/// What is changed by interrupts.
+#[derive(Default)]
+pub(crate) struct Shared {
+    /// Which slots the card has.
+    pub(crate) ring: Ring,
+    /// The driver is unbound: nothing will come any more.
+    pub(crate) gone: bool,
+}
+
+impl Line {
+    pub(crate) fn new(registers: Registers) -> impl PinInit<Self> {
+        pin_init!(Line {
+            registers,
+            shared <- new_spinlock_irq!(Shared::default()),
+            changed <- new_condvar!(),
+            taken: Atomic::new(0),
+        })
+    }
+}
+
+/// The handler of one card.
+pub(crate) struct Interrupt(pub(crate) Arc<Line>);
+
+impl Handler for Interrupt {
+    fn handle(&self) -> IrqReturn {
+        let line = &*self.0;
+        // First the causes are cleared, then the done bits read: what completes in between raises anew.
+        let Some(causes) = line
+            .registers
+            .acknowledge()
+            .filter(|causes| causes.into_raw() != 0)
+        else {
+            return IrqReturn::None;
+        };
+        line.taken.fetch_add(1, Relaxed);
+        if causes.done() {
+            // The bits are read with the lock held: else a slot could be taken back and lent again
+            // between the read and here, and an old bit be taken for a new completion.
+            let mut shared = line.shared.lock();
+            let done = line.registers.done();
+            shared.ring.complete(done);
+        }
+        line.changed.notify_all();
+        IrqReturn::Handled
+    }
+}

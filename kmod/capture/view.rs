@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! What user space is told: the card, its buffers, what is lent, and what an mmap offset names.
+
+use super::{
+    memory::{Lent, Memory},
+    raw, regs,
+    session::{slot, SelfTest, Session},
+    uapi,
+};
+use kernel::{
+    prelude::*,
+    sync::{atomic::Relaxed, Arc},
+};
+
+/// Which memory an mmap offset names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Frame,
+    Clip,
+}
+
+/// What an mmap needs to know.
+pub(crate) struct Mappable {
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) part: Part,
+}
+
+/// mmap offsets of two parts differ by at least this much.
+const OFFSET_SHIFT: u32 = 33;
+
+fn mmap_offset(index: u32, part: Part) -> u64 {
+    let part = match part {
+        Part::Frame => 0,
+        Part::Clip => 1,
+    };
+    (u64::from(index) * 2 + part) << OFFSET_SHIFT
+}
+
+impl Session {
+    pub(crate) fn info(&self) -> Result<uapi::Info> {
+        let state = self.state.lock();
+        let self_test = state.self_test.as_ref().ok_or(ENODEV)?;
+        Ok(uapi::Info {
+            layout: regs::LAYOUT.into(),
+            interrupt: self.interrupt,
+            address_bits: self.limits.address_bits,
+            alignment: u32::try_from(self.limits.alignment)?,
+            boundary: self.limits.boundary,
+            max_frame: self.limits.max_frame,
+            selftest_dma: self_test.area.dma(),
+            selftest_phys: self_test.area.memory().phys(),
+            selftest_nonce: self_test.nonce,
+            interrupts: self.line.taken.load(Relaxed),
+            pci_address: raw::pci_address(&self.pdev),
+            reserved: 0,
+        })
+    }
+
+    pub(crate) fn buffer(&self, index: u32) -> Result<uapi::Buffer> {
+        let mut state = self.state.lock();
+        state.bound()?;
+        let buffer = state.buffer(index)?;
+        let out = self.line.shared.lock().ring.is_out(slot(index)?);
+        let memory = buffer.frame.memory();
+        let clip = buffer.clip.as_ref();
+        Ok(uapi::Buffer {
+            index,
+            queued: out.into(),
+            dma: buffer.frame.dma(),
+            phys: memory.phys(),
+            length: buffer.frame.length(),
+            allocated: memory.allocated(),
+            mmap_offset: mmap_offset(index, Part::Frame),
+            clip_dma: clip.map_or(0, Lent::dma),
+            clip_phys: clip.map_or(0, |clip| clip.memory().phys()),
+            clip_length: clip.map_or(0, Lent::length),
+            clip_mmap_offset: if clip.is_some() {
+                mmap_offset(index, Part::Clip)
+            } else {
+                0
+            },
+        })
+    }
+
+    /// Calls `each` for everything that is mapped for the card now.
+    pub(crate) fn lends(&self) -> Result<KVec<uapi::Lend>> {
+        let state = self.state.lock();
+        state.bound()?;
+        let mut lends = KVec::with_capacity(uapi::MAX_LENDS, GFP_KERNEL)?;
+        let buffers = state
+            .capture
+            .iter()
+            .flat_map(|capture| capture.buffers.iter());
+        for (index, buffer) in (0..).zip(buffers) {
+            let lend = |kind, direction, lent: &Lent| uapi::Lend {
+                kind,
+                index,
+                direction,
+                queued: buffer.queued,
+                dma: lent.dma(),
+                phys: lent.memory().phys(),
+                length: lent.length(),
+            };
+            let frame = lend(uapi::LEND_FRAME, uapi::DIRECTION_FROM_DEVICE, &buffer.frame);
+            lends.push(frame, GFP_KERNEL)?;
+            if let Some(clip) = &buffer.clip {
+                let clip = lend(uapi::LEND_CLIP, uapi::DIRECTION_TO_DEVICE, clip);
+                lends.push(clip, GFP_KERNEL)?;
+            }
+        }
+        if let Some(SelfTest { area, .. }) = &state.self_test {
+            let lend = uapi::Lend {
+                kind: uapi::LEND_SELFTEST,
+                index: 0,
+                direction: uapi::DIRECTION_BOTH,
+                queued: 0,
+                dma: area.dma(),
+                phys: area.memory().phys(),
+                length: area.length(),
+            };
+            lends.push(lend, GFP_KERNEL)?;
+        }
+        Ok(lends)
+    }
+
+    /// What lies at `offset` of the file, for mmap.
+    pub(crate) fn mappable(&self, offset: u64) -> Result<Mappable> {
+        let mut state = self.state.lock();
+        state.bound()?;
+        let index = u32::try_from(offset >> (OFFSET_SHIFT + 1))?;
+        let buffer = state.buffer(index)?;
+        let (part, lent) = if offset == mmap_offset(index, Part::Frame) {
+            (Part::Frame, Some(&buffer.frame))
+        } else if offset == mmap_offset(index, Part::Clip) {
+            (Part::Clip, buffer.clip.as_ref())
+        } else {
+            return Err(EINVAL);
+        };
+        let memory = lent.ok_or(EINVAL)?.memory().clone();
+        Ok(Mappable { memory, part })
+    }
+}

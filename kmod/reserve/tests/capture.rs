@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! The pure parts of `landfall_capture`, compiled here for the host.
+
+#[path = "../../capture/geometry.rs"]
+mod geometry;
+#[path = "../../capture/ring.rs"]
+mod ring;
+
+use geometry::{Geometry, Limits, RawLimits, Refusal};
+use ring::Ring;
+
+const RAW: RawLimits = RawLimits {
+    slots: 32,
+    address_bits: 32,
+    align_shift: 6,
+    boundary_shift: 0,
+    max_frame: 64 << 20,
+    formats: 0b111,
+    max_clip: 128 * 1024,
+};
+
+fn limits() -> Limits {
+    Limits::new(RAW).expect("a good card")
+}
+
+fn frame(width: u32, height: u32, stride: u32, pixel: u32) -> Result<Geometry, Refusal> {
+    Geometry::new(&limits(), (width, height), stride, pixel, false, 1)
+}
+
+#[test]
+fn completions_come_in_the_order_of_queueing() {
+    let mut ring = Ring::default();
+    for slot in [3, 0, 31] {
+        assert!(ring.lend(slot));
+    }
+
+    assert_eq!(ring.complete(1 << 31 | 1 << 3), 2);
+
+    assert_eq!(
+        [ring.take(), ring.take(), ring.take()],
+        [Some(3), Some(31), None]
+    );
+    assert_eq!(ring.lent().collect::<Vec<_>>(), [0]);
+}
+
+#[test]
+fn a_slot_that_the_card_does_not_have_is_not_believed() {
+    let mut ring = Ring::default();
+    ring.lend(1);
+
+    assert_eq!(
+        ring.complete(0xffff_fffd),
+        0,
+        "every slot but the one it has"
+    );
+    assert_eq!(ring.complete(2), 1);
+    assert_eq!(ring.complete(2), 0, "the same again");
+}
+
+#[test]
+fn a_slot_is_lent_once_until_it_is_taken() {
+    let mut ring = Ring::default();
+
+    assert!(ring.lend(5));
+    assert!(!ring.lend(5));
+    ring.complete(1 << 5);
+    assert!(!ring.lend(5), "completed, not yet taken");
+    assert_eq!(ring.first_completed(), Some(5));
+    assert_eq!(ring.take(), Some(5));
+    assert!(ring.lend(5));
+    assert!(!ring.lend(32), "no such slot");
+}
+
+#[test]
+fn all_slots_can_be_out_at_once() {
+    let mut ring = Ring::default();
+    assert!((0..32).all(|slot| ring.lend(slot)));
+
+    assert_eq!(ring.complete(u32::MAX), 32);
+    assert!(ring.has_completed());
+    ring.clear();
+
+    assert_eq!(ring, Ring::default());
+}
+
+#[test]
+fn a_frame_is_as_long_as_its_last_line() {
+    let tight = frame(1920, 1080, 0, 0).expect("1080p YUYV");
+    let loose = frame(1920, 1080, 4096, 0).expect("1080p YUYV with a stride");
+
+    assert_eq!((tight.stride, tight.frame_size), (3840, 4_147_200));
+    assert_eq!(loose.frame_size, 4096 * 1079 + 3840);
+}
+
+#[test]
+fn frames_that_the_card_cannot_take_are_refused() {
+    assert_eq!(
+        frame(0, 1, 0, 0).map_err(Refusal::text),
+        Err(Refusal::Size.text())
+    );
+    assert_eq!(frame(1, 65_536, 0, 0), Err(Refusal::Size));
+    assert_eq!(frame(1, 1, 0, 3), Err(Refusal::Pixel));
+    assert_eq!(frame(1, 1, 0, 256), Err(Refusal::Pixel));
+    assert_eq!(frame(16, 16, 31, 0), Err(Refusal::Stride));
+    assert_eq!(frame(65_535, 65_535, u32::MAX, 2), Err(Refusal::TooLarge));
+    let grey_only = Limits {
+        formats: 0b010,
+        ..limits()
+    };
+    assert_eq!(
+        Geometry::new(&grey_only, (1, 1), 0, 0, false, 1),
+        Err(Refusal::Pixel)
+    );
+}
+
+#[test]
+fn a_clip_mask_has_a_bit_for_each_pixel_in_whole_bytes_a_line() {
+    let with_mask = |width, height| Geometry::new(&limits(), (width, height), 0, 1, true, 1);
+
+    assert_eq!(with_mask(9, 10).map(|g| g.clip_size), Ok(20));
+    assert_eq!(with_mask(1024, 1024).map(|g| g.clip_size), Ok(128 * 1024));
+    assert_eq!(with_mask(1024, 1025), Err(Refusal::Clip));
+}
+
+#[test]
+fn there_is_a_slot_for_each_buffer() {
+    let count = |buffers| Geometry::new(&limits(), (1, 1), 0, 0, false, buffers).err();
+
+    assert_eq!([count(0), count(33)], [Some(Refusal::Buffers); 2]);
+    assert_eq!([count(1), count(32)], [None; 2]);
+}
+
+#[test]
+fn bus_addresses_are_checked_against_the_limits() {
+    let card = Limits {
+        boundary: 1 << 20,
+        ..limits()
+    };
+
+    assert!(
+        card.accepts(0xffff_f000, 0x1000),
+        "up to the last byte below 4 GiB"
+    );
+    assert!(!card.accepts(0xffff_f000, 0x1001), "one byte above");
+    assert!(!card.accepts(0x1020, 64), "not aligned");
+    assert!(!card.accepts(0x000f_ffc0, 65), "across the boundary");
+    assert!(!card.accepts(0x1000, 0), "nothing");
+    assert!(!card.accepts(!63, 65), "beyond 64 bits");
+    let wide = Limits {
+        address_bits: 64,
+        ..limits()
+    };
+    assert!(
+        wide.accepts(0xffff_ffff_ffff_f000, 0x1000),
+        "the top of 64 bits"
+    );
+}
+
+#[test]
+fn limits_that_make_no_sense_are_refused() {
+    let bad = [
+        RawLimits { slots: 0, ..RAW },
+        RawLimits { slots: 33, ..RAW },
+        RawLimits {
+            address_bits: 23,
+            ..RAW
+        },
+        RawLimits {
+            address_bits: 65,
+            ..RAW
+        },
+        RawLimits {
+            align_shift: 31,
+            ..RAW
+        },
+        RawLimits {
+            boundary_shift: 64,
+            ..RAW
+        },
+        RawLimits {
+            boundary_shift: 3,
+            ..RAW
+        },
+        RawLimits {
+            max_frame: 0,
+            ..RAW
+        },
+    ];
+
+    assert!(bad.iter().all(|raw| Limits::new(*raw).is_none()));
+    let all_ones = RawLimits {
+        slots: 255,
+        address_bits: 255,
+        align_shift: 255,
+        boundary_shift: 255,
+        ..RAW
+    };
+    assert_eq!(Limits::new(all_ones), None, "what a dead card reads");
+}
