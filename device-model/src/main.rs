@@ -6,6 +6,8 @@ use std::error::Error;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -14,6 +16,7 @@ use landfall_device::devices::capture::{CaptureCard, CaptureOptions, Fault};
 use landfall_device::devices::template::Scratch;
 use landfall_device::function::{Function, InterruptKind};
 use landfall_device::serve::CardServer;
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 /// Serves emulated PCI cards over vfio-user.
 #[derive(Debug, Parser)]
@@ -132,15 +135,20 @@ fn run(serve: &Serve) -> Result<(), Box<dyn Error>> {
         &mut out,
         &format!("listening on {}", serve.socket.display()),
     );
+    let ended = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&ended))?;
+    }
     let journal = server.journal();
     let mut next = 0;
-    loop {
+    while !ended.load(Ordering::Relaxed) {
         for entry in journal.entries_from(next) {
             next = entry.sequence + 1;
             say(&mut out, &serde_json::to_string(&entry)?);
         }
         std::thread::sleep(Duration::from_millis(100));
     }
+    Ok(()) // dropping the server removes the socket
 }
 
 fn measure(frames: u32) -> Result<(), Box<dyn Error>> {

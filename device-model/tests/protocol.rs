@@ -324,6 +324,18 @@ fn socket_that_exists_is_refused_and_left_alone() {
     assert!(path.exists());
 }
 
+#[test]
+fn another_ones_socket_at_the_same_path_stays() {
+    let directory = tempfile::tempdir().expect("directory");
+    let path = directory.path().join("card.sock");
+    let card = || Box::new(CaptureCard::new(CaptureOptions::default()));
+    let first = CardServer::bind(&path, card()).expect("served");
+    std::fs::rename(&path, directory.path().join("old")).expect("moved");
+    let _second = CardServer::bind(&path, card()).expect("served");
+    drop(first);
+    assert!(path.exists());
+}
+
 /// Talks to a card in raw bytes and gives what comes back before the connection ends or `want` bytes came.
 fn raw(bytes: &[u8], want: usize) -> Vec<u8> {
     let directory = tempfile::tempdir().expect("directory");

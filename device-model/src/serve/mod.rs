@@ -10,6 +10,7 @@
 mod machine;
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -99,7 +100,15 @@ pub struct CardServer {
     shared: Arc<Shared>,
     listener: Arc<UnixListener>,
     path: PathBuf,
+    /// Device and inode of the socket's file.
+    inode: Option<(u64, u64)>,
     threads: Vec<JoinHandle<()>>,
+}
+
+/// Device and inode of what is at `path`, if anything is.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let metadata = std::fs::symlink_metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 impl std::fmt::Debug for CardServer {
@@ -140,6 +149,7 @@ impl CardServer {
         let mut server = Self {
             shared,
             listener: Arc::new(listener),
+            inode: identity(&path),
             path,
             threads: Vec::new(),
         };
@@ -163,8 +173,10 @@ impl CardServer {
     /// what it does; its journal stays.
     pub fn sever(&self) {
         self.shared.end(&self.listener);
-        // Nothing to remove is fine too.
-        let _ = std::fs::remove_file(&self.path);
+        // Only what we made: somebody may have put another there since.
+        if identity(&self.path) == self.inode {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 
     fn spawn(

@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::connection::Region;
 use crate::dma::journal::Kind;
-use crate::dma::map::Request;
+use crate::dma::map::{Request, UnmapError};
 use crate::function::InterruptKind;
 use crate::pci::config;
 use crate::pci::irq::{Irqs, Wire};
@@ -158,7 +158,8 @@ impl ServerBackend for Backend<'_> {
             return Ok(());
         }
         match self.shared.map.remove(address, size) {
-            Ok(_) => Ok(()),
+            // Machines clear whole ranges in which nothing may be; Linux's own VFIO takes that as done.
+            Ok(_) | Err(UnmapError::Nothing { .. }) => Ok(()),
             Err(error) => Err(self.refuse(error.to_string(), io::ErrorKind::InvalidInput)),
         }
     }
