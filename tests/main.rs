@@ -1,3 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Tests.
+//! Every test boots a guest and reads top to bottom; `tidy` alone reads the repository instead.
+
+mod bind;
+mod boot;
+mod failures;
+mod faults;
+mod formats;
+mod interrupts;
+mod limits;
+mod pool;
+mod reset;
+mod tidy;

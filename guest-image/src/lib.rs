@@ -1,3 +1,65 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Guest image.
+//! Where a Landfall guest comes from: QEMU, a stock kernel, modules built for it, and an initramfs.
+//!
+//! [`prepare`] brings all of it into a cache directory, without privilege and without touching the host:
+//! packages come through a private apt root from the host's own mirror, signatures checked; the kernel's
+//! Rust metadata and the modules are built in a user-namespace chroot. A second call finds everything
+//! there and neither uses the network nor starts a process.
+//!
+//! The library never prints, exits or reads the environment: it returns [`Event`]s, [`Finding`]s and errors.
+
+mod apt;
+mod cache;
+mod cpio;
+mod debian;
+mod doctor;
+mod embedded;
+mod error;
+mod event;
+mod hash;
+mod initramfs;
+mod kernel;
+mod lock;
+mod metadata;
+mod mirror;
+mod modules;
+mod namespace;
+mod options;
+mod packages;
+mod plan;
+mod prepared;
+mod process;
+mod prune;
+mod qemu;
+mod reporter;
+mod setup;
+mod stamp;
+mod unpack;
+mod vmlinux;
+
+pub use cache::{CacheSize, size};
+pub use doctor::{Finding, Status, doctor};
+pub use error::SetupError;
+pub use event::{Event, Step};
+pub use lock::{Lock, Package};
+pub use options::{Cancel, SetupOptions};
+pub use prepared::{Prepared, Qemu};
+pub use prune::{Pruned, prune};
+pub use setup::prepare;
+
+/// What each part of a set-up may fail with; the sources of [`SetupError`].
+pub mod failures {
+    pub use crate::initramfs::InitramfsError;
+    pub use crate::kernel::KernelError;
+    pub use crate::metadata::MetadataError;
+    pub use crate::mirror::MirrorError;
+    pub use crate::modules::ModulesError;
+    pub use crate::namespace::NamespaceError;
+    pub use crate::packages::PackagesError;
+    pub use crate::plan::OptionsError;
+    pub use crate::process::CommandError;
+    pub use crate::qemu::QemuError;
+    pub use crate::unpack::UnpackError;
+    pub use crate::vmlinux::VmlinuxError;
+}

@@ -204,7 +204,10 @@ pub enum CardCommand {
 
 /// What to capture; see `Configure` in `uapi.rs`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the fields are those of uapi.rs, documented there")]
+#[expect(
+    missing_docs,
+    reason = "the fields are those of uapi.rs, documented there"
+)]
 pub struct Configure {
     pub width: u32,
     pub height: u32,
@@ -229,7 +232,10 @@ pub struct Configured {
 
 /// The driver's `Info`; see `uapi.rs`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the fields are those of uapi.rs, documented there")]
+#[expect(
+    missing_docs,
+    reason = "the fields are those of uapi.rs, documented there"
+)]
 pub struct CardInfo {
     pub layout: u32,
     pub interrupt: u32,
@@ -246,7 +252,10 @@ pub struct CardInfo {
 
 /// A buffer; see `Buffer` in `uapi.rs`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the fields are those of uapi.rs, documented there")]
+#[expect(
+    missing_docs,
+    reason = "the fields are those of uapi.rs, documented there"
+)]
 pub struct BufferInfo {
     pub index: u32,
     pub queued: bool,
@@ -261,7 +270,10 @@ pub struct BufferInfo {
 
 /// A finished slot; see `Completion` in `uapi.rs`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the fields are those of uapi.rs, documented there")]
+#[expect(
+    missing_docs,
+    reason = "the fields are those of uapi.rs, documented there"
+)]
 pub struct Completion {
     pub index: u32,
     pub result: u32,
@@ -295,7 +307,10 @@ pub enum Direction {
 
 /// One range that the driver mapped for the card; see `Lend` in `uapi.rs`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the fields are those of uapi.rs, documented there")]
+#[expect(
+    missing_docs,
+    reason = "the fields are those of uapi.rs, documented there"
+)]
 pub struct Lend {
     pub kind: LendKind,
     pub index: u32,

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Watches the kernel log and tells of faults the moment they are logged.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::time::{Duration, Instant};
+
+use landfall_agent::protocol::{Event, FromGuest};
+use nix::libc::O_NONBLOCK;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::console;
+use crate::port::Port;
+
+/// A fault is over when nothing more was logged for this long.
+const QUIET: Duration = Duration::from_millis(200);
+/// Or after this long, however much is logged.
+const LONGEST: Duration = Duration::from_secs(2);
+/// Or after this many lines.
+const MOST_LINES: usize = 200;
+/// Longest record of `/dev/kmsg`, bytes.
+const RECORD: usize = 8192;
+
+/// Beginnings of the lines with which the kernel says that something is broken.
+const BEGINNINGS: [&str; 17] = [
+    "BUG: ",
+    "Oops: ",
+    "WARNING: ",
+    "kernel BUG at ",
+    "Kernel panic - not syncing",
+    "general protection fault",
+    "divide error",
+    "invalid opcode",
+    "stack segment",
+    "unchecked MSR access error",
+    "watchdog: BUG: ",
+    "watchdog: Watchdog detected hard LOCKUP",
+    "INFO: task ",
+    "rcu: INFO: ",
+    "UBSAN: ",
+    "refcount_t: ",
+    "Call Trace:",
+];
+/// Words with which it says so anywhere in a line.
+const WORDS: [&str; 3] = [
+    "list_add corruption",
+    "list_del corruption",
+    ": nobody cared",
+];
+
+/// Reads the log from its first line for as long as the guest lives.
+pub(crate) fn watch(port: &Port) {
+    if let Err(error) = follow(port) {
+        console::say(&format!("landfall-agent: /dev/kmsg: {error}"));
+    }
+}
+
+fn follow(port: &Port) -> io::Result<()> {
+    let mut log = OpenOptions::new()
+        .read(true)
+        .custom_flags(O_NONBLOCK)
+        .open("/dev/kmsg")?;
+    loop {
+        if let Some(line) = next(&mut log, None)?
+            && is_fault(&line)
+        {
+            let lines = rest_of(&mut log, line)?;
+            port.send(&FromGuest::Event(Event::KernelFault { lines }));
+        }
+    }
+}
+
+/// The lines after `first` that belong to the same fault.
+fn rest_of(log: &mut File, first: String) -> io::Result<Vec<String>> {
+    let end = Instant::now() + LONGEST;
+    let mut lines = vec![first];
+    while lines.len() < MOST_LINES && Instant::now() < end {
+        let Some(line) = next(log, Some(QUIET))? else {
+            break;
+        };
+        let last = line.starts_with("---[ end ");
+        lines.push(line);
+        if last {
+            break;
+        }
+    }
+    Ok(lines)
+}
+
+/// The next line of the log; `None` if none came within `wait`.
+fn next(log: &mut File, wait: Option<Duration>) -> io::Result<Option<String>> {
+    let timeout = wait.map_or(PollTimeout::NONE, |wait| {
+        PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)
+    });
+    let mut record = [0; RECORD];
+    loop {
+        match log.read(&mut record) {
+            Ok(length) => return Ok(Some(text(record.get(..length).unwrap_or_default()))),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if poll(&mut [PollFd::new(log.as_fd(), PollFlags::POLLIN)], timeout)? == 0 {
+                    return Ok(None);
+                }
+            }
+            // EPIPE: records were overwritten before they were read; the next read goes on behind the gap.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The message of a record, `level,sequence,time,flags;message` and perhaps more lines of `KEY=value`.
+fn text(record: &[u8]) -> String {
+    let record = String::from_utf8_lossy(record);
+    let message = record.split_once(';').map_or(&*record, |(_, rest)| rest);
+    message.lines().next().unwrap_or_default().to_owned()
+}
+
+/// Whether a line begins the report of a fault.
+fn is_fault(line: &str) -> bool {
+    BEGINNINGS
+        .iter()
+        .any(|beginning| line.starts_with(beginning))
+        || WORDS.iter().any(|word| line.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_reduced_to_its_message() {
+        let record = b"4,339,5140900,-;WARNING: at drivers/x.c:1; twice\n SUBSYSTEM=acpi\n";
+
+        assert_eq!(text(record), "WARNING: at drivers/x.c:1; twice");
+        assert_eq!(text(b"no head at all"), "no head at all");
+    }
+
+    #[test]
+    fn faults_are_told_from_ordinary_lines() {
+        for line in [
+            "BUG: unable to handle page fault for address: 0000000000001000",
+            "Oops: Oops: 0002 [#1] SMP NOPTI",
+            "WARNING: CPU: 0 PID: 1 at kernel/x.c:12 y+0x1/0x2",
+            "irq 10: nobody cared (try booting with the \"irqpoll\" option)",
+            "BUG: KFENCE: out-of-bounds write in f+0x1/0x2",
+        ] {
+            assert!(is_fault(line), "{line}");
+        }
+        for line in [
+            "landfall_pool: loading out-of-tree module taints kernel.",
+            "ACPI BIOS Warning (bug): Incorrect checksum",
+            "rcu: Hierarchical RCU implementation.",
+            "Spectre V2 : WARNING: Unprivileged eBPF is enabled",
+        ] {
+            assert!(!is_fault(line), "{line}");
+        }
+    }
+}

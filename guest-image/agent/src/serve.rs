@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Does what the harness asks, one request after the other.
+
+use landfall_agent::protocol::{FromGuest, Hello, Reply, Request, VERSION};
+use nix::time::{ClockId, clock_gettime};
+
+use crate::card::Cards;
+use crate::port::Port;
+use crate::reaper::Reaper;
+use crate::{Outcome, console, exec, files, modules, power};
+
+/// Serves one harness after the other, for as long as the guest lives.
+pub(crate) fn serve(port: &Port, reaper: &Reaper) {
+    let mut cards = Cards::default();
+    loop {
+        let mut requests = match port.connect(&hello()) {
+            Ok(requests) => requests,
+            Err(error) => {
+                console::say(&format!("landfall-agent: port: {error}"));
+                std::thread::sleep(std::time::Duration::from_millis(100));
+                continue;
+            }
+        };
+        loop {
+            match requests.next() {
+                Ok(Some(request)) => {
+                    let last = request.request == Request::PowerOff;
+                    let outcome = answer(request.request, &mut cards, reaper);
+                    port.send(&FromGuest::Reply {
+                        id: request.id,
+                        outcome,
+                    });
+                    if last {
+                        power::off();
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    console::say(&format!("landfall-agent: port: {error}"));
+                    break;
+                }
+            }
+        }
+        port.disconnect();
+    }
+}
+
+fn answer(request: Request, cards: &mut Cards, reaper: &Reaper) -> Outcome<Reply> {
+    match request {
+        Request::Ping => Ok(Reply::Done),
+        Request::LoadModule { name, parameters } => modules::load(&name, &parameters),
+        Request::UnloadModule { name } => modules::unload(&name),
+        Request::ReadFile { path, offset, max } => files::read(&path, offset, max),
+        Request::WriteFile { path, offset, data } => files::write(&path, offset, &data),
+        Request::ListDirectory { path } => files::list(&path),
+        Request::Run { argv, timeout_ms } => exec::run(&argv, timeout_ms, reaper),
+        Request::WaitForPath { path, timeout_ms } => files::wait_for(&path, timeout_ms),
+        Request::OpenCard { card } => cards.open(card),
+        Request::CloseCard { card } => cards.close(card),
+        Request::Card { card, command } => cards.command(card, &command),
+        Request::ReadBuffer {
+            card,
+            buffer,
+            clip,
+            offset,
+            length,
+        } => cards.read(card, buffer, clip, offset, length),
+        Request::WriteClip {
+            card,
+            buffer,
+            offset,
+            data,
+        } => cards.write_clip(card, buffer, offset, &data),
+        Request::HashBuffer { card, buffer } => cards.hash(card, buffer),
+        Request::HoldMapping { card, buffer } => cards.hold(card, buffer),
+        Request::DropMappings => cards.drop_mappings(),
+        Request::PowerOff => {
+            nix::unistd::sync();
+            Ok(Reply::Done)
+        }
+    }
+}
+
+fn hello() -> FromGuest {
+    let kernel = nix::sys::utsname::uname()
+        .map(|names| names.release().to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let uptime_ns = clock_gettime(ClockId::CLOCK_BOOTTIME)
+        .ok()
+        .and_then(|time| {
+            let seconds = u64::try_from(time.tv_sec()).ok()?;
+            let rest = u64::try_from(time.tv_nsec()).ok()?;
+            Some(seconds * 1_000_000_000 + rest)
+        })
+        .unwrap_or(0);
+    FromGuest::Hello(Hello {
+        protocol: VERSION,
+        kernel,
+        uptime_ns,
+    })
+}

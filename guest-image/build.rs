@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Builds the agent as a static program and lists the kernel modules' sources, so that both are part of
+//! whatever links this library and nothing else has to be shipped beside it.
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::fmt::Write as _;
+use std::path::{Component, Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+use sha2::{Digest, Sha256};
+
+/// The target the guest runs; the agent is static, so the host's libraries do not matter.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
+    let here =
+        PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or("CARGO_MANIFEST_DIR is not set")?);
+    let root = here.parent().ok_or("the package has no parent directory")?;
+
+    let agent = fs::read(build_agent(&here, &out)?)?;
+    println!(
+        "cargo::rustc-env=LANDFALL_AGENT_SHA256={}",
+        hex(&Sha256::digest(&agent))
+    );
+    fs::write(out.join("agent"), agent)?;
+    fs::write(out.join("sources.rs"), list_sources(root)?)?;
+    println!("cargo::rerun-if-changed=build.rs");
+    Ok(())
+}
+
+/// Builds the agent in a target directory of its own: the caller's is locked while a build script runs.
+fn build_agent(here: &Path, out: &Path) -> Result<PathBuf, Box<dyn Error>> {
+    let manifest = here.join("agent/Cargo.toml");
+    for input in [
+        "agent/src",
+        "agent/Cargo.toml",
+        "../Cargo.lock",
+        "../kmod/capture/uapi.rs",
+    ] {
+        println!("cargo::rerun-if-changed={}", here.join(input).display());
+    }
+    let target = out.join("agent-target");
+    let mut cargo = Command::new(env::var_os("CARGO").ok_or("CARGO is not set")?);
+    cargo
+        .args([
+            "build",
+            "--release",
+            "--bin",
+            "landfall-agent",
+            "--target",
+            TARGET,
+        ])
+        .arg("--manifest-path")
+        .arg(&manifest)
+        .arg("--target-dir")
+        .arg(&target)
+        .current_dir(here)
+        // The same bytes from every profile and every lint run of the caller, or the guest would be rebuilt.
+        .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static")
+        .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
+        .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
+        .env_remove("RUSTFLAGS")
+        .env_remove("RUSTC_WORKSPACE_WRAPPER")
+        .env_remove("CARGO_BUILD_TARGET");
+    if !cargo.status()?.success() {
+        return Err(format!("the agent did not build: {cargo:?}").into());
+    }
+    Ok(target.join(TARGET).join("release/landfall-agent"))
+}
+
+/// Rust source of a table: each file the modules are built from, by its path in the repository.
+fn list_sources(root: &Path) -> Result<String, Box<dyn Error>> {
+    let kmod = root.join("kmod");
+    println!("cargo::rerun-if-changed={}", kmod.display());
+    let mut files = BTreeSet::new();
+    collect(&kmod, &mut files)?;
+    for file in files.clone() {
+        files.extend(mounted(&file)?);
+    }
+    let mut table = String::from("&[\n");
+    let mut hash = Sha256::new();
+    for file in &files {
+        let Ok(name) = file.strip_prefix(root) else {
+            return Err(format!("{} is outside the repository", file.display()).into());
+        };
+        if !name.starts_with("kmod") {
+            println!("cargo::rerun-if-changed={}", file.display());
+        }
+        let bytes = fs::read(file)?;
+        hash.update(format!("{} {}\n", bytes.len(), name.display()));
+        hash.update(bytes);
+        writeln!(table, "    ({:?}, include_bytes!({:?})),", name, file)?;
+    }
+    table.push(']');
+    println!(
+        "cargo::rustc-env=LANDFALL_SOURCES_SHA256={}",
+        hex(&hash.finalize())
+    );
+    Ok(table)
+}
+
+/// Sources below a directory.
+fn collect(directory: &Path, files: &mut BTreeSet<PathBuf>) -> Result<(), Box<dyn Error>> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or(".");
+        // Kbuild's own droppings, if someone built in the tree: hidden files and `x.mod.c`.
+        if name.starts_with('.') || name.ends_with(".mod.c") || name == "target" {
+            continue;
+        }
+        let source = matches!(
+            path.extension().and_then(|end| end.to_str()),
+            Some("rs" | "c" | "h" | "S")
+        );
+        if path.is_dir() {
+            collect(&path, files)?;
+        } else if source || matches!(name, "Kbuild" | "Makefile") {
+            files.insert(path);
+        }
+    }
+    Ok(())
+}
+
+/// Files outside `kmod` that a source mounts with `#[path = "…"]`.
+fn mounted(file: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
+    if file.extension().is_none_or(|end| end != "rs") {
+        return Ok(Vec::new());
+    }
+    let directory = file.parent().ok_or("a file has a directory")?;
+    Ok(fs::read_to_string(file)?
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("#[path = \"")?.strip_suffix("\"]"))
+        .map(|path| flat(&directory.join(path)))
+        .filter(|path| path.is_file())
+        .collect())
+}
+
+/// The path without `..`.
+fn flat(path: &Path) -> PathBuf {
+    let mut flat = PathBuf::new();
+    for part in path.components() {
+        if part == Component::ParentDir {
+            flat.pop();
+        } else {
+            flat.push(part);
+        }
+    }
+    flat
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+}

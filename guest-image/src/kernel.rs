@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The kernel: Debian's packages, or an image brought along.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::apt::Chosen;
+use crate::cache::remove;
+use crate::process::Runner;
+use crate::unpack::{UnpackError, unpack};
+use crate::vmlinux::{self, VmlinuxError};
+
+/// The kernel cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// The image is not one.
+    #[error("{} is no kernel that can be booted", path.display())]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: VmlinuxError,
+    },
+    /// The packages did not unpack.
+    #[error("the kernel's packages did not unpack")]
+    Unpack(#[from] UnpackError),
+    /// A file cannot be read or written.
+    #[error("a file of the kernel cannot be used")]
+    File(#[from] io::Error),
+    /// The image and the packages it came with disagree.
+    #[error("the kernel says it is {found}, its package or build tree says {expected}")]
+    OtherRelease {
+        /// Of the package or build tree.
+        expected: String,
+        /// Of the image.
+        found: String,
+    },
+}
+
+/// Makes the entry that builds need: `config` and `Module.symvers`.
+pub(crate) fn make_config(
+    entry: &Path,
+    packages: &[Chosen],
+    release: &str,
+    archives: &Path,
+    runner: &Runner,
+) -> Result<(), KernelError> {
+    let tree = entry.join("tree");
+    unpack(packages, archives, &tree, runner, &|_| {})?;
+    fs::rename(
+        tree.join("usr/lib/modules").join(release).join("config"),
+        entry.join("config"),
+    )?;
+    let headers = tree.join(format!("usr/src/linux-headers-{release}"));
+    fs::rename(headers.join("Module.symvers"), entry.join("Module.symvers"))?;
+    Ok(remove(&tree)?)
+}
+
+/// Makes the entry that guests need: `vmlinux`, and the kernel's own modules in `modules`.
+pub(crate) fn make_image(
+    entry: &Path,
+    packages: &[Chosen],
+    release: &str,
+    archives: &Path,
+    runner: &Runner,
+) -> Result<(), KernelError> {
+    let tree = entry.join("tree");
+    unpack(packages, archives, &tree, runner, &|_| {})?;
+    let modules = entry.join("modules");
+    fs::rename(tree.join("usr/lib/modules").join(release), &modules)?;
+    let image = modules.join("vmlinuz");
+    let found = extract(&image, &entry.join("vmlinux"))?;
+    if found != release {
+        return Err(KernelError::OtherRelease {
+            expected: release.to_owned(),
+            found,
+        });
+    }
+    fs::remove_file(image)?;
+    Ok(remove(&tree)?)
+}
+
+/// Writes the uncompressed kernel of `image` to `vmlinux`; gives its release.
+pub(crate) fn extract(image: &Path, vmlinux: &Path) -> Result<String, KernelError> {
+    let kernel = read(image)?;
+    fs::write(vmlinux, kernel.image)?;
+    Ok(kernel.release)
+}
+
+/// Refuses a build tree that is not this kernel's.
+pub(crate) fn check_tree(kdir: &Path, release: &str) -> Result<(), KernelError> {
+    let expected = fs::read_to_string(kdir.join("include/config/kernel.release"))?;
+    if expected.trim() == release {
+        Ok(())
+    } else {
+        Err(KernelError::OtherRelease {
+            expected: expected.trim().to_owned(),
+            found: release.to_owned(),
+        })
+    }
+}
+
+/// Reads an image.
+pub(crate) fn read(image: &Path) -> Result<vmlinux::Vmlinux, KernelError> {
+    vmlinux::read(fs::read(image)?).map_err(|source| KernelError::Image {
+        path: image.to_owned(),
+        source,
+    })
+}

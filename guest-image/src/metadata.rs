@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The toolchain's tree, and the kernel's Rust metadata, which no package of Debian's carries.
+//!
+//! The metadata is built from the kernel's own source, with its own configuration and its own compiler. Only
+//! metadata is needed, not the objects that the distribution's kernel already contains: a wrapper around
+//! `rustc` leaves code generation out (`-Zno-codegen`), which halves the time; an empty object stands in.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::apt::Chosen;
+use crate::cache::remove;
+use crate::namespace::Namespaces;
+use crate::process::{CommandError, Job, Runner};
+use crate::unpack::{UnpackError, unpack};
+
+/// Changes whenever the recipes below do, so that entries made by older ones are not used.
+pub(crate) const RECIPE: &str = "1";
+
+/// Time to unpack the source and build the metadata: 2 minutes on two cores.
+const LIMIT: Duration = Duration::from_secs(60 * 60);
+
+/// In a toolchain's tree: runs rustc; code of the kernel's own crates is not generated.
+const RUSTC: &str = r#"#!/usr/bin/sh
+object=
+for word in "$@"; do
+    case $word in --emit=obj=*) object=${word#--emit=obj=} ;; esac
+done
+case $object in
+    rust/*.o) /usr/bin/rustc "$@" -Zno-codegen && cp /usr/lib/landfall/empty.o "$object" ;;
+    *) exec /usr/bin/rustc "$@" ;;
+esac
+"#;
+
+/// What of the source is needed to configure it and to build metadata and modules.
+const PARTS: [&str; 24] = [
+    "Makefile",
+    "Kbuild",
+    "Kconfig",
+    "*/Kconfig*",
+    "arch/x86/*",
+    "certs/*",
+    "drivers/base/*.h",
+    "include/*",
+    "init/*",
+    "kernel/*",
+    "lib/*.h",
+    "mm/*.h",
+    "rust/*",
+    "scripts/*",
+    "security/*",
+    "tools/Makefile",
+    "tools/arch/x86/*",
+    "tools/build/*",
+    "tools/include/*",
+    "tools/lib/*",
+    "tools/objtool/*",
+    "tools/scripts/*",
+    "usr/*",
+    "tools/bpf/resolve_btfids/*",
+];
+
+/// `make` for this kernel; `CONFIG_DEBUG_INFO_BTF` is emptied for make alone (the C side keeps it, and with it
+/// the layout of structures), because a tool it asks for is of no use without the kernel's own `vmlinux`.
+const MAKE: &str = "make -C /work/source O=/work/build CC=x86_64-linux-gnu-gcc-14 HOSTCC=gcc-14 BINDGEN=bindgen \
+    CONFIG_DEBUG_INFO_BTF=";
+
+/// Links and files that maintainer scripts would have made, and our own, in a toolchain's tree.
+pub(crate) fn finish_toolchain(tree: &Path) -> io::Result<()> {
+    symlink("gawk", tree.join("usr/bin/awk")).or_else(ignore_existing)?;
+    symlink("dash", tree.join("usr/bin/sh")).or_else(ignore_existing)?;
+    let own = tree.join("usr/lib/landfall");
+    fs::create_dir_all(&own)?;
+    fs::write(own.join("rustc"), RUSTC)?;
+    fs::set_permissions(own.join("rustc"), fs::Permissions::from_mode(0o755))?;
+    // Read by nobody while modules are built.
+    for unused in [
+        "usr/share/doc",
+        "usr/share/man",
+        "usr/share/locale",
+        "usr/share/info",
+    ] {
+        let _ = remove(&tree.join(unused));
+    }
+    crate::namespace::prepare(tree)
+}
+
+fn ignore_existing(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::AlreadyExists {
+        Ok(())
+    } else {
+        Err(error)
+    }
+}
+
+/// Compiles the object that stands in for those that are not generated.
+pub(crate) fn compile_stand_in(
+    tree: &Path,
+    namespaces: &Namespaces,
+    runner: &Runner,
+) -> Result<(), CommandError> {
+    let script = "cd /work/modules; : > empty.c; x86_64-linux-gnu-gcc-14 -c empty.c -o empty.o";
+    namespaces
+        .tree(tree)
+        .lend(&tree.join("usr/lib/landfall"), "work/modules")
+        .run(script, runner, &job("compiling an empty file"), &mut || {})
+}
+
+/// What the metadata is made of.
+pub(crate) struct Inputs<'a> {
+    /// The toolchain's tree.
+    pub(crate) toolchain: &'a Path,
+    /// The kernel's entry.
+    pub(crate) kernel: &'a Path,
+    /// The package of its source, and where packages lie.
+    pub(crate) source: &'a [Chosen],
+    pub(crate) archives: &'a Path,
+    /// `uname -r`.
+    pub(crate) release: &'a str,
+    pub(crate) namespaces: &'a Namespaces,
+}
+
+/// The metadata was not built.
+#[derive(Debug, thiserror::Error)]
+pub enum MetadataError {
+    /// A file cannot be read or written.
+    #[error("a file of the kernel's source or metadata cannot be used")]
+    File(#[from] io::Error),
+    /// The source's package did not unpack.
+    #[error("the kernel's source did not unpack")]
+    Unpack(#[from] UnpackError),
+    /// A program failed.
+    #[error("the kernel's Rust metadata did not build")]
+    Command(#[from] CommandError),
+}
+
+/// Builds the metadata into `entry`, which gets `source` (the parts that modules need) and `build`.
+pub(crate) fn build(
+    entry: &Path,
+    inputs: &Inputs<'_>,
+    runner: &Runner,
+    line: &mut dyn FnMut(&str),
+) -> Result<(), MetadataError> {
+    let (source, build, package) = (
+        entry.join("source"),
+        entry.join("build"),
+        entry.join("package"),
+    );
+    for directory in [&source, &build, &package] {
+        fs::create_dir(directory)?;
+    }
+    unpack(inputs.source, inputs.archives, &package, runner, &|_| {})?;
+    inputs
+        .namespaces
+        .tree(inputs.toolchain)
+        .lend(&source, "work/source")
+        .show(&package, "work/modules")
+        .run(
+            &extract(&package)?,
+            runner,
+            &job("unpacking the kernel's source"),
+            &mut || {},
+        )?;
+    remove(&package)?;
+
+    let configuration = fs::read_to_string(inputs.kernel.join("config"))?;
+    fs::write(build.join(".config"), &configuration)?;
+    let script = format!(
+        "have=$(rustc --version)\n\
+         [ \"$have\" = '{}' ] || {{ echo \"error: the kernel was built with another compiler than $have\"; exit 1; }}\n\
+         {MAKE} -j$(nproc) RUSTC=/usr/lib/landfall/rustc KERNELRELEASE='{}' olddefconfig prepare modules_prepare",
+        compiler(&configuration),
+        inputs.release
+    );
+    let mut log = Follow::new(&runner.log(LOG));
+    inputs
+        .namespaces
+        .tree(inputs.toolchain)
+        .show(&source, "work/source")
+        .lend(&build, "work/build")
+        .run(
+            &script,
+            runner,
+            &job("building the kernel's Rust metadata"),
+            &mut || log.tell(line),
+        )?;
+    fs::copy(
+        inputs.kernel.join("Module.symvers"),
+        build.join("Module.symvers"),
+    )?;
+    Ok(())
+}
+
+/// What `rustc --version` says of the compiler that a kernel with this configuration was built with.
+pub(crate) fn compiler(configuration: &str) -> &str {
+    configuration
+        .lines()
+        .find_map(|line| {
+            line.strip_prefix("CONFIG_RUSTC_VERSION_TEXT=")?
+                .strip_prefix('"')?
+                .strip_suffix('"')
+        })
+        .unwrap_or_default()
+}
+
+/// The script that takes [`PARTS`] out of the source's archive.
+fn extract(package: &Path) -> io::Result<String> {
+    let archive = fs::read_dir(package.join("usr/src"))?
+        .filter_map(|file| file.ok()?.file_name().into_string().ok())
+        .find(|name| name.starts_with("linux-source-") && name.ends_with(".tar.xz"))
+        .ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                "the source's package has no archive in it",
+            )
+        })?;
+    let top = archive.trim_end_matches(".tar.xz");
+    let parts: Vec<String> = PARTS.iter().map(|part| format!("'{top}/{part}'")).collect();
+    Ok(format!(
+        "cd /work/source; tar --extract --strip-components=1 --use-compress-program='xz -T0' --wildcards \
+         --no-same-owner --file '/work/modules/usr/src/{archive}' {}",
+        parts.join(" ")
+    ))
+}
+
+const LOG: &str = "metadata";
+
+fn job(what: &'static str) -> Job<'static> {
+    Job {
+        what,
+        log: LOG,
+        limit: LIMIT,
+    }
+}
+
+/// Reads what is added to a log.
+pub(crate) struct Follow {
+    file: Option<File>,
+    rest: String,
+}
+
+impl Follow {
+    /// Begins at the log's present end.
+    pub(crate) fn new(log: &Path) -> Self {
+        let mut file = File::options()
+            .create(true)
+            .append(true)
+            .read(true)
+            .open(log)
+            .ok();
+        if let Some(file) = &mut file {
+            let _ = file.seek(SeekFrom::End(0));
+        }
+        Self {
+            file,
+            rest: String::new(),
+        }
+    }
+
+    /// Gives each whole line that was added.
+    pub(crate) fn tell(&mut self, line: &mut dyn FnMut(&str)) {
+        let mut bytes = Vec::new();
+        if let Some(file) = &mut self.file {
+            let _ = file.read_to_end(&mut bytes);
+        }
+        self.rest.push_str(&String::from_utf8_lossy(&bytes));
+        while let Some((whole, rest)) = self.rest.split_once('\n') {
+            line(whole);
+            self.rest = rest.to_owned();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_compiler_is_read_from_the_configuration() {
+        let configuration =
+            "CONFIG_RUST=y\nCONFIG_RUSTC_VERSION_TEXT=\"rustc 1.85.1 (4eb161250)\"\n";
+
+        assert_eq!(compiler(configuration), "rustc 1.85.1 (4eb161250)");
+        assert_eq!(compiler("CONFIG_RUST=y\n"), "");
+    }
+
+    #[test]
+    fn only_whole_new_lines_are_told() -> io::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("log");
+        fs::write(&path, "old\n")?;
+        let mut follow = Follow::new(&path);
+        let mut told = Vec::new();
+
+        fs::write(&path, "old\nnew\nhal")?;
+        follow.tell(&mut |line| told.push(line.to_owned()));
+        assert_eq!(told, ["new"]);
+
+        fs::write(&path, "old\nnew\nhalf\n")?;
+        follow.tell(&mut |line| told.push(line.to_owned()));
+        assert_eq!(told, ["new", "half"]);
+        Ok(())
+    }
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What a caller may choose.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What to set up and where. Everything but the cache is optional.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SetupOptions {
+    /// Directory that holds everything; created if missing.
+    pub cache: PathBuf,
+    /// Debian mirror to use instead of the host's own; needed on hosts whose packages are not Debian's.
+    pub mirror: Option<String>,
+    /// QEMU to use instead of Debian's; its version is checked.
+    pub qemu: Option<PathBuf>,
+    /// Kernel to boot instead of Debian's: a bzImage or an uncompressed `vmlinux` with a PVH entry.
+    pub kernel: Option<PathBuf>,
+    /// Build tree of that kernel; the modules are built against it with the host's `make`.
+    pub kdir: Option<PathBuf>,
+    /// Modules to put into the guest as they are. With `kernel` and without `kdir` they replace
+    /// Landfall's own; otherwise they come on top.
+    pub modules: Vec<PathBuf>,
+    /// Ask the mirror again even if a set-up is there, and take newer versions if it has them.
+    pub refresh: bool,
+}
+
+impl SetupOptions {
+    /// Debian's QEMU and kernel from the host's own mirror, kept in `cache`.
+    pub fn new(cache: impl Into<PathBuf>) -> Self {
+        Self {
+            cache: cache.into(),
+            ..Self::default()
+        }
+    }
+}
+
+/// A flag that ends a set-up early; clones share it.
+///
+/// It is polled a few times a second. What was finished stays and the next set-up goes on from there.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Sets the flag.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the flag is set.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl From<Arc<AtomicBool>> for Cancel {
+    /// Uses a flag that something else sets, such as a signal handler.
+    fn from(flag: Arc<AtomicBool>) -> Self {
+        Self(flag)
+    }
+}

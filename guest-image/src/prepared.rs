@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What a set-up leads to.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Lock, Step};
+
+/// Everything needed to boot a guest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prepared {
+    /// The emulator.
+    pub qemu: Qemu,
+    /// Uncompressed kernel with a PVH entry, for `-kernel`.
+    pub vmlinux: PathBuf,
+    /// `uname -r` in the guest.
+    pub kernel_release: String,
+    /// Newc cpio archive with the agent as `/init`, busybox and the modules, for `-initrd`.
+    pub initramfs: PathBuf,
+    /// Names (without `.ko`) of the modules in the initramfs, those they depend on included.
+    pub modules: Vec<String>,
+    /// What the compilers warned of when Landfall's modules were built; empty is as it should be.
+    pub module_warnings: Vec<String>,
+    /// Exact versions and checksums.
+    pub lock: Lock,
+    /// The file that holds `lock` as JSON.
+    pub lock_file: PathBuf,
+    /// How long each step took when this was set up, in the order of ending; empty on a warm run.
+    pub timings: Vec<(Step, Duration)>,
+    /// Bytes the cache took on disk when this was set up.
+    pub cache_size: u64,
+    /// Nothing had to be done: all was there.
+    pub warm: bool,
+}
+
+/// How to run QEMU: `program`, then `arguments`, then the caller's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Qemu {
+    /// The file to execute; the loader of the unpacked tree, or a QEMU brought along.
+    pub program: PathBuf,
+    /// What comes before the caller's arguments: the loader's own, the emulator and its data directories.
+    pub arguments: Vec<OsString>,
+    /// Version it states, such as `11.1.3`.
+    pub version: String,
+}

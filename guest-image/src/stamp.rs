@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Which entries a finished set-up consists of: small files, so that a warm run has little to read.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::cache::{Cache, write_whole};
+use crate::{Lock, Package, Prepared, Qemu, Step, qemu};
+
+/// Debian's part of a set-up: names of entries, and what they were made of.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Base {
+    pub(crate) series: String,
+    pub(crate) release: String,
+    pub(crate) rustc: String,
+    pub(crate) packages: Vec<Package>,
+    /// The kernel with its modules.
+    pub(crate) kernel: Option<String>,
+    pub(crate) toolchain: Option<String>,
+    pub(crate) config: Option<String>,
+    pub(crate) metadata: Option<String>,
+    pub(crate) qemu: Option<String>,
+    pub(crate) qemu_version: String,
+    /// Busybox.
+    pub(crate) guest: Option<String>,
+}
+
+impl Base {
+    pub(crate) fn entries(&self) -> Vec<&String> {
+        [
+            &self.kernel,
+            &self.toolchain,
+            &self.config,
+            &self.metadata,
+            &self.qemu,
+            &self.guest,
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    pub(crate) fn load(cache: &Cache, key: &str) -> Option<Self> {
+        let base: Self = load(&cache.setups().join(format!("base-{key}.json")))?;
+        let there = |name: &&String| cache.entries().join(name.as_str()).is_dir();
+        base.entries().iter().all(there).then_some(base)
+    }
+
+    pub(crate) fn save(&self, cache: &Cache, key: &str) -> io::Result<()> {
+        save(&cache.setups().join(format!("base-{key}.json")), self)
+    }
+}
+
+/// A whole set-up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Stamp {
+    pub(crate) base_key: String,
+    pub(crate) emulator: Emulator,
+    /// Relative to the cache's entries; absolute if it was brought along.
+    pub(crate) vmlinux: PathBuf,
+    pub(crate) initramfs: PathBuf,
+    /// Entries used, beyond those of the base.
+    pub(crate) entries: Vec<String>,
+    pub(crate) modules: Vec<String>,
+    pub(crate) module_warnings: Vec<String>,
+    pub(crate) lock: Lock,
+    pub(crate) timings: Vec<(Step, Duration)>,
+    pub(crate) cache_size: u64,
+}
+
+/// Where the emulator is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Emulator {
+    /// In an entry.
+    Entry(String),
+    /// Brought along.
+    Own(PathBuf),
+}
+
+impl Stamp {
+    /// The set-up of this key, if all of it is there.
+    pub(crate) fn load(cache: &Cache, key: &str) -> Option<Self> {
+        load(&Self::path(cache, key))
+    }
+
+    pub(crate) fn save(&self, cache: &Cache, key: &str) -> io::Result<()> {
+        write_whole(&Self::lock_file(cache, key), &json(&self.lock)?)?;
+        save(&Self::path(cache, key), self)
+    }
+
+    pub(crate) fn path(cache: &Cache, key: &str) -> PathBuf {
+        cache.setups().join(format!("setup-{key}.json"))
+    }
+
+    pub(crate) fn lock_file(cache: &Cache, key: &str) -> PathBuf {
+        cache.setups().join(format!("lock-{key}.json"))
+    }
+
+    /// What the caller gets; `None` if a part of it has gone.
+    pub(crate) fn prepared(&self, cache: &Cache, key: &str, warm: bool) -> Option<Prepared> {
+        let entries = cache.entries();
+        let qemu = match &self.emulator {
+            Emulator::Entry(name) => qemu::in_tree(&entries.join(name)),
+            Emulator::Own(program) => Qemu {
+                program: program.clone(),
+                arguments: Vec::new(),
+                version: String::new(),
+            },
+        };
+        let prepared = Prepared {
+            qemu: Qemu {
+                version: self.lock.qemu_version.clone(),
+                ..qemu
+            },
+            vmlinux: entries.join(&self.vmlinux),
+            kernel_release: self.lock.kernel_release.clone(),
+            initramfs: entries.join(&self.initramfs),
+            modules: self.modules.clone(),
+            module_warnings: self.module_warnings.clone(),
+            lock: self.lock.clone(),
+            lock_file: Self::lock_file(cache, key),
+            timings: if warm {
+                Vec::new()
+            } else {
+                self.timings.clone()
+            },
+            cache_size: self.cache_size,
+            warm,
+        };
+        let there = [
+            &prepared.qemu.program,
+            &prepared.vmlinux,
+            &prepared.initramfs,
+            &prepared.lock_file,
+        ]
+        .into_iter()
+        .all(|path| path.is_file());
+        there.then_some(prepared)
+    }
+}
+
+/// A file that is missing, or was written by another version, counts as not there.
+fn load<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+fn save(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    write_whole(path, &json(value)?)
+}
+
+fn json(value: &impl Serialize) -> io::Result<Vec<u8>> {
+    let mut text = serde_json::to_vec_pretty(value)?;
+    text.push(b'\n');
+    Ok(text)
+}

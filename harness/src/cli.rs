@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand};
+use landfall::guest::{Accelerator, PoolSource};
+use landfall::qemu::command::Engine;
+use landfall_device::devices::capture::Fault;
+use landfall_device::devices::capture::pattern::{Pattern, Pixel};
+use landfall_device::function::InterruptKind;
+
+use crate::exit_code;
+
+/// Boots a real guest around an emulated card and proves where every byte landed.
+///
+/// Without a command, it does `run`: sets up what is missing, boots a stock kernel, captures frames by DMA into a reserved
+/// pool, and compares what the driver lent, what the card did, and what lies in guest memory.
+#[derive(Debug, Parser)]
+#[command(name = "landfall", version, args_conflicts_with_subcommands = true, after_help = exit_code::HELP)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) run: RunArguments,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Captures frames and gives the verdict (the default).
+    #[command(after_help = exit_code::HELP)]
+    Run(Box<RunArguments>),
+    /// Gives an interactive shell in the guest, with a card in it.
+    #[command(after_help = exit_code::HELP)]
+    Shell(ShellArguments),
+    /// Gets everything that a guest needs into the cache, and tells how large it is.
+    #[command(after_help = exit_code::HELP)]
+    Setup(SetupArguments),
+    /// Says what this machine has, lacks and would use.
+    #[command(after_help = exit_code::HELP)]
+    Doctor(DoctorArguments),
+}
+
+/// Where a guest's parts come from.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Parts of the guest")]
+pub(crate) struct PartArguments {
+    /// Directory for packages, kernel and modules [default: $XDG_CACHE_HOME/landfall, else ~/.cache/landfall]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "LANDFALL_CACHE",
+        hide_env_values = true
+    )]
+    pub(crate) cache: Option<PathBuf>,
+    /// Debian mirror to use instead of the host's own
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "LANDFALL_MIRROR",
+        hide_env_values = true
+    )]
+    pub(crate) mirror: Option<String>,
+    /// Your own QEMU, 10.1 or later
+    #[arg(long, value_name = "PATH")]
+    pub(crate) qemu: Option<PathBuf>,
+    /// Your own kernel: a bzImage or an uncompressed vmlinux with a PVH entry
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kernel: Option<PathBuf>,
+    /// Build tree of your kernel, to build the modules against
+    #[arg(long, value_name = "DIR", requires = "kernel")]
+    pub(crate) kdir: Option<PathBuf>,
+    /// Your own module for the guest (repeatable)
+    #[arg(long = "module", value_name = "FILE.ko")]
+    pub(crate) modules: Vec<PathBuf>,
+}
+
+/// What the guest is.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Guest")]
+pub(crate) struct GuestArguments {
+    /// Guest memory, such as 256M or 6G; from 2816M on, a part of it lies above 4 GiB
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) memory: Option<u64>,
+    /// Virtual CPUs
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) cpus: u32,
+    /// What executes the guest: auto (KVM if a guest really boots under it), kvm or tcg
+    #[arg(long, value_name = "HOW", default_value = "auto", value_parser = parse_accelerator)]
+    pub(crate) accel: Accelerator,
+    /// How the card interrupts: intx, msi or msix
+    #[arg(long, value_name = "KIND", default_value = "msi", value_parser = named::<InterruptKind>)]
+    pub(crate) interrupt: InterruptKind,
+    /// Address bits that the card drives: 24, 32, 36, 40 or 64
+    #[arg(long, value_name = "BITS", default_value_t = 64, value_parser = parse_bits)]
+    pub(crate) address_bits: u8,
+    /// Where the pool gets its memory: reserve, contig or buddy [default: reserve, unless the card cannot reach it]
+    #[arg(long, value_name = "SOURCE", value_parser = parse_source)]
+    pub(crate) pool_source: Option<PoolSource>,
+    /// Size of the pool [default: what the frames need]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) pool_size: Option<u64>,
+    /// More parameters for the module landfall_pool
+    #[arg(long, value_name = "PARAMETERS", default_value = "")]
+    pub(crate) pool_parameters: String,
+    /// More parameters for the module landfall_capture
+    #[arg(long, value_name = "PARAMETERS", default_value = "")]
+    pub(crate) driver_parameters: String,
+    /// Put an IOMMU in front of the card and use it strictly
+    #[arg(long)]
+    pub(crate) iommu: bool,
+    /// Append to the kernel's command line
+    #[arg(long, value_name = "WORDS", default_value = "")]
+    pub(crate) append: String,
+    /// One more argument for QEMU (repeatable)
+    #[arg(long = "qemu-arg", value_name = "ARGUMENT", allow_hyphen_values = true)]
+    pub(crate) qemu_arguments: Vec<OsString>,
+    /// Make the card misbehave: overrun, shift, truncate32, after-stop, short or lost-irq, at frame N (0 is the first)
+    #[arg(long, value_name = "NAME[@N]")]
+    pub(crate) fault: Option<FaultAt>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RunArguments {
+    #[command(flatten)]
+    pub(crate) parts: PartArguments,
+    #[command(flatten)]
+    pub(crate) guest: GuestArguments,
+    #[command(flatten)]
+    pub(crate) capture: CaptureArguments,
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
+}
+
+/// What is captured. By default 8 frames of 1920x1080 and then one of 3840x2160.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Capture")]
+pub(crate) struct CaptureArguments {
+    /// Pixels of a line [default: 1920]
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=65_535))]
+    pub(crate) width: Option<u32>,
+    /// Lines [default: 1080]
+    #[arg(long, value_name = "LINES", value_parser = clap::value_parser!(u32).range(1..=65_535))]
+    pub(crate) height: Option<u32>,
+    /// Pixel format: yuyv, grey or rgb24
+    #[arg(long, value_name = "NAME", default_value = "yuyv", value_parser = named::<Pixel>)]
+    pub(crate) format: Pixel,
+    /// Picture: test, bars, ramp or checker [default: test; bars with --save-frames]
+    #[arg(long, value_name = "NAME", value_parser = named::<Pattern>)]
+    pub(crate) pattern: Option<Pattern>,
+    /// Frames of the first capture [default: 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) frames: Option<u32>,
+    /// Microseconds from one frame to the next; 0: as fast as the card can
+    #[arg(long, value_name = "US", default_value_t = 0)]
+    pub(crate) interval: u32,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct OutputArguments {
+    /// Write the whole report as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Save the captured frames as PNG
+    #[arg(long, value_name = "DIR")]
+    pub(crate) save_frames: Option<PathBuf>,
+    /// Where logs and journals go if the run fails
+    #[arg(long, value_name = "DIR")]
+    pub(crate) evidence: Option<PathBuf>,
+    /// Keep logs and journals also if it does not
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ShellArguments {
+    /// The card to plug in: capture or template
+    #[arg(long, value_name = "NAME", default_value = "capture", value_parser = landfall::guest::CardKind::NAMES)]
+    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) parts: PartArguments,
+    #[command(flatten)]
+    pub(crate) guest: GuestArguments,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SetupArguments {
+    /// Remove from the cache what this set-up does not need
+    #[arg(long)]
+    pub(crate) prune: bool,
+    /// Take newer versions if the mirror has them
+    #[arg(long)]
+    pub(crate) refresh: bool,
+    #[command(flatten)]
+    pub(crate) parts: PartArguments,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DoctorArguments {
+    #[command(flatten)]
+    pub(crate) parts: PartArguments,
+}
+
+/// A fault, and the frame it strikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FaultAt {
+    pub(crate) fault: Fault,
+    pub(crate) frame: Option<u32>,
+}
+
+impl FromStr for FaultAt {
+    type Err = String;
+
+    fn from_str(given: &str) -> Result<Self, Self::Err> {
+        let (name, frame) = match given.split_once('@') {
+            Some((name, frame)) => {
+                let frame = frame
+                    .parse()
+                    .map_err(|_| format!("{frame:?} is no frame number"))?;
+                (name, Some(frame))
+            }
+            None => (given, None),
+        };
+        Ok(Self {
+            fault: named(name)?,
+            frame,
+        })
+    }
+}
+
+/// Parses a name of the device crate; its error lists the choices.
+fn named<T: FromStr<Err: std::fmt::Display>>(given: &str) -> Result<T, String> {
+    given.parse().map_err(|error: T::Err| error.to_string())
+}
+
+/// Parses a size with a unit of 1024: `256M`, `6G`, `4096`.
+fn parse_size(given: &str) -> Result<u64, String> {
+    let digits = given.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit = given
+        .get(digits.len()..)
+        .unwrap_or_default()
+        .to_ascii_uppercase();
+    let shift = match unit.trim_end_matches("IB").trim_end_matches('B') {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        other => return Err(format!("{other:?} is no unit; there are: K, M, G, T")),
+    };
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| format!("{given:?} is no size, such as 256M or 6G"))?;
+    let bytes = number.checked_mul(1 << shift).ok_or("too large")?;
+    if bytes == 0 || bytes % 4096 != 0 {
+        return Err("not a multiple of the page size, 4096".to_owned());
+    }
+    Ok(bytes)
+}
+
+fn parse_accelerator(given: &str) -> Result<Accelerator, String> {
+    match given {
+        "auto" => Ok(Accelerator::Auto),
+        "kvm" => Ok(Accelerator::Only(Engine::Kvm)),
+        "tcg" => Ok(Accelerator::Only(Engine::Tcg)),
+        other => Err(format!(
+            "{other:?} is no accelerator; there are: auto, kvm, tcg"
+        )),
+    }
+}
+
+fn parse_source(given: &str) -> Result<PoolSource, String> {
+    let choice = PoolSource::ALL
+        .into_iter()
+        .find(|source| source.name() == given);
+    choice.ok_or_else(|| format!("{given:?} is no source; there are: reserve, contig, buddy"))
+}
+
+fn parse_bits(given: &str) -> Result<u8, String> {
+    match given.parse() {
+        Ok(bits @ (24 | 32 | 36 | 40 | 64)) => Ok(bits),
+        _ => Err("a card drives 24, 32, 36, 40 or 64 bits".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_have_units_of_1024() {
+        assert_eq!(parse_size("256M"), Ok(256 << 20));
+        assert_eq!(parse_size("6GiB"), Ok(6 << 30));
+        assert_eq!(parse_size("4096"), Ok(4096));
+        for wrong in ["", "M", "1", "0", "6X", "-1M", "99999999999T"] {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_fault_may_name_its_frame() {
+        let at = |given: &str| given.parse::<FaultAt>();
+        assert_eq!(
+            at("short"),
+            Ok(FaultAt {
+                fault: Fault::Short,
+                frame: None
+            })
+        );
+        assert_eq!(
+            at("lost-irq@7"),
+            Ok(FaultAt {
+                fault: Fault::LostIrq,
+                frame: Some(7)
+            })
+        );
+        assert!(at("lost-irq@x").unwrap_err().contains("frame number"));
+        assert!(at("explode").unwrap_err().contains("overrun, shift"));
+    }
+}

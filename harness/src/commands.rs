@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What each command does.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use landfall::accelerator;
+use landfall::guest::{CardKind, EvidenceOptions, Guest, GuestOptions, PoolOptions, PoolSource};
+use landfall::run::{self, Wishes};
+use landfall::schema::{Timing, Verdict};
+use landfall_device::devices::capture::CaptureOptions;
+use landfall_guest::{Cancel, Prepared, SetupOptions, Status};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::cli::{
+    Cli, Command, DoctorArguments, GuestArguments, PartArguments, RunArguments, SetupArguments,
+    ShellArguments,
+};
+use crate::exit_code::ExitCode;
+use crate::failure::Failure;
+use crate::progress::Progress;
+use crate::report;
+use crate::terminal;
+
+/// What the command runs into: an exit code and what to print.
+type Done = Result<ExitCode, Failure>;
+
+/// Does what the command line asks.
+pub(crate) fn main(cli: Cli) -> ExitCode {
+    let cancel = match watch_signals() {
+        Ok(cancel) => cancel,
+        Err(error) => {
+            report::failure(&Failure::host("cannot watch for signals", &error));
+            return ExitCode::Host;
+        }
+    };
+    let done = match cli.command {
+        None => run(&cli.run, &cancel),
+        Some(Command::Run(arguments)) => run(&arguments, &cancel),
+        Some(Command::Shell(arguments)) => shell(&arguments, &cancel),
+        Some(Command::Setup(arguments)) => setup(&arguments, &cancel),
+        Some(Command::Doctor(arguments)) => doctor(&arguments),
+    };
+    match done {
+        Ok(code) => code,
+        Err(failure) => {
+            report::failure(&failure);
+            failure.code
+        }
+    }
+}
+
+/// A flag that SIGINT, SIGTERM and SIGHUP set; a second signal ends the process at once, and QEMU with it.
+fn watch_signals() -> std::io::Result<Cancel> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        // In this order: the first signal finds the flag unset.
+        signal_hook::flag::register_conditional_shutdown(
+            signal,
+            i32::from(ExitCode::Interrupted as u8),
+            Arc::clone(&flag),
+        )?;
+        signal_hook::flag::register(signal, Arc::clone(&flag))?;
+    }
+    Ok(Cancel::from(flag))
+}
+
+fn run(arguments: &RunArguments, cancel: &Cancel) -> Done {
+    let began = Instant::now();
+    let plan = wishes(arguments).plan().map_err(Failure::usage)?;
+    let mut progress = Progress::new();
+    let options = parts(&arguments.parts)?;
+    let prepared = prepare(&options, cancel, &mut progress)?;
+    let mut timings = vec![timing("set-up", began)];
+    let choosing = Instant::now();
+    let choice = accelerator::choose(arguments.guest.accel, &prepared, &options.cache, cancel)
+        .map_err(|failed| Failure::of_guest(&failed))?;
+    timings.push(timing("choose accelerator", choosing));
+    progress.note(&report::booting(&prepared, &choice, &plan));
+
+    let mut plan = plan;
+    plan.guest.engine = choice.engine;
+    let outcome = run::run(&plan, &prepared, &choice, timings, cancel, &mut |event| {
+        progress.run(event)
+    });
+    progress.finish();
+    let mut outcome = outcome.map_err(|failed| Failure::of_run(&failed))?;
+    outcome.report.timings.push(timing("total", began));
+    report::outcome(&outcome);
+    if let Some(path) = &arguments.output.json {
+        report::write_json(path, &outcome.report)?;
+    }
+    Ok(match outcome.report.verdict {
+        Verdict::Clean => ExitCode::Clean,
+        Verdict::Violations => ExitCode::Violations,
+    })
+}
+
+fn shell(arguments: &ShellArguments, cancel: &Cancel) -> Done {
+    let options = parts(&arguments.parts)?;
+    let mut progress = Progress::new();
+    let prepared = prepare(&options, cancel, &mut progress)?;
+    let choice = accelerator::choose(arguments.guest.accel, &prepared, &options.cache, cancel)
+        .map_err(|failed| Failure::of_guest(&failed))?;
+    let mut guest = guest(&arguments.guest);
+    let card = match arguments.device.as_str() {
+        "template" => CardKind::Template,
+        _ => CardKind::Capture(card(&arguments.guest)),
+    };
+    guest.memory = arguments.guest.memory.unwrap_or(256 << 20);
+    guest.cards = vec![card];
+    guest.pool.source = arguments.guest.pool_source.unwrap_or_default();
+    guest.pool.size = arguments.guest.pool_size.unwrap_or(64 << 20);
+    guest.engine = choice.engine;
+    guest.shell = true;
+    progress.note(&report::shell(&prepared, &choice, &arguments.device));
+    let failed = |failed: landfall::guest::GuestFailed| Failure::of_guest(&failed);
+    let guest = Guest::configure(guest)
+        .boot(&prepared, cancel)
+        .map_err(failed)?;
+    progress.finish();
+    let console = guest
+        .take_console()
+        .ok_or_else(|| Failure::bug("the console is taken"))?;
+    if arguments.device == "capture" {
+        match guest.load() {
+            Ok(guest) => terminal::attach(console, || guest.has_ended(), cancel)?,
+            Err(error) => return Err(Failure::of_guest(&error)),
+        }
+    } else {
+        terminal::attach(console, || guest.has_ended(), cancel)?;
+    }
+    Ok(if cancel.is_cancelled() {
+        ExitCode::Interrupted
+    } else {
+        ExitCode::Clean
+    })
+}
+
+fn setup(arguments: &SetupArguments, cancel: &Cancel) -> Done {
+    let options = SetupOptions {
+        refresh: arguments.refresh,
+        ..parts(&arguments.parts)?
+    };
+    let mut progress = Progress::new();
+    let prepared = prepare(&options, cancel, &mut progress)?;
+    let pruned = match arguments.prune {
+        true => Some(landfall_guest::prune(&options).map_err(|error| Failure::of_setup(&error))?),
+        false => None,
+    };
+    let size = landfall_guest::size(&options.cache)
+        .map_err(|error| Failure::host("cannot measure the cache", &error))?;
+    report::setup(&options, &prepared, pruned.as_ref(), &size);
+    Ok(ExitCode::Clean)
+}
+
+fn doctor(arguments: &DoctorArguments) -> Done {
+    let findings = landfall_guest::doctor(&parts(&arguments.parts)?);
+    report::doctor(&findings);
+    let lacking = findings
+        .iter()
+        .any(|finding| finding.status == Status::Lacks);
+    Ok(if lacking {
+        ExitCode::Host
+    } else {
+        ExitCode::Clean
+    })
+}
+
+fn prepare(
+    options: &SetupOptions,
+    cancel: &Cancel,
+    progress: &mut Progress,
+) -> Result<Prepared, Failure> {
+    let prepared = landfall_guest::prepare(options, cancel, &mut |event| progress.setup(event));
+    progress.finish();
+    prepared.map_err(|error| Failure::of_setup(&error))
+}
+
+fn timing(step: &str, began: Instant) -> Timing {
+    Timing {
+        step: step.to_owned(),
+        seconds: began.elapsed().as_secs_f64(),
+    }
+}
+
+/// Where the guest's parts come from.
+fn parts(arguments: &PartArguments) -> Result<SetupOptions, Failure> {
+    let cache = match &arguments.cache {
+        Some(cache) => cache.clone(),
+        None => default_cache().ok_or_else(Failure::no_cache)?,
+    };
+    let mut options = SetupOptions::new(cache);
+    options.mirror.clone_from(&arguments.mirror);
+    options.qemu.clone_from(&arguments.qemu);
+    options.kernel.clone_from(&arguments.kernel);
+    options.kdir.clone_from(&arguments.kdir);
+    options.modules.clone_from(&arguments.modules);
+    Ok(options)
+}
+
+fn default_cache() -> Option<PathBuf> {
+    let absolute = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    absolute("XDG_CACHE_HOME")
+        .or_else(|| Some(absolute("HOME")?.join(".cache")))
+        .map(|cache| cache.join("landfall"))
+}
+
+/// The guest, but for its memory, cards and pool's size.
+fn guest(arguments: &GuestArguments) -> GuestOptions {
+    GuestOptions {
+        cpus: arguments.cpus,
+        driver_parameters: arguments.driver_parameters.clone(),
+        pool: PoolOptions {
+            source: PoolSource::Reserve,
+            parameters: arguments.pool_parameters.clone(),
+            ..PoolOptions::default()
+        },
+        iommu: arguments.iommu,
+        append: arguments.append.clone(),
+        qemu_arguments: arguments.qemu_arguments.clone(),
+        ..GuestOptions::default()
+    }
+}
+
+fn card(arguments: &GuestArguments) -> CaptureOptions {
+    let fault = arguments.fault;
+    let default = CaptureOptions::default();
+    CaptureOptions {
+        address_bits: arguments.address_bits,
+        interrupt: arguments.interrupt,
+        fault: fault.map(|at| at.fault),
+        fault_frame: fault.and_then(|at| at.frame).unwrap_or(default.fault_frame),
+        ..default
+    }
+}
+
+fn wishes(arguments: &RunArguments) -> Wishes {
+    let (of_guest, capture, output) = (&arguments.guest, &arguments.capture, &arguments.output);
+    let mut wanted = guest(of_guest);
+    wanted.evidence = EvidenceOptions {
+        directory: output.evidence.clone(),
+        keep: output.keep,
+    };
+    Wishes {
+        guest: wanted,
+        memory: of_guest.memory,
+        card: CaptureOptions {
+            fault: None,
+            fault_frame: CaptureOptions::default().fault_frame,
+            ..card(of_guest)
+        },
+        fault: of_guest.fault.map(|at| (at.fault, at.frame)),
+        pool_source: of_guest.pool_source,
+        pool_size: of_guest.pool_size,
+        width: capture.width,
+        height: capture.height,
+        pixel: capture.format,
+        pattern: capture.pattern,
+        frames: capture.frames,
+        interval_us: capture.interval,
+        save_frames: output.save_frames.clone(),
+    }
+}

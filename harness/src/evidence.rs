@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The directory of a run, and what of it is kept.
+//!
+//! A run has one directory of its own, for sockets and logs, which goes with it. If the run failed, its logs
+//! are copied to an evidence directory first. A run that was killed cannot remove its directory; the next
+//! one finds it unlocked and does.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+/// What the directories of runs are called.
+const PREFIX: &str = "landfall-run-";
+/// The file in them that a living run holds locked.
+const LOCK: &str = "lock";
+/// Longest path of a run's directory: a socket's path has 107 bytes, and its name needs some.
+const MAX_PATH: usize = 80;
+
+/// The directory of a run.
+#[derive(Debug)]
+pub struct RunDirectory {
+    directory: TempDir,
+    _lock: File,
+}
+
+impl RunDirectory {
+    /// Makes it in the system's directory for temporary files, or in `/tmp` if that path is too long for
+    /// sockets; removes those of runs that were killed.
+    ///
+    /// # Errors
+    /// What the file system gave.
+    pub fn new() -> io::Result<Self> {
+        let mut parent = std::env::temp_dir();
+        if parent.as_os_str().len() + PREFIX.len() + 6 > MAX_PATH {
+            parent = PathBuf::from("/tmp");
+        }
+        sweep(&parent);
+        Self::new_in(&parent)
+    }
+
+    fn new_in(parent: &Path) -> io::Result<Self> {
+        let directory = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
+        // Locked before it has its name, so that a sweep cannot find it unlocked.
+        let unnamed = directory.path().join("lock.new");
+        let lock = File::create_new(&unnamed)?;
+        lock.try_lock().map_err(io::Error::from)?;
+        fs::rename(unnamed, directory.path().join(LOCK))?;
+        Ok(Self {
+            directory,
+            _lock: lock,
+        })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The path of a file in it.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Copies its logs to `to`, or to a new directory beside this one, and returns which.
+    ///
+    /// # Errors
+    /// What the file system gave.
+    pub fn keep(&self, to: Option<&Path>) -> io::Result<PathBuf> {
+        let to = match to {
+            Some(to) => {
+                fs::create_dir_all(to)?;
+                to.to_owned()
+            }
+            None => {
+                let parent = self.directory.path().parent().unwrap_or(Path::new("/tmp"));
+                tempfile::Builder::new()
+                    .prefix("landfall-evidence-")
+                    .tempdir_in(parent)?
+                    .keep()
+            }
+        };
+        for entry in fs::read_dir(self.path())? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() && entry.file_name() != LOCK {
+                fs::copy(entry.path(), to.join(entry.file_name()))?;
+            }
+        }
+        Ok(to)
+    }
+}
+
+/// Removes the directories of runs that are no more. What cannot be removed stays.
+fn sweep(parent: &Path) {
+    let Ok(entries) = fs::read_dir(parent) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            continue;
+        }
+        if let Ok(lock) = File::open(entry.path().join(LOCK))
+            && !matches!(lock.try_lock(), Err(TryLockError::WouldBlock))
+        {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logs_are_kept_and_the_directory_goes() {
+        let parent = tempfile::tempdir().unwrap();
+        let run = RunDirectory::new_in(parent.path()).unwrap();
+        fs::write(run.file("console.log"), "hello").unwrap();
+
+        let kept = run.keep(None).unwrap();
+        let place = run.path().to_owned();
+        drop(run);
+
+        assert_eq!(
+            fs::read_to_string(kept.join("console.log")).unwrap(),
+            "hello"
+        );
+        assert!(!kept.join(LOCK).exists());
+        assert!(!place.exists());
+    }
+
+    #[test]
+    fn a_sweep_removes_what_the_dead_left_and_nothing_else() {
+        let parent = tempfile::tempdir().unwrap();
+        let alive = RunDirectory::new_in(parent.path()).unwrap();
+        let dead = parent.path().join(format!("{PREFIX}dead"));
+        let other = parent.path().join("other");
+        for directory in [&dead, &other] {
+            fs::create_dir(directory).unwrap();
+            fs::write(directory.join(LOCK), "").unwrap();
+        }
+
+        sweep(parent.path());
+
+        assert!(!dead.exists());
+        assert!(alive.path().exists() && other.exists());
+    }
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What the command ends with.
+
+/// A documented exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum ExitCode {
+    /// Done; `run`: every byte landed where it should.
+    Clean = 0,
+    /// `run`: something landed where it should not, or not at all.
+    Violations = 1,
+    /// The command line makes no sense.
+    Usage = 2,
+    /// The set-up or the host failed; `doctor`: something is lacking.
+    Host = 3,
+    /// The guest failed: it did not boot, panicked, hung or refused.
+    Guest = 4,
+    /// A file asked for could not be written.
+    Output = 5,
+    /// Interrupted by Ctrl-C or SIGTERM.
+    Interrupted = 130,
+}
+
+/// The codes, for `--help`.
+pub(crate) const HELP: &str = "\
+Exit codes:
+    0  done; run: every byte landed where it should
+    1  run: violations
+    2  the command line makes no sense
+    3  the set-up or the host failed; doctor: something is lacking
+    4  the guest failed: it did not boot, panicked, hung or refused
+    5  a file asked for could not be written
+  130  interrupted";
+
+impl From<ExitCode> for std::process::ExitCode {
+    fn from(code: ExitCode) -> Self {
+        Self::from(code as u8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_names_every_code() {
+        use ExitCode::{Clean, Guest, Host, Interrupted, Output, Usage, Violations};
+        for code in [Clean, Violations, Usage, Host, Guest, Output, Interrupted] {
+            let number = format!("{:>5}  ", code as u8);
+            assert!(
+                HELP.lines().any(|line| line.starts_with(&number)),
+                "{code:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A failure as a person is told it.
+
+use std::error::Error;
+
+use landfall::guest::{GuestFailed, What};
+use landfall::run::{Impossible, RunFailed};
+use landfall_guest::SetupError;
+
+use crate::exit_code::ExitCode;
+
+/// A failure as a person is told: what, why, where the evidence is, what to try.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) code: ExitCode,
+    pub(crate) what: String,
+    pub(crate) causes: Vec<String>,
+    pub(crate) lines: Vec<(&'static str, String)>,
+    pub(crate) hint: Option<String>,
+}
+
+impl Failure {
+    fn new(code: ExitCode, error: &dyn Error) -> Self {
+        Self {
+            code,
+            what: error.to_string(),
+            causes: causes(error),
+            lines: Vec::new(),
+            hint: None,
+        }
+    }
+
+    /// Something on the host failed.
+    pub(crate) fn host(doing: &str, error: &dyn Error) -> Self {
+        let mut failure = Self::new(ExitCode::Host, error);
+        let what = std::mem::replace(&mut failure.what, doing.to_owned());
+        failure.causes.insert(0, what);
+        failure
+    }
+
+    /// Landfall itself is wrong.
+    pub(crate) fn bug(what: &str) -> Self {
+        Self {
+            code: ExitCode::Host,
+            what: what.to_owned(),
+            causes: Vec::new(),
+            lines: Vec::new(),
+            hint: Some("this is a bug in Landfall".to_owned()),
+        }
+    }
+
+    /// Nobody said where the cache is.
+    pub(crate) fn no_cache() -> Self {
+        Self {
+            code: ExitCode::Usage,
+            what: "no cache directory: neither XDG_CACHE_HOME nor HOME is set".to_owned(),
+            causes: Vec::new(),
+            lines: Vec::new(),
+            hint: Some("name one with --cache DIR or LANDFALL_CACHE".to_owned()),
+        }
+    }
+
+    /// The command line asks for the impossible.
+    pub(crate) fn usage(impossible: Impossible) -> Self {
+        let hint = impossible.hint.clone();
+        Self {
+            hint: Some(hint),
+            ..Self::new(ExitCode::Usage, &impossible)
+        }
+    }
+
+    /// The set-up failed.
+    pub(crate) fn of_setup(error: &SetupError) -> Self {
+        let cancelled = matches!(error, SetupError::Cancelled);
+        let code = if cancelled {
+            ExitCode::Interrupted
+        } else {
+            ExitCode::Host
+        };
+        let mut failure = Self::new(code, error);
+        for line in error.last_lines() {
+            failure.lines.push(("it said", line.clone()));
+        }
+        if let Some(log) = error.log() {
+            failure.lines.push(("evidence", log.display().to_string()));
+        }
+        failure.hint = error.hint();
+        failure
+    }
+
+    /// The guest failed.
+    pub(crate) fn of_guest(failed: &GuestFailed) -> Self {
+        let code = match &*failed.what {
+            What::Interrupted => ExitCode::Interrupted,
+            What::Options(_) => ExitCode::Usage,
+            what if what.is_hosts() => ExitCode::Host,
+            _ => ExitCode::Guest,
+        };
+        let mut failure = Self::new(code, failed);
+        if let Some(line) = &failed.kernel_line {
+            failure.lines.push(("last kernel line", line.clone()));
+        }
+        if let Some(evidence) = &failed.evidence {
+            failure
+                .lines
+                .push(("evidence", evidence.display().to_string()));
+        }
+        failure.hint = match &*failed.what {
+            What::TimedOut { .. } => {
+                Some("the console's log in the evidence tells how far the guest came".to_owned())
+            }
+            What::Start { .. } => Some("`landfall doctor` tells what would be used".to_owned()),
+            _ => None,
+        };
+        failure
+    }
+
+    /// A run came to no verdict.
+    pub(crate) fn of_run(failed: &RunFailed) -> Self {
+        match failed {
+            RunFailed::Guest(failed) => Self::of_guest(failed),
+            RunFailed::Save(_) => Self::new(ExitCode::Output, failed),
+            RunFailed::SelfTest(_) | RunFailed::Memory(_) => Self::new(ExitCode::Guest, failed),
+            RunFailed::Evidence(_) => Self::new(ExitCode::Output, failed),
+        }
+    }
+}
+
+/// The errors behind an error, nearest first.
+fn causes(error: &dyn Error) -> Vec<String> {
+    let mut causes = Vec::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        causes.push(cause.to_string());
+        next = cause.source();
+    }
+    causes
+}

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! How a guest can fail.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use landfall_agent::protocol::GuestError;
+use landfall_device::serve::ServeError;
+
+use crate::memory::MemoryError;
+
+/// A guest, or a request to it, failed.
+///
+/// `Display` is what happened; [`GuestFailed::kernel_line`] the line of the kernel's log that names the
+/// culprit; [`GuestFailed::evidence`] the directory that holds the logs.
+#[derive(Debug)]
+pub struct GuestFailed {
+    /// What happened.
+    pub what: Box<What>,
+    /// The last telling line of the console or QEMU's log, if there is one.
+    pub kernel_line: Option<String>,
+    /// Where console, QEMU's log, command line and journals were left.
+    pub evidence: Option<PathBuf>,
+}
+
+impl std::fmt::Display for GuestFailed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.what.fmt(f)
+    }
+}
+
+impl std::error::Error for GuestFailed {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        std::error::Error::source(&*self.what)
+    }
+}
+
+/// What happened.
+#[derive(Debug, thiserror::Error)]
+pub enum What {
+    /// The guest's kernel panicked.
+    #[error("the guest's kernel panicked")]
+    Panicked {
+        /// The line that says so.
+        line: String,
+    },
+    /// The guest's kernel logged an oops, a BUG, a warning or a lockup.
+    #[error("the guest's kernel reported a fault")]
+    KernelFault {
+        /// What it logged.
+        lines: Vec<String>,
+    },
+    /// QEMU ended without having been asked.
+    #[error("QEMU ended unasked ({status})")]
+    QemuEnded {
+        /// How.
+        status: ExitStatus,
+    },
+    /// Something did not happen in time.
+    #[error("{waiting_for} did not come within {} s", waited.as_secs())]
+    TimedOut {
+        /// What was waited for.
+        waiting_for: String,
+        /// How long.
+        waited: Duration,
+    },
+    /// The agent did what was asked, and the guest's kernel refused.
+    #[error("the guest refused a request")]
+    Refused(#[source] GuestError),
+    /// The agent or the monitor answered something else than was asked.
+    #[error("{who} does not keep to the protocol: {detail}")]
+    Protocol {
+        /// The agent, or QEMU's monitor.
+        who: &'static str,
+        /// What it said.
+        detail: String,
+    },
+    /// QEMU's monitor refused a command.
+    #[error("QEMU refused `{command}`: {description}")]
+    Monitor {
+        /// Which.
+        command: String,
+        /// QEMU's words.
+        description: String,
+    },
+    /// The run was cancelled.
+    #[error("interrupted")]
+    Interrupted,
+    /// The guest failed before.
+    #[error("the guest is gone: {earlier}")]
+    Gone {
+        /// How it failed then.
+        earlier: String,
+    },
+    /// QEMU could not be started.
+    #[error("cannot start QEMU at {}", program.display())]
+    Start {
+        /// What was to be executed.
+        program: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The host could not give what a guest needs.
+    #[error("cannot {doing}")]
+    Host {
+        /// What was tried.
+        doing: &'static str,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// Guest memory could not be made.
+    #[error("no memory for the guest")]
+    Memory(#[source] MemoryError),
+    /// A card could not be served.
+    #[error("cannot serve card {index}")]
+    Card {
+        /// Which.
+        index: usize,
+        /// Why not.
+        #[source]
+        source: ServeError,
+    },
+    /// The options make no guest.
+    #[error("{0}")]
+    Options(String),
+}
+
+impl What {
+    /// Whether the host or the set-up is to blame, rather than the guest.
+    pub fn is_hosts(&self) -> bool {
+        matches!(
+            self,
+            Self::Start { .. } | Self::Host { .. } | Self::Memory(_) | Self::Card { .. }
+        )
+    }
+}
+
+impl GuestFailed {
+    /// A failure that left no evidence.
+    pub(crate) fn early(what: What) -> Self {
+        Self {
+            what: Box::new(what),
+            kernel_line: None,
+            evidence: None,
+        }
+    }
+
+    /// The guest's errno, if it refused a request.
+    pub fn errno(&self) -> Option<i32> {
+        match &*self.what {
+            What::Refused(error) => Some(error.errno),
+            _ => None,
+        }
+    }
+}
+
+/// Result of anything asked of a guest.
+pub type Result<T> = std::result::Result<T, GuestFailed>;

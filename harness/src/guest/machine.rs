@@ -1,0 +1,447 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A running guest: everything that has to be watched at the same time, and one place that waits.
+//!
+//! A thread each reads the console, the agent's port and the monitor; all put what they get into one inbox.
+//! Whoever waits for an answer drains that inbox, and so meets a panic, a dead QEMU or a Ctrl-C at once,
+//! whatever it is that was waited for.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use landfall_agent::protocol::{self, FromGuest, Hello, Reply, Request, ToGuest};
+use landfall_device::serve::CardServer;
+use landfall_guest::{Cancel, Prepared};
+use serde_json::Value;
+
+use super::console;
+use super::failure::{GuestFailed, Result, What};
+use super::options::GuestOptions;
+use crate::evidence::RunDirectory;
+use crate::memory::GuestMemory;
+use crate::qemu::command;
+use crate::qemu::process::Process;
+use crate::qemu::qmp::{self, Message};
+
+/// How often a wait looks whether it was cancelled.
+const TICK: Duration = Duration::from_millis(50);
+/// How long a dying guest may go on printing before its log is read.
+const LAST_WORDS: Duration = Duration::from_millis(700);
+/// Most monitor events kept.
+const MAX_EVENTS: usize = 1024;
+/// Name of the console's log in a run's directory.
+pub(super) const CONSOLE_LOG: &str = "console.log";
+/// Name of QEMU's log.
+pub(super) const QEMU_LOG: &str = "qemu.log";
+
+/// What the reading threads put into the inbox.
+#[derive(Debug)]
+pub(super) enum Inbox {
+    Agent(FromGuest),
+    AgentBroken(String),
+    Fatal(String),
+    Monitor(Message),
+    MonitorClosed,
+    ConsoleClosed,
+}
+
+/// Everything that belongs to one running guest. Dropping it kills and removes all of it.
+pub(crate) struct Machine {
+    // Order of dropping: QEMU first, then what it is connected to.
+    pub(super) process: Process,
+    pub(super) agent: UnixStream,
+    pub(super) monitor: UnixStream,
+    pub(super) console: Option<UnixStream>,
+    pub(super) inbox: Receiver<Inbox>,
+    pub(super) events: VecDeque<qmp::Event>,
+    pub(crate) cards: Vec<CardServer>,
+    pub(crate) memory: Arc<GuestMemory>,
+    pub(crate) hello: Hello,
+    pub(crate) boot_time: Duration,
+    pub(crate) options: GuestOptions,
+    pub(super) directory: RunDirectory,
+    pub(super) cancel: Cancel,
+    pub(super) next_id: u32,
+    pub(super) failed: Option<String>,
+    pub(super) ended: bool,
+}
+
+impl std::fmt::Debug for Machine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Machine")
+            .field("qemu", &self.process.id())
+            .field("directory", &self.directory.path())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Machine {
+    /// Starts QEMU and waits for the agent's first word.
+    pub(crate) fn boot(
+        options: GuestOptions,
+        prepared: &Prepared,
+        cancel: &Cancel,
+    ) -> Result<Self> {
+        let began = Instant::now();
+        let mut machine =
+            super::start::start(options, prepared, cancel.clone()).map_err(GuestFailed::early)?;
+        machine.greet_monitor()?;
+        let limit = machine.options.deadlines.boot;
+        let hello = machine.wait_for("the guest's agent", limit, |message| match message {
+            Inbox::Agent(FromGuest::Hello(hello)) => Some(hello),
+            _ => None,
+        })?;
+        if hello.protocol != protocol::VERSION {
+            let detail = format!(
+                "it speaks version {}, not {}",
+                hello.protocol,
+                protocol::VERSION
+            );
+            return Err(machine.fail(What::Protocol {
+                who: "the agent",
+                detail,
+            }));
+        }
+        machine.hello = hello;
+        machine.boot_time = began.elapsed();
+        Ok(machine)
+    }
+
+    /// Sends a request to the agent and waits for its reply.
+    pub(crate) fn request(&mut self, request: Request, allow: Duration) -> Result<Reply> {
+        self.check()?;
+        let id = self.next_id;
+        self.next_id += 1;
+        let waiting_for = format!("the agent's answer to {}", brief(&request));
+        if let Err(error) = protocol::write_frame(&mut self.agent, &ToGuest { id, request }) {
+            // A dead QEMU shows here first; its end is the better thing to tell.
+            let ended = self.wait_for("QEMU's end", LAST_WORDS, |_| None::<()>);
+            return Err(match ended {
+                Err(failed) if !matches!(*failed.what, What::TimedOut { .. }) => failed,
+                _ => self.fail(What::Host {
+                    doing: "write to the agent",
+                    source: error,
+                }),
+            });
+        }
+        let limit = self.options.deadlines.request + allow;
+        let outcome = self.wait_for(&waiting_for, limit, |message| match message {
+            Inbox::Agent(FromGuest::Reply { id: of, outcome }) if of == id => Some(outcome),
+            _ => None,
+        })?;
+        // The guest is alive and well: no evidence, and the guest can be asked on.
+        outcome.map_err(|refused| GuestFailed::early(What::Refused(refused)))
+    }
+
+    /// Does a monitor command and returns what QEMU answers.
+    pub(crate) fn monitor(&mut self, command: &qmp::Command) -> Result<Value> {
+        self.check()?;
+        let id = u64::from(self.next_id);
+        self.next_id += 1;
+        let line = command.line(id);
+        if let Err(source) = self.monitor.write_all(line.as_bytes()) {
+            return Err(self.fail(What::Host {
+                doing: "write to QEMU's monitor",
+                source,
+            }));
+        }
+        let limit = self.options.deadlines.monitor;
+        let answer = self.wait_for("QEMU's monitor", limit, |message| match message {
+            Inbox::Monitor(Message::Return {
+                id: Some(of),
+                value,
+            }) if of == id => Some(Ok(value)),
+            Inbox::Monitor(Message::Error {
+                id: of,
+                description,
+            }) if of.is_none_or(|of| of == id) => Some(Err(description)),
+            _ => None,
+        })?;
+        answer.map_err(|description| {
+            let command = line.trim().to_owned();
+            GuestFailed::early(What::Monitor {
+                command,
+                description,
+            })
+        })
+    }
+
+    /// Waits for a monitor event that `wanted` picks, those that came before included.
+    pub(crate) fn event(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        wanted: impl Fn(&qmp::Event) -> bool,
+    ) -> Result<qmp::Event> {
+        if let Some(at) = self.events.iter().position(&wanted)
+            && let Some(event) = self.events.remove(at)
+        {
+            return Ok(event);
+        }
+        self.wait_for(what, limit, |message| match message {
+            Inbox::Monitor(Message::Event(event)) if wanted(&event) => Some(event),
+            _ => None,
+        })
+    }
+
+    /// Waits until QEMU ended by itself, as after a power-off.
+    pub(crate) fn wait_for_end(&mut self) -> Result<()> {
+        self.ended = true;
+        let limit = self.options.deadlines.power_off;
+        let began = Instant::now();
+        loop {
+            let slice = (Instant::now() + TICK).min(began + limit);
+            match self.process.wait_until(slice) {
+                Ok(Some(status)) if status.success() => return Ok(()),
+                Ok(Some(status)) => return Err(self.fail(What::QemuEnded { status })),
+                Ok(None) if self.cancel.is_cancelled() => return Err(self.fail(What::Interrupted)),
+                Ok(None) if began.elapsed() < limit => {}
+                Ok(None) => {
+                    let waiting_for = "the guest's power-off".to_owned();
+                    return Err(self.fail(What::TimedOut {
+                        waiting_for,
+                        waited: limit,
+                    }));
+                }
+                Err(source) => {
+                    return Err(self.fail(What::Host {
+                        doing: "wait for QEMU",
+                        source,
+                    }));
+                }
+            }
+        }
+    }
+
+    /// Ends QEMU through its monitor, without asking the guest.
+    pub(crate) fn quit(&mut self) -> Result<()> {
+        self.monitor(&qmp::Command::Quit)?;
+        self.wait_for_end()
+    }
+
+    /// Copies the logs to the evidence directory.
+    pub(crate) fn keep_evidence(&self) -> io::Result<std::path::PathBuf> {
+        for (index, card) in self.cards.iter().enumerate() {
+            let mut file = io::BufWriter::new(File::create(
+                self.directory.file(&format!("card{index}.jsonl")),
+            )?);
+            for entry in card.journal().entries_from(0) {
+                serde_json::to_writer(&mut file, &entry)?;
+                file.write_all(b"\n")?;
+            }
+            file.flush()?;
+        }
+        self.directory
+            .keep(self.options.evidence.directory.as_deref())
+    }
+
+    /// What the console has shown so far.
+    pub(crate) fn console_log(&self) -> String {
+        read_lossy(&self.directory.file(CONSOLE_LOG))
+    }
+
+    /// The console's socket, if the options asked for a shell and nobody took it yet.
+    pub(crate) fn take_console(&mut self) -> Option<UnixStream> {
+        self.console.take()
+    }
+
+    /// The path for a card's socket.
+    pub(crate) fn socket(&self, index: usize) -> std::path::PathBuf {
+        socket(&self.directory, index)
+    }
+
+    /// Whether QEMU has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        !matches!(self.process.ended(), Ok(None))
+    }
+
+    /// QEMU's process number.
+    pub(crate) fn qemu_id(&self) -> u32 {
+        self.process.id()
+    }
+
+    fn greet_monitor(&mut self) -> Result<()> {
+        let limit = self.options.deadlines.monitor;
+        self.wait_for("QEMU's monitor", limit, |message| match message {
+            Inbox::Monitor(Message::Greeting) => Some(()),
+            _ => None,
+        })?;
+        self.monitor(&qmp::Command::Capabilities).map(|_| ())
+    }
+
+    /// Drains the inbox until `wanted` picks a message.
+    fn wait_for<T>(
+        &mut self,
+        waiting_for: &str,
+        limit: Duration,
+        mut wanted: impl FnMut(Inbox) -> Option<T>,
+    ) -> Result<T> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if self.cancel.is_cancelled() {
+                return Err(self.fail(What::Interrupted));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.inbox.recv_timeout(left.min(TICK)) {
+                Ok(Inbox::Fatal(line)) => return Err(self.fatal(line)),
+                Ok(Inbox::Agent(FromGuest::Event(protocol::Event::KernelFault { lines }))) => {
+                    return Err(self.fail(What::KernelFault { lines }));
+                }
+                Ok(Inbox::AgentBroken(detail)) => {
+                    if self.has_ended() {
+                        return Err(self.unasked_end());
+                    }
+                    return Err(self.fail(What::Protocol {
+                        who: "the agent",
+                        detail,
+                    }));
+                }
+                Ok(Inbox::MonitorClosed | Inbox::ConsoleClosed) => return Err(self.unasked_end()),
+                Ok(Inbox::Monitor(Message::Event(event))) => {
+                    self.remember(event.clone());
+                    if let Some(answer) = wanted(Inbox::Monitor(Message::Event(event))) {
+                        self.events.pop_back();
+                        return Ok(answer);
+                    }
+                }
+                Ok(message) => {
+                    if let Some(answer) = wanted(message) {
+                        return Ok(answer);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) if left.is_zero() => {
+                    let waiting_for = waiting_for.to_owned();
+                    return Err(self.fail(What::TimedOut {
+                        waiting_for,
+                        waited: limit,
+                    }));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(self.unasked_end()),
+            }
+        }
+    }
+
+    fn remember(&mut self, event: qmp::Event) {
+        if self.events.len() == MAX_EVENTS {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+
+    /// Refuses further use of a guest that failed.
+    fn check(&self) -> Result<()> {
+        match &self.failed {
+            Some(earlier) => Err(GuestFailed::early(What::Gone {
+                earlier: earlier.clone(),
+            })),
+            None => Ok(()),
+        }
+    }
+
+    /// QEMU closed a connection: it ended, or is about to. Its console tells why.
+    fn unasked_end(&mut self) -> GuestFailed {
+        let ended = self.process.wait_until(Instant::now() + LAST_WORDS);
+        self.drain_last_words();
+        let log = self.console_log();
+        if let Some(line) = log
+            .lines()
+            .find(|line| line.contains("Kernel panic - not syncing"))
+        {
+            let line = line.trim().to_owned();
+            return self.fail(What::Panicked { line });
+        }
+        match ended {
+            Ok(Some(status)) => self.fail(What::QemuEnded { status }),
+            Ok(None) => self.fail(What::Protocol {
+                who: "QEMU",
+                detail: "it closed its connection and lives on".to_owned(),
+            }),
+            Err(source) => self.fail(What::Host {
+                doing: "wait for QEMU",
+                source,
+            }),
+        }
+    }
+
+    /// The console told of a fault: lets the kernel finish what it has to say.
+    fn fatal(&mut self, line: String) -> GuestFailed {
+        self.drain_last_words();
+        let log = self.console_log();
+        match log
+            .lines()
+            .find(|line| line.contains("Kernel panic - not syncing"))
+        {
+            // An oops ends in a panic here; the line that was seen first says more.
+            Some(_) => self.fail(What::Panicked { line }),
+            None => self.fail(What::KernelFault { lines: vec![line] }),
+        }
+    }
+
+    /// Waits until the console is closed, or for a moment.
+    fn drain_last_words(&mut self) {
+        let until = Instant::now() + LAST_WORDS;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.inbox.recv_timeout(left) {
+                Ok(Inbox::ConsoleClosed) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Ends the guest and makes the failure, with its evidence.
+    fn fail(&mut self, what: What) -> GuestFailed {
+        self.failed = Some(what.to_string());
+        self.process.kill();
+        let interrupted = matches!(what, What::Interrupted);
+        let kernel_line = match &what {
+            What::Panicked { line } => Some(line.clone()),
+            What::KernelFault { lines } => lines.first().cloned(),
+            What::Interrupted => None,
+            What::QemuEnded { .. } => {
+                let log = read_lossy(&self.directory.file(QEMU_LOG));
+                let errors: String = log
+                    .split_inclusive('\n')
+                    .filter(|line| !line.contains(": warning: "))
+                    .collect();
+                console::telling_line(&errors)
+                    .or_else(|| console::telling_line(&self.console_log()))
+            }
+            _ => console::telling_line(&self.console_log()),
+        };
+        let wanted = !interrupted || self.options.evidence.keep;
+        let evidence = wanted.then(|| self.keep_evidence().ok()).flatten();
+        GuestFailed {
+            what: Box::new(what),
+            kernel_line,
+            evidence,
+        }
+    }
+}
+
+/// The path for a card's socket.
+pub(super) fn socket(directory: &RunDirectory, index: usize) -> std::path::PathBuf {
+    directory.file(&command::card(index))
+}
+
+fn read_lossy(path: &Path) -> String {
+    fs::read(path)
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .unwrap_or_default()
+}
+
+/// A request without its bulk, for messages.
+fn brief(request: &Request) -> String {
+    let text = format!("{request:?}");
+    match text.char_indices().nth(100) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text,
+    }
+}

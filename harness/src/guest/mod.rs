@@ -1,0 +1,401 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A guest, by the stages of its life: [`Configured`], [`Booted`], [`Loaded`].
+//!
+//! ```no_run
+//! # fn example(prepared: &landfall_guest::Prepared) -> landfall::guest::Result<()> {
+//! use landfall::Cancel;
+//! use landfall::guest::{Configure, Guest, GuestOptions};
+//!
+//! let guest = Guest::configure(GuestOptions::default()).boot(prepared, &Cancel::default())?.load()?;
+//! let card = guest.open_card(0)?;
+//! card.configure(&Configure { width: 640, height: 480, buffers: 1, ..Configure::default() })?;
+//! card.queue(0)?;
+//! card.start()?;
+//! let frame = card.wait(std::time::Duration::from_secs(5))?.expect("a frame");
+//! card.stop()?;
+//! card.close()?;
+//! assert_eq!(frame.bytes, 640 * 480 * 2);
+//! guest.power_off()
+//! # }
+//! ```
+//!
+//! Every method has a deadline, and fails at once if the kernel panics, QEMU ends or the run is cancelled.
+//! A guest that failed is dead, and its logs are in [`GuestFailed::evidence`]; only a request that the guest
+//! itself refused ([`What::Refused`]) leaves it alive. Dropping a guest, at any stage, ends all of it.
+
+mod card;
+mod console;
+mod failure;
+mod machine;
+mod options;
+mod region;
+mod requests;
+mod start;
+
+use std::cell::{RefCell, RefMut};
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use card::Card;
+pub use failure::{GuestFailed, Result, What};
+pub use landfall_agent::protocol::{
+    BufferInfo, CardInfo, Completion, Configure, Configured as Format,
+};
+pub use landfall_agent::protocol::{Direction, GuestError, Lend, LendKind};
+use landfall_agent::protocol::{Reply, Request};
+use landfall_device::dma::journal::Journal;
+use landfall_device::dma::map::Mapping;
+use landfall_device::serve::CardServer;
+use landfall_guest::{Cancel, Prepared};
+pub use options::{
+    Accelerator, CardKind, Deadlines, EvidenceOptions, GuestOptions, PoolOptions, PoolSource,
+};
+pub use region::{Region, Used};
+pub use requests::Ran;
+
+use crate::memory::{GuestMemory, ReadError};
+use crate::qemu::qmp;
+use machine::Machine;
+
+/// Stage: options are chosen, nothing runs.
+#[derive(Debug)]
+pub struct Configured(Box<GuestOptions>);
+/// Stage: the kernel is up and the agent answers.
+#[derive(Debug)]
+pub struct Booted(());
+/// Stage: pool and capture driver are loaded.
+#[derive(Debug)]
+pub struct Loaded(());
+
+/// A stage in which the guest runs.
+pub trait Running: sealed::Sealed {}
+impl Running for Booted {}
+impl Running for Loaded {}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::Booted {}
+    impl Sealed for super::Loaded {}
+}
+
+/// A guest in one stage of its life.
+#[derive(Debug)]
+pub struct Guest<Stage> {
+    machine: Option<RefCell<Machine>>,
+    configured: Option<Configured>,
+    stage: PhantomData<fn() -> Stage>,
+}
+
+impl Guest<Configured> {
+    /// Chooses what the guest is to be.
+    pub fn configure(options: GuestOptions) -> Self {
+        Self {
+            machine: None,
+            configured: Some(Configured(Box::new(options))),
+            stage: PhantomData,
+        }
+    }
+
+    /// Boots it and waits for the agent. `cancel` ends the guest at any later time, too.
+    ///
+    /// # Errors
+    /// If it cannot be started, or the agent does not answer in time.
+    pub fn boot(self, prepared: &Prepared, cancel: &Cancel) -> Result<Guest<Booted>> {
+        let options = self
+            .configured
+            .map(|configured| *configured.0)
+            .unwrap_or_default();
+        let machine = Machine::boot(options, prepared, cancel)?;
+        Ok(Guest {
+            machine: Some(RefCell::new(machine)),
+            configured: None,
+            stage: PhantomData,
+        })
+    }
+}
+
+impl Guest<Booted> {
+    /// Loads pool and capture driver with the parameters that the options ask for, and waits until every
+    /// capture card has its device file.
+    ///
+    /// # Errors
+    /// If a module does not load, or a card is not bound; the driver's self-test fails so.
+    pub fn load(self) -> Result<Guest<Loaded>> {
+        let (pool, driver, cards) = {
+            let machine = self.machine();
+            let options = &machine.options;
+            let capture = options
+                .cards
+                .iter()
+                .filter(|card| matches!(card, CardKind::Capture(_)));
+            (
+                options.pool_parameters(),
+                options.driver_parameters(),
+                capture.count(),
+            )
+        };
+        self.load_module(POOL_MODULE, &pool)
+            .map_err(|failed| self.with_kernels_word(failed))?;
+        self.load_module(CAPTURE_MODULE, &driver)
+            .map_err(|failed| self.with_kernels_word(failed))?;
+        for card in 0..cards {
+            let path = format!("/dev/landfall-capture{card}");
+            self.wait_for_path(&path, Duration::from_secs(10))
+                .map_err(|failed| self.with_kernels_word(failed))?;
+        }
+        Ok(Guest {
+            machine: self.machine,
+            configured: None,
+            stage: PhantomData,
+        })
+    }
+}
+
+impl Guest<Booted> {
+    /// Adds the last line of the kernel's log that is Landfall's: it says why a module refused.
+    fn with_kernels_word(&self, mut failed: GuestFailed) -> GuestFailed {
+        if failed.errno().is_some()
+            && let Ok(log) = self.run(&["/bin/busybox", "dmesg"], Duration::from_secs(5))
+        {
+            let said = log.stdout.lines().rfind(|line| {
+                line.contains("landfall")
+                    && !line.contains("taints kernel")
+                    && !line.contains("Command line")
+            });
+            failed.kernel_line = said.map(|line| line.trim().to_owned());
+        }
+        failed
+    }
+}
+
+/// The pool's module.
+pub const POOL_MODULE: &str = "landfall_pool";
+/// The capture driver's module.
+pub const CAPTURE_MODULE: &str = "landfall_capture";
+
+impl Guest<Loaded> {
+    /// Opens a capture card; it is closed when the handle is dropped.
+    ///
+    /// # Errors
+    /// If the guest refuses, with `EBUSY` while it is open.
+    pub fn open_card(&self, index: u8) -> Result<Card<'_>> {
+        self.ask(Request::OpenCard { card: index })?;
+        Ok(Card::new(self, index))
+    }
+
+    /// The pool's regions, as it states them.
+    ///
+    /// # Errors
+    /// If the guest does, or what it states makes no sense.
+    pub fn regions(&self) -> Result<Vec<Region>> {
+        let text = self.read_text("/sys/kernel/debug/landfall_pool/regions")?;
+        region::regions(&text).map_err(protocol_error)
+    }
+
+    /// What the pool has given out, ascending.
+    ///
+    /// # Errors
+    /// As [`Guest::regions`].
+    pub fn used(&self) -> Result<Vec<Used>> {
+        let text = self.read_text("/sys/kernel/debug/landfall_pool/used")?;
+        region::used(&text).map_err(protocol_error)
+    }
+}
+
+fn protocol_error(detail: String) -> GuestFailed {
+    GuestFailed::early(What::Protocol {
+        who: "the pool",
+        detail,
+    })
+}
+
+impl<Stage: Running> Guest<Stage> {
+    /// Guest memory, as the host sees it.
+    pub fn memory(&self) -> Arc<GuestMemory> {
+        Arc::clone(&self.machine().memory)
+    }
+
+    /// Reads guest physical memory, as the host sees it.
+    ///
+    /// # Errors
+    /// If some of it is not RAM.
+    pub fn read_phys(&self, range: Range<u64>) -> std::result::Result<Vec<u8>, ReadError> {
+        self.machine().memory.read_range(range)
+    }
+
+    /// A card's journal; it outlives guest and card. `None` if there is no such card.
+    pub fn journal(&self, card: usize) -> Option<Journal> {
+        self.machine().cards.get(card).map(CardServer::journal)
+    }
+
+    /// The mappings that a card has now; empty if there is no such card.
+    pub fn mappings(&self, card: usize) -> Vec<Mapping> {
+        self.machine()
+            .cards
+            .get(card)
+            .map(CardServer::mappings)
+            .unwrap_or_default()
+    }
+
+    /// Ends a card's server as if it had died. QEMU and guest live on; the card reads as all ones.
+    pub fn kill_card(&self, card: usize) {
+        if let Some(card) = self.machine().cards.get(card) {
+            card.sever();
+        }
+    }
+
+    /// Plugs a card into the next empty root port and returns its index.
+    ///
+    /// # Errors
+    /// If it cannot be served or QEMU refuses, as when there is no spare port.
+    pub fn plug(&self, card: CardKind) -> Result<usize> {
+        let mut machine = self.machine();
+        let index = machine.cards.len();
+        let socket = machine.socket(index);
+        let server = CardServer::bind(&socket, card.function())
+            .map_err(|source| GuestFailed::early(What::Card { index, source }))?;
+        machine.monitor(&qmp::Command::PlugCard { index, socket })?;
+        machine.cards.push(server);
+        machine.options.cards.push(card);
+        Ok(index)
+    }
+
+    /// Unplugs a card and waits until the guest let it go. Never one with MSI-X: that would abort QEMU.
+    ///
+    /// # Errors
+    /// If it has MSI-X, QEMU refuses, or the guest does not let it go.
+    pub fn unplug(&self, index: usize) -> Result<()> {
+        use landfall_device::function::InterruptKind;
+        let mut machine = self.machine();
+        if let Some(CardKind::Capture(card)) = machine.options.cards.get(index)
+            && card.interrupt == InterruptKind::Msix
+        {
+            let why = "a card with MSI-X cannot be unplugged: QEMU would abort";
+            return Err(GuestFailed::early(What::Options(why.to_owned())));
+        }
+        machine.monitor(&qmp::Command::UnplugCard { index })?;
+        let name = crate::qemu::command::card(index);
+        let limit = machine.options.deadlines.request;
+        let gone = |event: &qmp::Event| matches!(event, qmp::Event::DeviceDeleted { device: Some(device) } if *device == name);
+        machine.event("the card's removal", limit, gone).map(|_| ())
+    }
+
+    /// Does a command of QEMU's monitor.
+    ///
+    /// # Errors
+    /// If QEMU refuses.
+    pub fn monitor(&self, command: &qmp::Command) -> Result<serde_json::Value> {
+        self.machine().monitor(command)
+    }
+
+    /// Waits for an event of QEMU's monitor, those that came before included.
+    ///
+    /// # Errors
+    /// If it does not come within `limit`.
+    pub fn wait_for_event(
+        &self,
+        what: &str,
+        limit: Duration,
+        wanted: impl Fn(&qmp::Event) -> bool,
+    ) -> Result<qmp::Event> {
+        self.machine().event(what, limit, wanted)
+    }
+
+    /// What the console has shown so far.
+    pub fn console_log(&self) -> String {
+        self.machine().console_log()
+    }
+
+    /// Hands over the interactive console, once, if [`GuestOptions::shell`] is set.
+    pub fn take_console(&self) -> Option<UnixStream> {
+        self.machine().take_console()
+    }
+
+    /// Kernel release, as the guest states it.
+    pub fn kernel_release(&self) -> String {
+        self.machine().hello.kernel.clone()
+    }
+
+    /// From starting QEMU to the agent's first word.
+    pub fn boot_time(&self) -> Duration {
+        self.machine().boot_time
+    }
+
+    /// The options it was booted with; cards plugged in later are in them.
+    pub fn options(&self) -> GuestOptions {
+        self.machine().options.clone()
+    }
+
+    /// Whether QEMU has ended.
+    pub fn has_ended(&self) -> bool {
+        self.machine().has_ended()
+    }
+
+    /// QEMU's process number.
+    pub fn qemu_id(&self) -> u32 {
+        self.machine().qemu_id()
+    }
+
+    /// Copies logs and journals to the evidence directory and returns its path.
+    ///
+    /// # Errors
+    /// What the file system gave.
+    pub fn keep_evidence(&self) -> std::io::Result<PathBuf> {
+        self.machine().keep_evidence()
+    }
+
+    /// Powers the guest off and waits for QEMU's end; a guest that hangs fails here.
+    ///
+    /// # Errors
+    /// If it does not end in time or well.
+    pub fn power_off(self) -> Result<()> {
+        self.ask(Request::PowerOff)?;
+        self.machine().wait_for_end()
+    }
+
+    /// Ends QEMU without asking the guest.
+    ///
+    /// # Errors
+    /// If it does not end in time or well.
+    pub fn quit(self) -> Result<()> {
+        self.machine().quit()
+    }
+
+    /// Asks the agent.
+    pub(crate) fn ask(&self, request: Request) -> Result<Reply> {
+        self.ask_within(request, Duration::ZERO)
+    }
+
+    /// Asks the agent something that may take `allow` by itself.
+    pub(crate) fn ask_within(&self, request: Request, allow: Duration) -> Result<Reply> {
+        self.machine().request(request, allow)
+    }
+
+    /// The machine, for one call: no method holds it while it calls another.
+    fn machine(&self) -> RefMut<'_, Machine> {
+        match &self.machine {
+            Some(machine) => machine.borrow_mut(),
+            None => unreachable!("a running stage is made only with a machine"),
+        }
+    }
+}
+
+fn unexpected(reply: &Reply) -> GuestFailed {
+    let detail = format!(
+        "it answered {}",
+        format!("{reply:?}").chars().take(80).collect::<String>()
+    );
+    GuestFailed::early(What::Protocol {
+        who: "the agent",
+        detail,
+    })
+}
+
+fn milliseconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The command line of QEMU.
+
+use std::ffi::OsString;
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+
+use super::tuning;
+
+/// What executes the guest's instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// The host's CPU.
+    Kvm,
+    /// QEMU's translator; works everywhere.
+    Tcg,
+}
+
+impl std::fmt::Display for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Kvm => "KVM",
+            Self::Tcg => "TCG",
+        })
+    }
+}
+
+/// A machine to be described on the command line. Descriptors are numbers in QEMU's process.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// Executes the guest.
+    pub engine: Engine,
+    /// Bytes of guest memory.
+    pub memory: u64,
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// The memory file.
+    pub memory_fd: RawFd,
+    /// A connected socket for the monitor.
+    pub qmp_fd: RawFd,
+    /// A connected socket for the agent's port.
+    pub agent_fd: RawFd,
+    /// A connected socket for the serial console.
+    pub console_fd: RawFd,
+    /// Kernel with a PVH entry.
+    pub kernel: PathBuf,
+    /// Initial file system.
+    pub initramfs: PathBuf,
+    /// Appended to Landfall's own kernel command line.
+    pub append: String,
+    /// Sockets of cards to plug in at start, in order; card n is at root port n.
+    pub cards: Vec<PathBuf>,
+    /// Root ports left empty behind the cards'.
+    pub spare_ports: usize,
+    /// An Intel IOMMU in front of the cards, used strictly by the guest.
+    pub iommu: bool,
+    /// Appended to the command line.
+    pub extra: Vec<OsString>,
+}
+
+/// Name of the root port that card `index` sits in.
+pub fn port(index: usize) -> String {
+    format!("port{index}")
+}
+
+/// Name of card `index` as a QEMU device.
+pub fn card(index: usize) -> String {
+    format!("card{index}")
+}
+
+/// What `-device` or `device_add` take to plug card `index` in.
+pub fn card_device(index: usize, socket: &Path) -> serde_json::Value {
+    serde_json::json!({
+        "driver": "vfio-user-pci",
+        "id": card(index),
+        "bus": port(index),
+        "socket": { "type": "unix", "path": socket },
+    })
+}
+
+impl Machine {
+    /// The kernel's command line.
+    pub fn kernel_command_line(&self) -> String {
+        let mut line = format!("console=ttyS0 {}", tuning::joined(tuning::KERNEL, " "));
+        if self.iommu {
+            line.push_str(" intel_iommu=on iommu.strict=1");
+        }
+        if !self.append.is_empty() {
+            line.push(' ');
+            line.push_str(&self.append);
+        }
+        line
+    }
+
+    /// QEMU's arguments.
+    pub fn arguments(&self) -> Vec<OsString> {
+        let mut out = Arguments::default();
+        let machine = format!("q35,{}", tuning::joined(tuning::MACHINE, ","));
+        out.pair(
+            "-machine",
+            if self.iommu {
+                format!("{machine},kernel-irqchip=split")
+            } else {
+                machine
+            },
+        );
+        match self.engine {
+            Engine::Kvm => out.pair("-accel", "kvm").pair("-cpu", "host"),
+            Engine::Tcg => out
+                .pair("-accel", "tcg,thread=multi")
+                .pair("-cpu", "max,la57=off"),
+        };
+        out.pair("-smp", self.cpus.to_string());
+        out.pair("-m", format!("{}B", self.memory));
+        out.pair(
+            "-object",
+            format!(
+                "memory-backend-file,id=m,size={},share=on,mem-path=/proc/self/fd/{}",
+                self.memory, self.memory_fd
+            ),
+        );
+        out.flag("-nodefaults")
+            .flag("-no-user-config")
+            .flag("-no-reboot");
+        out.pair("-display", "none");
+        out.pair("-chardev", format!("socket,id=qmp,fd={}", self.qmp_fd));
+        out.pair("-qmp", "chardev:qmp");
+        out.pair(
+            "-chardev",
+            format!("socket,id=console,fd={}", self.console_fd),
+        );
+        out.pair("-serial", "chardev:console");
+        out.pair("-chardev", format!("socket,id=agent,fd={}", self.agent_fd));
+        if self.iommu {
+            out.pair("-device", "intel-iommu,intremap=on,caching-mode=on");
+        }
+        out.pair("-device", "virtio-serial-pci,max_ports=2");
+        let name = landfall_agent::protocol::PORT_NAME;
+        out.pair(
+            "-device",
+            format!("virtserialport,chardev=agent,name={name}"),
+        );
+        out.pair("-kernel", &self.kernel)
+            .pair("-initrd", &self.initramfs);
+        out.pair("-append", self.kernel_command_line());
+        for index in 0..self.cards.len() + self.spare_ports {
+            let number = index + 1;
+            out.pair(
+                "-device",
+                format!(
+                    "pcie-root-port,id={},chassis={number},slot={number}",
+                    port(index)
+                ),
+            );
+        }
+        for (index, socket) in self.cards.iter().enumerate() {
+            out.pair("-device", card_device(index, socket).to_string());
+        }
+        out.0.extend(self.extra.iter().cloned());
+        out.0
+    }
+}
+
+/// Collects arguments.
+#[derive(Default)]
+struct Arguments(Vec<OsString>);
+
+impl Arguments {
+    fn flag(&mut self, name: &str) -> &mut Self {
+        self.0.push(name.into());
+        self
+    }
+
+    fn pair(&mut self, name: &str, value: impl Into<OsString>) -> &mut Self {
+        self.0.push(name.into());
+        self.0.push(value.into());
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine() -> Machine {
+        Machine {
+            engine: Engine::Tcg,
+            memory: 256 << 20,
+            cpus: 2,
+            memory_fd: 3,
+            qmp_fd: 4,
+            agent_fd: 5,
+            console_fd: 6,
+            kernel: "vmlinux".into(),
+            initramfs: "initramfs".into(),
+            append: "reserve_mem=48M:4096:landfall".to_owned(),
+            cards: vec!["/tmp/x/card0".into(), "/tmp/x/card1".into()],
+            spare_ports: 1,
+            iommu: false,
+            extra: vec!["-S".into()],
+        }
+    }
+
+    #[test]
+    fn memory_is_shared_and_comes_from_the_inherited_file() {
+        let line = machine().arguments().join(" ".as_ref());
+        let line = line.to_string_lossy();
+
+        assert!(line.contains("share=on,mem-path=/proc/self/fd/3"), "{line}");
+        assert!(line.contains("memory-backend=m"), "{line}");
+    }
+
+    #[test]
+    fn each_card_has_its_own_port_and_a_spare_one_stays_empty() {
+        let line = machine().arguments().join(" ".as_ref());
+        let line = line.to_string_lossy();
+
+        assert_eq!(line.matches("pcie-root-port").count(), 3);
+        assert!(
+            line.contains(r#""id":"card1""#) && line.contains(r#""bus":"port1""#),
+            "{line}"
+        );
+        assert!(!line.contains(r#""bus":"port2""#), "{line}");
+    }
+
+    #[test]
+    fn the_callers_own_options_come_last() {
+        let machine = machine();
+
+        assert!(
+            machine
+                .kernel_command_line()
+                .ends_with("reserve_mem=48M:4096:landfall")
+        );
+        assert_eq!(
+            machine.arguments().last().map(OsString::as_os_str),
+            Some("-S".as_ref())
+        );
+    }
+}

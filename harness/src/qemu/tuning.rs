@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Every machine and kernel option that Landfall adds, each with its reason.
+//!
+//! They make a cold boot under software emulation take seconds. None may hide a bug of a driver or a card:
+//! memory protection, the allocators' checks and the DMA path stay as the distribution has them.
+
+/// One option and why it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// The option as given.
+    pub option: &'static str,
+    /// Why.
+    pub reason: &'static str,
+}
+
+/// Builds a row of the tables below.
+const fn row(option: &'static str, reason: &'static str) -> Tuning {
+    Tuning { option, reason }
+}
+
+/// Properties of `-machine`, after its type.
+pub const MACHINE: &[Tuning] = &[
+    row(
+        "memory-backend=m",
+        "guest memory is the file the harness shares with the cards",
+    ),
+    row(
+        "hpet=off",
+        "the kernel would calibrate it; the TSC is enough",
+    ),
+    row(
+        "smm=off",
+        "firmware would set up a mode that nothing here uses",
+    ),
+    row("vmport=off", "probed by drivers that have nothing to find"),
+    row(
+        "i8042=off",
+        "probing an absent keyboard waits for time-outs",
+    ),
+    row("sata=off", "probing empty ports takes half a second"),
+    row("smbus=off", "one more device to probe"),
+    row("graphics=off", "no VGA text to draw in firmware or kernel"),
+];
+
+/// The guest kernel's command line, after the console and before the caller's own.
+pub const KERNEL: &[Tuning] = &[
+    row(
+        "panic=-1",
+        "a panic reboots at once, which ends QEMU: the run fails without waiting",
+    ),
+    row(
+        "oops=panic",
+        "an oops must not be survived: what follows it proves nothing",
+    ),
+    row(
+        "quiet",
+        "each console character costs a trap; errors and panics are still printed",
+    ),
+    row(
+        "nokaslr",
+        "addresses in an oops can be looked up in the distribution's System.map",
+    ),
+    row(
+        "mitigations=off",
+        "CPU side channels are not under test, and cost much when emulated",
+    ),
+    row(
+        "tsc=reliable",
+        "no watchdog that compares clocks of an emulated machine",
+    ),
+    row(
+        "no_timer_check",
+        "the check waits for ticks of a timer that is emulated anyway",
+    ),
+    row(
+        "rcupdate.rcu_expedited=1",
+        "grace periods end at once; boot waits for many",
+    ),
+    row("audit=0", "nobody reads the audit log"),
+    row("lsm=", "no security module has a policy to enforce here"),
+    row("random.trust_cpu=on", "entropy at once, from the CPU"),
+    row(
+        "initcall_blacklist=load_system_certificate_list,wakeup_sources_init",
+        "parsing certificates takes 0.3 s; no module here is signed",
+    ),
+];
+
+/// The options of a table, joined by `separator`.
+pub fn joined(table: &[Tuning], separator: &str) -> String {
+    let options: Vec<&str> = table.iter().map(|row| row.option).collect();
+    options.join(separator)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_is_given_once_and_has_a_reason() {
+        for table in [MACHINE, KERNEL] {
+            for (at, row) in table.iter().enumerate() {
+                let name = row.option.split('=').next();
+                assert!(!row.reason.is_empty(), "{} has no reason", row.option);
+                assert!(
+                    !table[at + 1..]
+                        .iter()
+                        .any(|other| other.option.split('=').next() == name),
+                    "{} is given twice",
+                    row.option
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn no_option_weakens_a_check_of_the_kernel() {
+        let line = joined(KERNEL, " ");
+        for hides in [
+            "rodata=off",
+            "slub_debug=-",
+            "nosmap",
+            "nosmep",
+            "iommu=off",
+            "swiotlb=noforce",
+        ] {
+            assert!(!line.contains(hides), "{hides} hides bugs");
+        }
+    }
+}

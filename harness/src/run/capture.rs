@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! One capture: configure, queue, start, wait, stop; then look at every byte before a buffer is given back.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Duration;
+
+use landfall_agent::protocol::{
+    BufferInfo, Completion, Configure, Configured, Direction, Lend, LendKind,
+};
+use landfall_device::devices::capture::pattern::{FrameSpec, Pattern, Pixel};
+use landfall_device::ledger;
+
+use super::{Clock, Plan, Run, RunFailed};
+use crate::guest::{Card, Guest, Loaded, Used};
+use crate::memory::GuestMemory;
+use crate::verify::{self, Differences, FrameCheck};
+
+/// How long the driver waits for a frame, besides the interval. The card needs a few milliseconds.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// `RESULT_OK`.
+pub(super) const OK: u32 = 0;
+
+/// What is to be captured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CapturePlan {
+    /// Pixels of a line.
+    pub width: u32,
+    /// Lines.
+    pub height: u32,
+    /// Pixel format.
+    pub pixel: Pixel,
+    /// Picture.
+    pub pattern: Pattern,
+    /// Microseconds from frame to frame.
+    pub interval_us: u32,
+    /// Frames.
+    pub frames: u32,
+    /// Buffers; with fewer than frames they go round.
+    pub buffers: u32,
+}
+
+/// What came of it.
+pub(super) struct Captured {
+    pub(super) plan: CapturePlan,
+    pub(super) format: Configured,
+    pub(super) buffers: Vec<BufferInfo>,
+    pub(super) lends: Vec<Lend>,
+    pub(super) used: Vec<Used>,
+    /// Journal entries that were made meanwhile.
+    pub(super) entries: Range<u64>,
+    pub(super) frames: Vec<Frame>,
+    /// How long the driver waited for a frame that did not come.
+    pub(super) stalled: Option<Duration>,
+    /// What is wrong in the pool outside the lends.
+    pub(super) strays: Vec<Differences>,
+    pub(super) canary_bytes: u64,
+}
+
+/// A frame that the driver got.
+pub(super) struct Frame {
+    pub(super) completion: Completion,
+    /// What the host found in memory; `None` if the card reported no frame, or the guest died before.
+    pub(super) check: Option<FrameCheck>,
+    /// What the guest's user space found.
+    pub(super) guest_hash: Option<u64>,
+}
+
+impl Captured {
+    /// What a frame must look like.
+    pub(super) fn spec(&self, completion: &Completion) -> FrameSpec {
+        FrameSpec {
+            pattern: self.plan.pattern,
+            pixel: self.plan.pixel,
+            width: self.plan.width,
+            height: self.plan.height,
+            stride: self.format.stride,
+            sequence: completion.sequence,
+            slot: u8::try_from(completion.index).unwrap_or(u8::MAX),
+        }
+    }
+
+    /// The buffer of a slot.
+    pub(super) fn buffer(&self, index: u32) -> Option<&BufferInfo> {
+        self.buffers.iter().find(|buffer| buffer.index == index)
+    }
+}
+
+impl Run {
+    /// Does one capture and looks at it. What is known is kept also if the guest fails on the way.
+    pub(super) fn capture(
+        &mut self,
+        plan: &Plan,
+        wanted: &CapturePlan,
+        guest: &Guest<Loaded>,
+        card: &Card<'_>,
+        clock: &mut Clock<'_>,
+    ) -> Result<(), RunFailed> {
+        let number = self.captured.len() + 1;
+        let mut captured = self.set_up(wanted, card)?;
+        captured.used = guest.used()?;
+        let memory = guest.memory();
+        let title = |what| format!("{what} {number} ({}x{})", wanted.width, wanted.height);
+        let mut result = clock.time(&title("capture"), || captured.take_frames(&memory, card));
+        if result.is_ok() {
+            result = clock.time(&title("verify"), || {
+                captured.verify(&memory, card, &self.regions)
+            });
+        }
+        captured.entries.end = self.journal.len();
+        if let (Ok(()), Some(directory)) = (&result, &plan.save_frames) {
+            for frame in captured
+                .frames
+                .iter()
+                .filter(|frame| frame.completion.result == OK)
+            {
+                let spec = captured.spec(&frame.completion);
+                let Some(buffer) = captured.buffer(frame.completion.index) else {
+                    continue;
+                };
+                let bytes =
+                    memory.read_range(buffer.phys..buffer.phys.saturating_add(buffer.length))?;
+                self.saved
+                    .push(crate::frames::save(directory, number, &bytes, &spec)?);
+            }
+        }
+        self.captured.push(captured);
+        result
+    }
+
+    /// Configures, and enters what the driver lends.
+    fn set_up(&mut self, wanted: &CapturePlan, card: &Card<'_>) -> Result<Captured, RunFailed> {
+        let first = self.captured.is_empty();
+        if !first {
+            self.feed();
+            self.ledger.reclaim();
+        }
+        let from = self.journal.len();
+        let format = card.configure(&Configure {
+            width: wanted.width,
+            height: wanted.height,
+            stride: 0,
+            pixel: u32::from(wanted.pixel.number()),
+            pattern: u32::from(wanted.pattern.number()),
+            interval_us: wanted.interval_us,
+            buffers: wanted.buffers,
+            clip: false,
+        })?;
+        let buffers = (0..wanted.buffers)
+            .map(|index| card.buffer(index))
+            .collect::<Result<_, _>>()?;
+        let lends = card.lends()?;
+        for lend in lends
+            .iter()
+            .filter(|lend| first || lend.kind != LendKind::SelfTest)
+        {
+            self.ledger.lend(of_ledger(lend));
+        }
+        Ok(Captured {
+            plan: wanted.clone(),
+            format,
+            buffers,
+            lends,
+            used: Vec::new(),
+            entries: from..from,
+            frames: Vec::new(),
+            stalled: None,
+            strays: Vec::new(),
+            canary_bytes: 0,
+        })
+    }
+}
+
+impl Captured {
+    /// Captures the frames. If there are more than buffers, each is looked at before it is queued again.
+    fn take_frames(&mut self, memory: &GuestMemory, card: &Card<'_>) -> Result<(), RunFailed> {
+        for index in 0..self.plan.buffers {
+            card.queue(index)?;
+        }
+        card.start()?;
+        let interval = Duration::from_micros(u64::from(self.plan.interval_us));
+        let patience = PATIENCE + 2 * interval;
+        let mut to_queue = self.plan.frames.saturating_sub(self.plan.buffers);
+        for _ in 0..self.plan.frames {
+            let Some(completion) = card.wait(patience)? else {
+                self.stalled = Some(patience);
+                break;
+            };
+            let index = completion.index;
+            let mut frame = Frame {
+                completion,
+                check: None,
+                guest_hash: None,
+            };
+            if to_queue > 0 {
+                to_queue -= 1;
+                self.look(&mut frame, memory, card)?;
+                card.queue(index)?;
+            }
+            self.frames.push(frame);
+        }
+        card.stop()?;
+        Ok(())
+    }
+
+    /// Looks at the frames that were not looked at yet, and at all of the pool that was not lent.
+    fn verify(
+        &mut self,
+        memory: &GuestMemory,
+        card: &Card<'_>,
+        regions: &[crate::guest::Region],
+    ) -> Result<(), RunFailed> {
+        let mut frames = std::mem::take(&mut self.frames);
+        let looked = frames
+            .iter_mut()
+            .filter(|frame| frame.check.is_none())
+            .try_for_each(|frame| self.look(frame, memory, card));
+        self.frames = frames;
+        looked?;
+        let lent: Vec<_> = self
+            .lends
+            .iter()
+            .map(|lend| lend.phys..lend.phys.saturating_add(lend.length))
+            .collect();
+        for region in regions {
+            let (bytes, differences) = verify::pool(memory, region.range(), &lent)?;
+            self.canary_bytes += bytes;
+            self.strays.push(differences);
+        }
+        Ok(())
+    }
+
+    /// Compares a frame, while the guest hashes it by itself.
+    fn look(
+        &self,
+        frame: &mut Frame,
+        memory: &GuestMemory,
+        card: &Card<'_>,
+    ) -> Result<(), RunFailed> {
+        let Some(buffer) = self.buffer(frame.completion.index) else {
+            return Ok(());
+        };
+        if frame.completion.result != OK {
+            return Ok(());
+        }
+        let spec = self.spec(&frame.completion);
+        let (check, hash) = std::thread::scope(|scope| {
+            let host = scope.spawn(|| verify::frame(memory, buffer.phys, &spec, None));
+            let hash = card.hash(frame.completion.index);
+            (host.join(), hash)
+        });
+        match check {
+            Ok(check) => frame.check = Some(check?),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+        frame.guest_hash = Some(hash?);
+        Ok(())
+    }
+
+    /// The buffer that a frame lies in, by its slot.
+    pub(super) fn spans(&self) -> BTreeMap<u32, Range<u64>> {
+        self.buffers
+            .iter()
+            .map(|buffer| {
+                (
+                    buffer.index,
+                    buffer.phys..buffer.phys.saturating_add(buffer.length),
+                )
+            })
+            .collect()
+    }
+}
+
+/// A lend in the ledger's terms.
+fn of_ledger(lend: &Lend) -> ledger::Lend {
+    ledger::Lend {
+        address: lend.dma,
+        length: lend.length,
+        direction: match lend.direction {
+            Direction::FromDevice => ledger::LendDirection::FromDevice,
+            Direction::ToDevice => ledger::LendDirection::ToDevice,
+            Direction::Both => ledger::LendDirection::Both,
+        },
+        kind: match lend.kind {
+            LendKind::Frame => ledger::LendKind::Frame,
+            LendKind::Clip => ledger::LendKind::Clip,
+            LendKind::SelfTest => ledger::LendKind::SelfTest,
+        },
+        slot: match lend.kind {
+            LendKind::SelfTest => None,
+            LendKind::Frame | LendKind::Clip => u8::try_from(lend.index).ok(),
+        },
+        label: match lend.kind {
+            LendKind::Frame => format!("frame buffer {}", lend.index),
+            LendKind::Clip => format!("clip mask {}", lend.index),
+            LendKind::SelfTest => "self-test area".to_owned(),
+        },
+    }
+}

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The main job: capture frames and prove where every byte landed.
+//!
+//! Three views of each transfer are compared. The driver's: what it lent, as the agent reports it. The
+//! card's: its journal, judged by the ledger. The host's: guest memory, read through the file that guest and
+//! card share; each byte of each frame, and all of the pool that was not lent. What they find is one list.
+
+mod assemble;
+mod capture;
+mod jobs;
+mod plan;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use landfall_agent::protocol::CardInfo;
+use landfall_device::devices::capture::CaptureOptions;
+use landfall_device::dma::journal::Journal;
+use landfall_device::ledger::{self, Ledger};
+use landfall_guest::{Cancel, Prepared};
+
+pub use capture::CapturePlan;
+pub use plan::{Impossible, Plan, Wishes};
+
+use crate::accelerator::Choice;
+use crate::frames::SaveError;
+use crate::guest::{CardKind, Guest, GuestFailed, Loaded, Region};
+use crate::memory::ReadError;
+use crate::schema::{Report, SelfTest, Timing};
+use crate::selftest::{self, SelfTestFailed};
+use capture::Captured;
+
+/// How long the card is watched after it was stopped for the last time, before the verdict. A card that
+/// writes late shows itself in that time, or goes unseen.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// Something worth showing while the run goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A part began.
+    Started(String),
+    /// That part ended.
+    Done {
+        /// Which.
+        step: String,
+        /// How long it took.
+        elapsed: Duration,
+    },
+}
+
+/// A run came to no verdict.
+#[derive(Debug, thiserror::Error)]
+pub enum RunFailed {
+    /// The guest failed, and nothing that the card did explains it.
+    #[error(transparent)]
+    Guest(#[from] GuestFailed),
+    /// Card, guest and host do not share memory.
+    #[error("the card's self-test failed")]
+    SelfTest(#[from] SelfTestFailed),
+    /// Guest memory could not be read where the driver says that a buffer lies.
+    #[error("a buffer is not in guest memory")]
+    Memory(#[from] ReadError),
+    /// A frame could not be saved.
+    #[error(transparent)]
+    Save(#[from] SaveError),
+    /// Logs could not be kept.
+    #[error("cannot keep the evidence")]
+    Evidence(#[source] std::io::Error),
+}
+
+/// A run that came to a verdict.
+#[derive(Debug)]
+pub struct Outcome {
+    /// All that is known.
+    pub report: Report,
+    /// Frames that were saved.
+    pub saved: Vec<PathBuf>,
+    /// Where logs and journals were left, if anywhere.
+    pub evidence: Option<PathBuf>,
+}
+
+/// Does the main job.
+///
+/// `timings` are those of what came before, such as the set-up; they go into the report.
+///
+/// # Errors
+/// If it comes to no verdict. A guest that dies of what its card did is a verdict, not an error.
+pub fn run(
+    plan: &Plan,
+    prepared: &Prepared,
+    choice: &Choice,
+    timings: Vec<Timing>,
+    cancel: &Cancel,
+    on_event: &mut dyn FnMut(Event),
+) -> Result<Outcome, RunFailed> {
+    let mut clock = Clock { timings, on_event };
+    let guest = clock.time("boot", || {
+        Guest::configure(plan.guest.clone()).boot(prepared, cancel)
+    })?;
+    let guest = clock.time("load modules", || guest.load())?;
+
+    let journal = guest.journal(0).unwrap_or_default();
+    let card = guest.open_card(0)?;
+    let info = card.info()?;
+    let selftest = selftest::check(&guest.memory(), &info, &journal.entries_from(0))?;
+    let regions = guest.regions()?;
+    let mut run = Run {
+        ledger: Ledger::new(platform(plan, &guest, &info, &regions)),
+        fed: 0,
+        journal,
+        info,
+        selftest,
+        regions,
+        versions: versions(prepared, &guest),
+        captured: Vec::new(),
+        saved: Vec::new(),
+        died: None,
+    };
+    let mut failure = None;
+    for capture in &plan.captures {
+        if let Err(failed) = run.capture(plan, capture, &guest, &card, &mut clock) {
+            failure = Some(failed);
+            break;
+        }
+    }
+    if failure.is_none() {
+        std::thread::sleep(SETTLE);
+        failure = card
+            .info()
+            .map(|info| run.info = info)
+            .err()
+            .map(RunFailed::from);
+    }
+    let ram: Vec<_> = guest.memory().ram().to_vec();
+    let mut evidence = None;
+    if plan.guest.evidence.keep && failure.is_none() {
+        evidence = Some(guest.keep_evidence().map_err(RunFailed::Evidence)?);
+    }
+    drop(card);
+    let memory = guest.memory();
+    if failure.is_none() {
+        failure = clock
+            .time("power off", || guest.power_off())
+            .err()
+            .map(RunFailed::from);
+    }
+    run.feed();
+    match failure {
+        Some(RunFailed::Guest(failed)) if failed.is_guests() => run.died = Some(failed),
+        Some(other) => return Err(other),
+        None => {}
+    }
+    run.assemble(plan, choice, clock.timings, &ram, &memory, evidence)
+}
+
+/// What a run knows so far.
+struct Run {
+    ledger: Ledger,
+    /// Journal entries that the ledger has seen.
+    fed: u64,
+    journal: Journal,
+    info: CardInfo,
+    selftest: SelfTest,
+    regions: Vec<Region>,
+    versions: BTreeMap<String, String>,
+    captured: Vec<Captured>,
+    saved: Vec<PathBuf>,
+    /// How the guest died, if it did.
+    died: Option<GuestFailed>,
+}
+
+impl Run {
+    /// Gives the ledger what the journal has that it has not seen.
+    fn feed(&mut self) {
+        for entry in self.journal.entries_from(self.fed) {
+            self.fed = entry.sequence + 1;
+            self.ledger.entry(&entry);
+        }
+    }
+}
+
+/// Times the parts of a run.
+struct Clock<'a> {
+    timings: Vec<Timing>,
+    on_event: &'a mut dyn FnMut(Event),
+}
+
+impl Clock<'_> {
+    fn time<T>(&mut self, step: &str, work: impl FnOnce() -> T) -> T {
+        (self.on_event)(Event::Started(step.to_owned()));
+        let began = Instant::now();
+        let result = work();
+        let elapsed = began.elapsed();
+        self.timings.push(Timing {
+            step: step.to_owned(),
+            seconds: elapsed.as_secs_f64(),
+        });
+        (self.on_event)(Event::Done {
+            step: step.to_owned(),
+            elapsed,
+        });
+        result
+    }
+}
+
+/// What the ledger is told of the machine. Behind an IOMMU bus addresses are not physical ones, and it
+/// cannot know which of them are RAM.
+fn platform(
+    plan: &Plan,
+    guest: &Guest<Loaded>,
+    info: &CardInfo,
+    regions: &[Region],
+) -> ledger::Platform {
+    let range = |start, length| ledger::Range { start, length };
+    let address_bits = u8::try_from(info.address_bits).unwrap_or(64);
+    if plan.guest.iommu {
+        return ledger::Platform {
+            address_bits,
+            ..ledger::Platform::default()
+        };
+    }
+    ledger::Platform {
+        ram: guest
+            .memory()
+            .ram()
+            .iter()
+            .map(|ram| range(ram.phys, ram.length))
+            .collect(),
+        pool: regions
+            .iter()
+            .map(|region| range(region.base, region.bytes))
+            .collect(),
+        address_bits,
+    }
+}
+
+/// What takes part in a run.
+fn versions(prepared: &Prepared, guest: &Guest<Loaded>) -> BTreeMap<String, String> {
+    let mut versions = BTreeMap::from([
+        ("landfall".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+        ("qemu".to_owned(), prepared.qemu.version.clone()),
+        ("kernel".to_owned(), guest.kernel_release()),
+    ]);
+    let lock = &prepared.lock;
+    for (name, version) in [
+        ("rustc", &lock.rustc_version),
+        ("kmod_sha256", &lock.kmod_sha256),
+        ("agent_sha256", &lock.agent_sha256),
+    ] {
+        if !version.is_empty() {
+            versions.insert(name.to_owned(), version.clone());
+        }
+    }
+    for module in [crate::guest::POOL_MODULE, crate::guest::CAPTURE_MODULE] {
+        let path = format!("/sys/module/{module}/version");
+        let version = guest.read_text(&path).unwrap_or_default();
+        let version = match version.trim() {
+            "" => env!("CARGO_PKG_VERSION"),
+            stated => stated,
+        };
+        versions.insert(module.to_owned(), version.to_owned());
+    }
+    versions
+}
+
+/// How the first capture card of a plan is made.
+fn card_options(plan: &Plan) -> CaptureOptions {
+    let capture = plan.guest.cards.iter().find_map(|card| match card {
+        CardKind::Capture(options) => Some(options.clone()),
+        CardKind::Template => None,
+    });
+    capture.unwrap_or_default()
+}

@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! From what a user wishes to what is done.
+
+use std::path::PathBuf;
+
+use landfall_device::devices::capture::pattern::{Pattern, Pixel};
+use landfall_device::devices::capture::{CaptureOptions, Fault};
+
+use super::CapturePlan;
+use crate::guest::{CardKind, GuestOptions, PoolOptions, PoolSource};
+use crate::memory::layout;
+
+/// Most buffers that a capture uses, though the card has more slots: with more frames they go round.
+const BUFFERS: u32 = 8;
+/// Most bytes that the page allocator gives in one piece.
+const BUDDY_MOST: u64 = 4 * MIB;
+const PAGE: u64 = 4096;
+const MIB: u64 = 1 << 20;
+
+/// What a user wishes. `None`: whatever suits the rest.
+#[derive(Clone, Debug)]
+pub struct Wishes {
+    /// The guest; its memory, cards and pool are replaced by what follows.
+    pub guest: GuestOptions,
+    /// Bytes of memory.
+    pub memory: Option<u64>,
+    /// The card, without its fault.
+    pub card: CaptureOptions,
+    /// The fault, and the frame that it strikes.
+    pub fault: Option<(Fault, Option<u32>)>,
+    /// Where the pool gets its memory.
+    pub pool_source: Option<PoolSource>,
+    /// Bytes of the pool.
+    pub pool_size: Option<u64>,
+    /// Pixels of a line.
+    pub width: Option<u32>,
+    /// Lines.
+    pub height: Option<u32>,
+    /// Pixel format.
+    pub pixel: Pixel,
+    /// Picture.
+    pub pattern: Option<Pattern>,
+    /// Frames of the first capture.
+    pub frames: Option<u32>,
+    /// Microseconds from frame to frame.
+    pub interval_us: u32,
+    /// Where frames are saved.
+    pub save_frames: Option<PathBuf>,
+}
+
+impl Default for Wishes {
+    fn default() -> Self {
+        Self {
+            guest: GuestOptions::default(),
+            memory: None,
+            card: CaptureOptions::default(),
+            fault: None,
+            pool_source: None,
+            pool_size: None,
+            width: None,
+            height: None,
+            pixel: Pixel::Yuyv,
+            pattern: None,
+            frames: None,
+            interval_us: 0,
+            save_frames: None,
+        }
+    }
+}
+
+/// What is done.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The guest.
+    pub guest: GuestOptions,
+    /// What is captured, in order.
+    pub captures: Vec<CapturePlan>,
+    /// Where frames are saved.
+    pub save_frames: Option<PathBuf>,
+}
+
+/// Wishes that cannot be had together.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}")]
+pub struct Impossible {
+    /// What cannot be had.
+    pub what: String,
+    /// What to ask for instead.
+    pub hint: String,
+}
+
+impl Impossible {
+    fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            hint: hint.into(),
+        }
+    }
+}
+
+impl Wishes {
+    /// Makes the plan.
+    ///
+    /// # Errors
+    /// If the wishes exclude each other.
+    pub fn plan(self) -> Result<Plan, Impossible> {
+        let captures = self.captures()?;
+        let needs_high = matches!(self.fault, Some((Fault::Truncate32, _)));
+        let memory = self
+            .memory
+            .unwrap_or(if needs_high { 6 << 30 } else { 256 * MIB });
+        let top = layout(memory).last().map_or(0, |ram| ram.phys + ram.length);
+        if needs_high && top <= 1 << 32 {
+            return Err(Impossible::new(
+                "the fault truncate32 shows only if the pool lies above 4 GiB",
+                "leave --memory out, or give at least 3G",
+            ));
+        }
+        let bits = u32::from(self.card.address_bits);
+        let reach = 1_u64.checked_shl(bits).unwrap_or(u64::MAX);
+        let needed = captures.iter().map(CapturePlan::pool).max().unwrap_or(MIB);
+        let source = self.pool_source.unwrap_or(match top <= reach {
+            true => PoolSource::Reserve,
+            false => PoolSource::Contig,
+        });
+        let size = self.pool_size.unwrap_or(match source {
+            PoolSource::Buddy => needed.next_power_of_two(),
+            PoolSource::Reserve | PoolSource::Contig => needed,
+        });
+        if source == PoolSource::Buddy && size > BUDDY_MOST {
+            return Err(Impossible::new(
+                format!(
+                    "the page allocator gives at most 4 MiB in one piece, and these frames need {} MiB",
+                    size / MIB
+                ),
+                "use smaller or fewer frames, such as --width 640 --height 480 --frames 4, or --pool-source contig",
+            ));
+        }
+        if source == PoolSource::Reserve && top > reach {
+            return Err(Impossible::new(
+                format!(
+                    "reserved memory lies at the top of RAM, beyond the card's {bits} address bits"
+                ),
+                "use --pool-source contig, or less --memory",
+            ));
+        }
+        if size > memory / 2 {
+            return Err(Impossible::new(
+                format!(
+                    "a pool of {} MiB does not fit into {} MiB of memory",
+                    size / MIB,
+                    memory / MIB
+                ),
+                "ask for more --memory, smaller frames or fewer",
+            ));
+        }
+        let frames = captures.first().map_or(1, |capture| capture.frames);
+        let fault_frame = match self.fault {
+            Some((_, Some(frame))) if frame >= frames => {
+                let what = format!(
+                    "the fault is to strike frame {frame}, and the first capture has {frames}"
+                );
+                return Err(Impossible::new(what, "frames count from 0"));
+            }
+            Some((_, Some(frame))) => frame,
+            _ => self.card.fault_frame.min(frames - 1),
+        };
+        let card = CaptureOptions {
+            fault: self.fault.map(|(fault, _)| fault),
+            fault_frame,
+            ..self.card
+        };
+        let pool = PoolOptions {
+            source,
+            size,
+            address_bits: (reach < top).then_some(bits),
+            parameters: self.guest.pool.parameters.clone(),
+        };
+        let guest = GuestOptions {
+            memory,
+            cards: vec![CardKind::Capture(card)],
+            pool,
+            ..self.guest
+        };
+        Ok(Plan {
+            guest,
+            captures,
+            save_frames: self.save_frames,
+        })
+    }
+
+    /// What is captured: with a size asked for, that; else 1080p and then one frame of 2160p.
+    fn captures(&self) -> Result<Vec<CapturePlan>, Impossible> {
+        let pattern = self.pattern.unwrap_or(match self.save_frames {
+            Some(_) => Pattern::Bars,
+            None => Pattern::Test,
+        });
+        let capture = |width, height, frames| CapturePlan {
+            width,
+            height,
+            pixel: self.pixel,
+            pattern,
+            interval_us: self.interval_us,
+            frames,
+            buffers: frames.min(BUFFERS),
+        };
+        let frames = self.frames.unwrap_or(8).max(1);
+        let first = capture(
+            self.width.unwrap_or(1920),
+            self.height.unwrap_or(1080),
+            frames,
+        );
+        if first.pixel == Pixel::Yuyv && first.width % 2 != 0 {
+            let what = format!(
+                "a line of {} pixels cannot be YUYV, which has two in four bytes",
+                first.width
+            );
+            return Err(Impossible::new(
+                what,
+                "use an even --width, or --format grey",
+            ));
+        }
+        if first.frame_bytes() > u64::from(self.card.max_frame) {
+            let what = format!(
+                "a frame of {} bytes is larger than the card takes",
+                first.frame_bytes()
+            );
+            return Err(Impossible::new(
+                what,
+                format!("the card takes {} bytes", self.card.max_frame),
+            ));
+        }
+        if self.width.is_some() || self.height.is_some() {
+            return Ok(vec![first]);
+        }
+        Ok(vec![first, capture(3840, 2160, 1)])
+    }
+}
+
+impl CapturePlan {
+    /// Bytes of a frame, lines as tight as they can be.
+    pub(super) fn frame_bytes(&self) -> u64 {
+        u64::from(self.width) * u64::from(self.pixel.bytes()) * u64::from(self.height)
+    }
+
+    /// Bytes of pool that it needs: whole pages and a guard page on each side of every buffer, the
+    /// self-test's page, and some room; in whole MiB.
+    fn pool(&self) -> u64 {
+        let buffer = self.frame_bytes().div_ceil(PAGE) * PAGE + 2 * PAGE;
+        (buffer * u64::from(self.buffers) + MIB).div_ceil(MIB) * MIB
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(wish: impl FnOnce(&mut Wishes)) -> Result<Plan, Impossible> {
+        let mut wishes = Wishes::default();
+        wish(&mut wishes);
+        wishes.plan()
+    }
+
+    fn card(plan: &Plan) -> &CaptureOptions {
+        match &plan.guest.cards[..] {
+            [CardKind::Capture(card)] => card,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_default_is_the_main_job() {
+        let plan = plan(|_| ()).unwrap();
+
+        assert_eq!(plan.guest.memory, 256 * MIB);
+        let shape = |capture: &CapturePlan| (capture.width, capture.height, capture.frames);
+        let shapes: Vec<_> = plan.captures.iter().map(shape).collect();
+        assert_eq!(shapes, [(1920, 1080, 8), (3840, 2160, 1)]);
+        assert_eq!(plan.guest.pool.source, PoolSource::Reserve);
+        assert_eq!(plan.guest.pool.size, 33 * MIB);
+        assert_eq!(card(&plan).fault, None);
+    }
+
+    #[test]
+    fn truncate32_brings_its_memory_or_says_what_it_needs() {
+        let fault = Some((Fault::Truncate32, None));
+        assert_eq!(
+            plan(|wishes| wishes.fault = fault).unwrap().guest.memory,
+            6 << 30
+        );
+
+        let low =
+            plan(|wishes| (wishes.fault, wishes.memory) = (fault, Some(1 << 30))).unwrap_err();
+        assert!(low.what.contains("above 4 GiB"), "{low:?}");
+    }
+
+    #[test]
+    fn a_card_that_cannot_reach_the_top_gets_a_pool_that_it_can() {
+        let narrow =
+            |wishes: &mut Wishes| (wishes.card.address_bits, wishes.memory) = (32, Some(6 << 30));
+        let pool = plan(narrow).unwrap().guest.pool;
+        assert_eq!(
+            (pool.source, pool.address_bits),
+            (PoolSource::Contig, Some(32))
+        );
+
+        let forced = |wishes: &mut Wishes| {
+            narrow(wishes);
+            wishes.pool_source = Some(PoolSource::Reserve);
+        };
+        assert!(plan(forced).unwrap_err().hint.contains("contig"));
+    }
+
+    #[test]
+    fn the_page_allocator_gives_little() {
+        let small = |wishes: &mut Wishes| {
+            wishes.pool_source = Some(PoolSource::Buddy);
+            (wishes.width, wishes.height, wishes.frames) = (Some(640), Some(480), Some(4));
+        };
+        assert_eq!(plan(small).unwrap().guest.pool.size, 4 * MIB);
+
+        let large = |wishes: &mut Wishes| wishes.pool_source = Some(PoolSource::Buddy);
+        assert!(plan(large).unwrap_err().what.contains("4 MiB"));
+    }
+
+    #[test]
+    fn a_fault_strikes_a_frame_that_exists() {
+        let strike = |frames, at| {
+            plan(|wishes| (wishes.frames, wishes.fault) = (Some(frames), Some((Fault::Short, at))))
+        };
+        assert_eq!(card(&strike(8, None).unwrap()).fault_frame, 2);
+        assert_eq!(card(&strike(1, None).unwrap()).fault_frame, 0);
+        assert_eq!(card(&strike(8, Some(7)).unwrap()).fault_frame, 7);
+        assert!(strike(8, Some(8)).unwrap_err().what.contains("frame 8"));
+    }
+
+    #[test]
+    fn frames_that_cannot_be_are_refused_before_anything_boots() {
+        assert!(
+            plan(|wishes| wishes.width = Some(1921))
+                .unwrap_err()
+                .what
+                .contains("YUYV")
+        );
+        let huge =
+            |wishes: &mut Wishes| (wishes.width, wishes.height) = (Some(60_000), Some(60_000));
+        assert!(
+            plan(huge)
+                .unwrap_err()
+                .what
+                .contains("larger than the card")
+        );
+        let many = |wishes: &mut Wishes| wishes.pool_size = Some(200 * MIB);
+        assert!(plan(many).unwrap_err().what.contains("does not fit"));
+    }
+}

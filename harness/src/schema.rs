@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The report of a run, and with it the schema of `--json`.
+//!
+//! The file holds one [`Report`] as JSON. `schema` is [`VERSION`]; it grows when a field is removed or
+//! changes its meaning, not when one is added. Addresses and lengths are numbers, in bytes; every address is
+//! guest-physical unless its name says `dma`, and below 2^52, so that no reader of JSON loses a digit. Times are
+//! numbers, in the unit that the name ends with. What is not known is `null`.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// Version of the schema.
+pub const VERSION: u32 = 1;
+
+/// Whether the run was clean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Every byte landed where it should, and none elsewhere.
+    Clean,
+    /// See `violations`.
+    Violations,
+}
+
+/// All that is known about a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// [`VERSION`].
+    pub schema: u32,
+    /// Whether the run was clean.
+    pub verdict: Verdict,
+    /// The verdict in one line, for a person.
+    pub summary: String,
+    /// What went wrong, in the order of time.
+    pub violations: Vec<Violation>,
+    /// Every frame that the card was given a buffer for, in the order of completion.
+    pub transfers: Vec<Transfer>,
+    /// What was captured.
+    pub captures: Vec<Capture>,
+    /// The pool's regions.
+    pub pool: Vec<PoolRegion>,
+    /// Runs of RAM, ascending.
+    pub ram: Vec<Span>,
+    /// The card.
+    pub card: Card,
+    /// The self-test at start.
+    pub selftest: SelfTest,
+    /// How much was checked.
+    pub checked: Checked,
+    /// What took part, by name: `landfall`, `qemu`, `kernel`, `rustc`, `card_layout`, each module, and the
+    /// SHA-256 of what was built: `kmod_sha256`, `agent_sha256`.
+    pub versions: BTreeMap<String, String>,
+    /// What executed the guest.
+    pub accelerator: Accelerator,
+    /// How long the parts of the run took, in order.
+    pub timings: Vec<Timing>,
+}
+
+/// A range of physical addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Span {
+    /// First address.
+    pub address: u64,
+    /// Bytes.
+    pub length: u64,
+}
+
+/// Who saw a violation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum View {
+    /// The driver, by way of the agent.
+    Driver,
+    /// The card's journal, against what was lent.
+    Journal,
+    /// Guest memory, read by the host.
+    Memory,
+}
+
+impl View {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Driver => "driver",
+            Self::Journal => "journal",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+/// Something that must not happen, and did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Violation {
+    /// Number of its class in Landfall's catalogue; `null`: of no known class.
+    pub class: Option<u8>,
+    /// Name of the class, or a short name.
+    pub name: String,
+    /// First address concerned.
+    pub address: u64,
+    /// Bytes from there.
+    pub length: u64,
+    /// Sequence number of the frame concerned.
+    pub frame: Option<u32>,
+    /// Its slot.
+    pub slot: Option<u8>,
+    /// Which capture, from 1.
+    pub capture: Option<usize>,
+    /// Who saw it.
+    pub views: Vec<View>,
+    /// The lend that it lies nearest to, and how far off.
+    pub nearest: Option<Nearest>,
+    /// The register write that set it going.
+    pub register_write: Option<RegisterWrite>,
+    /// What happened, in words.
+    pub text: String,
+}
+
+/// The lend nearest to a violation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Nearest {
+    /// What it is, such as `frame buffer 2`.
+    pub label: String,
+    /// Its range.
+    pub lend: Span,
+    /// Bytes from the lend's start to the violation's; negative: before it.
+    pub offset: i128,
+    /// Bytes between them; 0: they touch or overlap.
+    pub distance: u64,
+}
+
+/// A register write.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RegisterWrite {
+    /// Its number in the card's journal.
+    pub sequence: u64,
+    /// The register.
+    pub name: String,
+    /// Offset in BAR 0.
+    pub offset: u64,
+    /// What was written.
+    pub value: u32,
+}
+
+/// One frame's way into memory.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Transfer {
+    /// Which capture, from 1.
+    pub capture: usize,
+    /// Sequence number of the frame; `null` if the card never served the slot.
+    pub frame: Option<u32>,
+    /// Its slot.
+    pub slot: u8,
+    /// Where it was lent memory.
+    pub address: u64,
+    /// Bytes lent.
+    pub length: u64,
+    /// The same as a bus address.
+    pub dma: u64,
+    /// Bytes that the card says it wrote.
+    pub bytes: u64,
+    /// From the first byte to the last, by the card's clock.
+    pub duration_ns: Option<u64>,
+    /// XXH3-64 of the frame as the host sees it, as 16 hexadecimal digits.
+    pub hash_host: Option<String>,
+    /// The same as the guest's user space sees it.
+    pub hash_guest: Option<String>,
+    /// Bytes that are not as they should be.
+    pub wrong_bytes: u64,
+    /// `ok`, or what is wrong.
+    pub verdict: String,
+}
+
+/// What was captured.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Capture {
+    /// Pixels of a line.
+    pub width: u32,
+    /// Lines.
+    pub height: u32,
+    /// Bytes from line to line.
+    pub stride: u32,
+    /// Pixel format.
+    pub format: String,
+    /// Picture.
+    pub pattern: String,
+    /// Bytes of a frame.
+    pub frame_bytes: u64,
+    /// Frames asked for.
+    pub frames: u32,
+    /// Bytes written, over the time in which the card wrote them.
+    pub bytes_per_second: Option<f64>,
+    /// Buffers, by slot.
+    pub buffers: Vec<Span>,
+    /// What the card wrote, by its journal, in order. Accesses that touch are joined.
+    pub written: Vec<Span>,
+}
+
+/// One region of the pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PoolRegion {
+    /// Where its memory came from.
+    pub source: String,
+    /// First address.
+    pub address: u64,
+    /// Bytes.
+    pub length: u64,
+    /// Guard pages before and after each buffer.
+    pub guard_pages: u64,
+}
+
+/// The card and its driver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Card {
+    /// PCI address in the guest.
+    pub pci_address: String,
+    /// How it interrupts.
+    pub interrupt: String,
+    /// Interrupts that the driver took.
+    pub interrupts: u64,
+    /// Address bits it drives.
+    pub address_bits: u32,
+    /// The fault that was planted.
+    pub fault: Option<String>,
+    /// Journal entries.
+    pub journal_entries: u64,
+}
+
+/// The self-test at start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct SelfTest {
+    /// Where it was made.
+    pub address: u64,
+    /// What the driver wrote.
+    pub nonce: u64,
+}
+
+/// How much was checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Checked {
+    /// Bytes of frames compared.
+    pub frame_bytes: u64,
+    /// Bytes of the pool compared with their canary.
+    pub canary_bytes: u64,
+    /// The card's accesses compared with what was lent.
+    pub accesses: u64,
+}
+
+/// What executed the guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Accelerator {
+    /// `kvm` or `tcg`.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// How long a part of the run took.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Timing {
+    /// Which.
+    pub step: String,
+    /// How long.
+    pub seconds: f64,
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The command line, without booting anything.
+
+use assert_cmd::Command;
+use predicates::prelude::*;
+use predicates::str::contains;
+
+/// The command, away from the user's cache and colours.
+fn landfall() -> (Command, tempfile::TempDir) {
+    let cache = tempfile::tempdir().expect("a temporary directory");
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("landfall"));
+    command
+        .env("LANDFALL_CACHE", cache.path())
+        .env_remove("LANDFALL_MIRROR")
+        .env("NO_COLOR", "1")
+        .env("COLUMNS", "100");
+    (command, cache)
+}
+
+fn help(arguments: &[&str]) -> String {
+    let (mut command, _cache) = landfall();
+    let output = command.args(arguments).output().expect("it runs");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).expect("help is text")
+}
+
+#[test]
+fn help_documents_commands_and_exit_codes() {
+    let help = help(&["--help"]);
+
+    for command in ["run", "shell", "setup", "doctor"] {
+        let line = format!("\n  {command} ");
+        assert!(help.contains(&line), "{command} is not in:\n{help}");
+    }
+    for code in [
+        "  0  done",
+        "  1  run: violations",
+        "  4  the guest failed",
+        "130  interrupted",
+    ] {
+        assert!(help.contains(code), "{code} is not in:\n{help}");
+    }
+}
+
+#[test]
+fn run_documents_every_option() {
+    insta::assert_snapshot!(help(&["run", "-h"]));
+}
+
+#[test]
+fn shell_documents_every_option() {
+    insta::assert_snapshot!(help(&["shell", "-h"]));
+}
+
+#[test]
+fn setup_and_doctor_document_every_option() {
+    insta::assert_snapshot!(help(&["setup", "-h"]) + &help(&["doctor", "-h"]));
+}
+
+#[test]
+fn a_wrong_option_is_a_usage_error() {
+    let (mut command, _cache) = landfall();
+    command
+        .arg("--no-such-option")
+        .assert()
+        .code(2)
+        .stderr(contains("--no-such-option"));
+}
+
+#[test]
+fn a_wrong_fault_lists_the_faults() {
+    let (mut command, _cache) = landfall();
+    command
+        .args(["--fault", "explode"])
+        .assert()
+        .code(2)
+        .stderr(contains(
+            "overrun, shift, truncate32, after-stop, short, lost-irq",
+        ));
+}
+
+#[test]
+fn what_cannot_be_is_refused_before_anything_is_set_up() {
+    let (mut command, cache) = landfall();
+    command
+        .args(["run", "--fault", "truncate32", "--memory", "256M"])
+        .assert()
+        .code(2)
+        .stdout(predicate::str::is_empty())
+        .stderr(
+            "error: the fault truncate32 shows only if the pool lies above 4 GiB\n\n\
+                 hint: leave --memory out, or give at least 3G\n",
+        );
+    let made = std::fs::read_dir(cache.path())
+        .expect("it is there")
+        .count();
+    assert_eq!(made, 0, "something was set up");
+}
+
+#[test]
+fn a_size_must_be_whole_pages_with_a_known_unit() {
+    for (size, why) in [("6X", "no unit"), ("1", "page size"), ("M", "no size")] {
+        let (mut command, _cache) = landfall();
+        command
+            .args(["--memory", size])
+            .assert()
+            .code(2)
+            .stderr(contains(why));
+    }
+}
+
+#[test]
+fn without_a_place_for_the_cache_it_says_how_to_name_one() {
+    let (mut command, _cache) = landfall();
+    command
+        .env_remove("LANDFALL_CACHE")
+        .env_remove("XDG_CACHE_HOME")
+        .env_remove("HOME")
+        .assert()
+        .code(2)
+        .stderr(contains("hint: name one with --cache DIR"));
+}
+
+#[test]
+fn doctor_runs_on_any_machine() {
+    let (mut command, _cache) = landfall();
+    command
+        .arg("doctor")
+        .assert()
+        .code(predicate::in_iter([0, 3]));
+}
