@@ -2,56 +2,75 @@
 
 //! Binding, unbinding, loading and unloading, idle and under use.
 
-use landfall::guest::{CAPTURE_MODULE, GuestOptions, POOL_MODULE};
-use landfall_tests::{ENDLESS, ENODEV, EWOULDBLOCK, SMALL, boot_loaded, capture, pci_address};
+use landfall::guest::{CAPTURE_MODULE, Configure, GuestOptions, POOL_MODULE};
+use landfall::run::CapturePlan;
+use landfall_device::dma::journal::Kind;
+use landfall_tests::errno::{ENODEV, EWOULDBLOCK};
+use landfall_tests::{
+    Result, SHORT, accesses_after, assert_refused, boot_loaded, capture_clean, pci_address,
+};
+
+const BIND: &str = "/sys/bus/pci/drivers/landfall_capture/bind";
+const UNBIND: &str = "/sys/bus/pci/drivers/landfall_capture/unbind";
 
 /// A card can be taken from its driver and given back, and captures as before.
 #[test]
-fn a_card_works_again_after_unbind_and_bind() -> landfall::guest::Result<()> {
+fn a_card_works_again_after_unbind_and_bind() -> Result {
     let guest = boot_loaded(GuestOptions::default())?;
     let card = guest.open_card(0)?;
     let address = pci_address(&card.info()?);
-    capture(&guest, card, &SMALL)?.assert_clean();
+    capture_clean(&guest, &card, &CapturePlan::default())?;
+    card.close()?;
 
     for _ in 0..3 {
-        guest.write_file("/sys/bus/pci/drivers/landfall_capture/unbind", &address)?;
+        guest.write_file(UNBIND, &address)?;
         assert_eq!(guest.used()?, [], "unbound: everything is back in the pool");
-        guest.write_file("/sys/bus/pci/drivers/landfall_capture/bind", &address)?;
-        capture(&guest, guest.open_card(0)?, &SMALL)?.assert_clean();
+        guest.write_file(BIND, &address)?;
+        guest.wait_for_path("/dev/landfall-capture0", SHORT)?;
+        let card = guest.open_card(0)?;
+        capture_clean(&guest, &card, &CapturePlan::default())?;
     }
-    guest.power_off()
+    Ok(guest.power_off()?)
 }
 
 /// The driver lets go of a card in the middle of a capture: the card stops first, no byte lands later, and
 /// the open file knows that its card is gone.
 #[test]
-fn unbinding_during_a_capture_stops_the_card_first() -> landfall::guest::Result<()> {
+fn unbinding_during_a_capture_stops_the_card_first() -> Result {
     let guest = boot_loaded(GuestOptions::default())?;
     let card = guest.open_card(0)?;
     let address = pci_address(&card.info()?);
-    card.configure(&ENDLESS)?;
-    for index in 0..ENDLESS.buffers {
+    card.configure(&Configure {
+        width: 1920,
+        height: 1080,
+        buffers: 8,
+        ..Configure::default()
+    })?;
+    for index in 0..8 {
         card.queue(index)?;
     }
     card.start()?;
 
-    guest.write_file("/sys/bus/pci/drivers/landfall_capture/unbind", &address)?;
+    guest.write_file(UNBIND, &address)?;
 
-    assert_eq!(card.start().unwrap_err().errno(), Some(ENODEV));
+    assert_eq!(
+        accesses_after(&guest, |kind| matches!(kind, Kind::Idle { .. })),
+        0
+    );
+    assert_refused(card.start(), ENODEV);
     card.close()?;
     assert_eq!(guest.used()?, [], "everything is back in the pool");
-    landfall_tests::assert_pool_untouched(&guest)?;
-    guest.power_off()
+    Ok(guest.power_off()?)
 }
 
-/// Modules can be unloaded and loaded again, in the right order only.
+/// Modules can be unloaded and loaded again, in the right order only, and not while a file is open.
 #[test]
-fn modules_unload_and_reload_and_refuse_while_in_use() -> landfall::guest::Result<()> {
+fn modules_reload_and_refuse_while_in_use() -> Result {
     let guest = boot_loaded(GuestOptions::default())?;
 
-    assert_eq!(guest.unload_module(POOL_MODULE).unwrap_err().errno(), Some(EWOULDBLOCK));
+    assert_refused(guest.unload_module(POOL_MODULE), EWOULDBLOCK);
     let card = guest.open_card(0)?;
-    assert_eq!(guest.unload_module(CAPTURE_MODULE).unwrap_err().errno(), Some(EWOULDBLOCK));
+    assert_refused(guest.unload_module(CAPTURE_MODULE), EWOULDBLOCK);
     card.close()?;
 
     for _ in 0..3 {
@@ -60,28 +79,40 @@ fn modules_unload_and_reload_and_refuse_while_in_use() -> landfall::guest::Resul
         guest.load_module(POOL_MODULE, "source=reserve")?;
         guest.load_module(CAPTURE_MODULE, "")?;
     }
-    capture(&guest, guest.open_card(0)?, &SMALL)?.assert_clean();
-    guest.power_off()
+    guest.wait_for_path("/dev/landfall-capture0", SHORT)?;
+    capture_clean(&guest, &guest.open_card(0)?, &CapturePlan::default())?;
+    Ok(guest.power_off()?)
 }
 
-/// A frame that user space still has mapped is not given to anybody else: not when its file is closed, not
-/// when the card is unbound, only when the mapping goes.
+/// A frame that user space still has mapped is not given to anybody else: not when another capture is
+/// configured, not when the card is unbound, only when the mapping goes.
 #[test]
-fn a_mapped_frame_outlives_its_file_and_its_driver() -> landfall::guest::Result<()> {
+fn a_mapped_frame_outlives_its_capture_and_its_driver() -> Result {
     let guest = boot_loaded(GuestOptions::default())?;
     let card = guest.open_card(0)?;
     let address = pci_address(&card.info()?);
-    card.configure(&SMALL)?;
+    card.configure(&Configure {
+        width: 320,
+        height: 240,
+        buffers: 1,
+        ..Configure::default()
+    })?;
     let frame = card.buffer(0)?;
     card.hold_mapping(0)?;
-    card.close()?;
-    let held = |used: &[landfall::guest::Used]| used.iter().any(|buffer| buffer.base == frame.phys);
+    let held = || {
+        guest
+            .used()
+            .map(|used| used.iter().any(|buffer| buffer.base == frame.phys))
+    };
 
-    assert!(held(&guest.used()?), "mapped: still taken after close");
-    guest.write_file("/sys/bus/pci/drivers/landfall_capture/unbind", &address)?;
-    assert!(held(&guest.used()?), "mapped: still taken after unbind");
+    card.release()?;
+    assert!(held()?, "mapped: still taken after release");
+    capture_clean(&guest, &card, &CapturePlan::default())?;
+    guest.write_file(UNBIND, &address)?;
+    assert!(held()?, "mapped: still taken after unbind");
 
     guest.drop_mappings()?;
-    assert!(!held(&guest.used()?), "the last mapping gave it back");
-    guest.power_off()
+    card.close()?;
+    assert!(!held()?, "the last mapping gave it back");
+    Ok(guest.power_off()?)
 }

@@ -10,7 +10,10 @@ use std::{
 use landfall_tests as support;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ lies in the repository")
+        .to_owned()
 }
 
 /// Files of the repository below `under` whose name ends in one of `endings`; build output is passed over.
@@ -22,7 +25,11 @@ fn files(under: &str, endings: &[&str]) -> Vec<PathBuf> {
             .collect();
         entries.sort();
         for path in entries {
-            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            let name = path
+                .file_name()
+                .expect("a name")
+                .to_string_lossy()
+                .into_owned();
             if path.is_dir() {
                 if name != "target" && name != ".git" {
                     walk(&path, endings, found);
@@ -34,7 +41,10 @@ fn files(under: &str, endings: &[&str]) -> Vec<PathBuf> {
     }
     let mut found = Vec::new();
     walk(&root().join(under), endings, &mut found);
-    assert!(!found.is_empty(), "no {endings:?} below {under:?}: the check would check nothing");
+    assert!(
+        !found.is_empty(),
+        "no {endings:?} below {under:?}: the check would check nothing"
+    );
     found
 }
 
@@ -43,7 +53,10 @@ fn text(path: &Path) -> String {
 }
 
 fn short(path: &Path) -> String {
-    path.strip_prefix(root()).expect("below the root").display().to_string()
+    path.strip_prefix(root())
+        .expect("below the root")
+        .display()
+        .to_string()
 }
 
 /// Files for which `wrong` gives a reason, one line each.
@@ -61,7 +74,11 @@ fn none(offenders: Vec<String>) {
 fn licence_of(path: &Path) -> &'static str {
     let path = short(path);
     let shared_with_kernel = path.starts_with("kmod/") || path.ends_with("devices/capture/regs.rs");
-    if shared_with_kernel { "GPL-2.0-only OR MIT" } else { "MIT OR Apache-2.0" }
+    if shared_with_kernel {
+        "GPL-2.0-only OR MIT"
+    } else {
+        "MIT OR Apache-2.0"
+    }
 }
 
 /// The first three lines of every source file name its licence, and the right one for where it is compiled.
@@ -85,10 +102,16 @@ fn no_test_file_is_forgotten() {
         .expect("tests/ is readable")
         .map(|entry| entry.expect("a readable entry").path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
-        .filter_map(|path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()))
+        .filter_map(|path| {
+            path.file_stem()
+                .map(|stem| stem.to_string_lossy().into_owned())
+        })
         .filter(|stem| stem != "main" && !contents.contains(&format!("mod {stem};")))
         .collect();
-    assert!(forgotten.is_empty(), "not declared in tests/main.rs: {forgotten:?}");
+    assert!(
+        forgotten.is_empty(),
+        "not declared in tests/main.rs: {forgotten:?}"
+    );
 }
 
 /// No file grows past what a reader takes in; past 600 lines there is a second subject in it.
@@ -106,18 +129,31 @@ fn tests_neither_sleep_nor_hide() {
     let sleeps = concat!("thread::", "sleep");
     let ignores = concat!("#[", "ignore");
     none(offenders(&files("tests", &[".rs"]), |_, text| {
-        [sleeps, ignores].iter().find(|word| text.contains(*word)).map(|word| (*word).to_owned())
+        [sleeps, ignores]
+            .iter()
+            .find(|word| text.contains(*word))
+            .map(|word| (*word).to_owned())
     }));
 }
 
 /// Nothing names a mirror, a registry or somebody's machine: the set-up asks the host for its own mirror.
 #[test]
 fn nothing_names_a_mirror_or_a_machine() {
-    let names =
-        [concat!("deb.", "debian.org"), concat!("archive.", "ubuntu.com"), concat!("static.", "crates.io"), concat!("/ro", "ot/")];
-    none(offenders(&files("", &[".rs", ".toml", ".md", ".yml", ".c", ".h", "run"]), |_, text| {
-        names.iter().find(|name| text.contains(*name)).map(|name| (*name).to_owned())
-    }));
+    let names = [
+        concat!("deb.", "debian.org"),
+        concat!("archive.", "ubuntu.com"),
+        concat!("static.", "crates.io"),
+        concat!("/ro", "ot/"),
+    ];
+    none(offenders(
+        &files("", &[".rs", ".toml", ".md", ".yml", ".c", ".h", "run"]),
+        |_, text| {
+            names
+                .iter()
+                .find(|name| text.contains(*name))
+                .map(|name| (*name).to_owned())
+        },
+    ));
 }
 
 /// Every `landfall` command line in the documents is one that the command takes.
@@ -130,18 +166,29 @@ fn documented_commands_exist() {
         .filter_map(|line| line.trim().strip_prefix("landfall ").map(str::to_owned))
         .filter(|line| line.starts_with(|first: char| first.is_ascii_lowercase()))
         .collect();
-    assert!(!lines.is_empty(), "the documents show no command: the check would check nothing");
+    assert!(
+        !lines.is_empty(),
+        "the documents show no command: the check would check nothing"
+    );
 
     let wrong: Vec<_> = lines
         .iter()
         .filter_map(|line| {
-            let words: Vec<&str> =
-                line.split('#').next().unwrap_or_default().split_whitespace().collect();
-            let output = support::landfall().args([words[0], "--help"]).output().expect("landfall runs");
+            let words: Vec<&str> = line
+                .split('#')
+                .next()
+                .unwrap_or_default()
+                .split_whitespace()
+                .collect();
+            let output = support::landfall()
+                .args([words[0], "--help"])
+                .output()
+                .expect("landfall runs");
             let help = String::from_utf8_lossy(&output.stdout);
-            let unknown = words.iter().filter(|word| word.starts_with("--")).find(|word| {
-                !help.contains(word.split('=').next().unwrap_or(word))
-            });
+            let unknown = words
+                .iter()
+                .filter(|word| word.starts_with("--"))
+                .find(|word| !help.contains(word.split('=').next().unwrap_or(word)));
             match unknown {
                 _ if !output.status.success() => Some(format!("landfall {line}: no such command")),
                 Some(flag) => Some(format!("landfall {line}: no {flag} in its help")),

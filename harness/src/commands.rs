@@ -2,7 +2,6 @@
 
 //! What each command does.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -191,7 +190,7 @@ fn timing(step: &str, began: Instant) -> Timing {
 fn parts(arguments: &PartArguments) -> Result<SetupOptions, Failure> {
     let cache = match &arguments.cache {
         Some(cache) => cache.clone(),
-        None => default_cache().ok_or_else(Failure::no_cache)?,
+        None => landfall::default_cache(|name| std::env::var_os(name)).ok_or_else(Failure::no_cache)?,
     };
     let mut options = SetupOptions::new(cache);
     options.mirror.clone_from(&arguments.mirror);
@@ -200,17 +199,6 @@ fn parts(arguments: &PartArguments) -> Result<SetupOptions, Failure> {
     options.kdir.clone_from(&arguments.kdir);
     options.modules.clone_from(&arguments.modules);
     Ok(options)
-}
-
-fn default_cache() -> Option<PathBuf> {
-    let absolute = |name: &str| {
-        std::env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
-    absolute("XDG_CACHE_HOME")
-        .or_else(|| Some(absolute("HOME")?.join(".cache")))
-        .map(|cache| cache.join("landfall"))
 }
 
 /// The guest, but for its memory, cards and pool's size.

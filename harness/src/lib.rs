@@ -23,4 +23,20 @@ pub mod schema;
 pub mod selftest;
 pub mod verify;
 
+use std::ffi::OsString;
+use std::path::PathBuf;
+
 pub use landfall_guest::Cancel;
+
+/// Where the parts of a guest are kept: `$LANDFALL_CACHE`, else `$XDG_CACHE_HOME/landfall`, else
+/// `~/.cache/landfall`. `variable` reads the environment. `None` if none of them is set; a relative
+/// `XDG_CACHE_HOME` counts as not set, as its specification asks.
+pub fn default_cache(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let path = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let absolute = |name: &str| path(name).filter(|path| path.is_absolute());
+    path("LANDFALL_CACHE").or_else(|| {
+        absolute("XDG_CACHE_HOME")
+            .or_else(|| Some(absolute("HOME")?.join(".cache")))
+            .map(|cache| cache.join("landfall"))
+    })
+}

@@ -1,3 +1,198 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Support.
+//! What guest tests share: plumbing only. Inputs and expectations stay in the tests.
+
+use std::io::Write;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use landfall::Cancel;
+use landfall::guest::{Booted, Card, CardInfo, Guest, GuestOptions, Loaded, Running, What};
+use landfall::run::{CapturePlan, RunFailed, Session};
+use landfall::schema::Violation;
+use landfall_device::dma::journal::Kind;
+use landfall_guest::{Event, Prepared, SetupOptions};
+
+/// Long enough for anything that a healthy guest does at once.
+pub const SHORT: Duration = Duration::from_secs(10);
+
+/// Numbers of `errno` that tests expect.
+pub mod errno {
+    #![expect(missing_docs, reason = "the names are the kernel's")]
+    pub const ENOENT: i32 = 2;
+    pub const EIO: i32 = 5;
+    pub const EWOULDBLOCK: i32 = 11;
+    pub const ENOMEM: i32 = 12;
+    pub const EBUSY: i32 = 16;
+    pub const ENODEV: i32 = 19;
+    pub const EINVAL: i32 = 22;
+}
+
+/// Either kind of failure that a test can end with.
+pub type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// Everything a guest is made of; set up on first use, in the same cache as the command's.
+///
+/// # Panics
+/// If it cannot be set up: no test can tell anything then.
+pub fn prepared() -> &'static Prepared {
+    static PREPARED: OnceLock<Prepared> = OnceLock::new();
+    PREPARED.get_or_init(|| {
+        let cache = landfall::default_cache(|name| std::env::var_os(name))
+            .expect("HOME or LANDFALL_CACHE is set");
+        let options = SetupOptions {
+            mirror: std::env::var("LANDFALL_MIRROR").ok(),
+            ..SetupOptions::new(cache)
+        };
+        let mut tell = |event: Event| {
+            if let Event::StepStarted {
+                step,
+                detail,
+                index,
+                of,
+            } = event
+            {
+                // To the terminal, not to the test's captured output: the first set-up takes minutes.
+                let _ = writeln!(std::io::stderr(), "[{index}/{of}] {step}: {detail}");
+            }
+        };
+        match landfall_guest::prepare(&options, &Cancel::default(), &mut tell) {
+            Ok(prepared) => prepared,
+            Err(error) => panic!(
+                "the set-up failed; `landfall setup` says more: {}",
+                chain(&error)
+            ),
+        }
+    })
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// Boots a guest.
+///
+/// # Errors
+/// If it does not boot.
+pub fn boot(options: GuestOptions) -> landfall::guest::Result<Guest<Booted>> {
+    Guest::configure(options).boot(prepared(), &Cancel::default())
+}
+
+/// Boots a guest and loads pool and driver.
+///
+/// # Errors
+/// If it does not boot, or they do not load.
+pub fn boot_loaded(options: GuestOptions) -> landfall::guest::Result<Guest<Loaded>> {
+    boot(options)?.load()
+}
+
+/// Captures once on a card and gives everything that went wrong.
+///
+/// # Errors
+/// If the guest fails.
+pub fn violations(
+    guest: &Guest<Loaded>,
+    card: &Card<'_>,
+    plan: &CapturePlan,
+) -> std::result::Result<Vec<Violation>, RunFailed> {
+    let mut session = Session::begin(guest, card)?;
+    session.capture(plan, guest, card)?;
+    session.finish(guest, card)
+}
+
+/// Captures once on a card that must be clean.
+///
+/// # Errors
+/// If the guest fails.
+///
+/// # Panics
+/// If anything went wrong.
+pub fn capture_clean(
+    guest: &Guest<Loaded>,
+    card: &Card<'_>,
+    plan: &CapturePlan,
+) -> std::result::Result<(), RunFailed> {
+    let violations = violations(guest, card, plan)?;
+    assert_eq!(violations, [], "a clean capture of {plan:?}");
+    Ok(())
+}
+
+/// The card's PCI address as sysfs writes it.
+pub fn pci_address(info: &CardInfo) -> String {
+    let (bus, device) = (info.pci_address >> 8 & 0xff, info.pci_address & 0xff);
+    format!(
+        "{:04x}:{bus:02x}:{:02x}.{}",
+        info.pci_address >> 16,
+        device >> 3,
+        device & 7
+    )
+}
+
+/// How many accesses a card made after the first journal entry that `is_mark` picks.
+///
+/// # Panics
+/// If there is no such entry: the test would check nothing.
+pub fn accesses_after(guest: &Guest<Loaded>, is_mark: impl Fn(&Kind) -> bool) -> usize {
+    let entries = guest.journal(0).expect("a card").entries_from(0);
+    let mark = entries
+        .iter()
+        .position(|entry| is_mark(&entry.kind))
+        .expect("the journal has the mark");
+    entries[mark..]
+        .iter()
+        .filter(|entry| matches!(entry.kind, Kind::Access { outcome, .. } if outcome.is_ok()))
+        .count()
+}
+
+/// Asserts that a guest refused something, with which errno.
+///
+/// # Panics
+/// If it did not.
+pub fn assert_refused<T: std::fmt::Debug>(outcome: landfall::guest::Result<T>, errno: i32) {
+    match outcome {
+        Ok(done) => panic!("it was done ({done:?}), errno {errno} was expected"),
+        Err(failed) => match &*failed.what {
+            What::Refused(refused) => assert_eq!(refused.errno, errno, "{refused}"),
+            other => panic!("the guest failed: {other}"),
+        },
+    }
+}
+
+/// The kernel's log so far.
+///
+/// # Errors
+/// If the guest fails.
+pub fn kernel_log<Stage: Running>(guest: &Guest<Stage>) -> landfall::guest::Result<String> {
+    Ok(guest.run(&["/bin/busybox", "dmesg"], SHORT)?.stdout)
+}
+
+/// The `landfall` command of this tree, built if it is not.
+///
+/// # Panics
+/// If it does not build.
+pub fn landfall() -> Command {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        // `cargo test -p landfall-tests` builds no binary of another package, and an old one would lie.
+        let cargo = std::env::var_os("CARGO").expect("run by cargo");
+        let mut build = Command::new(cargo);
+        build.args([
+            "build",
+            "--quiet",
+            "--package",
+            "landfall",
+            "--bin",
+            "landfall",
+        ]);
+        if !cfg!(debug_assertions) {
+            build.arg("--release");
+        }
+        assert!(
+            build.status().expect("cargo runs").success(),
+            "`landfall` builds"
+        );
+    });
+    Command::new(assert_cmd::cargo::cargo_bin("landfall"))
+}

@@ -84,13 +84,17 @@ impl<Stage: Running> Guest<Stage> {
     /// # Errors
     /// If the guest refuses.
     pub fn write_file(&self, path: &str, data: impl AsRef<[u8]>) -> Result<()> {
-        let data = data.as_ref().to_vec();
-        self.ask(Request::WriteFile {
-            path: path.to_owned(),
-            offset: 0,
-            data,
-        })
-        .map(|_| ())
+        self.write_file_at(path, 0, data)
+    }
+
+    /// Writes a part of a file, such as a PCI function's configuration space, in one `write`.
+    ///
+    /// # Errors
+    /// If the guest refuses.
+    pub fn write_file_at(&self, path: &str, offset: u64, data: impl AsRef<[u8]>) -> Result<()> {
+        let (path, data) = (path.to_owned(), data.as_ref().to_vec());
+        self.ask(Request::WriteFile { path, offset, data })
+            .map(|_| ())
     }
 
     /// Names in a directory, sorted.

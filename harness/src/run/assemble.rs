@@ -3,68 +3,35 @@
 //! From what was seen to a report.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 
 use landfall_agent::protocol::LendKind;
 use landfall_device::devices::capture::result_name;
-use landfall_device::dma::journal::Kind;
+use landfall_device::dma::journal::{Entry, Kind};
 
 use super::capture::{Captured, Frame, OK};
 use super::jobs::{Job, duration, jobs, written};
-use super::{Outcome, Plan, Run, RunFailed, card_options};
-use crate::accelerator::Choice;
-use crate::guest::What;
-use crate::memory::{GuestMemory, Ram};
+use super::{Circumstances, Plan, RunFailed, Session, card_options};
+use crate::guest::{GuestFailed, What};
+use crate::memory::GuestMemory;
 use crate::schema::{
-    self, Capture, Card, Checked, PoolRegion, Report, Span, Timing, Transfer, Verdict, View,
+    self, Capture, Card, Checked, PoolRegion, Report, Span, Transfer, Verdict, View,
     Violation,
 };
 use crate::verify::merge::{Findings, FrameAt, bare};
 use crate::verify::origin;
 
-impl Run {
+impl Session {
     /// Makes the report, or gives the guest's failure back if nothing explains it.
     pub(super) fn assemble(
         mut self,
-        plan: &Plan,
-        choice: &Choice,
-        timings: Vec<Timing>,
-        ram: &[Ram],
+        circumstances: Circumstances<'_>,
+        died: Option<GuestFailed>,
         memory: &GuestMemory,
-        evidence: Option<PathBuf>,
-    ) -> Result<Outcome, RunFailed> {
-        let entries = self.journal.entries_from(0);
+    ) -> Result<Report, RunFailed> {
+        let entries = self.journal.entries_from(self.first);
         let jobs = jobs(&entries);
-        let captures: Vec<_> = self
-            .captured
-            .iter()
-            .map(|captured| captured.entries.clone())
-            .collect();
-        // What comes after a capture, such as a late write, is of that capture until the next begins.
-        let which = |entry: u64| {
-            let begun = captures.iter().filter(|range| range.start <= entry).count();
-            (begun > 0).then_some(begun)
-        };
-        let ledger = std::mem::take(&mut self.ledger);
-        let mut findings = Findings::from_ledger(ledger.finish(), which, |dma| self.shift(dma));
-        let mut checked = Checked {
-            accesses: entries
-                .iter()
-                .filter(|entry| matches!(entry.kind, Kind::Access { .. }))
-                .count() as u64,
-            ..Checked::default()
-        };
-        for (number, captured) in (1..).zip(&self.captured) {
-            findings.captured(number, captured, &jobs);
-            checked.canary_bytes += captured.canary_bytes;
-            checked.frame_bytes += captured
-                .frames
-                .iter()
-                .filter_map(|frame| frame.check.as_ref())
-                .map(|check| check.bytes)
-                .sum::<u64>();
-        }
-        if let Some(died) = self.died.take() {
+        let mut findings = self.findings(&jobs);
+        if let Some(died) = died {
             if findings.is_empty() {
                 return Err(died.into());
             }
@@ -76,10 +43,12 @@ impl Run {
                 text.trim(),
             ));
         }
-        let mut violations = findings.finish();
-        confirm(&mut violations, memory);
+        let violations = confirmed(findings, memory);
         let transfers = transfers(&self.captured, &jobs, &violations);
-        let report = Report {
+        let checked = self.checked(&entries);
+        let mut versions = circumstances.versions;
+        versions.insert("card_layout".to_owned(), self.info.layout.to_string());
+        Ok(Report {
             schema: schema::VERSION,
             verdict: if violations.is_empty() {
                 Verdict::Clean
@@ -93,7 +62,7 @@ impl Run {
                 .map(|(number, captured)| {
                     let of_it = entries
                         .iter()
-                        .filter(|entry| which(entry.sequence) == Some(number));
+                        .filter(|entry| self.capture_of(entry.sequence) == Some(number));
                     Capture {
                         written: written(of_it, |address| self.physical(address)),
                         ..describe(captured, &jobs)
@@ -110,33 +79,63 @@ impl Run {
                     guard_pages: region.guard_pages,
                 })
                 .collect(),
-            ram: ram
+            ram: circumstances
+                .ram
                 .iter()
                 .map(|ram| Span {
                     address: ram.phys,
                     length: ram.length,
                 })
                 .collect(),
-            card: self.card(plan),
+            card: self.card(circumstances.plan),
             selftest: self.selftest,
             checked,
-            versions: {
-                self.versions
-                    .insert("card_layout".to_owned(), self.info.layout.to_string());
-                self.versions
-            },
+            versions,
             accelerator: schema::Accelerator {
-                name: choice.engine.to_string().to_lowercase(),
-                reason: choice.reason.clone(),
+                name: circumstances.choice.engine.to_string().to_lowercase(),
+                reason: circumstances.choice.reason.clone(),
             },
-            timings,
+            timings: circumstances.timings,
             violations,
-        };
-        Ok(Outcome {
-            report,
-            saved: self.saved,
-            evidence,
         })
+    }
+
+    /// Ends the ledger and merges what all three views found.
+    pub(super) fn findings(&mut self, jobs: &HashMap<u32, Job>) -> Findings {
+        self.feed();
+        let ledger = std::mem::take(&mut self.ledger);
+        let which = |entry| self.capture_of(entry);
+        let mut findings = Findings::from_ledger(ledger.finish(), which, |dma| self.shift(dma));
+        for (number, captured) in (1..).zip(&self.captured) {
+            findings.captured(number, captured, jobs);
+        }
+        findings
+    }
+
+    /// The capture that a journal entry belongs to. What comes after a capture, such as a late write, is of
+    /// that capture until the next begins.
+    fn capture_of(&self, entry: u64) -> Option<usize> {
+        let begun = |captured: &&Captured| captured.entries.start <= entry;
+        let begun = self.captured.iter().filter(begun).count();
+        (begun > 0).then_some(begun)
+    }
+
+    /// How much was looked at.
+    fn checked(&self, entries: &[Entry]) -> Checked {
+        let is_access = |entry: &&Entry| matches!(entry.kind, Kind::Access { .. });
+        let frames = self.captured.iter().flat_map(|captured| &captured.frames);
+        Checked {
+            accesses: entries.iter().filter(is_access).count() as u64,
+            canary_bytes: self
+                .captured
+                .iter()
+                .map(|captured| captured.canary_bytes)
+                .sum(),
+            frame_bytes: frames
+                .filter_map(|frame| frame.check.as_ref())
+                .map(|check| check.bytes)
+                .sum(),
+        }
     }
 
     /// What to add to bus addresses of the lend at `dma` for physical ones; 0 without an IOMMU.
@@ -153,16 +152,21 @@ impl Run {
         lend.map_or(address, |lend| lend.phys.wrapping_add(address - lend.dma))
     }
 
-    fn card(&self, plan: &Plan) -> Card {
+    /// The card's PCI address, as sysfs writes it.
+    pub(super) fn address(&self) -> String {
         let address = self.info.pci_address;
         let (bus, device) = (address >> 8 & 0xff, address & 0xff);
+        format!(
+            "{:04x}:{bus:02x}:{:02x}.{}",
+            address >> 16,
+            device >> 3,
+            device & 7
+        )
+    }
+
+    fn card(&self, plan: &Plan) -> Card {
         Card {
-            pci_address: format!(
-                "{:04x}:{bus:02x}:{:02x}.{}",
-                address >> 16,
-                device >> 3,
-                device & 7
-            ),
+            pci_address: self.address(),
             interrupt: match self.info.interrupt {
                 0 => "intx",
                 1 => "msi",
@@ -240,10 +244,11 @@ fn driver_disagrees(
         let why = u8::try_from(completion.result).map_or("unknown result", result_name);
         return Some(format!("the card reported no frame: {why}"));
     }
-    if completion.bytes != captured.format.frame_size {
+    if completion.bytes != captured.written() {
         return Some(format!(
             "the card reported {} bytes for a frame of {}",
-            completion.bytes, captured.format.frame_size
+            completion.bytes,
+            captured.written()
         ));
     }
     match jobs.get(&completion.sequence) {
@@ -390,7 +395,8 @@ fn describe(captured: &Captured, jobs: &HashMap<u32, Job>) -> Capture {
 }
 
 /// Adds the memory's word to what the journal says was written in the wrong place: a frame's bytes lie there.
-fn confirm(violations: &mut [Violation], memory: &GuestMemory) {
+pub(super) fn confirmed(findings: Findings, memory: &GuestMemory) -> Vec<Violation> {
+    let mut violations = findings.finish();
     for violation in violations
         .iter_mut()
         .filter(|violation| !violation.views.contains(&View::Memory))
@@ -410,6 +416,7 @@ fn confirm(violations: &mut [Violation], memory: &GuestMemory) {
             violation.text.push_str("; its bytes lie there");
         }
     }
+    violations
 }
 
 fn summary(violations: &[Violation], transfers: &[Transfer], checked: Checked) -> String {

@@ -12,7 +12,7 @@ use landfall_agent::protocol::{
 use landfall_device::devices::capture::pattern::{FrameSpec, Pattern, Pixel};
 use landfall_device::ledger;
 
-use super::{Clock, Plan, Run, RunFailed};
+use super::{Clock, RunFailed, Session};
 use crate::guest::{Card, Guest, Loaded, Used};
 use crate::memory::GuestMemory;
 use crate::verify::{self, Differences, FrameCheck};
@@ -39,10 +39,32 @@ pub struct CapturePlan {
     pub frames: u32,
     /// Buffers; with fewer than frames they go round.
     pub buffers: u32,
+    /// Bytes from line to line; 0: as tight as the format allows.
+    pub stride: u32,
+    /// Clip mask for every buffer, one bit a pixel as the card's data sheet says; `None`: every pixel is
+    /// written.
+    pub clip: Option<Vec<u8>>,
+}
+
+impl Default for CapturePlan {
+    /// Four frames of 320x240 in the test pattern, each into its own buffer.
+    fn default() -> Self {
+        Self {
+            width: 320,
+            height: 240,
+            pixel: Pixel::Yuyv,
+            pattern: Pattern::Test,
+            interval_us: 0,
+            frames: 4,
+            buffers: 4,
+            stride: 0,
+            clip: None,
+        }
+    }
 }
 
 /// What came of it.
-pub(super) struct Captured {
+pub struct Captured {
     pub(super) plan: CapturePlan,
     pub(super) format: Configured,
     pub(super) buffers: Vec<BufferInfo>,
@@ -87,11 +109,10 @@ impl Captured {
     }
 }
 
-impl Run {
+impl Session {
     /// Does one capture and looks at it. What is known is kept also if the guest fails on the way.
-    pub(super) fn capture(
+    pub(super) fn timed_capture(
         &mut self,
-        plan: &Plan,
         wanted: &CapturePlan,
         guest: &Guest<Loaded>,
         card: &Card<'_>,
@@ -104,27 +125,12 @@ impl Run {
         let title = |what| format!("{what} {number} ({}x{})", wanted.width, wanted.height);
         let mut result = clock.time(&title("capture"), || captured.take_frames(&memory, card));
         if result.is_ok() {
+            let others = captured.of_others();
             result = clock.time(&title("verify"), || {
-                captured.verify(&memory, card, &self.regions)
+                captured.verify(&memory, card, &self.regions, &others)
             });
         }
         captured.entries.end = self.journal.len();
-        if let (Ok(()), Some(directory)) = (&result, &plan.save_frames) {
-            for frame in captured
-                .frames
-                .iter()
-                .filter(|frame| frame.completion.result == OK)
-            {
-                let spec = captured.spec(&frame.completion);
-                let Some(buffer) = captured.buffer(frame.completion.index) else {
-                    continue;
-                };
-                let bytes =
-                    memory.read_range(buffer.phys..buffer.phys.saturating_add(buffer.length))?;
-                self.saved
-                    .push(crate::frames::save(directory, number, &bytes, &spec)?);
-            }
-        }
         self.captured.push(captured);
         result
     }
@@ -140,13 +146,18 @@ impl Run {
         let format = card.configure(&Configure {
             width: wanted.width,
             height: wanted.height,
-            stride: 0,
+            stride: wanted.stride,
             pixel: u32::from(wanted.pixel.number()),
             pattern: u32::from(wanted.pattern.number()),
             interval_us: wanted.interval_us,
             buffers: wanted.buffers,
-            clip: false,
+            clip: wanted.clip.is_some(),
         })?;
+        if let Some(mask) = &wanted.clip {
+            for index in 0..wanted.buffers {
+                card.write_clip(index, 0, mask)?;
+            }
+        }
         let buffers = (0..wanted.buffers)
             .map(|index| card.buffer(index))
             .collect::<Result<_, _>>()?;
@@ -173,6 +184,40 @@ impl Run {
 }
 
 impl Captured {
+    /// What the driver got, in order.
+    pub fn completions(&self) -> impl Iterator<Item = &Completion> {
+        self.frames.iter().map(|frame| &frame.completion)
+    }
+
+    /// Where its buffers lie.
+    pub fn buffers(&self) -> &[BufferInfo] {
+        &self.buffers
+    }
+
+    /// What the driver made of the plan.
+    pub fn format(&self) -> &Configured {
+        &self.format
+    }
+
+    /// Bytes that the card writes for one frame: without the gaps between lines and without clipped pixels.
+    pub(super) fn written(&self) -> u64 {
+        let plan = &self.plan;
+        let (width, height) = (u64::from(plan.width), u64::from(plan.height));
+        let pixels = match &plan.clip {
+            None => width * height,
+            Some(mask) => (0..height)
+                .flat_map(|line| {
+                    (0..width).map(move |pixel| (line * width.div_ceil(8) + pixel / 8, pixel % 8))
+                })
+                .filter(|(byte, bit)| {
+                    let byte = usize::try_from(*byte).ok().and_then(|byte| mask.get(byte));
+                    byte.is_none_or(|byte| byte >> bit & 1 != 0)
+                })
+                .count() as u64,
+        };
+        pixels * u64::from(plan.pixel.bytes())
+    }
+
     /// Captures the frames. If there are more than buffers, each is looked at before it is queued again.
     fn take_frames(&mut self, memory: &GuestMemory, card: &Card<'_>) -> Result<(), RunFailed> {
         for index in 0..self.plan.buffers {
@@ -204,12 +249,24 @@ impl Captured {
         Ok(())
     }
 
+    /// What the pool gave to others, such as another card: whole pages of it are theirs.
+    fn of_others(&self) -> Vec<Range<u64>> {
+        let given = self
+            .used
+            .iter()
+            .map(|used| used.base..used.base.saturating_add(used.allocated));
+        given
+            .filter(|given| !self.lends.iter().any(|lend| given.contains(&lend.phys)))
+            .collect()
+    }
+
     /// Looks at the frames that were not looked at yet, and at all of the pool that was not lent.
     fn verify(
         &mut self,
         memory: &GuestMemory,
         card: &Card<'_>,
         regions: &[crate::guest::Region],
+        others: &[Range<u64>],
     ) -> Result<(), RunFailed> {
         let mut frames = std::mem::take(&mut self.frames);
         let looked = frames
@@ -222,6 +279,7 @@ impl Captured {
             .lends
             .iter()
             .map(|lend| lend.phys..lend.phys.saturating_add(lend.length))
+            .chain(others.iter().cloned())
             .collect();
         for region in regions {
             let (bytes, differences) = verify::pool(memory, region.range(), &lent)?;
@@ -246,7 +304,8 @@ impl Captured {
         }
         let spec = self.spec(&frame.completion);
         let (check, hash) = std::thread::scope(|scope| {
-            let host = scope.spawn(|| verify::frame(memory, buffer.phys, &spec, None));
+            let host = scope
+                .spawn(|| verify::frame(memory, buffer.phys, &spec, self.plan.clip.as_deref()));
             let hash = card.hash(frame.completion.index);
             (host.join(), hash)
         });

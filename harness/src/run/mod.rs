@@ -10,31 +10,26 @@ mod assemble;
 mod capture;
 mod jobs;
 mod plan;
+mod session;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use landfall_agent::protocol::CardInfo;
 use landfall_device::devices::capture::CaptureOptions;
-use landfall_device::dma::journal::Journal;
-use landfall_device::ledger::{self, Ledger};
 use landfall_guest::{Cancel, Prepared};
 
 pub use capture::CapturePlan;
 pub use plan::{Impossible, Plan, Wishes};
+pub use session::Session;
 
 use crate::accelerator::Choice;
 use crate::frames::SaveError;
-use crate::guest::{CardKind, Guest, GuestFailed, Loaded, Region};
+use crate::guest::{CardKind, Guest, GuestFailed, Loaded};
+use crate::memory::Ram;
 use crate::memory::ReadError;
-use crate::schema::{Report, SelfTest, Timing};
-use crate::selftest::{self, SelfTestFailed};
-use capture::Captured;
-
-/// How long the card is watched after it was stopped for the last time, before the verdict. A card that
-/// writes late shows itself in that time, or goes unseen.
-const SETTLE: Duration = Duration::from_millis(50);
+use crate::schema::{Report, Timing};
+use crate::selftest::SelfTestFailed;
 
 /// Something worth showing while the run goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,37 +96,24 @@ pub fn run(
     })?;
     let guest = clock.time("load modules", || guest.load())?;
 
-    let journal = guest.journal(0).unwrap_or_default();
     let card = guest.open_card(0)?;
-    let info = card.info()?;
-    let selftest = selftest::check(&guest.memory(), &info, &journal.entries_from(0))?;
-    let regions = guest.regions()?;
-    let mut run = Run {
-        ledger: Ledger::new(platform(plan, &guest, &info, &regions)),
-        fed: 0,
-        journal,
-        info,
-        selftest,
-        regions,
-        versions: versions(prepared, &guest),
-        captured: Vec::new(),
-        saved: Vec::new(),
-        died: None,
-    };
+    let versions = versions(prepared, &guest);
+    let mut session = Session::begin(&guest, &card)?;
+    let mut saved = Vec::new();
     let mut failure = None;
     for capture in &plan.captures {
-        if let Err(failed) = run.capture(plan, capture, &guest, &card, &mut clock) {
+        let captured = session.timed_capture(capture, &guest, &card, &mut clock);
+        let done = captured.and_then(|()| match &plan.save_frames {
+            Some(directory) => session.save(directory, &guest.memory(), &mut saved),
+            None => Ok(()),
+        });
+        if let Err(failed) = done {
             failure = Some(failed);
             break;
         }
     }
     if failure.is_none() {
-        std::thread::sleep(SETTLE);
-        failure = card
-            .info()
-            .map(|info| run.info = info)
-            .err()
-            .map(RunFailed::from);
+        failure = session.settle(&card).err();
     }
     let ram: Vec<_> = guest.memory().ram().to_vec();
     let mut evidence = None;
@@ -146,39 +128,33 @@ pub fn run(
             .err()
             .map(RunFailed::from);
     }
-    run.feed();
-    match failure {
-        Some(RunFailed::Guest(failed)) if failed.is_guests() => run.died = Some(failed),
+    let died = match failure {
+        Some(RunFailed::Guest(failed)) if failed.is_guests() => Some(failed),
         Some(other) => return Err(other),
-        None => {}
-    }
-    run.assemble(plan, choice, clock.timings, &ram, &memory, evidence)
+        None => None,
+    };
+    let circumstances = Circumstances {
+        plan,
+        choice,
+        timings: clock.timings,
+        ram: &ram,
+        versions,
+    };
+    let report = session.assemble(circumstances, died, &memory)?;
+    Ok(Outcome {
+        report,
+        saved,
+        evidence,
+    })
 }
 
-/// What a run knows so far.
-struct Run {
-    ledger: Ledger,
-    /// Journal entries that the ledger has seen.
-    fed: u64,
-    journal: Journal,
-    info: CardInfo,
-    selftest: SelfTest,
-    regions: Vec<Region>,
+/// What a report tells besides what the session saw.
+struct Circumstances<'a> {
+    plan: &'a Plan,
+    choice: &'a Choice,
+    timings: Vec<Timing>,
+    ram: &'a [Ram],
     versions: BTreeMap<String, String>,
-    captured: Vec<Captured>,
-    saved: Vec<PathBuf>,
-    /// How the guest died, if it did.
-    died: Option<GuestFailed>,
-}
-
-impl Run {
-    /// Gives the ledger what the journal has that it has not seen.
-    fn feed(&mut self) {
-        for entry in self.journal.entries_from(self.fed) {
-            self.fed = entry.sequence + 1;
-            self.ledger.entry(&entry);
-        }
-    }
 }
 
 /// Times the parts of a run.
@@ -202,37 +178,6 @@ impl Clock<'_> {
             elapsed,
         });
         result
-    }
-}
-
-/// What the ledger is told of the machine. Behind an IOMMU bus addresses are not physical ones, and it
-/// cannot know which of them are RAM.
-fn platform(
-    plan: &Plan,
-    guest: &Guest<Loaded>,
-    info: &CardInfo,
-    regions: &[Region],
-) -> ledger::Platform {
-    let range = |start, length| ledger::Range { start, length };
-    let address_bits = u8::try_from(info.address_bits).unwrap_or(64);
-    if plan.guest.iommu {
-        return ledger::Platform {
-            address_bits,
-            ..ledger::Platform::default()
-        };
-    }
-    ledger::Platform {
-        ram: guest
-            .memory()
-            .ram()
-            .iter()
-            .map(|ram| range(ram.phys, ram.length))
-            .collect(),
-        pool: regions
-            .iter()
-            .map(|region| range(region.base, region.bytes))
-            .collect(),
-        address_bits,
     }
 }
 

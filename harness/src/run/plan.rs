@@ -204,6 +204,8 @@ impl Wishes {
             interval_us: self.interval_us,
             frames,
             buffers: frames.min(BUFFERS),
+            stride: 0,
+            clip: None,
         };
         let frames = self.frames.unwrap_or(8).max(1);
         let first = capture(

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Watching one card of a guest that runs: captures, and what went wrong in them.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use landfall_agent::protocol::CardInfo;
+use landfall_device::dma::journal::Journal;
+use landfall_device::ledger::{self, Ledger};
+
+use super::capture::{Captured, OK};
+use super::jobs::jobs;
+use super::{CapturePlan, Clock, RunFailed};
+use crate::guest::{Card, Guest, Loaded, Region};
+use crate::memory::GuestMemory;
+use crate::schema::{SelfTest, Violation};
+use crate::selftest;
+
+/// How long the card is watched after it was stopped for the last time, before the verdict. A card that
+/// writes late shows itself in that time, or goes unseen.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// One card under watch, from [`Session::begin`] to the verdict.
+///
+/// ```no_run
+/// # fn example(guest: &landfall::guest::Guest<landfall::guest::Loaded>) -> Result<(), landfall::run::RunFailed> {
+/// use landfall::run::{CapturePlan, Session};
+///
+/// let card = guest.open_card(0)?;
+/// let mut session = Session::begin(guest, &card)?;
+/// session.capture(&CapturePlan { width: 640, height: 480, ..CapturePlan::default() }, guest, &card)?;
+/// assert_eq!(session.finish(guest, &card)?, []);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// What other cards took from the pool is theirs: their sessions look at it.
+pub struct Session {
+    pub(super) ledger: Ledger,
+    /// First journal entry that is this session's.
+    pub(super) first: u64,
+    /// Journal entries below this one were given to the ledger.
+    fed: u64,
+    pub(super) journal: Journal,
+    pub(super) info: CardInfo,
+    pub(super) selftest: SelfTest,
+    pub(super) regions: Vec<Region>,
+    pub(super) captured: Vec<Captured>,
+}
+
+impl Session {
+    /// Begins to watch an open card that is idle; what it did before is not looked at, but for its self-test,
+    /// which is checked here.
+    ///
+    /// # Errors
+    /// If the guest refuses, or the three views of the self-test do not agree.
+    pub fn begin(guest: &Guest<Loaded>, card: &Card<'_>) -> Result<Self, RunFailed> {
+        let journal = guest.journal(card.index().into()).unwrap_or_default();
+        let info = card.info()?;
+        let selftest = selftest::check(&guest.memory(), &info, &journal.entries_from(0))?;
+        let regions = guest.regions()?;
+        let first = journal.len();
+        Ok(Self {
+            ledger: Ledger::new(platform(guest, &info, &regions)),
+            first,
+            fed: first,
+            journal,
+            info,
+            selftest,
+            regions,
+            captured: Vec::new(),
+        })
+    }
+
+    /// Captures, and compares every byte of every frame and all of the pool that nobody was lent.
+    ///
+    /// # Errors
+    /// If the guest fails; what is wrong with a frame is no error, see [`Session::finish`].
+    pub fn capture(
+        &mut self,
+        wanted: &CapturePlan,
+        guest: &Guest<Loaded>,
+        card: &Card<'_>,
+    ) -> Result<&Captured, RunFailed> {
+        let mut clock = Clock {
+            timings: Vec::new(),
+            on_event: &mut |_| (),
+        };
+        self.timed_capture(wanted, guest, card, &mut clock)?;
+        match self.captured.last() {
+            Some(captured) => Ok(captured),
+            None => unreachable!("a capture that was done is kept"),
+        }
+    }
+
+    /// Watches the card a moment longer, and gives everything that went wrong.
+    ///
+    /// # Errors
+    /// If the guest fails.
+    pub fn finish(
+        mut self,
+        guest: &Guest<Loaded>,
+        card: &Card<'_>,
+    ) -> Result<Vec<Violation>, RunFailed> {
+        self.settle(card)?;
+        let entries = self.journal.entries_from(self.first);
+        let findings = self.findings(&jobs(&entries));
+        Ok(super::assemble::confirmed(findings, &guest.memory()))
+    }
+
+    /// Waits for what a stopped card might still do.
+    pub(super) fn settle(&mut self, card: &Card<'_>) -> Result<(), RunFailed> {
+        std::thread::sleep(SETTLE);
+        self.info = card.info()?;
+        Ok(())
+    }
+
+    /// Saves the frames of the last capture as pictures.
+    pub(super) fn save(
+        &self,
+        directory: &Path,
+        memory: &GuestMemory,
+        saved: &mut Vec<PathBuf>,
+    ) -> Result<(), RunFailed> {
+        let Some(captured) = self.captured.last() else {
+            return Ok(());
+        };
+        for completion in captured.completions().filter(|frame| frame.result == OK) {
+            let spec = captured.spec(completion);
+            let Some(buffer) = captured.buffer(completion.index) else {
+                continue;
+            };
+            let bytes =
+                memory.read_range(buffer.phys..buffer.phys.saturating_add(buffer.length))?;
+            saved.push(crate::frames::save(
+                directory,
+                self.captured.len(),
+                &bytes,
+                &spec,
+            )?);
+        }
+        Ok(())
+    }
+
+    /// Gives the ledger what the journal has that it has not seen.
+    pub(super) fn feed(&mut self) {
+        for entry in self.journal.entries_from(self.fed) {
+            self.fed = entry.sequence + 1;
+            self.ledger.entry(&entry);
+        }
+    }
+}
+
+/// What the ledger is told of the machine. Behind an IOMMU bus addresses are not physical ones, and it
+/// cannot know which of them are RAM.
+fn platform(guest: &Guest<Loaded>, info: &CardInfo, regions: &[Region]) -> ledger::Platform {
+    let range = |start, length| ledger::Range { start, length };
+    let address_bits = u8::try_from(info.address_bits).unwrap_or(64);
+    if guest.options().iommu {
+        return ledger::Platform {
+            address_bits,
+            ..ledger::Platform::default()
+        };
+    }
+    ledger::Platform {
+        ram: guest
+            .memory()
+            .ram()
+            .iter()
+            .map(|ram| range(ram.phys, ram.length))
+            .collect(),
+        pool: regions
+            .iter()
+            .map(|region| range(region.base, region.bytes))
+            .collect(),
+        address_bits,
+    }
+}

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What happens when a part dies: the failure is named at once, and nothing is left behind.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use landfall::guest::{Configure, EvidenceOptions, GuestOptions, What};
+use landfall_tests::errno::EIO;
+use landfall_tests::{Result, SHORT, assert_refused, boot, boot_loaded, landfall, prepared};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// The card's server dies in the middle of a frame: the driver notices, unbinds and unloads, and the guest
+/// lives on.
+#[test]
+fn a_dead_card_server_does_not_take_the_guest_along() -> Result {
+    let guest = boot_loaded(GuestOptions::default())?;
+    let card = guest.open_card(0)?;
+    card.configure(&Configure {
+        width: 1920,
+        height: 1080,
+        buffers: 8,
+        ..Configure::default()
+    })?;
+    for index in 0..8 {
+        card.queue(index)?;
+    }
+    card.start()?;
+
+    guest.kill_card(0);
+
+    assert_refused(card.stop(), EIO);
+    card.close()?;
+    guest.unload_module("landfall_capture")?;
+    assert_eq!(guest.used()?, [], "everything is back in the pool");
+    Ok(guest.power_off()?)
+}
+
+/// A guest that panics is reported at once, with the kernel's own line and the evidence.
+#[test]
+fn a_guest_panic_is_reported_with_its_line_and_evidence() -> Result {
+    let directory = tempfile::tempdir()?;
+    let guest = boot(GuestOptions {
+        evidence: EvidenceOptions {
+            directory: Some(directory.path().join("evidence")),
+            keep: false,
+        },
+        ..GuestOptions::default()
+    })?;
+    let began = Instant::now();
+
+    guest.write_file("/proc/sys/kernel/sysrq", "1")?;
+    let failed = guest
+        .write_file("/proc/sysrq-trigger", "c")
+        .expect_err("the guest is dead");
+
+    assert!(
+        matches!(
+            *failed.what,
+            What::Panicked { .. } | What::KernelFault { .. }
+        ),
+        "{failed}"
+    );
+    let line = failed.kernel_line.expect("a line");
+    assert!(
+        line.contains("panic") || line.contains("Oops") || line.contains("BUG"),
+        "{line}"
+    );
+    let console = fs::read_to_string(failed.evidence.expect("evidence").join("console.log"))?;
+    assert!(console.contains("sysrq triggered crash"), "{console}");
+    assert!(began.elapsed() < SHORT, "at once");
+    Ok(())
+}
+
+/// Ctrl-C in the middle of a boot: exit code 130, and no process, socket or directory is left.
+#[test]
+fn ctrl_c_leaves_nothing_behind() -> Result {
+    prepared();
+    let temporary = tempfile::tempdir()?;
+    let mut running = landfall()
+        .args(["run", "--accel", "tcg"])
+        .env("TMPDIR", temporary.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let stderr = BufReader::new(running.stderr.take().expect("a pipe"));
+    let booting = stderr
+        .lines()
+        .map_while(std::result::Result::ok)
+        .find(|line| line.contains("boot"));
+    assert!(booting.is_some(), "it boots");
+    let children = children_of(running.id())?;
+
+    let pid = Pid::from_raw(i32::try_from(running.id())?);
+    kill(pid, Signal::SIGINT)?;
+    let status = running.wait()?;
+
+    assert_eq!(status.code(), Some(130));
+    for child in children {
+        assert!(
+            !fs::exists(format!("/proc/{child}"))?,
+            "process {child} is left"
+        );
+    }
+    let left: Vec<_> = fs::read_dir(temporary.path())?.collect();
+    assert!(left.is_empty(), "{left:?}");
+    Ok(())
+}
+
+/// A harness that is killed takes its guest with it, and the next run clears what it left.
+#[test]
+fn a_killed_harness_takes_its_guest_along() -> Result {
+    prepared();
+    let temporary = tempfile::tempdir()?;
+    let mut running = landfall()
+        .args(["run", "--accel", "tcg"])
+        .env("TMPDIR", temporary.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let children = loop {
+        let children = children_of(running.id())?;
+        if !children.is_empty() {
+            break children;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "QEMU was not started within 60 s"
+        );
+        std::thread::yield_now();
+    };
+
+    running.kill()?;
+    running.wait()?;
+
+    let deadline = Instant::now() + SHORT;
+    while children
+        .iter()
+        .any(|child| fs::exists(format!("/proc/{child}")).unwrap_or(true))
+    {
+        assert!(
+            Instant::now() < deadline,
+            "QEMU outlived its harness by {} s",
+            SHORT.as_secs()
+        );
+        std::thread::yield_now();
+    }
+    Ok(())
+}
+
+/// The processes that a process has started, from procfs.
+fn children_of(process: u32) -> Result<Vec<u32>> {
+    let mut children = Vec::new();
+    for task in fs::read_dir(format!("/proc/{process}/task"))? {
+        let list = fs::read_to_string(task?.path().join("children")).unwrap_or_default();
+        children.extend(
+            list.split_whitespace()
+                .filter_map(|word| word.parse::<u32>().ok()),
+        );
+    }
+    Ok(children)
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Every fault of the card is named by its class, at its frame; the same run without it is silent.
+
+use landfall::Cancel;
+use landfall::accelerator::Choice;
+use landfall::qemu::command::Engine;
+use landfall::run::{Wishes, run};
+use landfall::schema::{Report, Verdict};
+use landfall_device::devices::capture::Fault;
+use landfall_tests::{Result, prepared};
+
+/// The main job with a fault, at half the frames.
+fn report(fault: Option<Fault>, memory: Option<u64>) -> Result<Report> {
+    let wishes = Wishes {
+        fault: fault.map(|fault| (fault, None)),
+        memory,
+        frames: Some(4),
+        ..Wishes::default()
+    };
+    let choice = Choice {
+        engine: Engine::Tcg,
+        reason: "the test says so".to_owned(),
+        probed: false,
+    };
+    let outcome = run(
+        &wishes.plan()?,
+        prepared(),
+        &choice,
+        Vec::new(),
+        &Cancel::default(),
+        &mut |_| (),
+    )?;
+    Ok(outcome.report)
+}
+
+fn assert_clean(report: &Report) {
+    assert_eq!(report.violations, [], "the clean twin");
+    assert_eq!(report.verdict, Verdict::Clean);
+    assert!(
+        report.checked.frame_bytes > 16 << 20
+            && report.checked.canary_bytes > 1 << 20
+            && report.checked.accesses > 60
+    );
+}
+
+/// Every violation is of that class, and the first names the frame that the fault struck.
+fn assert_named(report: &Report, class: u8, frame: Option<u32>) {
+    assert_eq!(report.verdict, Verdict::Violations);
+    for violation in &report.violations {
+        assert_eq!(violation.class, Some(class), "{violation:#?}");
+        assert!(violation.register_write.is_some(), "{violation:#?}");
+    }
+    let first = report.violations.first().expect("a violation");
+    if frame.is_some() {
+        assert_eq!(first.frame, frame, "{first:#?}");
+    }
+}
+
+/// Without a fault there is nothing to tell, in low memory and above 4 GiB.
+#[test]
+fn a_clean_run_is_silent() -> Result {
+    assert_clean(&report(None, None)?);
+    assert_clean(&report(None, Some(6 << 30))?);
+    Ok(())
+}
+
+/// One byte too many: class 1, one byte past the end, seen by journal and memory.
+#[test]
+fn overrun_is_named() -> Result {
+    let report = report(Some(Fault::Overrun), None)?;
+
+    assert_named(&report, 1, Some(2));
+    let violation = &report.violations[0];
+    let transfer = &report.transfers[2];
+    assert_eq!(
+        (violation.address, violation.length),
+        (transfer.address + transfer.length, 1)
+    );
+    assert_eq!(violation.views.len(), 2, "{violation:#?}");
+    Ok(())
+}
+
+/// One page off: class 1, and the displacement is named.
+#[test]
+fn shift_is_named() -> Result {
+    let report = report(Some(Fault::Shift), None)?;
+
+    assert_named(&report, 1, Some(2));
+    assert!(
+        report.violations[0].text.contains("+4096"),
+        "{:#?}",
+        report.violations
+    );
+    Ok(())
+}
+
+/// The upper half of the address dropped, with the pool above 4 GiB: class 2.
+#[test]
+fn truncate32_is_named() -> Result {
+    let report = report(Some(Fault::Truncate32), Some(6 << 30))?;
+
+    assert_named(&report, 2, Some(2));
+    assert_eq!(
+        report.violations[0].address,
+        report.transfers[2].dma & 0xffff_ffff
+    );
+    Ok(())
+}
+
+/// A write after the card said idle: class 20.
+#[test]
+fn after_stop_is_named() -> Result {
+    assert_named(&report(Some(Fault::AfterStop), None)?, 20, None);
+    Ok(())
+}
+
+/// Half a frame, reported in full: class 56.
+#[test]
+fn short_is_named() -> Result {
+    let report = report(Some(Fault::Short), None)?;
+
+    assert_named(&report, 56, Some(2));
+    assert_eq!(report.violations[0].length, report.transfers[2].length / 2);
+    Ok(())
+}
+
+/// A frame without its interrupt: class 43.
+#[test]
+fn lost_irq_is_named() -> Result {
+    assert_named(&report(Some(Fault::LostIrq), None)?, 43, Some(2));
+    Ok(())
+}
