@@ -15,7 +15,7 @@ use crate::modules::ModulesError;
 use crate::namespace::NamespaceError;
 use crate::packages::PackagesError;
 use crate::plan::OptionsError;
-use crate::process::CommandError;
+use crate::process::{CommandError, FailedRun};
 use crate::qemu::QemuError;
 use crate::unpack::UnpackError;
 
@@ -124,22 +124,21 @@ impl SetupError {
         matches!(self, Self::Cancelled) || matches!(self.command(), Some(CommandError::Cancelled))
     }
 
-    /// The log of the program that failed, if one did.
-    pub fn log(&self) -> Option<&PathBuf> {
+    fn failed_run(&self) -> Option<&FailedRun> {
         match self.command()? {
-            CommandError::Failed { log, .. } | CommandError::TimedOut { log, .. } => Some(log),
+            CommandError::Failed { run, .. } | CommandError::TimedOut { run, .. } => Some(run),
             _ => None,
         }
     }
 
+    /// The log of the program that failed, if one did.
+    pub fn log(&self) -> Option<&PathBuf> {
+        self.failed_run().map(|run| &run.log)
+    }
+
     /// The last lines of what the failing program said; error lines alone if it said any.
     pub fn last_lines(&self) -> &[String] {
-        match self.command() {
-            Some(
-                CommandError::Failed { last_lines, .. } | CommandError::TimedOut { last_lines, .. },
-            ) => last_lines,
-            _ => &[],
-        }
+        self.failed_run().map_or(&[], |run| &run.last_lines)
     }
 
     /// What to try, as a sentence or a command.
@@ -212,12 +211,15 @@ mod tests {
 
     #[test]
     fn the_log_of_the_program_at_the_bottom_is_found() {
-        let error = SetupError::Packages(PackagesError::Command(CommandError::TimedOut {
+        let run = FailedRun {
             what: "choosing packages".to_owned(),
             program: "apt-get".to_owned(),
-            limit: Duration::from_secs(1),
             log: PathBuf::from("apt.log"),
             last_lines: vec!["E: no".to_owned()],
+        };
+        let error = SetupError::Packages(PackagesError::Command(CommandError::TimedOut {
+            limit: Duration::from_secs(1),
+            run: Box::new(run),
         }));
 
         assert_eq!(error.log(), Some(&PathBuf::from("apt.log")));

@@ -58,7 +58,7 @@ pub mod failures {
     pub use crate::namespace::NamespaceError;
     pub use crate::packages::PackagesError;
     pub use crate::plan::OptionsError;
-    pub use crate::process::CommandError;
+    pub use crate::process::{CommandError, FailedRun};
     pub use crate::qemu::QemuError;
     pub use crate::unpack::UnpackError;
     pub use crate::vmlinux::VmlinuxError;

@@ -19,7 +19,7 @@ use crate::process::{CommandError, Job, Runner};
 use crate::unpack::{UnpackError, unpack};
 
 /// Changes whenever the recipes below do, so that entries made by older ones are not used.
-pub(crate) const RECIPE: &str = "1";
+pub(crate) const RECIPE: &str = "3";
 
 /// Time to unpack the source and build the metadata: 2 minutes on two cores.
 const LIMIT: Duration = Duration::from_secs(60 * 60);
@@ -136,6 +136,13 @@ pub enum MetadataError {
     /// A program failed.
     #[error("the kernel's Rust metadata did not build")]
     Command(#[from] CommandError),
+    /// The configuration that came out is not the kernel's: types could have another layout, and modules that
+    /// are built so would corrupt the guest. A tool that it asks for is missing in the toolchain.
+    #[error("the kernel's configuration came out differently: {}", options.join(", "))]
+    Configuration {
+        /// The options that differ, as the kernel has them or `CONFIG_… new`.
+        options: Vec<String>,
+    },
 }
 
 /// Builds the metadata into `entry`, which gets `source` (the parts that modules need) and `build`.
@@ -172,27 +179,66 @@ pub(crate) fn build(
     let script = format!(
         "have=$(rustc --version)\n\
          [ \"$have\" = '{}' ] || {{ echo \"error: the kernel was built with another compiler than $have\"; exit 1; }}\n\
-         {MAKE} -j$(nproc) RUSTC=/usr/lib/landfall/rustc KERNELRELEASE='{}' olddefconfig prepare modules_prepare",
+         {MAKE} -j$(nproc) RUSTC=/usr/lib/landfall/rustc KERNELRELEASE='{}'",
         compiler(&configuration),
         inputs.release
     );
     let mut log = Follow::new(&runner.log(LOG));
-    inputs
-        .namespaces
-        .tree(inputs.toolchain)
-        .show(&source, "work/source")
-        .lend(&build, "work/build")
-        .run(
-            &script,
-            runner,
-            &job("building the kernel's Rust metadata"),
-            &mut || log.tell(line),
-        )?;
+    let mut make = |targets: &str| {
+        inputs
+            .namespaces
+            .tree(inputs.toolchain)
+            .show(&source, "work/source")
+            .lend(&build, "work/build")
+            .run(
+                &format!("{script} {targets}"),
+                runner,
+                &job("building the kernel's Rust metadata"),
+                &mut || log.tell(line),
+            )
+    };
+    make("olddefconfig")?;
+    let options = differing(&configuration, &fs::read_to_string(build.join(".config"))?);
+    if !options.is_empty() {
+        return Err(MetadataError::Configuration { options });
+    }
+    make("prepare modules_prepare")?;
     fs::copy(
         inputs.kernel.join("Module.symvers"),
         build.join("Module.symvers"),
     )?;
     Ok(())
+}
+
+/// Options that change no type and no code: signatures, the distribution's salt, versions of tools.
+fn is_harmless(option: &str) -> bool {
+    let name = option.trim_start_matches("# ");
+    let harmless = [
+        "CONFIG_BUILD_SALT",
+        "CONFIG_MODULE_SIG_",
+        "CONFIG_SYSTEM_TRUSTED_KEYS",
+        "CONFIG_OPENSSL_",
+    ];
+    harmless.iter().any(|start| name.starts_with(start))
+        || name
+            .split(['=', ' '])
+            .next()
+            .is_some_and(|name| name.ends_with("_VERSION") || name.ends_with("_VERSION_TEXT"))
+}
+
+/// Lines of one configuration that the other does not have, harmless ones left out.
+fn differing(wanted: &str, got: &str) -> Vec<String> {
+    fn options(text: &str) -> std::collections::BTreeSet<&str> {
+        let is_option = |line: &&str| line.starts_with("CONFIG_") || line.starts_with("# CONFIG_");
+        text.lines()
+            .filter(is_option)
+            .filter(|line| !is_harmless(line))
+            .collect()
+    }
+    let (wanted, got) = (options(wanted), options(got));
+    let lost = wanted.difference(&got).map(|line| (*line).to_owned());
+    lost.chain(got.difference(&wanted).map(|line| format!("{line} (new)")))
+        .collect()
 }
 
 /// What `rustc --version` says of the compiler that a kernel with this configuration was built with.
@@ -286,6 +332,16 @@ mod tests {
 
         assert_eq!(compiler(configuration), "rustc 1.85.1 (4eb161250)");
         assert_eq!(compiler("CONFIG_RUST=y\n"), "");
+    }
+
+    #[test]
+    fn a_configuration_that_lost_an_option_is_named_and_signatures_do_not_matter() {
+        let kernel = "CONFIG_DEBUG_INFO_BTF=y\nCONFIG_PAHOLE_VERSION=130\n# CONFIG_MODULE_SIG_ALL is not set\n";
+        let same = "CONFIG_DEBUG_INFO_BTF=y\nCONFIG_PAHOLE_VERSION=0\nCONFIG_MODULE_SIG_ALL=y\nCONFIG_BUILD_SALT=\"\"\n";
+        assert_eq!(differing(kernel, same), [""; 0]);
+
+        let lost = same.replace("CONFIG_DEBUG_INFO_BTF=y\n", "");
+        assert_eq!(differing(kernel, &lost), ["CONFIG_DEBUG_INFO_BTF=y"]);
     }
 
     #[test]

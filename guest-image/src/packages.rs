@@ -10,7 +10,7 @@ pub(crate) const SERIES: [&str; 1] = ["7.3"];
 
 /// What the modules are built with. All of it comes from [`RELEASE`], above all rustc: the kernel was built
 /// with that one, and Rust's metadata is tied to the compiler.
-const TOOLCHAIN: [&str; 23] = [
+const TOOLCHAIN: [&str; 24] = [
     "bash",
     "bc",
     "bindgen",
@@ -27,6 +27,8 @@ const TOOLCHAIN: [&str; 23] = [
     "libelf-dev",
     "libssl-dev",
     "make",
+    // The kernel's configuration asks for it: without it types of the kernel come out with another layout.
+    "pahole",
     "perl-base",
     "python3-minimal",
     "rust-src",

@@ -42,33 +42,34 @@ pub enum CommandError {
         source: io::Error,
     },
     /// It ended with an error.
-    #[error("{what}: `{program}` ended with {status}")]
+    #[error("{0}: `{program}` ended with {status}", .run.what, program = .run.program)]
     Failed {
-        /// What it was to do.
-        what: String,
-        /// The program.
-        program: String,
         /// How it ended.
         status: ExitStatus,
-        /// Its output.
-        log: PathBuf,
-        /// The end of its output, error lines first.
-        last_lines: Vec<String>,
+        /// What was run.
+        run: Box<FailedRun>,
     },
     /// It was killed because its time was up.
-    #[error("{what}: `{program}` was still running after {} s", limit.as_secs())]
+    #[error("{0}: `{program}` was still running after {seconds} s", .run.what, program = .run.program, seconds = .limit.as_secs())]
     TimedOut {
-        /// What it was to do.
-        what: String,
-        /// The program.
-        program: String,
         /// The time it had.
         limit: Duration,
-        /// Its output.
-        log: PathBuf,
-        /// The end of its output.
-        last_lines: Vec<String>,
+        /// What was run.
+        run: Box<FailedRun>,
     },
+}
+
+/// A program that did not end well.
+#[derive(Clone, Debug)]
+pub struct FailedRun {
+    /// What it was to do.
+    pub what: String,
+    /// The program.
+    pub program: String,
+    /// Its output.
+    pub log: PathBuf,
+    /// The end of its output; error lines alone if there were any.
+    pub last_lines: Vec<String>,
 }
 
 /// Starts programs and waits for them. Clones share the flags.
@@ -194,16 +195,21 @@ impl Runner {
         let mut group = Group(child);
         let end = Instant::now() + job.limit;
         let log = self.log(job.log);
+        let failed = || {
+            Box::new(FailedRun {
+                what: job.what.to_owned(),
+                program: name(command.get_program()),
+                last_lines: last_lines(&log, log_start),
+                log: log.clone(),
+            })
+        };
         loop {
             match group.0.try_wait() {
                 Ok(Some(status)) if status.success() => return Ok(()),
                 Ok(Some(status)) => {
                     return Err(CommandError::Failed {
-                        what: job.what.to_owned(),
-                        program,
                         status,
-                        last_lines: last_lines(&log, log_start),
-                        log,
+                        run: failed(),
                     });
                 }
                 Ok(None) => {}
@@ -214,11 +220,8 @@ impl Runner {
             }
             if Instant::now() >= end {
                 return Err(CommandError::TimedOut {
-                    what: job.what.to_owned(),
-                    program,
                     limit: job.limit,
-                    last_lines: last_lines(&log, log_start),
-                    log,
+                    run: failed(),
                 });
             }
             tick();
@@ -313,18 +316,12 @@ mod tests {
 
         let result = runner.run(&mut command, &job(Duration::from_secs(10)), &mut || {});
 
-        let Err(CommandError::Failed {
-            status,
-            log,
-            last_lines,
-            ..
-        }) = result
-        else {
+        let Err(CommandError::Failed { status, run }) = result else {
             return Err(io::Error::other(format!("{result:?}")));
         };
         assert_eq!(status.code(), Some(3));
-        assert_eq!(last_lines, ["x.rs:1: error: broken"]);
-        assert!(fs::read_to_string(log)?.contains("\nstart\n"));
+        assert_eq!(run.last_lines, ["x.rs:1: error: broken"]);
+        assert!(fs::read_to_string(&run.log)?.contains("\nstart\n"));
         Ok(())
     }
 

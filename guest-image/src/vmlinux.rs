@@ -220,4 +220,22 @@ mod tests {
         assert!(matches!(read(vec![0; 4096]), Err(VmlinuxError::Unknown)));
         Ok(())
     }
+
+    proptest::proptest! {
+        /// Whatever a file holds, it is read or refused.
+        #[test]
+        fn no_header_makes_it_panic(
+            header in proptest::collection::vec(proptest::num::u8::ANY, 0x1f0..0x400),
+            magic in proptest::bool::ANY,
+        ) {
+            let mut file = header;
+            if magic && file.len() > VERSION + 2 {
+                file[MAGIC..MAGIC + 4].copy_from_slice(b"HdrS");
+                file[VERSION] = 0x0f;
+                file[VERSION + 1] = 2;
+            }
+
+            proptest::prop_assert!(read(file).is_err());
+        }
+    }
 }

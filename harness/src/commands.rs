@@ -190,7 +190,9 @@ fn timing(step: &str, began: Instant) -> Timing {
 fn parts(arguments: &PartArguments) -> Result<SetupOptions, Failure> {
     let cache = match &arguments.cache {
         Some(cache) => cache.clone(),
-        None => landfall::default_cache(|name| std::env::var_os(name)).ok_or_else(Failure::no_cache)?,
+        None => {
+            landfall::default_cache(|name| std::env::var_os(name)).ok_or_else(Failure::no_cache)?
+        }
     };
     let mut options = SetupOptions::new(cache);
     options.mirror.clone_from(&arguments.mirror);

@@ -32,7 +32,11 @@ pub use landfall_guest::Cancel;
 /// `~/.cache/landfall`. `variable` reads the environment. `None` if none of them is set; a relative
 /// `XDG_CACHE_HOME` counts as not set, as its specification asks.
 pub fn default_cache(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    let path = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let path = |name: &str| {
+        variable(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     let absolute = |name: &str| path(name).filter(|path| path.is_absolute());
     path("LANDFALL_CACHE").or_else(|| {
         absolute("XDG_CACHE_HOME")

@@ -14,8 +14,7 @@ use super::{Circumstances, Plan, RunFailed, Session, card_options};
 use crate::guest::{GuestFailed, What};
 use crate::memory::GuestMemory;
 use crate::schema::{
-    self, Capture, Card, Checked, PoolRegion, Report, Span, Transfer, Verdict, View,
-    Violation,
+    self, Capture, Card, Checked, PoolRegion, Report, Span, Transfer, Verdict, View, Violation,
 };
 use crate::verify::merge::{Findings, FrameAt, bare};
 use crate::verify::origin;
