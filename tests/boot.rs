@@ -36,6 +36,20 @@ fn a_guest_boots_answers_and_powers_off() -> Result {
     Ok(guest.power_off()?)
 }
 
+/// The modules were built without a warning, for the kernel that boots.
+#[test]
+fn the_modules_build_without_warnings() {
+    let prepared = prepared();
+
+    assert_eq!(prepared.module_warnings, [""; 0]);
+    for module in ["landfall_pool", "landfall_capture"] {
+        assert!(
+            prepared.modules.iter().any(|name| name == module),
+            "{module}"
+        );
+    }
+}
+
 /// A program that does not end is killed when its time is up, and what it started with it.
 #[test]
 fn a_program_that_hangs_is_killed_with_its_children() -> Result {

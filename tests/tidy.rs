@@ -73,7 +73,7 @@ fn none(offenders: Vec<String>) {
 
 fn licence_of(path: &Path) -> &'static str {
     let path = short(path);
-    let shared_with_kernel = path.starts_with("kmod/") || path.ends_with("devices/capture/regs.rs");
+    let shared_with_kernel = path.starts_with("kmod/") || path.ends_with("/regs.rs");
     if shared_with_kernel {
         "GPL-2.0-only OR MIT"
     } else {

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! CACHE/lock               held by the one set-up at work; its process number is in it
-//! CACHE/apt/               the private apt root: indexes, and packages until they are unpacked
+//! CACHE/apt/               the private apt root: indexes and packages, until a set-up is done
 //! CACHE/entries/KIND-KEY/  what is finished; never changed
 //! CACHE/entries/.new-*     what is being made; removed by the next set-up
 //! CACHE/setups/*.json      which entries a set-up consists of
@@ -26,6 +26,9 @@ use crate::hash::short;
 
 /// How often a lock that someone else holds is tried again.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// How long to try to remove what was left half-made.
+const SWEEP: Duration = Duration::from_secs(5);
 
 /// What the cache takes on disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -177,11 +180,17 @@ impl Cache {
     }
 
     /// Removes what earlier set-ups left half-made.
+    ///
+    /// Programs of a set-up that was killed may still be writing for a moment. What cannot be removed in
+    /// [`SWEEP`] stays for the next time: it is in nobody's way, since no two set-ups use one temporary name.
     pub(crate) fn sweep(&self, _guard: &Guard) -> io::Result<()> {
+        let end = Instant::now() + SWEEP;
         for entry in fs::read_dir(self.entries())? {
             let entry = entry?;
             if entry.file_name().to_string_lossy().starts_with('.') {
-                remove(&entry.path())?;
+                while remove(&entry.path()).is_err() && Instant::now() < end {
+                    thread::sleep(LOOK);
+                }
             }
         }
         Ok(())

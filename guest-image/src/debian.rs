@@ -104,8 +104,8 @@ impl Work<'_> {
         let base = parts.base(&sets, rustc, qemu_version);
         base.save(self.cache, &plan.base_key)
             .map_err(self.cache_failed())?;
-        // Their contents are published; the lock file says which they were.
-        let _ = crate::cache::remove(&apt.archives());
+        // The packages' contents are published, the lock file says which they were, and indexes grow old.
+        let _ = crate::cache::remove(&self.cache.apt());
         Ok(base)
     }
 

@@ -13,19 +13,19 @@ use crate::cpio::Archive;
 use crate::embedded;
 
 /// Busybox's programs that get a name of their own in the guest.
-const APPLETS: &str = "[ ash awk base64 basename cat chmod clear cmp cp cut date dd depmod df dirname dmesg du echo \
+const APPLETS: &str = "[ ash awk base64 basename cat chmod clear cmp cp cut date dd depmod devmem df diff dirname dmesg du echo \
     env expr false find free grep gunzip gzip head hexdump hostname id insmod kill killall less ln ls lsmod \
-    lspci lsof md5sum mkdir mknod mktemp modinfo modprobe more mount mv nproc od pidof poweroff printf ps pwd \
+    md5sum mkdir mknod mktemp modinfo modprobe more mount mv nproc od pidof poweroff printf ps pwd \
     readlink reboot realpath rm rmdir rmmod sed seq sh sha256sum sleep sort stat strings stty sync tail tar tee \
     test time timeout top touch tr true umount uname uniq uptime vi watch wc which xargs xxd yes zcat";
 
 /// The shell's start.
 const PROFILE: &str = "export PS1='landfall:\\w# '\n\
     stty rows 40 columns 120 2>/dev/null\n\
-    echo 'Landfall guest. The card is on PCI (lspci); modprobe landfall_capture binds it; exit powers off.'\n";
+    echo 'Landfall guest: cards in /sys/bus/pci/devices, modules by modprobe, pools in /sys/kernel/debug; exit powers off.'\n";
 
 /// Changes whenever the archive's contents do by other means than what [`write`] is given.
-pub(crate) const RECIPE: &str = "1";
+pub(crate) const RECIPE: &str = "2";
 /// Largest module, unpacked.
 const LARGEST: u64 = 256 << 20;
 

@@ -30,6 +30,15 @@ pub enum KernelError {
     /// A file cannot be read or written.
     #[error("a file of the kernel cannot be used")]
     File(#[from] io::Error),
+    /// The build tree is none, or was never built.
+    #[error("{} is no kernel build tree with a `include/config/kernel.release` in it", path.display())]
+    Tree {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The image and the packages it came with disagree.
     #[error("the kernel says it is {found}, its package or build tree says {expected}")]
     OtherRelease {
@@ -92,7 +101,11 @@ pub(crate) fn extract(image: &Path, vmlinux: &Path) -> Result<String, KernelErro
 
 /// Refuses a build tree that is not this kernel's.
 pub(crate) fn check_tree(kdir: &Path, release: &str) -> Result<(), KernelError> {
-    let expected = fs::read_to_string(kdir.join("include/config/kernel.release"))?;
+    let path = kdir.join("include/config/kernel.release");
+    let expected = fs::read_to_string(&path).map_err(|source| KernelError::Tree {
+        path: kdir.to_owned(),
+        source,
+    })?;
     if expected.trim() == release {
         Ok(())
     } else {
@@ -109,4 +122,23 @@ pub(crate) fn read(image: &Path) -> Result<vmlinux::Vmlinux, KernelError> {
         path: image.to_owned(),
         source,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_tree_must_be_that_of_the_kernel() -> io::Result<()> {
+        let tree = tempfile::tempdir()?;
+        let none = check_tree(tree.path(), "7.3.4");
+        fs::create_dir_all(tree.path().join("include/config"))?;
+        fs::write(tree.path().join("include/config/kernel.release"), "7.3.4\n")?;
+
+        assert!(matches!(none, Err(KernelError::Tree { .. })));
+        assert!(check_tree(tree.path(), "7.3.4").is_ok());
+        let other = check_tree(tree.path(), "7.3.5");
+        assert!(matches!(other, Err(KernelError::OtherRelease { .. })));
+        Ok(())
+    }
 }

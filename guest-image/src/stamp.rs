@@ -159,3 +159,69 @@ fn json(value: &impl Serialize) -> io::Result<Vec<u8>> {
     text.push(b'\n');
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finished(cache: &Cache) -> io::Result<Stamp> {
+        cache.create()?;
+        let qemu = cache.entries().join("qemu-1");
+        for file in [
+            "lib64/ld-linux-x86-64.so.2",
+            "../kernel-1/vmlinux",
+            "../initramfs-1/initramfs",
+        ] {
+            let path = qemu.join(file);
+            fs::create_dir_all(qemu.join("lib64"))?;
+            fs::create_dir_all(path.parent().unwrap_or(&path))?;
+            fs::write(path, "")?;
+        }
+        Ok(Stamp {
+            base_key: String::new(),
+            emulator: Emulator::Entry("qemu-1".to_owned()),
+            vmlinux: PathBuf::from("kernel-1/vmlinux"),
+            initramfs: PathBuf::from("initramfs-1/initramfs"),
+            entries: Vec::new(),
+            modules: vec!["landfall_pool".to_owned()],
+            module_warnings: Vec::new(),
+            lock: Lock {
+                qemu_version: "11.1.3".to_owned(),
+                ..Lock::default()
+            },
+            timings: vec![(Step::Modules, Duration::from_secs(1))],
+            cache_size: 1,
+        })
+    }
+
+    #[test]
+    fn a_finished_set_up_is_found_again() -> io::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let cache = Cache::new(directory.path());
+        finished(&cache)?.save(&cache, "key")?;
+
+        let prepared =
+            Stamp::load(&cache, "key").and_then(|stamp| stamp.prepared(&cache, "key", true));
+
+        let Some(prepared) = prepared else {
+            return Err(io::Error::other("not found"));
+        };
+        assert!(prepared.warm && prepared.timings.is_empty());
+        assert_eq!(prepared.vmlinux, cache.entries().join("kernel-1/vmlinux"));
+        assert_eq!(prepared.qemu.version, "11.1.3");
+        assert_eq!(Stamp::load(&cache, "other"), None);
+        Ok(())
+    }
+
+    #[test]
+    fn a_set_up_of_which_a_part_has_gone_is_not_used() -> io::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let cache = Cache::new(directory.path());
+        let stamp = finished(&cache)?;
+        stamp.save(&cache, "key")?;
+        fs::remove_file(cache.entries().join("kernel-1/vmlinux"))?;
+
+        assert_eq!(stamp.prepared(&cache, "key", true), None);
+        Ok(())
+    }
+}

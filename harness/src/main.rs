@@ -2,6 +2,14 @@
 
 //! The command `landfall`.
 
+/// Writes a line to `stdout` or `stderr`. A reader that went away, as `| head` does, is no failure.
+macro_rules! say {
+    ($stream:ident, $($text:tt)*) => {{
+        let line = format!($($text)*);
+        let _ = std::io::Write::write_fmt(&mut std::io::$stream(), format_args!("{line}\n"));
+    }};
+}
+
 mod cli;
 mod commands;
 mod exit_code;

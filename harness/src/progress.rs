@@ -2,8 +2,6 @@
 
 //! Progress: bars on a terminal, plain lines otherwise. All of it goes to standard error.
 
-#![expect(clippy::print_stderr, reason = "this is where progress is shown")]
-
 use std::collections::HashMap;
 use std::io::{IsTerminal, stderr};
 use std::time::Duration;
@@ -34,8 +32,8 @@ impl Progress {
     /// Says something that stays.
     pub(crate) fn note(&self, text: &str) {
         match &self.screen {
-            Some(screen) => screen.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+            Some(screen) => screen.suspend(|| say!(stderr, "{text}")),
+            None => say!(stderr, "{text}"),
         }
     }
 

@@ -2,12 +2,6 @@
 
 //! What a person is told: reports on standard output, failures on standard error.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "this is where reports are printed"
-)]
-
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write, stdout};
 use std::path::Path;
@@ -35,7 +29,7 @@ pub(crate) fn failure(failure: &Failure) {
     if let Some(hint) = &failure.hint {
         let _ = writeln!(text, "\n{}: {hint}", paint.bold("hint"));
     }
-    eprint!("{text}");
+    say!(stderr, "{}", text.trim_end_matches('\n'));
 }
 
 /// What is booted, before it is.
@@ -353,30 +347,35 @@ pub(crate) fn setup(
     cache: &CacheSize,
 ) {
     if let Some(pruned) = pruned {
-        println!(
+        say!(
+            stdout,
             "removed {} entries, {}",
             pruned.removed.len(),
             size(pruned.freed)
         );
         for name in &pruned.removed {
-            println!("  {name}");
+            say!(stdout, "  {name}");
         }
     }
-    println!(
+    say!(
+        stdout,
         "Linux {}, QEMU {}",
-        prepared.kernel_release, prepared.qemu.version
+        prepared.kernel_release,
+        prepared.qemu.version
     );
-    println!(
+    say!(
+        stdout,
         "exact versions and checksums: {}",
         prepared.lock_file.display()
     );
-    println!(
+    say!(
+        stdout,
         "cache: {} in {}",
         size(cache.total),
         options.cache.display()
     );
     for (name, bytes) in &cache.entries {
-        println!("  {:>10}  {name}", size(*bytes));
+        say!(stdout, "  {:>10}  {name}", size(*bytes));
     }
 }
 
@@ -394,9 +393,14 @@ pub(crate) fn doctor(findings: &[Finding]) {
             Status::Warns => paint.bold("warns"),
             Status::Lacks => paint.bold_red("lacks"),
         };
-        println!("{sign}  {:<column$}  {}", finding.what, finding.detail);
+        say!(
+            stdout,
+            "{sign}  {:<column$}  {}",
+            finding.what,
+            finding.detail
+        );
         if let Some(cure) = &finding.cure {
-            println!("       {:<column$}  cure: {cure}", "");
+            say!(stdout, "       {:<column$}  cure: {cure}", "");
         }
     }
 }

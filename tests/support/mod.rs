@@ -178,14 +178,8 @@ pub fn landfall() -> Command {
         // `cargo test -p landfall-tests` builds no binary of another package, and an old one would lie.
         let cargo = std::env::var_os("CARGO").expect("run by cargo");
         let mut build = Command::new(cargo);
-        build.args([
-            "build",
-            "--quiet",
-            "--package",
-            "landfall",
-            "--bin",
-            "landfall",
-        ]);
+        // As `cargo test` does it, so that nothing is built twice.
+        build.args(["test", "--workspace", "--no-run", "--quiet"]);
         if !cfg!(debug_assertions) {
             build.arg("--release");
         }
