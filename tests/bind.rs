@@ -8,6 +8,7 @@ use landfall_device::dma::journal::Kind;
 use landfall_tests::errno::{ENODEV, EWOULDBLOCK};
 use landfall_tests::{
     Result, SHORT, accesses_after, assert_refused, boot_loaded, capture_clean, pci_address,
+    start_capture,
 };
 
 const BIND: &str = "/sys/bus/pci/drivers/landfall_capture/bind";
@@ -40,16 +41,7 @@ fn unbinding_during_a_capture_stops_the_card_first() -> Result {
     let guest = boot_loaded(GuestOptions::default())?;
     let card = guest.open_card(0)?;
     let address = pci_address(&card.info()?);
-    card.configure(&Configure {
-        width: 1920,
-        height: 1080,
-        buffers: 8,
-        ..Configure::default()
-    })?;
-    for index in 0..8 {
-        card.queue(index)?;
-    }
-    card.start()?;
+    start_capture(&card)?;
 
     guest.write_file(UNBIND, &address)?;
 

@@ -7,9 +7,11 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use landfall::guest::{Configure, EvidenceOptions, GuestOptions, What};
+use landfall::guest::{EvidenceOptions, GuestOptions, What};
 use landfall_tests::errno::EIO;
-use landfall_tests::{Result, SHORT, assert_refused, boot, boot_loaded, landfall, prepared};
+use landfall_tests::{
+    Result, SHORT, assert_refused, boot, boot_loaded, landfall, prepared, start_capture,
+};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -19,16 +21,7 @@ use nix::unistd::Pid;
 fn a_dead_card_server_does_not_take_the_guest_along() -> Result {
     let guest = boot_loaded(GuestOptions::default())?;
     let card = guest.open_card(0)?;
-    card.configure(&Configure {
-        width: 1920,
-        height: 1080,
-        buffers: 8,
-        ..Configure::default()
-    })?;
-    for index in 0..8 {
-        card.queue(index)?;
-    }
-    card.start()?;
+    start_capture(&card)?;
 
     guest.kill_card(0);
 

@@ -2,23 +2,16 @@
 
 //! Resets and bus mastering, in the middle of a capture: not a byte lands afterwards.
 
-use landfall::guest::{Card, Configure, Guest, GuestOptions, Loaded};
+use landfall::guest::{Card, Guest, GuestOptions, Loaded};
 use landfall::run::CapturePlan;
 use landfall_device::dma::journal::Kind;
-use landfall_tests::{Result, SHORT, accesses_after, boot_loaded, capture_clean, pci_address};
+use landfall_tests::{
+    Result, SHORT, accesses_after, boot_loaded, capture_clean, pci_address, start_capture,
+};
 
-/// Starts a capture of more than the card can do at once, and waits for its first frame.
-fn start_capture(card: &Card<'_>) -> Result {
-    card.configure(&Configure {
-        width: 1920,
-        height: 1080,
-        buffers: 8,
-        ..Configure::default()
-    })?;
-    for index in 0..8 {
-        card.queue(index)?;
-    }
-    card.start()?;
+/// Starts a capture and waits for its first frame; the others are still to come.
+fn start_and_wait(card: &Card<'_>) -> Result {
+    start_capture(card)?;
     assert!(card.wait(SHORT)?.is_some(), "the capture runs");
     Ok(())
 }
@@ -37,7 +30,7 @@ fn function_level_reset_stops_the_card_at_once() -> Result {
     let guest = boot_loaded(GuestOptions::default())?;
     let card = guest.open_card(0)?;
     let device = format!("/sys/bus/pci/devices/{}", pci_address(&card.info()?));
-    start_capture(&card)?;
+    start_and_wait(&card)?;
 
     guest.write_file(&format!("{device}/reset_method"), "flr")?;
     guest.write_file(&format!("{device}/reset"), "1")?;
@@ -62,7 +55,7 @@ fn without_bus_mastering_the_card_is_silent() -> Result {
     let guest = boot_loaded(GuestOptions::default())?;
     let card = guest.open_card(0)?;
     let config = format!("/sys/bus/pci/devices/{}/config", pci_address(&card.info()?));
-    start_capture(&card)?;
+    start_and_wait(&card)?;
 
     let command = guest.read_file_at(&config, 4, 2)?;
     guest.write_file_at(&config, 4, [command[0] & !0x04, command[1]])?;
@@ -82,7 +75,7 @@ fn in_d3_the_card_is_silent() -> Result {
     let guest = boot_loaded(GuestOptions::default())?;
     let card = guest.open_card(0)?;
     let config = format!("/sys/bus/pci/devices/{}/config", pci_address(&card.info()?));
-    start_capture(&card)?;
+    start_and_wait(&card)?;
 
     let pmcsr = power_management(&guest, &config)? + 4;
     guest.write_file_at(&config, pmcsr, [0x03, 0x00])?;

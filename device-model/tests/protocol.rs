@@ -74,6 +74,7 @@ fn verdict(machine: &Machine) -> Vec<Option<u8>> {
         slot: Some(0),
         label: "buffer 0".to_owned(),
     });
+    machine.server.sync();
     for entry in machine.entries() {
         ledger.entry(&entry);
     }

@@ -8,7 +8,9 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use landfall::Cancel;
-use landfall::guest::{Booted, Card, CardInfo, Guest, GuestOptions, Loaded, Running, What};
+use landfall::guest::{
+    Booted, Card, CardInfo, Configure, Guest, GuestOptions, Loaded, Running, What,
+};
 use landfall::run::{CapturePlan, RunFailed, Session};
 use landfall::schema::Violation;
 use landfall_device::dma::journal::Kind;
@@ -117,6 +119,23 @@ pub fn capture_clean(
     let violations = violations(guest, card, plan)?;
     assert_eq!(violations, [], "a clean capture of {plan:?}");
     Ok(())
+}
+
+/// Starts a capture of eight frames of 1080p, which takes the card some milliseconds.
+///
+/// # Errors
+/// If the guest refuses.
+pub fn start_capture(card: &Card<'_>) -> landfall::guest::Result<()> {
+    card.configure(&Configure {
+        width: 1920,
+        height: 1080,
+        buffers: 8,
+        ..Configure::default()
+    })?;
+    for index in 0..8 {
+        card.queue(index)?;
+    }
+    card.start()
 }
 
 /// The card's PCI address as sysfs writes it.

@@ -164,6 +164,13 @@ impl CardServer {
         self.shared.journal.clone()
     }
 
+    /// Waits until the piece of work that the card has in hand is over: what it did before this call, with
+    /// its completion and its interrupt, is in the journal then. A journal read without it may end between
+    /// the two. Waits for one step at most.
+    pub fn sync(&self) {
+        drop(self.shared.machine.lock());
+    }
+
     /// The mappings that the card has now.
     pub fn mappings(&self) -> Vec<Mapping> {
         self.shared.map.mappings()

@@ -233,6 +233,14 @@ impl<Stage: Running> Guest<Stage> {
         self.machine().cards.get(card).map(CardServer::journal)
     }
 
+    /// Waits until the piece of work that a card has in hand is over, so that its journal ends with no half of
+    /// it.
+    pub fn sync_card(&self, card: usize) {
+        if let Some(card) = self.machine().cards.get(card) {
+            card.sync();
+        }
+    }
+
     /// The mappings that a card has now; empty if there is no such card.
     pub fn mappings(&self, card: usize) -> Vec<Mapping> {
         self.machine()

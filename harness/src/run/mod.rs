@@ -113,7 +113,7 @@ pub fn run(
         }
     }
     if failure.is_none() {
-        failure = session.settle(&card).err();
+        failure = session.settle(&guest, &card).err();
     }
     let ram: Vec<_> = guest.memory().ram().to_vec();
     let mut evidence = None;

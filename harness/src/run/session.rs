@@ -103,15 +103,20 @@ impl Session {
         guest: &Guest<Loaded>,
         card: &Card<'_>,
     ) -> Result<Vec<Violation>, RunFailed> {
-        self.settle(card)?;
+        self.settle(guest, card)?;
         let entries = self.journal.entries_from(self.first);
         let findings = self.findings(&jobs(&entries));
         Ok(super::assemble::confirmed(findings, &guest.memory()))
     }
 
     /// Waits for what a stopped card might still do.
-    pub(super) fn settle(&mut self, card: &Card<'_>) -> Result<(), RunFailed> {
+    pub(super) fn settle(
+        &mut self,
+        guest: &Guest<Loaded>,
+        card: &Card<'_>,
+    ) -> Result<(), RunFailed> {
         std::thread::sleep(SETTLE);
+        guest.sync_card(card.index().into());
         self.info = card.info()?;
         Ok(())
     }
