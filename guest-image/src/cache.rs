@@ -9,6 +9,7 @@
 //! CACHE/entries/.new-*     what is being made; removed by the next set-up
 //! CACHE/setups/*.json      which entries a set-up consists of
 //! CACHE/logs/*.log         what the programs said
+//! CACHE/snapshots/         guests that were booted once; see [`crate::Snapshots`]
 //! ```
 
 use std::fs::{self, File, OpenOptions};
@@ -45,7 +46,7 @@ pub struct CacheSize {
 /// What the file system gave.
 pub fn size(cache: &Path) -> io::Result<CacheSize> {
     let mut size = CacheSize::default();
-    for directory in ["apt", "logs", "setups"] {
+    for directory in ["apt", "logs", "setups", "snapshots"] {
         let bytes = measure(&cache.join(directory))?;
         size.entries.push((directory.to_owned(), bytes));
     }

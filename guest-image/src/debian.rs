@@ -326,7 +326,7 @@ impl<'a> Parts<'a> {
             );
             KernelParts {
                 metadata: part("metadata", vec![&kernel.source], &recipe, 600, 120),
-                image: part("kernel", vec![&kernel.image], "1", 200, 5),
+                image: part("kernel", vec![&kernel.image], kernel::RECIPE, 200, 5),
                 toolchain,
                 config,
             }

@@ -12,6 +12,9 @@ use crate::process::Runner;
 use crate::unpack::{UnpackError, unpack};
 use crate::vmlinux::{self, VmlinuxError};
 
+/// Changes whenever the entry that [`make_image`] makes does.
+pub(crate) const RECIPE: &str = "2";
+
 /// The kernel cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
@@ -68,7 +71,7 @@ pub(crate) fn make_config(
     Ok(remove(&tree)?)
 }
 
-/// Makes the entry that guests need: `vmlinux`, and the kernel's own modules in `modules`.
+/// Makes the entry that guests need: `vmlinux`, the `bzImage` it came from, and the kernel's own modules in `modules`.
 pub(crate) fn make_image(
     entry: &Path,
     packages: &[Chosen],
@@ -88,7 +91,7 @@ pub(crate) fn make_image(
             found,
         });
     }
-    fs::remove_file(image)?;
+    fs::rename(image, entry.join("bzImage"))?;
     Ok(remove(&tree)?)
 }
 

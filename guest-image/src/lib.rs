@@ -34,6 +34,7 @@ mod prune;
 mod qemu;
 mod reporter;
 mod setup;
+mod snapshots;
 mod stamp;
 mod unpack;
 mod vmlinux;
@@ -47,6 +48,7 @@ pub use options::{Cancel, SetupOptions};
 pub use prepared::{Prepared, Qemu};
 pub use prune::{Pruned, prune};
 pub use setup::prepare;
+pub use snapshots::{Claim, ClaimError, Making, SNAPSHOT_LIMIT, Snapshot, Snapshots};
 
 /// What each part of a set-up may fail with; the sources of [`SetupError`].
 pub mod failures {

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use crate::SetupOptions;
 use crate::embedded::{AGENT_SHA256, SOURCES_SHA256};
 use crate::hash::Key;
-use crate::metadata;
 use crate::packages::SERIES;
+use crate::{kernel, metadata};
 
 /// The options do not go together, or name what is not there.
 #[derive(Debug, thiserror::Error)]
@@ -60,11 +60,13 @@ impl Plan {
         }
         let base = |key: Key| {
             let key = SERIES.iter().fold(key, |key, series| key.text(series));
-            key.text(metadata::RECIPE).text(&format!(
-                "{} {}",
-                options.qemu.is_some(),
-                options.kernel.is_some()
-            ))
+            key.text(metadata::RECIPE)
+                .text(kernel::RECIPE)
+                .text(&format!(
+                    "{} {}",
+                    options.qemu.is_some(),
+                    options.kernel.is_some()
+                ))
         };
         let mut key = base(Key::new("set-up"))
             .text(AGENT_SHA256)

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Lock, Step};
+use crate::{Lock, Snapshots, Step};
 
 /// Everything needed to boot a guest.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +17,9 @@ pub struct Prepared {
     pub qemu: Qemu,
     /// Uncompressed kernel with a PVH entry, for `-kernel`.
     pub vmlinux: PathBuf,
+    /// The kernel as its distribution or its build made it, for a boot through firmware and decompressor; `None` if
+    /// only an uncompressed one was given.
+    pub bzimage: Option<PathBuf>,
     /// `uname -r` in the guest.
     pub kernel_release: String,
     /// Newc cpio archive with the agent as `/init`, busybox and the modules, for `-initrd`.
@@ -35,6 +38,10 @@ pub struct Prepared {
     pub cache_size: u64,
     /// Nothing had to be done: all was there.
     pub warm: bool,
+    /// The cache that all of it is in.
+    pub cache: PathBuf,
+    /// Snapshots of guests that were made from it.
+    pub snapshots: Snapshots,
 }
 
 /// How to run QEMU: `program`, then `arguments`, then the caller's own.

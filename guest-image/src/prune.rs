@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::cache::{Cache, measure, remove};
 use crate::plan::Plan;
 use crate::stamp::{Base, Stamp};
-use crate::{SetupError, SetupOptions};
+use crate::{SetupError, SetupOptions, snapshots};
 
 /// What [`prune`] removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -23,7 +23,7 @@ pub struct Pruned {
 }
 
 /// Removes everything from the cache that the set-up of these options does not need: entries of other
-/// set-ups, package indexes, logs. Without a finished set-up of these options nothing is needed.
+/// set-ups and their snapshots, package indexes, logs. Without a finished set-up of these options nothing is needed.
 ///
 /// # Errors
 /// If another set-up is at work, or a file cannot be removed.
@@ -50,7 +50,9 @@ pub fn prune(options: &SetupOptions) -> Result<Pruned, SetupError> {
 
 fn prune_locked(cache: &Cache, plan: &Plan) -> io::Result<Pruned> {
     let mut keep = BTreeSet::from(["lock".to_owned(), "entries".to_owned(), "setups".to_owned()]);
-    if let Some(stamp) = Stamp::load(cache, &plan.key) {
+    let stamp = Stamp::load(cache, &plan.key);
+    let guest = stamp.as_ref().map(Stamp::guest);
+    if let Some(stamp) = stamp {
         keep.extend(stamp.entries);
         keep.extend(file_name(&Stamp::path(cache, &plan.key)));
         keep.extend(file_name(&Stamp::lock_file(cache, &plan.key)));
@@ -70,6 +72,10 @@ fn prune_locked(cache: &Cache, plan: &Plan) -> io::Result<Pruned> {
                 pruned.removed.push(name);
             }
         }
+    }
+    for (name, bytes) in snapshots::prune(cache.root(), guest.as_deref()) {
+        pruned.removed.push(name);
+        pruned.freed += bytes;
     }
     pruned.removed.sort();
     Ok(pruned)

@@ -135,6 +135,7 @@ fn steps(plan: &Plan, has_base: bool) -> usize {
 struct Booted {
     /// Relative to the entries, or absolute.
     vmlinux: PathBuf,
+    bzimage: Option<PathBuf>,
     release: String,
     /// Entry, if it has one of its own beyond the base.
     entry: Option<String>,
@@ -189,6 +190,7 @@ impl Work<'_> {
             },
             emulator: emulator.0,
             vmlinux: booted.vmlinux,
+            bzimage: booted.bzimage,
             initramfs: PathBuf::from(&initramfs).join("initramfs"),
             entries: [booted.entry, own, Some(initramfs)]
                 .into_iter()
@@ -230,6 +232,7 @@ impl Work<'_> {
             (None, Some(entry)) => {
                 return Ok(Booted {
                     vmlinux: PathBuf::from(entry).join("vmlinux"),
+                    bzimage: Some(PathBuf::from(entry).join("bzImage")),
                     release: base.release.clone(),
                     entry: None,
                     stock: Some(entries.join(entry).join("modules")),
@@ -251,6 +254,7 @@ impl Work<'_> {
                     .make(|path| Ok::<_, Making>(fs::write(path.join("vmlinux"), kernel.image)?))?;
                 Ok(Booted {
                     vmlinux: PathBuf::from(&entry.name).join("vmlinux"),
+                    bzimage: kernel.compressed.then_some(image),
                     release: kernel.release,
                     entry: Some(entry.name),
                     stock: None,

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{Cache, write_whole};
-use crate::{Lock, Package, Prepared, Qemu, Step, qemu};
+use crate::{Lock, Package, Prepared, Qemu, SNAPSHOT_LIMIT, Snapshots, Step, qemu};
 
 /// Debian's part of a set-up: names of entries, and what they were made of.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -64,6 +64,8 @@ pub(crate) struct Stamp {
     pub(crate) emulator: Emulator,
     /// Relative to the cache's entries; absolute if it was brought along.
     pub(crate) vmlinux: PathBuf,
+    /// Likewise; the kernel before it was uncompressed, if there is one.
+    pub(crate) bzimage: Option<PathBuf>,
     pub(crate) initramfs: PathBuf,
     /// Entries used, beyond those of the base.
     pub(crate) entries: Vec<String>,
@@ -87,6 +89,11 @@ impl Stamp {
     /// The set-up of this key, if all of it is there.
     pub(crate) fn load(cache: &Cache, key: &str) -> Option<Self> {
         load(&Self::path(cache, key))
+    }
+
+    /// Names what a guest of this set-up boots, for snapshots of it.
+    pub(crate) fn guest(&self) -> String {
+        format!("{} {}", self.vmlinux.display(), self.initramfs.display())
     }
 
     pub(crate) fn save(&self, cache: &Cache, key: &str) -> io::Result<()> {
@@ -119,6 +126,7 @@ impl Stamp {
                 ..qemu
             },
             vmlinux: entries.join(&self.vmlinux),
+            bzimage: self.bzimage.as_ref().map(|path| entries.join(path)),
             kernel_release: self.lock.kernel_release.clone(),
             initramfs: entries.join(&self.initramfs),
             modules: self.modules.clone(),
@@ -132,6 +140,8 @@ impl Stamp {
             },
             cache_size: self.cache_size,
             warm,
+            cache: cache.root().to_owned(),
+            snapshots: Snapshots::new(cache.root(), SNAPSHOT_LIMIT, &self.guest()),
         };
         let there = [
             &prepared.qemu.program,
@@ -181,6 +191,7 @@ mod tests {
             base_key: String::new(),
             emulator: Emulator::Entry("qemu-1".to_owned()),
             vmlinux: PathBuf::from("kernel-1/vmlinux"),
+            bzimage: None,
             initramfs: PathBuf::from("initramfs-1/initramfs"),
             entries: Vec::new(),
             modules: vec!["landfall_pool".to_owned()],

@@ -57,6 +57,8 @@ pub(crate) struct Vmlinux {
     pub(crate) image: Vec<u8>,
     /// `uname -r`.
     pub(crate) release: String,
+    /// The file was a bzImage.
+    pub(crate) compressed: bool,
 }
 
 /// Reads a bzImage or a vmlinux.
@@ -64,7 +66,11 @@ pub(crate) fn read(file: Vec<u8>) -> Result<Vmlinux, VmlinuxError> {
     if file.starts_with(b"\x7fELF") {
         let image = check(file)?;
         let release = banner(&image).ok_or(VmlinuxError::NoRelease)?;
-        return Ok(Vmlinux { image, release });
+        return Ok(Vmlinux {
+            image,
+            release,
+            compressed: false,
+        });
     }
     if bytes(&file, MAGIC, 4) != Some(b"HdrS") || number::<2>(&file, VERSION)? < 0x208 {
         return Err(VmlinuxError::Unknown);
@@ -79,7 +85,11 @@ pub(crate) fn read(file: Vec<u8>) -> Result<Vmlinux, VmlinuxError> {
     let payload = bytes(&file, start, number::<4>(&file, PAYLOAD_LENGTH)?)
         .ok_or(VmlinuxError::Damaged("the payload lies outside the file"))?;
     let image = check(unpack(payload)?)?;
-    Ok(Vmlinux { image, release })
+    Ok(Vmlinux {
+        image,
+        release,
+        compressed: true,
+    })
 }
 
 fn unpack(payload: &[u8]) -> Result<Vec<u8>, VmlinuxError> {
