@@ -13,7 +13,9 @@ use std::time::Duration;
 use landfall_guest::{Cancel, Prepared};
 use serde::{Deserialize, Serialize};
 
-use crate::guest::{Accelerator, Deadlines, Guest, GuestFailed, GuestOptions, PoolOptions, What};
+use crate::guest::{
+    Accelerator, Deadlines, Guest, GuestFailed, GuestOptions, PoolOptions, Start, What,
+};
 use crate::qemu::command::Engine;
 
 /// How long a guest may take to boot under KVM. It takes about a second where KVM works.
@@ -118,6 +120,7 @@ fn probe(prepared: &Prepared, cancel: &Cancel) -> Result<Choice, GuestFailed> {
     let scratch = tempfile::tempdir().ok();
     let options = GuestOptions {
         engine: Engine::Kvm,
+        start: Start::Cold,
         cards: Vec::new(),
         pool: PoolOptions {
             size: 0,

@@ -3,6 +3,7 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -91,6 +92,15 @@ pub(crate) struct GuestArguments {
     /// What executes the guest: auto (KVM if a guest really boots under it), kvm or tcg
     #[arg(long, value_name = "HOW", default_value = "auto", value_parser = parse_accelerator)]
     pub(crate) accel: Accelerator,
+    /// Boot the kernel, with the card in it from the start, instead of restoring a snapshot
+    #[arg(long)]
+    pub(crate) cold: bool,
+    /// Boot as the distribution would, without Landfall's options that only save time; implies --cold
+    #[arg(long)]
+    pub(crate) stock_boot: bool,
+    /// Most guests at once on this machine; further ones wait [default: number of CPUs]
+    #[arg(long, value_name = "N", env = "LANDFALL_JOBS", hide_env_values = true)]
+    pub(crate) jobs: Option<NonZeroUsize>,
     /// How the card interrupts: intx, msi or msix
     #[arg(long, value_name = "KIND", default_value = "msi", value_parser = named::<InterruptKind>)]
     pub(crate) interrupt: InterruptKind,

@@ -7,7 +7,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use landfall::accelerator;
-use landfall::guest::{CardKind, EvidenceOptions, Guest, GuestOptions, PoolOptions, PoolSource};
+use landfall::guest::{
+    CardKind, EvidenceOptions, Guest, GuestOptions, PoolOptions, PoolSource, Running, Start,
+};
 use landfall::run::{self, Wishes};
 use landfall::schema::{Timing, Verdict};
 use landfall_device::devices::capture::CaptureOptions;
@@ -117,26 +119,35 @@ fn shell(arguments: &ShellArguments, cancel: &Cancel) -> Done {
     guest.shell = true;
     progress.note(&report::shell(&prepared, &choice, &arguments.device));
     let failed = |failed: landfall::guest::GuestFailed| Failure::of_guest(&failed);
-    let guest = Guest::configure(guest)
-        .boot(&prepared, cancel)
-        .map_err(failed)?;
-    progress.finish();
-    let console = guest
-        .take_console()
-        .ok_or_else(|| Failure::bug("the console is taken"))?;
+    let guest = Guest::configure(guest);
     if arguments.device == "capture" {
-        match guest.load() {
-            Ok(guest) => terminal::attach(console, || guest.has_ended(), cancel)?,
-            Err(error) => return Err(Failure::of_guest(&error)),
-        }
+        let guest = guest.boot_loaded(&prepared, cancel).map_err(failed)?;
+        attach(&guest, &mut progress, cancel)?;
     } else {
-        terminal::attach(console, || guest.has_ended(), cancel)?;
+        let guest = guest.boot(&prepared, cancel).map_err(failed)?;
+        attach(&guest, &mut progress, cancel)?;
     }
     Ok(if cancel.is_cancelled() {
         ExitCode::Interrupted
     } else {
         ExitCode::Clean
     })
+}
+
+/// Gives the terminal to the guest's shell until that ends.
+fn attach<Stage: Running>(
+    guest: &Guest<Stage>,
+    progress: &mut Progress,
+    cancel: &Cancel,
+) -> Result<(), Failure> {
+    progress.finish();
+    let console = guest
+        .take_console()
+        .ok_or_else(|| Failure::bug("the console is taken"))?;
+    guest
+        .start_shell()
+        .map_err(|failed| Failure::of_guest(&failed))?;
+    terminal::attach(console, || guest.has_ended(), cancel)
 }
 
 fn setup(arguments: &SetupArguments, cancel: &Cancel) -> Done {
@@ -214,6 +225,12 @@ fn guest(arguments: &GuestArguments) -> GuestOptions {
             ..PoolOptions::default()
         },
         iommu: arguments.iommu,
+        start: match (arguments.stock_boot, arguments.cold) {
+            (true, _) => Start::Stock,
+            (false, true) => Start::Cold,
+            (false, false) => Start::Restored,
+        },
+        jobs: arguments.jobs,
         append: arguments.append.clone(),
         qemu_arguments: arguments.qemu_arguments.clone(),
         ..GuestOptions::default()

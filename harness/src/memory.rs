@@ -113,6 +113,11 @@ impl GuestMemory {
         })
     }
 
+    /// The file that it is in.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Bytes of memory.
     pub fn bytes(&self) -> u64 {
         self.bytes

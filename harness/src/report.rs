@@ -35,7 +35,7 @@ pub(crate) fn failure(failure: &Failure) {
 /// What is booted, before it is.
 pub(crate) fn booting(prepared: &Prepared, choice: &Choice, plan: &Plan) -> String {
     let mut text = format!(
-        "booting Linux {} in QEMU {} under {} ({})\n",
+        "Linux {} in QEMU {} under {} ({})\n",
         prepared.kernel_release, prepared.qemu.version, choice.engine, choice.reason
     );
     let fault = plan.guest.cards.iter().find_map(|card| match card {
@@ -59,7 +59,7 @@ pub(crate) fn booting(prepared: &Prepared, choice: &Choice, plan: &Plan) -> Stri
 /// What is booted for a shell.
 pub(crate) fn shell(prepared: &Prepared, choice: &Choice, device: &str) -> String {
     format!(
-        "booting Linux {} in QEMU {} under {} with a {device} card; leave with Ctrl-] or `poweroff`",
+        "Linux {} in QEMU {} under {} with a {device} card; leave with Ctrl-] or `poweroff`",
         prepared.kernel_release, prepared.qemu.version, choice.engine
     )
 }
@@ -112,10 +112,11 @@ fn versions(text: &mut String, report: &Report) {
     let version = |name: &str| report.versions.get(name).map_or("?", String::as_str);
     let _ = writeln!(
         text,
-        "booted     Linux {} in QEMU {} under {}",
+        "guest      Linux {} in QEMU {} under {}, {}",
         version("kernel"),
         version("qemu"),
-        report.accelerator.name.to_uppercase()
+        report.accelerator.name.to_uppercase(),
+        report.start.text
     );
     let card = &report.card;
     let _ = writeln!(

@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::guest::{How, Started};
+
 /// Version of the schema.
 pub const VERSION: u32 = 1;
 
@@ -54,6 +56,8 @@ pub struct Report {
     pub versions: BTreeMap<String, String>,
     /// What executed the guest.
     pub accelerator: Accelerator,
+    /// How the guest came to life.
+    pub start: Start,
     /// How long the parts of the run took, in order.
     pub timings: Vec<Timing>,
 }
@@ -254,6 +258,35 @@ pub struct Accelerator {
     pub name: String,
     /// Why.
     pub reason: String,
+}
+
+/// How the guest came to life.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Start {
+    /// `restored` from a snapshot, or booted `cold`.
+    pub how: String,
+    /// The same in a few words, with the reason for a cold boot.
+    pub text: String,
+    /// Its parts, in order.
+    pub parts: Vec<Timing>,
+}
+
+impl From<&Started> for Start {
+    fn from(started: &Started) -> Self {
+        let parts = started.parts.iter().map(|(step, time)| Timing {
+            step: step.clone(),
+            seconds: time.as_secs_f64(),
+        });
+        Self {
+            how: match started.how {
+                How::Restored { .. } => "restored",
+                How::Cold { .. } => "cold",
+            }
+            .to_owned(),
+            text: started.how.to_string(),
+            parts: parts.collect(),
+        }
+    }
 }
 
 /// How long a part of the run took.

@@ -9,33 +9,16 @@ use std::process::{Command, Stdio};
 use crate::power;
 use crate::reaper::Reaper;
 
-/// What the kernel's command line asks of the agent.
-pub(crate) struct Options {
-    /// Start a shell on the console.
-    pub(crate) shell: bool,
-    /// Name of the console's device in `/dev`.
-    pub(crate) console: String,
-}
+/// The word of the kernel's command line that names the shell's device.
+const CONSOLE: &str = "landfall.console=";
 
-impl Options {
-    /// Reads `/proc/cmdline`.
-    pub(crate) fn from_command_line() -> Self {
-        Self::parse(&fs::read_to_string("/proc/cmdline").unwrap_or_default())
-    }
-
-    fn parse(words: &str) -> Self {
-        let value = |key: &str| {
-            words
-                .split_ascii_whitespace()
-                .filter_map(|word| word.strip_prefix(key)?.strip_prefix('='))
-                .next_back()
-        };
-        let console = value("landfall.console").unwrap_or("ttyS0");
-        Self {
-            shell: value("landfall.shell") == Some("1"),
-            console: console.trim_start_matches("/dev/").to_owned(),
-        }
-    }
+/// Name of the shell's device in `/dev`, from the words of the kernel's command line.
+fn device(words: &str) -> &str {
+    let named = words
+        .split_ascii_whitespace()
+        .filter_map(|word| word.strip_prefix(CONSOLE))
+        .next_back();
+    named.unwrap_or("ttyS0").trim_start_matches("/dev/")
 }
 
 /// Prints a line on the console; a console that is not there is no reason to stop.
@@ -47,8 +30,9 @@ pub(crate) fn say(line: &str) {
 }
 
 /// Runs busybox's shell on the console, as a session of its own with job control, and powers off at its end.
-pub(crate) fn shell(console: &str, reaper: &Reaper) {
-    let path = format!("/dev/{console}");
+pub(crate) fn shell(reaper: &Reaper) {
+    let words = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let path = format!("/dev/{}", device(&words));
     let open = || OpenOptions::new().read(true).write(true).open(&path);
     let ended = (|| -> std::io::Result<i32> {
         let mut command = Command::new("/bin/busybox");
@@ -82,20 +66,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn last_word_on_the_command_line_wins() {
-        let options = Options::parse(
-            "quiet landfall.console=hvc0 landfall.shell=0 landfall.console=/dev/ttyS1 landfall.shell=1\n",
-        );
+    fn the_last_word_on_the_command_line_names_the_device() {
+        let words =
+            "quiet landfall.console=hvc0 landfall.console=/dev/ttyS1 landfall.consoles=no\n";
 
-        assert!(options.shell);
-        assert_eq!(options.console, "ttyS1");
-    }
-
-    #[test]
-    fn a_command_line_without_our_words_gives_the_defaults() {
-        let options = Options::parse("console=ttyS0 landfall.shellx=1 landfall.consoles=no");
-
-        assert!(!options.shell);
-        assert_eq!(options.console, "ttyS0");
+        assert_eq!(device(words), "ttyS1");
+        assert_eq!(device("console=hvc0 quiet"), "ttyS0");
     }
 }

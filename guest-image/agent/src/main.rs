@@ -6,8 +6,8 @@
 //! over a virtio-serial port (`landfall_agent::protocol`). It never returns: it powers the guest off when
 //! asked to, when the interactive shell ends, and when it panics.
 //!
-//! Words on the kernel's command line: `landfall.shell=1` starts a busybox shell on the console;
-//! `landfall.console=NAME` names that console's device in `/dev` (default `ttyS0`).
+//! `landfall.console=NAME` on the kernel's command line names the device in `/dev` that the interactive shell uses
+//! (default `ttyS0`).
 //!
 //! Threads: the main one reaps children; `requests` serves the port; `kmsg` watches the kernel log. An oops
 //! inside a request kills that thread alone, so the fault still gets told.
@@ -23,6 +23,7 @@ mod mounts;
 mod port;
 mod power;
 mod reaper;
+mod resume;
 mod serve;
 #[path = "../../../kmod/capture/uapi.rs"]
 mod uapi;
@@ -42,7 +43,6 @@ fn main() {
         return;
     }
     mounts::mount_all();
-    let options = console::Options::from_command_line();
     let reaper = Arc::new(reaper::Reaper::default());
     let port = Arc::new(port::Port::default());
 
@@ -50,10 +50,6 @@ fn main() {
     start("kmsg", move || kmsg::watch(&watching));
     let serving = Arc::clone(&reaper);
     start("requests", move || serve::serve(&port, &serving));
-    if options.shell {
-        let shell = Arc::clone(&reaper);
-        start("shell", move || console::shell(&options.console, &shell));
-    }
     reaper.run()
 }
 

@@ -11,13 +11,16 @@ use std::io::{self, Read, Write};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Version of this protocol; the agent states it in [`Hello`].
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Name of the virtio-serial port that carries it.
 pub const PORT_NAME: &str = "org.landfall.agent";
 /// Largest frame in either direction, bytes, without the length.
 pub const MAX_FRAME: usize = 4 << 20;
 /// Most bytes of data (file, frame, output) in one reply.
 pub const MAX_DATA: usize = 2 << 20;
+
+/// Bytes of entropy that [`Request::Resume`] brings.
+pub const ENTROPY: usize = 32;
 
 /// A request, with the number its reply carries.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,6 +63,17 @@ pub struct Hello {
 pub enum Request {
     /// Answers [`Reply::Done`].
     Ping,
+    /// The first request after the guest was restored from a snapshot: sets what must differ from other guests of
+    /// that snapshot. Answers [`Reply::Hello`].
+    Resume {
+        /// The wall clock, nanoseconds since 1970 in UTC.
+        unix_ns: u64,
+        /// For the kernel's random number generator; never the same twice.
+        entropy: [u8; ENTROPY],
+    },
+    /// Starts the interactive shell on the console; the guest powers itself off when it ends. Answers
+    /// [`Reply::Done`].
+    StartShell,
     /// Loads a module and what it depends on (`modules.dep` order), as modprobe does. `name` without `.ko`.
     LoadModule {
         /// Module name.
@@ -326,6 +340,8 @@ pub struct Lend {
 pub enum Reply {
     /// Done, nothing to tell.
     Done,
+    /// See [`Request::Resume`].
+    Hello(Hello),
     /// Bytes of a file or buffer; shorter than asked for at the end.
     Data(Vec<u8>),
     /// Names.

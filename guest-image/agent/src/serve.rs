@@ -2,19 +2,21 @@
 
 //! Does what the harness asks, one request after the other.
 
+use std::sync::Arc;
+
 use landfall_agent::protocol::{FromGuest, Hello, Reply, Request, VERSION};
 use nix::time::{ClockId, clock_gettime};
 
 use crate::card::Cards;
 use crate::port::Port;
 use crate::reaper::Reaper;
-use crate::{Outcome, console, exec, files, modules, power};
+use crate::{Outcome, console, exec, files, modules, power, resume};
 
 /// Serves one harness after the other, for as long as the guest lives.
-pub(crate) fn serve(port: &Port, reaper: &Reaper) {
+pub(crate) fn serve(port: &Port, reaper: &Arc<Reaper>) {
     let mut cards = Cards::default();
     loop {
-        let mut requests = match port.connect(&hello()) {
+        let mut requests = match port.connect(&FromGuest::Hello(hello())) {
             Ok(requests) => requests,
             Err(error) => {
                 console::say(&format!("landfall-agent: port: {error}"));
@@ -46,9 +48,17 @@ pub(crate) fn serve(port: &Port, reaper: &Reaper) {
     }
 }
 
-fn answer(request: Request, cards: &mut Cards, reaper: &Reaper) -> Outcome<Reply> {
+fn answer(request: Request, cards: &mut Cards, reaper: &Arc<Reaper>) -> Outcome<Reply> {
     match request {
         Request::Ping => Ok(Reply::Done),
+        Request::Resume { unix_ns, entropy } => {
+            resume::resume(unix_ns, entropy).map(|()| Reply::Hello(hello()))
+        }
+        Request::StartShell => {
+            let reaper = Arc::clone(reaper);
+            crate::start("shell", move || console::shell(&reaper));
+            Ok(Reply::Done)
+        }
         Request::LoadModule { name, parameters } => modules::load(&name, &parameters),
         Request::UnloadModule { name } => modules::unload(&name),
         Request::ReadFile { path, offset, max } => files::read(&path, offset, max),
@@ -82,7 +92,7 @@ fn answer(request: Request, cards: &mut Cards, reaper: &Reaper) -> Outcome<Reply
     }
 }
 
-fn hello() -> FromGuest {
+fn hello() -> Hello {
     let kernel = nix::sys::utsname::uname()
         .map(|names| names.release().to_string_lossy().into_owned())
         .unwrap_or_default();
@@ -94,9 +104,9 @@ fn hello() -> FromGuest {
             Some(seconds * 1_000_000_000 + rest)
         })
         .unwrap_or(0);
-    FromGuest::Hello(Hello {
+    Hello {
         protocol: VERSION,
         kernel,
         uptime_ns,
-    })
+    }
 }

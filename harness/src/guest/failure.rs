@@ -10,6 +10,7 @@ use std::time::Duration;
 use landfall_agent::protocol::GuestError;
 use landfall_device::serve::ServeError;
 
+use super::budget::NoPlace;
 use crate::memory::MemoryError;
 
 /// A guest, or a request to it, failed.
@@ -128,6 +129,22 @@ pub enum What {
     /// The options make no guest.
     #[error("{0}")]
     Options(String),
+}
+
+impl From<NoPlace> for What {
+    fn from(error: NoPlace) -> Self {
+        match error {
+            NoPlace::Late { waited, .. } => Self::TimedOut {
+                waiting_for: error.to_string(),
+                waited,
+            },
+            NoPlace::Cancelled => Self::Interrupted,
+            NoPlace::Places(source) => Self::Host {
+                doing: "take a place among the guests of this machine",
+                source,
+            },
+        }
+    }
 }
 
 impl What {

@@ -20,9 +20,13 @@ use landfall_device::serve::CardServer;
 use landfall_guest::{Cancel, Prepared};
 use serde_json::Value;
 
+use super::budget::{self, Budget, Place};
 use super::console;
 use super::failure::{GuestFailed, Result, What};
-use super::options::GuestOptions;
+use super::options::{GuestOptions, Module};
+use super::snapshot::{NotRestored, Recipe};
+use super::start::Launch;
+use super::started::{Clock, Started, WAIT};
 use crate::evidence::RunDirectory;
 use crate::memory::GuestMemory;
 use crate::qemu::command;
@@ -63,13 +67,16 @@ pub(crate) struct Machine {
     pub(crate) cards: Vec<CardServer>,
     pub(crate) memory: Arc<GuestMemory>,
     pub(crate) hello: Hello,
-    pub(crate) boot_time: Duration,
+    pub(crate) started: Started,
     pub(crate) options: GuestOptions,
     pub(super) directory: RunDirectory,
     pub(super) cancel: Cancel,
     pub(super) next_id: u32,
     pub(super) failed: Option<String>,
+    /// If it fails now, something else is tried: no evidence is kept.
+    pub(super) on_trial: bool,
     pub(super) ended: bool,
+    pub(super) place: Option<Place>,
 }
 
 impl std::fmt::Debug for Machine {
@@ -82,18 +89,44 @@ impl std::fmt::Debug for Machine {
 }
 
 impl Machine {
-    /// Starts QEMU and waits for the agent's first word.
-    pub(crate) fn boot(
+    /// Brings a guest to life, its cards plugged in: from a snapshot with `preload` loaded already, or, if that
+    /// cannot be, by booting, with none of them loaded.
+    pub(crate) fn start(
         options: GuestOptions,
+        preload: &[Module],
         prepared: &Prepared,
         cancel: &Cancel,
     ) -> Result<Self> {
-        let began = Instant::now();
-        let mut machine =
-            super::start::start(options, prepared, cancel.clone()).map_err(GuestFailed::early)?;
-        machine.greet_monitor()?;
-        let limit = machine.options.deadlines.boot;
-        let hello = machine.wait_for("the guest's agent", limit, |message| match message {
+        let mut clock = Clock::start();
+        let budget = Budget::of_machine(options.jobs);
+        let place = budget::take(&prepared.cache, budget, options.memory, cancel)
+            .map_err(|error| GuestFailed::early(error.into()))?;
+        clock.lap(WAIT);
+        let restored = Recipe::new(&options, preload, prepared)
+            .map_err(NotRestored::Cold)
+            .and_then(|recipe| recipe.restore(&options, prepared, cancel, &mut clock));
+        let mut machine = match restored {
+            Ok(mut machine) => {
+                machine.plug_cards(!preload.is_empty())?;
+                clock.lap("plug in cards");
+                machine.started = clock.finish(None);
+                machine
+            }
+            Err(NotRestored::Failed(failed)) => return Err(failed),
+            Err(NotRestored::Cold(why)) => {
+                let mut machine = Launch::cold(&options, prepared, cancel).boot(&mut clock)?;
+                machine.started = clock.finish(Some(why));
+                machine
+            }
+        };
+        machine.place = Some(place);
+        Ok(machine)
+    }
+
+    /// Waits for the agent's first word after a boot.
+    pub(super) fn wait_for_hello(&mut self) -> Result<()> {
+        let limit = self.options.deadlines.boot;
+        let hello = self.wait_for("the guest's agent", limit, |message| match message {
             Inbox::Agent(FromGuest::Hello(hello)) => Some(hello),
             _ => None,
         })?;
@@ -103,14 +136,13 @@ impl Machine {
                 hello.protocol,
                 protocol::VERSION
             );
-            return Err(machine.fail(What::Protocol {
+            return Err(self.fail(What::Protocol {
                 who: "the agent",
                 detail,
             }));
         }
-        machine.hello = hello;
-        machine.boot_time = began.elapsed();
-        Ok(machine)
+        self.hello = hello;
+        Ok(())
     }
 
     /// Sends a request to the agent and waits for its reply.
@@ -266,7 +298,7 @@ impl Machine {
         self.process.id()
     }
 
-    fn greet_monitor(&mut self) -> Result<()> {
+    pub(super) fn greet_monitor(&mut self) -> Result<()> {
         let limit = self.options.deadlines.monitor;
         self.wait_for("QEMU's monitor", limit, |message| match message {
             Inbox::Monitor(Message::Greeting) => Some(()),
@@ -416,7 +448,7 @@ impl Machine {
             }
             _ => console::telling_line(&self.console_log()),
         };
-        let wanted = !interrupted || self.options.evidence.keep;
+        let wanted = !self.on_trial && (!interrupted || self.options.evidence.keep);
         let evidence = wanted.then(|| self.keep_evidence().ok()).flatten();
         GuestFailed {
             what: Box::new(what),

@@ -7,7 +7,7 @@
 //! use landfall::Cancel;
 //! use landfall::guest::{Configure, Guest, GuestOptions};
 //!
-//! let guest = Guest::configure(GuestOptions::default()).boot(prepared, &Cancel::default())?.load()?;
+//! let guest = Guest::configure(GuestOptions::default()).boot_loaded(prepared, &Cancel::default())?;
 //! let card = guest.open_card(0)?;
 //! card.configure(&Configure { width: 640, height: 480, buffers: 1, ..Configure::default() })?;
 //! card.queue(0)?;
@@ -24,14 +24,18 @@
 //! A guest that failed is dead, and its logs are in [`GuestFailed::evidence`]; only a request that the guest
 //! itself refused ([`What::Refused`]) leaves it alive. Dropping a guest, at any stage, ends all of it.
 
+mod budget;
 mod card;
 mod console;
 mod failure;
+mod loading;
 mod machine;
 mod options;
 mod region;
 mod requests;
+mod snapshot;
 mod start;
+mod started;
 
 use std::cell::{RefCell, RefMut};
 use std::marker::PhantomData;
@@ -53,10 +57,12 @@ use landfall_device::dma::map::Mapping;
 use landfall_device::serve::CardServer;
 use landfall_guest::{Cancel, Prepared};
 pub use options::{
-    Accelerator, CardKind, Deadlines, EvidenceOptions, GuestOptions, PoolOptions, PoolSource,
+    Accelerator, CardKind, Deadlines, EvidenceOptions, GuestOptions, Module, PoolOptions,
+    PoolSource, Start,
 };
 pub use region::{Region, Used};
 pub use requests::Ran;
+pub use started::{How, Started};
 
 use crate::memory::{GuestMemory, ReadError};
 use crate::qemu::qmp;
@@ -101,21 +107,60 @@ impl Guest<Configured> {
         }
     }
 
-    /// Boots it and waits for the agent. `cancel` ends the guest at any later time, too.
+    /// Brings it to life: from a snapshot, or by booting, as [`GuestOptions::start`] says. The kernel runs, the agent
+    /// answers, and the cards are on the bus. `cancel` ends the guest at any later time, too.
     ///
     /// # Errors
     /// If it cannot be started, or the agent does not answer in time.
     pub fn boot(self, prepared: &Prepared, cancel: &Cancel) -> Result<Guest<Booted>> {
-        let options = self
-            .configured
-            .map(|configured| *configured.0)
-            .unwrap_or_default();
-        let machine = Machine::boot(options, prepared, cancel)?;
-        Ok(Guest {
+        let machine = Machine::start(self.into_options(), &[], prepared, cancel)?;
+        Ok(Guest::running(machine))
+    }
+
+    /// Likewise, with pool and capture driver loaded as the options ask for, and every capture card bound. From a
+    /// snapshot this is faster than [`Guest::boot`] and [`Guest::load`]: there the modules are loaded already.
+    ///
+    /// # Errors
+    /// As those two.
+    pub fn boot_loaded(self, prepared: &Prepared, cancel: &Cancel) -> Result<Guest<Loaded>> {
+        let options = self.into_options();
+        let modules = options.modules();
+        let machine = Machine::start(options, &modules, prepared, cancel)?;
+        match &machine.started.how {
+            How::Restored { .. } => Ok(Guest::running(machine)),
+            How::Cold { .. } => Guest::running(machine).load(),
+        }
+    }
+
+    /// Whether [`Guest::boot_loaded`] would have to make a snapshot first, which takes as long as a boot.
+    pub fn needs_snapshot(&self, prepared: &Prepared) -> bool {
+        let options = self.options();
+        let recipe = snapshot::Recipe::new(options, &options.modules(), prepared);
+        recipe.is_ok_and(|recipe| !recipe.is_there(prepared))
+    }
+
+    fn options(&self) -> &GuestOptions {
+        match &self.configured {
+            Some(Configured(options)) => options,
+            None => unreachable!("this stage is made only with options"),
+        }
+    }
+
+    fn into_options(self) -> GuestOptions {
+        match self.configured {
+            Some(Configured(options)) => *options,
+            None => unreachable!("this stage is made only with options"),
+        }
+    }
+}
+
+impl<Stage: Running> Guest<Stage> {
+    fn running(machine: Machine) -> Self {
+        Self {
             machine: Some(RefCell::new(machine)),
             configured: None,
             stage: PhantomData,
-        })
+        }
     }
 }
 
@@ -126,50 +171,17 @@ impl Guest<Booted> {
     /// # Errors
     /// If a module does not load, or a card is not bound; the driver's self-test fails so.
     pub fn load(self) -> Result<Guest<Loaded>> {
-        let (pool, driver, cards) = {
-            let machine = self.machine();
-            let options = &machine.options;
-            let capture = options
-                .cards
-                .iter()
-                .filter(|card| matches!(card, CardKind::Capture(_)));
-            (
-                options.pool_parameters(),
-                options.driver_parameters(),
-                capture.count(),
-            )
-        };
-        self.load_module(POOL_MODULE, &pool)
-            .map_err(|failed| self.with_kernels_word(failed))?;
-        self.load_module(CAPTURE_MODULE, &driver)
-            .map_err(|failed| self.with_kernels_word(failed))?;
-        for card in 0..cards {
-            let path = format!("/dev/landfall-capture{card}");
-            self.wait_for_path(&path, Duration::from_secs(10))
-                .map_err(|failed| self.with_kernels_word(failed))?;
+        {
+            let mut machine = self.machine();
+            let modules = machine.options.modules();
+            machine.load_modules(&modules)?;
+            machine.wait_for_capture_cards()?;
         }
         Ok(Guest {
             machine: self.machine,
             configured: None,
             stage: PhantomData,
         })
-    }
-}
-
-impl Guest<Booted> {
-    /// Adds the last line of the kernel's log that is Landfall's: it says why a module refused.
-    fn with_kernels_word(&self, mut failed: GuestFailed) -> GuestFailed {
-        if failed.errno().is_some()
-            && let Ok(log) = self.run(&["/bin/busybox", "dmesg"], Duration::from_secs(5))
-        {
-            let said = log.stdout.lines().rfind(|line| {
-                line.contains("landfall")
-                    && !line.contains("taints kernel")
-                    && !line.contains("Command line")
-            });
-            failed.kernel_line = said.map(|line| line.trim().to_owned());
-        }
-        failed
     }
 }
 
@@ -262,15 +274,7 @@ impl<Stage: Running> Guest<Stage> {
     /// # Errors
     /// If it cannot be served or QEMU refuses, as when there is no spare port.
     pub fn plug(&self, card: CardKind) -> Result<usize> {
-        let mut machine = self.machine();
-        let index = machine.cards.len();
-        let socket = machine.socket(index);
-        let server = CardServer::bind(&socket, card.function())
-            .map_err(|source| GuestFailed::early(What::Card { index, source }))?;
-        machine.monitor(&qmp::Command::PlugCard { index, socket })?;
-        machine.cards.push(server);
-        machine.options.cards.push(card);
-        Ok(index)
+        self.machine().add_card(card)
     }
 
     /// Unplugs a card and waits until the guest let it go. Never one with MSI-X: that would abort QEMU.
@@ -329,9 +333,17 @@ impl<Stage: Running> Guest<Stage> {
         self.machine().hello.kernel.clone()
     }
 
-    /// From starting QEMU to the agent's first word.
-    pub fn boot_time(&self) -> Duration {
-        self.machine().boot_time
+    /// How it came to life, and what took how long.
+    pub fn started(&self) -> Started {
+        self.machine().started.clone()
+    }
+
+    /// Starts the interactive shell on the console; the guest powers itself off when it ends.
+    ///
+    /// # Errors
+    /// If the guest refuses.
+    pub fn start_shell(&self) -> Result<()> {
+        self.ask(Request::StartShell).map(drop)
     }
 
     /// The options it was booted with; cards plugged in later are in them.

@@ -3,6 +3,7 @@
 //! What a guest is to be.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -99,6 +100,30 @@ impl Default for PoolOptions {
     }
 }
 
+/// How a guest comes to life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Start {
+    /// From a snapshot, which is made if it is not there. What cannot be restored boots cold by itself; see
+    /// [`Started`](super::Started).
+    #[default]
+    Restored,
+    /// The kernel boots, with the cards plugged in from the start.
+    Cold,
+    /// Likewise, as the distribution would boot it: its compressed image, and none of the options that only save
+    /// time ([`crate::qemu::tuning`]).
+    Stock,
+}
+
+/// A module to load, without `.ko`, and its parameters as on insmod's command line.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+pub struct Module {
+    /// Its name.
+    pub name: String,
+    /// Its parameters.
+    pub parameters: String,
+}
+
 /// Which engine to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Accelerator {
@@ -165,6 +190,11 @@ pub struct GuestOptions {
     pub append: String,
     /// What executes the guest.
     pub engine: Engine,
+    /// How it comes to life.
+    pub start: Start,
+    /// Most guests at once on this machine, of all processes that use the cache; further ones wait. `None`: as many
+    /// as it has CPUs.
+    pub jobs: Option<NonZeroUsize>,
     /// Appended to QEMU's command line.
     pub qemu_arguments: Vec<OsString>,
     /// An interactive shell on the serial console, which [`super::Guest::take_console`] hands over.
@@ -188,6 +218,8 @@ impl Default for GuestOptions {
             iommu: false,
             append: String::new(),
             engine: Engine::Tcg,
+            start: Start::default(),
+            jobs: None,
             qemu_arguments: Vec::new(),
             shell: false,
             deadlines: Deadlines::default(),
@@ -214,13 +246,22 @@ impl GuestOptions {
                 self.pool.size
             ));
         }
-        if self.shell {
-            words.push("landfall.shell=1".to_owned());
-        }
         if !self.append.is_empty() {
             words.push(self.append.clone());
         }
         words.join(" ")
+    }
+
+    /// Pool and capture driver, with the parameters that these options come to; in the order of loading.
+    pub(crate) fn modules(&self) -> Vec<Module> {
+        let module = |name: &str, parameters| Module {
+            name: name.to_owned(),
+            parameters,
+        };
+        vec![
+            module(super::POOL_MODULE, self.pool_parameters()),
+            module(super::CAPTURE_MODULE, self.driver_parameters()),
+        ]
     }
 
     /// Parameters for the pool module.

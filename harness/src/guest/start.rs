@@ -10,119 +10,199 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
-use std::time::Duration;
 
 use landfall_agent::protocol::{self, Hello};
 use landfall_device::serve::CardServer;
 use landfall_guest::{Cancel, Prepared};
 
 use super::console;
-use super::failure::What;
+use super::failure::{GuestFailed, Result, What};
 use super::machine::{CONSOLE_LOG, Inbox, Machine, QEMU_LOG, socket};
-use super::options::GuestOptions;
+use super::options::{GuestOptions, Start};
+use super::started::Clock;
 use crate::evidence::RunDirectory;
 use crate::memory::GuestMemory;
 use crate::qemu::command::Machine as Description;
 use crate::qemu::process::Process;
 use crate::qemu::qmp::Message;
 
-/// Starts QEMU with everything that it is connected to.
-pub(super) fn start(
-    options: GuestOptions,
-    prepared: &Prepared,
-    cancel: Cancel,
-) -> std::result::Result<Machine, What> {
-    let host = |doing| move |source| What::Host { doing, source };
-    if cancel.is_cancelled() {
-        return Err(What::Interrupted);
+/// One way to start QEMU.
+pub(super) struct Launch<'a> {
+    options: &'a GuestOptions,
+    prepared: &'a Prepared,
+    cancel: &'a Cancel,
+    /// For a guest that is restored: its memory. The cards are served, and plugged in later.
+    incoming: Option<Arc<GuestMemory>>,
+}
+
+impl<'a> Launch<'a> {
+    /// A guest that boots.
+    pub(super) fn cold(
+        options: &'a GuestOptions,
+        prepared: &'a Prepared,
+        cancel: &'a Cancel,
+    ) -> Self {
+        Self {
+            options,
+            prepared,
+            cancel,
+            incoming: None,
+        }
     }
-    let directory = RunDirectory::new().map_err(host("make the run's directory"))?;
-    let memory = GuestMemory::new(options.memory).map_err(What::Memory)?;
-    let mut cards = Vec::new();
-    for (index, card) in options.cards.iter().enumerate() {
-        let server = CardServer::bind(&socket(&directory, index), card.function())
-            .map_err(|source| What::Card { index, source })?;
-        cards.push(server);
+
+    /// A guest whose state comes from a snapshot, into this memory.
+    pub(super) fn incoming(
+        options: &'a GuestOptions,
+        prepared: &'a Prepared,
+        cancel: &'a Cancel,
+        memory: Arc<GuestMemory>,
+    ) -> Self {
+        Self {
+            incoming: Some(memory),
+            ..Self::cold(options, prepared, cancel)
+        }
     }
-    let pair = || UnixStream::pair().map_err(host("make a socket pair"));
-    let ((monitor, theirs_qmp), (agent, theirs_agent), (console, theirs_console)) =
-        (pair()?, pair()?, pair()?);
-    let duplicate = std::os::fd::AsFd::as_fd(&memory)
-        .try_clone_to_owned()
-        .map_err(host("duplicate the memory file"))?;
-    let description = Description {
+
+    /// Starts QEMU and waits for the agent's first word.
+    pub(super) fn boot(&self, clock: &mut Clock) -> Result<Machine> {
+        let mut machine = self.start()?;
+        clock.lap("start QEMU");
+        machine.wait_for_hello()?;
+        clock.lap("boot");
+        Ok(machine)
+    }
+
+    /// Starts QEMU and waits until its monitor takes commands.
+    pub(super) fn start(&self) -> Result<Machine> {
+        let mut machine = self.spawn().map_err(GuestFailed::early)?;
+        machine.greet_monitor()?;
+        Ok(machine)
+    }
+
+    /// Starts QEMU with everything that it is connected to.
+    fn spawn(&self) -> std::result::Result<Machine, What> {
+        let host = |doing| move |source| What::Host { doing, source };
+        let (options, prepared) = (self.options, self.prepared);
+        if self.cancel.is_cancelled() {
+            return Err(What::Interrupted);
+        }
+        let directory = RunDirectory::new().map_err(host("make the run's directory"))?;
+        let memory = match &self.incoming {
+            Some(memory) => Arc::clone(memory),
+            None => Arc::new(GuestMemory::new(options.memory).map_err(What::Memory)?),
+        };
+        let mut cards = Vec::new();
+        for (index, card) in options.cards.iter().enumerate() {
+            let server = CardServer::bind(&socket(&directory, index), card.function())
+                .map_err(|source| What::Card { index, source })?;
+            cards.push(server);
+        }
+        let pair = || UnixStream::pair().map_err(host("make a socket pair"));
+        let ((monitor, theirs_qmp), (agent, theirs_agent), (console, theirs_console)) =
+            (pair()?, pair()?, pair()?);
+        let duplicate = std::os::fd::AsFd::as_fd(&*memory)
+            .try_clone_to_owned()
+            .map_err(host("duplicate the memory file"))?;
+        let sockets = (0..cards.len()).map(|index| socket(&directory, index));
+        let (plugged, empty) = match &self.incoming {
+            Some(_) => (Vec::new(), cards.len() + options.spare_ports),
+            None => (sockets.collect(), options.spare_ports),
+        };
+        let description = Description {
+            memory_fd: duplicate.as_raw_fd(),
+            qmp_fd: theirs_qmp.as_raw_fd(),
+            agent_fd: theirs_agent.as_raw_fd(),
+            console_fd: theirs_console.as_raw_fd(),
+            cards: plugged,
+            spare_ports: empty,
+            incoming: self.incoming.is_some(),
+            ..describe(options, prepared)
+        };
+        let mut qemu = Command::new(&prepared.qemu.program);
+        qemu.args(&prepared.qemu.arguments)
+            .args(description.arguments());
+        fs::write(directory.file("command"), format!("{qemu:?}\n"))
+            .map_err(host("write the command line to the run's directory"))?;
+        let log = |name: &str| File::create(directory.file(name)).map_err(host("make a log file"));
+        let inherited = vec![
+            duplicate,
+            theirs_qmp.into(),
+            theirs_agent.into(),
+            theirs_console.into(),
+        ];
+        let process =
+            Process::spawn(qemu, inherited, &log(QEMU_LOG)?).map_err(|source| What::Start {
+                program: prepared.qemu.program.clone(),
+                source,
+            })?;
+
+        let clone = |stream: &UnixStream| stream.try_clone().map_err(host("duplicate a socket"));
+        let (sender, inbox) = mpsc::channel();
+        read_monitor(clone(&monitor)?, sender.clone());
+        read_agent(clone(&agent)?, sender.clone());
+        let mut own_console = None;
+        if options.shell {
+            own_console = Some(console);
+        } else {
+            watch_console(console, log(CONSOLE_LOG)?, sender);
+        }
+        for stream in [&agent, &monitor] {
+            stream
+                .set_write_timeout(Some(options.deadlines.monitor))
+                .map_err(host("set a socket's time limit"))?;
+        }
+        Ok(Machine {
+            process,
+            agent,
+            monitor,
+            console: own_console,
+            inbox,
+            events: VecDeque::new(),
+            cards,
+            memory,
+            hello: Hello {
+                protocol: 0,
+                kernel: String::new(),
+                uptime_ns: 0,
+            },
+            started: Clock::start().finish(None),
+            options: options.clone(),
+            directory,
+            cancel: self.cancel.clone(),
+            next_id: 1,
+            failed: None,
+            on_trial: false,
+            ended: false,
+            place: None,
+        })
+    }
+}
+
+/// The machine that a guest's options describe, without cards and connections.
+pub(super) fn describe(options: &GuestOptions, prepared: &Prepared) -> Description {
+    let stock = options.start == Start::Stock;
+    let kernel = match &prepared.bzimage {
+        Some(image) if stock => image,
+        _ => &prepared.vmlinux,
+    };
+    Description {
         engine: options.engine,
         memory: options.memory,
         cpus: options.cpus,
-        memory_fd: duplicate.as_raw_fd(),
-        qmp_fd: theirs_qmp.as_raw_fd(),
-        agent_fd: theirs_agent.as_raw_fd(),
-        console_fd: theirs_console.as_raw_fd(),
-        kernel: prepared.vmlinux.clone(),
+        memory_fd: 0,
+        qmp_fd: 0,
+        agent_fd: 0,
+        console_fd: 0,
+        kernel: kernel.clone(),
         initramfs: prepared.initramfs.clone(),
         append: options.kernel_arguments(),
-        cards: (0..cards.len())
-            .map(|index| socket(&directory, index))
-            .collect(),
+        cards: Vec::new(),
         spare_ports: options.spare_ports,
         iommu: options.iommu,
+        stock,
+        incoming: false,
         extra: options.qemu_arguments.clone(),
-    };
-    let mut qemu = Command::new(&prepared.qemu.program);
-    qemu.args(&prepared.qemu.arguments)
-        .args(description.arguments());
-    fs::write(directory.file("command"), format!("{qemu:?}\n"))
-        .map_err(host("write the command line to the run's directory"))?;
-    let log = |name: &str| File::create(directory.file(name)).map_err(host("make a log file"));
-    let inherited = vec![
-        duplicate,
-        theirs_qmp.into(),
-        theirs_agent.into(),
-        theirs_console.into(),
-    ];
-    let process =
-        Process::spawn(qemu, inherited, &log(QEMU_LOG)?).map_err(|source| What::Start {
-            program: prepared.qemu.program.clone(),
-            source,
-        })?;
-
-    let clone = |stream: &UnixStream| stream.try_clone().map_err(host("duplicate a socket"));
-    let (sender, inbox) = mpsc::channel();
-    read_monitor(clone(&monitor)?, sender.clone());
-    read_agent(clone(&agent)?, sender.clone());
-    let mut own_console = None;
-    if options.shell {
-        own_console = Some(console);
-    } else {
-        watch_console(console, log(CONSOLE_LOG)?, sender);
     }
-    for stream in [&agent, &monitor] {
-        stream
-            .set_write_timeout(Some(options.deadlines.monitor))
-            .map_err(host("set a socket's time limit"))?;
-    }
-    Ok(Machine {
-        process,
-        agent,
-        monitor,
-        console: own_console,
-        inbox,
-        events: VecDeque::new(),
-        cards,
-        memory: Arc::new(memory),
-        hello: Hello {
-            protocol: 0,
-            kernel: String::new(),
-            uptime_ns: 0,
-        },
-        boot_time: Duration::ZERO,
-        options,
-        directory,
-        cancel,
-        next_id: 1,
-        failed: None,
-        ended: false,
-    })
 }
 
 // The threads below end when QEMU's end of their socket closes, which its death sees to.

@@ -44,7 +44,7 @@ pub struct Machine {
     pub agent_fd: RawFd,
     /// A connected socket for the serial console.
     pub console_fd: RawFd,
-    /// Kernel with a PVH entry.
+    /// Kernel with a PVH entry, or a bzImage.
     pub kernel: PathBuf,
     /// Initial file system.
     pub initramfs: PathBuf,
@@ -56,6 +56,10 @@ pub struct Machine {
     pub spare_ports: usize,
     /// An Intel IOMMU in front of the cards, used strictly by the guest.
     pub iommu: bool,
+    /// Leaves out the options of [`tuning`] that only save time.
+    pub stock: bool,
+    /// Starts without memory or state, to be restored from a snapshot.
+    pub incoming: bool,
     /// Appended to the command line.
     pub extra: Vec<OsString>,
 }
@@ -83,7 +87,11 @@ pub fn card_device(index: usize, socket: &Path) -> serde_json::Value {
 impl Machine {
     /// The kernel's command line.
     pub fn kernel_command_line(&self) -> String {
-        let mut line = format!("console=ttyS0 {}", tuning::joined(tuning::KERNEL, " "));
+        let mut line = "console=ttyS0".to_owned();
+        if !self.stock {
+            line.push(' ');
+            line.push_str(&tuning::joined(tuning::KERNEL, " "));
+        }
         if self.iommu {
             line.push_str(" intel_iommu=on iommu.strict=1");
         }
@@ -97,20 +105,21 @@ impl Machine {
     /// QEMU's arguments.
     pub fn arguments(&self) -> Vec<OsString> {
         let mut out = Arguments::default();
-        let machine = format!("q35,{}", tuning::joined(tuning::MACHINE, ","));
-        out.pair(
-            "-machine",
-            if self.iommu {
-                format!("{machine},kernel-irqchip=split")
-            } else {
-                machine
-            },
-        );
-        match self.engine {
-            Engine::Kvm => out.pair("-accel", "kvm").pair("-cpu", "host"),
-            Engine::Tcg => out
+        let mut machine = vec!["q35".to_owned()];
+        machine.push(tuning::joined(tuning::NEEDED_OF_MACHINE, ","));
+        if !self.stock {
+            machine.push(tuning::joined(tuning::MACHINE, ","));
+        }
+        if self.iommu {
+            machine.push("kernel-irqchip=split".to_owned());
+        }
+        out.pair("-machine", machine.join(","));
+        match (self.engine, self.stock) {
+            (Engine::Kvm, _) => out.pair("-accel", "kvm").pair("-cpu", "host"),
+            (Engine::Tcg, true) => out.pair("-accel", "tcg,thread=multi").pair("-cpu", "max"),
+            (Engine::Tcg, false) => out
                 .pair("-accel", "tcg,thread=multi")
-                .pair("-cpu", "max,la57=off"),
+                .pair("-cpu", format!("max,{}", tuning::joined(tuning::CPU, ","))),
         };
         out.pair("-smp", self.cpus.to_string());
         out.pair("-m", format!("{}B", self.memory));
@@ -121,10 +130,9 @@ impl Machine {
                 self.memory, self.memory_fd
             ),
         );
-        out.flag("-nodefaults")
-            .flag("-no-user-config")
-            .flag("-no-reboot");
-        out.pair("-display", "none");
+        for needed in tuning::NEEDED {
+            out.0.extend(needed.option.split(' ').map(OsString::from));
+        }
         out.pair("-chardev", format!("socket,id=qmp,fd={}", self.qmp_fd));
         out.pair("-qmp", "chardev:qmp");
         out.pair(
@@ -158,6 +166,9 @@ impl Machine {
         for (index, socket) in self.cards.iter().enumerate() {
             out.pair("-device", card_device(index, socket).to_string());
         }
+        if self.incoming {
+            out.pair("-incoming", "defer");
+        }
         out.0.extend(self.extra.iter().cloned());
         out.0
     }
@@ -168,11 +179,6 @@ impl Machine {
 struct Arguments(Vec<OsString>);
 
 impl Arguments {
-    fn flag(&mut self, name: &str) -> &mut Self {
-        self.0.push(name.into());
-        self
-    }
-
     fn pair(&mut self, name: &str, value: impl Into<OsString>) -> &mut Self {
         self.0.push(name.into());
         self.0.push(value.into());
@@ -199,6 +205,8 @@ mod tests {
             cards: vec!["/tmp/x/card0".into(), "/tmp/x/card1".into()],
             spare_ports: 1,
             iommu: false,
+            stock: false,
+            incoming: false,
             extra: vec!["-S".into()],
         }
     }
@@ -223,6 +231,27 @@ mod tests {
             "{line}"
         );
         assert!(!line.contains(r#""bus":"port2""#), "{line}");
+    }
+
+    #[test]
+    fn a_stock_boot_has_none_of_the_options_that_save_time() {
+        let stock = Machine {
+            stock: true,
+            ..machine()
+        };
+        let line = stock.arguments().join(" ".as_ref());
+        let line = line.to_string_lossy();
+
+        for row in [tuning::MACHINE, tuning::CPU, tuning::KERNEL].concat() {
+            assert!(!line.contains(row.option), "{} is there", row.option);
+        }
+        assert_eq!(
+            stock.kernel_command_line(),
+            "console=ttyS0 reserve_mem=48M:4096:landfall"
+        );
+        for row in tuning::NEEDED {
+            assert!(line.contains(row.option), "{} is not there", row.option);
+        }
     }
 
     #[test]

@@ -34,11 +34,56 @@ pub enum Command {
         /// Where it is served.
         socket: PathBuf,
     },
+    /// Answers which [`Capability`] this QEMU has.
+    QueryCapabilities,
+    /// Switches these capabilities on for the migration that follows.
+    SetCapabilities(Vec<Capability>),
+    /// How many threads move memory, where [`Capability::Multifd`] is on.
+    SetChannels(u8),
+    /// Saves a stopped machine to a file; [`Event::Migration`] tells how it goes.
+    Save(PathBuf),
+    /// Restores a machine that was started for it (`-incoming defer`) from such a file.
+    Restore(PathBuf),
+    /// Answers how the migration went, with `error-desc` if it failed.
+    QueryMigration,
     /// Asks the guest to let card `index` go; [`Event::DeviceDeleted`] follows.
     UnplugCard {
         /// Which card.
         index: usize,
     },
+}
+
+/// What a migration can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Capability {
+    /// Tells of its progress by [`Event::Migration`].
+    Events,
+    /// Leaves shared memory to whoever shares it.
+    IgnoreShared,
+    /// Writes each page at a place of its own, so that all can be read at once.
+    MappedRam,
+    /// Moves memory with several threads.
+    Multifd,
+}
+
+impl Capability {
+    /// QEMU's name for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Events => "events",
+            Self::IgnoreShared => "x-ignore-shared",
+            Self::MappedRam => "mapped-ram",
+            Self::Multifd => "multifd",
+        }
+    }
+
+    /// Whether it is among those that [`Command::QueryCapabilities`] was answered with.
+    pub fn is_in(self, answer: &Value) -> bool {
+        let known = answer.as_array().into_iter().flatten();
+        known
+            .filter_map(|known| known.get("capability")?.as_str())
+            .any(|name| name == self.name())
+    }
 }
 
 impl Command {
@@ -51,8 +96,28 @@ impl Command {
             Self::Stop => ("stop", Value::Null),
             Self::Continue => ("cont", Value::Null),
             Self::SystemReset => ("system_reset", Value::Null),
-            Self::PlugCard { index, socket } => ("device_add", plug(*index, socket)),
+            Self::PlugCard { index, socket } => {
+                ("device_add", command::card_device(*index, socket))
+            }
             Self::UnplugCard { index } => ("device_del", json!({ "id": command::card(*index) })),
+            Self::QueryCapabilities => ("query-migrate-capabilities", Value::Null),
+            Self::SetCapabilities(on) => {
+                let on = on
+                    .iter()
+                    .map(|on| json!({ "capability": on.name(), "state": true }));
+                let capabilities: Vec<_> = on.collect();
+                (
+                    "migrate-set-capabilities",
+                    json!({ "capabilities": capabilities }),
+                )
+            }
+            Self::SetChannels(count) => (
+                "migrate-set-parameters",
+                json!({ "multifd-channels": count }),
+            ),
+            Self::Save(file) => ("migrate", json!({ "uri": file_uri(file) })),
+            Self::Restore(file) => ("migrate-incoming", json!({ "uri": file_uri(file) })),
+            Self::QueryMigration => ("query-migrate", Value::Null),
         };
         let mut message = json!({ "execute": execute, "id": id });
         if arguments != Value::Null {
@@ -62,9 +127,8 @@ impl Command {
     }
 }
 
-/// Arguments of `device_add`.
-fn plug(index: usize, socket: &Path) -> Value {
-    command::card_device(index, socket)
+fn file_uri(file: &Path) -> String {
+    format!("file:{}", file.display())
 }
 
 /// What QEMU says.
@@ -102,6 +166,11 @@ pub enum Event {
     },
     /// The guest told that its kernel panicked.
     GuestPanicked,
+    /// A migration came to another state, such as `active`, `completed` or `failed`.
+    Migration {
+        /// Which.
+        status: String,
+    },
     /// A device is gone from the machine.
     DeviceDeleted {
         /// Its id; `None` for parts of a device.
@@ -181,6 +250,9 @@ impl Event {
                 reason: text("reason").unwrap_or_default(),
             },
             "GUEST_PANICKED" => Self::GuestPanicked,
+            "MIGRATION" => Self::Migration {
+                status: text("status").unwrap_or_default(),
+            },
             "DEVICE_DELETED" => Self::DeviceDeleted {
                 device: text("device"),
             },
@@ -232,6 +304,19 @@ mod tests {
         for line in ["", "{}", "[1]", "hello", r#"{"return"#, r#"{"id": -1}"#] {
             assert_eq!(Message::parse(line).unwrap_err().line, line);
         }
+    }
+
+    #[test]
+    fn a_migration_tells_its_state_and_capabilities_are_found_by_name() {
+        let event = r#"{"event": "MIGRATION", "data": {"status": "completed"}}"#;
+        let status = "completed".to_owned();
+        let expected = Message::Event(Event::Migration { status });
+        assert_eq!(Message::parse(event).unwrap(), expected);
+
+        let known = json!([{ "capability": "mapped-ram", "state": false }]);
+        assert!(Capability::MappedRam.is_in(&known));
+        assert!(!Capability::IgnoreShared.is_in(&known));
+        assert!(!Capability::IgnoreShared.is_in(&Value::Null));
     }
 
     #[test]

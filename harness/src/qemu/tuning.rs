@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Every machine and kernel option that Landfall adds, each with its reason.
+//! Every option that Landfall gives QEMU and the guest's kernel, each with its reason.
 //!
-//! They make a cold boot under software emulation take seconds. None may hide a bug of a driver or a card:
-//! memory protection, the allocators' checks and the DMA path stay as the distribution has them.
+//! [`NEEDED`] is what the harness cannot do without. The other tables make a boot under software emulation take
+//! seconds; `--stock-boot` leaves them out. None may hide a bug of a driver or a card: DMA, IOMMU, the place of
+//! memory, interrupts, memory protection and the allocators' checks stay as the distribution has them.
 
 /// One option and why it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,12 +20,37 @@ const fn row(option: &'static str, reason: &'static str) -> Tuning {
     Tuning { option, reason }
 }
 
-/// Properties of `-machine`, after its type.
-pub const MACHINE: &[Tuning] = &[
+/// QEMU's options that every guest has.
+pub const NEEDED: &[Tuning] = &[
     row(
-        "memory-backend=m",
-        "guest memory is the file the harness shares with the cards",
+        "-nodefaults",
+        "the machine is what is described and no more: no network card, no disk",
     ),
+    row(
+        "-no-user-config",
+        "a file of the user's must not change the machine",
+    ),
+    row(
+        "-no-reboot",
+        "a guest that reboots is not the one under test any more: QEMU ends instead",
+    ),
+    row("-display none", "nobody looks at a screen"),
+];
+
+/// Properties of `-machine` that every guest has, after its type.
+pub const NEEDED_OF_MACHINE: &[Tuning] = &[row(
+    "memory-backend=m",
+    "guest memory is the file the harness shares with the cards",
+)];
+
+/// Features of the emulated CPU.
+pub const CPU: &[Tuning] = &[row(
+    "la57=off",
+    "a fifth level of page tables makes every walk longer, and reaches nothing here",
+)];
+
+/// Properties of `-machine`, after those that are needed.
+pub const MACHINE: &[Tuning] = &[
     row(
         "hpet=off",
         "the kernel would calibrate it; the TSC is enough",
@@ -98,7 +124,7 @@ mod tests {
 
     #[test]
     fn every_option_is_given_once_and_has_a_reason() {
-        for table in [MACHINE, KERNEL] {
+        for table in [NEEDED, NEEDED_OF_MACHINE, MACHINE, CPU, KERNEL] {
             for (at, row) in table.iter().enumerate() {
                 let name = row.option.split('=').next();
                 assert!(!row.reason.is_empty(), "{} has no reason", row.option);
@@ -121,8 +147,13 @@ mod tests {
             "slub_debug=-",
             "nosmap",
             "nosmep",
-            "iommu=off",
-            "swiotlb=noforce",
+            "iommu",
+            "swiotlb",
+            "pci=",
+            "mem",
+            "cma",
+            "irq",
+            "apic",
         ] {
             assert!(!line.contains(hides), "{hides} hides bugs");
         }

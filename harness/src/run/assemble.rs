@@ -94,6 +94,7 @@ impl Session {
                 name: circumstances.choice.engine.to_string().to_lowercase(),
                 reason: circumstances.choice.reason.clone(),
             },
+            start: schema::Start::from(&circumstances.started),
             timings: circumstances.timings,
             violations,
         })

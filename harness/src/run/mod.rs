@@ -25,7 +25,7 @@ pub use session::Session;
 
 use crate::accelerator::Choice;
 use crate::frames::SaveError;
-use crate::guest::{CardKind, Guest, GuestFailed, Loaded};
+use crate::guest::{CardKind, Guest, GuestFailed, Loaded, Start, Started};
 use crate::memory::Ram;
 use crate::memory::ReadError;
 use crate::schema::{Report, Timing};
@@ -91,10 +91,14 @@ pub fn run(
     on_event: &mut dyn FnMut(Event),
 ) -> Result<Outcome, RunFailed> {
     let mut clock = Clock { timings, on_event };
-    let guest = clock.time("boot", || {
-        Guest::configure(plan.guest.clone()).boot(prepared, cancel)
-    })?;
-    let guest = clock.time("load modules", || guest.load())?;
+    let guest = Guest::configure(plan.guest.clone());
+    let step = match (plan.guest.start, guest.needs_snapshot(prepared)) {
+        (Start::Cold | Start::Stock, _) => "boot",
+        (Start::Restored, true) => "first boot, for a snapshot",
+        (Start::Restored, false) => "restore",
+    };
+    let guest = clock.time(step, || guest.boot_loaded(prepared, cancel))?;
+    let started = guest.started();
 
     let card = guest.open_card(0)?;
     let versions = versions(prepared, &guest);
@@ -138,6 +142,7 @@ pub fn run(
         choice,
         timings: clock.timings,
         ram: &ram,
+        started,
         versions,
     };
     let report = session.assemble(circumstances, died, &memory)?;
@@ -154,6 +159,7 @@ struct Circumstances<'a> {
     choice: &'a Choice,
     timings: Vec<Timing>,
     ram: &'a [Ram],
+    started: Started,
     versions: BTreeMap<String, String>,
 }
 

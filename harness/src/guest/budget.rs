@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! How many guests may run at once on one machine, and how much memory they may have together.
+//!
+//! Every guest holds a place: a locked file in the cache, with the guest's memory in it. All processes that use the
+//! cache see each other's places, so a test suite, its threads and a `landfall run` beside it share the machine.
+//! A place is free again when its process ends, however it ends.
+//!
+//! A thread that has a guest already gets another at once: nobody else could end what it waits for.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
+
+use landfall_guest::Cancel;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+/// How often a wait looks whether a place is free.
+const LOOK: Duration = Duration::from_millis(20);
+/// How long to wait for other guests to end: a suite on a slow machine keeps them for minutes, not for hours.
+const LIMIT: Duration = Duration::from_secs(60 * 60);
+/// Most places that are looked at.
+const MOST: usize = 1024;
+
+/// A guest's place; it is free again when dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    _file: Option<Flock<File>>,
+    holder: ThreadId,
+}
+
+/// What guests of one machine may have together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Budget {
+    /// Guests at once.
+    pub(super) guests: usize,
+    /// Bytes of memory of all guests together; one alone may have more.
+    pub(super) memory: u64,
+}
+
+impl Budget {
+    /// As many guests as asked for, or as there are CPUs, and nine tenths of the machine's memory.
+    pub(super) fn of_machine(jobs: Option<NonZeroUsize>) -> Self {
+        let cpus = thread::available_parallelism();
+        Self {
+            guests: jobs.or(cpus.ok()).map_or(1, NonZeroUsize::get).min(MOST),
+            memory: machine_memory().map_or(u64::MAX, |bytes| bytes / 10 * 9),
+        }
+    }
+}
+
+/// No place came free.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoPlace {
+    /// It took too long.
+    #[error("a place among {guests} guests at once")]
+    Late {
+        /// How many may run.
+        guests: usize,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// The caller was told to stop.
+    #[error("interrupted")]
+    Cancelled,
+    /// The places cannot be used.
+    #[error(transparent)]
+    Places(#[from] io::Error),
+}
+
+/// Waits for a place for a guest with `memory` bytes.
+pub(super) fn take(
+    cache: &Path,
+    budget: Budget,
+    memory: u64,
+    cancel: &Cancel,
+) -> Result<Place, NoPlace> {
+    let holder = thread::current().id();
+    if holders().contains_key(&holder) {
+        return Ok(Place::of(None, holder));
+    }
+    let directory = cache.join("guests");
+    fs::create_dir_all(&directory)?;
+    let began = Instant::now();
+    loop {
+        if let Some(file) = try_take(&directory, budget, memory)? {
+            return Ok(Place::of(Some(file), holder));
+        }
+        if cancel.is_cancelled() {
+            return Err(NoPlace::Cancelled);
+        }
+        if began.elapsed() >= LIMIT {
+            return Err(NoPlace::Late {
+                guests: budget.guests,
+                waited: LIMIT,
+            });
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+impl Place {
+    fn of(file: Option<Flock<File>>, holder: ThreadId) -> Self {
+        *holders().entry(holder).or_insert(0) += 1;
+        Self {
+            _file: file,
+            holder,
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut holders = holders();
+        if let Some(count) = holders.get_mut(&self.holder) {
+            *count -= 1;
+            if *count == 0 {
+                holders.remove(&self.holder);
+            }
+        }
+    }
+}
+
+/// Threads of this process that have guests, and how many.
+fn holders() -> MutexGuard<'static, HashMap<ThreadId, usize>> {
+    static HOLDERS: LazyLock<Mutex<HashMap<ThreadId, usize>>> = LazyLock::new(Mutex::default);
+    HOLDERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes a place if there is one. One process looks at a time, so that two do not take the last memory.
+fn try_take(directory: &Path, budget: Budget, memory: u64) -> io::Result<Option<Flock<File>>> {
+    let _turn = Flock::lock(open(&directory.join("turn"))?, FlockArg::LockExclusive)
+        .map_err(|(_, error)| error)?;
+    let mut mine = None;
+    let mut taken: u64 = 0;
+    for number in 0..MOST {
+        let path = directory.join(number.to_string());
+        if number >= budget.guests && !path.exists() {
+            break;
+        }
+        match Flock::lock(open(&path)?, FlockArg::LockExclusiveNonblock) {
+            Ok(place) if number < budget.guests && mine.is_none() => mine = Some(place),
+            Ok(_free) => {}
+            Err((mut other, Errno::EWOULDBLOCK)) => {
+                let mut text = String::new();
+                other.read_to_string(&mut text)?;
+                taken = taken.saturating_add(text.trim().parse().unwrap_or(0));
+            }
+            Err((_, error)) => return Err(error.into()),
+        }
+    }
+    let fits = taken == 0 || taken.saturating_add(memory) <= budget.memory;
+    let Some(mut place) = mine.filter(|_| fits) else {
+        return Ok(None);
+    };
+    place.set_len(0)?;
+    place.seek(SeekFrom::Start(0))?;
+    write!(place, "{memory}")?;
+    Ok(Some(place))
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(path)
+}
+
+/// Bytes that this machine, or the control group it is confined to, has.
+fn machine_memory() -> Option<u64> {
+    let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
+    let total = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = total.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    let confined = fs::read_to_string("/sys/fs/cgroup/memory.max")
+        .ok()
+        .and_then(|limit| limit.trim().parse().ok());
+    Some((kib << 10).min(confined.unwrap_or(u64::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn budget(guests: usize, memory: u64) -> Budget {
+        Budget { guests, memory }
+    }
+
+    /// Takes a place without waiting, as another process would.
+    fn other(cache: &Path, budget: Budget, memory: u64) -> Option<Flock<File>> {
+        let directory = cache.join("guests");
+        fs::create_dir_all(&directory).unwrap();
+        try_take(&directory, budget, memory).unwrap()
+    }
+
+    #[test]
+    fn no_more_guests_than_places_and_a_place_comes_back() {
+        let cache = tempfile::tempdir().unwrap();
+        let two = budget(2, u64::MAX);
+
+        let first = other(cache.path(), two, MIB).unwrap();
+        let _second = other(cache.path(), two, MIB).unwrap();
+        assert!(other(cache.path(), two, MIB).is_none());
+
+        drop(first);
+        assert!(other(cache.path(), two, MIB).is_some());
+    }
+
+    #[test]
+    fn memory_is_shared_and_one_alone_may_have_more() {
+        let cache = tempfile::tempdir().unwrap();
+        let small = budget(8, 100 * MIB);
+
+        let alone = other(cache.path(), small, 200 * MIB).unwrap();
+        assert!(other(cache.path(), small, MIB).is_none());
+        drop(alone);
+
+        let _first = other(cache.path(), small, 60 * MIB).unwrap();
+        assert!(other(cache.path(), small, 60 * MIB).is_none());
+        assert!(other(cache.path(), small, 40 * MIB).is_some());
+    }
+
+    #[test]
+    fn places_of_others_with_a_larger_budget_count() {
+        let cache = tempfile::tempdir().unwrap();
+        let _others: Vec<_> = (0..3)
+            .map(|_| other(cache.path(), budget(3, u64::MAX), 50 * MIB).unwrap())
+            .collect();
+
+        assert!(other(cache.path(), budget(4, 160 * MIB), 20 * MIB).is_none());
+        assert!(other(cache.path(), budget(4, 170 * MIB), 20 * MIB).is_some());
+    }
+
+    #[test]
+    fn a_thread_that_has_a_guest_does_not_wait_for_itself() {
+        let cache = tempfile::tempdir().unwrap();
+        let one = budget(1, u64::MAX);
+        let cancel = Cancel::default();
+
+        let first = take(cache.path(), one, MIB, &cancel).unwrap();
+        let second = take(cache.path(), one, MIB, &cancel).unwrap();
+        assert!(other(cache.path(), one, MIB).is_none(), "others do");
+
+        drop((first, second));
+        assert!(other(cache.path(), one, MIB).is_some());
+    }
+
+    #[test]
+    fn a_cancelled_wait_ends() {
+        let cache = tempfile::tempdir().unwrap();
+        let one = budget(1, u64::MAX);
+        let _other = other(cache.path(), one, MIB).unwrap();
+        let cancel = Cancel::default();
+        cancel.cancel();
+
+        let waited = take(cache.path(), one, MIB, &cancel);
+
+        assert!(matches!(waited, Err(NoPlace::Cancelled)), "{waited:?}");
+    }
+}
