@@ -11,4 +11,5 @@ mod interrupts;
 mod limits;
 mod pool;
 mod reset;
+mod start;
 mod tidy;

@@ -74,20 +74,31 @@ fn chain(error: &dyn std::error::Error) -> String {
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-/// Boots a guest.
+/// Brings a guest to life.
 ///
 /// # Errors
-/// If it does not boot.
+/// If it does not come.
 pub fn boot(options: GuestOptions) -> landfall::guest::Result<Guest<Booted>> {
-    Guest::configure(options).boot(prepared(), &Cancel::default())
+    Guest::configure(budgeted(options)).boot(prepared(), &Cancel::default())
 }
 
-/// Boots a guest and loads pool and driver.
+/// Brings a guest to life with pool and driver loaded.
 ///
 /// # Errors
-/// If it does not boot, or they do not load.
+/// If it does not come, or they do not load.
 pub fn boot_loaded(options: GuestOptions) -> landfall::guest::Result<Guest<Loaded>> {
-    boot(options)?.load()
+    Guest::configure(budgeted(options)).boot_loaded(prepared(), &Cancel::default())
+}
+
+/// The options with as many guests at once as `LANDFALL_JOBS` says.
+fn budgeted(options: GuestOptions) -> GuestOptions {
+    let jobs = std::env::var("LANDFALL_JOBS").ok();
+    GuestOptions {
+        jobs: options
+            .jobs
+            .or_else(|| jobs.and_then(|jobs| jobs.parse().ok())),
+        ..options
+    }
 }
 
 /// Captures once on a card and gives everything that went wrong.

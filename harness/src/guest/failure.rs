@@ -55,10 +55,12 @@ pub enum What {
         lines: Vec<String>,
     },
     /// QEMU ended without having been asked.
-    #[error("QEMU ended unasked ({status})")]
+    #[error("QEMU ended unasked ({status}{})", because(reason))]
     QemuEnded {
         /// How.
         status: ExitStatus,
+        /// QEMU's word for the reason, such as `guest-reset` or `host-signal`, if it gave one.
+        reason: Option<String>,
     },
     /// Something did not happen in time.
     #[error("{waiting_for} did not come within {} s", waited.as_secs())]
@@ -129,6 +131,11 @@ pub enum What {
     /// The options make no guest.
     #[error("{0}")]
     Options(String),
+}
+
+fn because(reason: &Option<String>) -> String {
+    let reason = reason.as_ref();
+    reason.map_or_else(String::new, |reason| format!(", {reason}"))
 }
 
 impl From<NoPlace> for What {

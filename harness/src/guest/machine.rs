@@ -11,6 +11,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -173,16 +174,7 @@ impl Machine {
 
     /// Does a monitor command and returns what QEMU answers.
     pub(crate) fn monitor(&mut self, command: &qmp::Command) -> Result<Value> {
-        self.check()?;
-        let id = u64::from(self.next_id);
-        self.next_id += 1;
-        let line = command.line(id);
-        if let Err(source) = self.monitor.write_all(line.as_bytes()) {
-            return Err(self.fail(What::Host {
-                doing: "write to QEMU's monitor",
-                source,
-            }));
-        }
+        let (id, line) = self.tell_monitor(command)?;
         let limit = self.options.deadlines.monitor;
         let answer = self.wait_for("QEMU's monitor", limit, |message| match message {
             Inbox::Monitor(Message::Return {
@@ -202,6 +194,21 @@ impl Machine {
                 description,
             })
         })
+    }
+
+    /// Sends a monitor command; gives its number and its line.
+    fn tell_monitor(&mut self, command: &qmp::Command) -> Result<(u64, String)> {
+        self.check()?;
+        let id = u64::from(self.next_id);
+        self.next_id += 1;
+        let line = command.line(id);
+        match self.monitor.write_all(line.as_bytes()) {
+            Ok(()) => Ok((id, line)),
+            Err(source) => Err(self.fail(What::Host {
+                doing: "write to QEMU's monitor",
+                source,
+            })),
+        }
     }
 
     /// Waits for a monitor event that `wanted` picks, those that came before included.
@@ -231,7 +238,7 @@ impl Machine {
             let slice = (Instant::now() + TICK).min(began + limit);
             match self.process.wait_until(slice) {
                 Ok(Some(status)) if status.success() => return Ok(()),
-                Ok(Some(status)) => return Err(self.fail(What::QemuEnded { status })),
+                Ok(Some(status)) => return Err(self.ended_with(status)),
                 Ok(None) if self.cancel.is_cancelled() => return Err(self.fail(What::Interrupted)),
                 Ok(None) if began.elapsed() < limit => {}
                 Ok(None) => {
@@ -253,7 +260,8 @@ impl Machine {
 
     /// Ends QEMU through its monitor, without asking the guest.
     pub(crate) fn quit(&mut self) -> Result<()> {
-        self.monitor(&qmp::Command::Quit)?;
+        // Not answered for certain: QEMU may be gone before its answer is read.
+        self.tell_monitor(&qmp::Command::Quit)?;
         self.wait_for_end()
     }
 
@@ -390,7 +398,7 @@ impl Machine {
             return self.fail(What::Panicked { line });
         }
         match ended {
-            Ok(Some(status)) => self.fail(What::QemuEnded { status }),
+            Ok(Some(status)) => self.ended_with(status),
             Ok(None) => self.fail(What::Protocol {
                 who: "QEMU",
                 detail: "it closed its connection and lives on".to_owned(),
@@ -400,6 +408,14 @@ impl Machine {
                 source,
             }),
         }
+    }
+
+    fn ended_with(&mut self, status: ExitStatus) -> GuestFailed {
+        let reason = self.events.iter().rev().find_map(|event| match event {
+            qmp::Event::Shutdown { reason, .. } => Some(reason.clone()),
+            _ => None,
+        });
+        self.fail(What::QemuEnded { status, reason })
     }
 
     /// The console told of a fault: lets the kernel finish what it has to say.
@@ -423,6 +439,7 @@ impl Machine {
             let left = until.saturating_duration_since(Instant::now());
             match self.inbox.recv_timeout(left) {
                 Ok(Inbox::ConsoleClosed) | Err(_) => return,
+                Ok(Inbox::Monitor(Message::Event(event))) => self.remember(event),
                 Ok(_) => {}
             }
         }

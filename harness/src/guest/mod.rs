@@ -58,7 +58,7 @@ use landfall_device::serve::CardServer;
 use landfall_guest::{Cancel, Prepared};
 pub use options::{
     Accelerator, CardKind, Deadlines, EvidenceOptions, GuestOptions, Module, PoolOptions,
-    PoolSource, Start,
+    PoolSource, Start, Transport,
 };
 pub use region::{Region, Used};
 pub use requests::Ran;

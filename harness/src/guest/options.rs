@@ -115,6 +115,16 @@ pub enum Start {
     Stock,
 }
 
+/// How a guest's memory gets into a snapshot and out of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// The harness moves what the guest has used; QEMU leaves it alone, since it is shared (`x-ignore-shared`).
+    Shared,
+    /// QEMU moves it (`mapped-ram` with `multifd`); saving allocates all of the guest's memory.
+    Mapped,
+}
+
 /// A module to load, without `.ko`, and its parameters as on insmod's command line.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 pub struct Module {
@@ -192,6 +202,8 @@ pub struct GuestOptions {
     pub engine: Engine,
     /// How it comes to life.
     pub start: Start,
+    /// How its memory gets into a snapshot; `None`: the first [`Transport`] that this QEMU has.
+    pub transport: Option<Transport>,
     /// Most guests at once on this machine, of all processes that use the cache; further ones wait. `None`: as many
     /// as it has CPUs.
     pub jobs: Option<NonZeroUsize>,
@@ -219,6 +231,7 @@ impl Default for GuestOptions {
             append: String::new(),
             engine: Engine::Tcg,
             start: Start::default(),
+            transport: None,
             jobs: None,
             qemu_arguments: Vec::new(),
             shell: false,

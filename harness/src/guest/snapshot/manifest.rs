@@ -16,8 +16,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use super::Transport;
 use super::ram::Piece;
+use crate::guest::options::Transport;
 
 pub(super) const MANIFEST: &str = "manifest";
 pub(super) const STATE: &str = "state";

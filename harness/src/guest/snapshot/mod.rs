@@ -23,14 +23,13 @@ use std::time::{Duration, SystemTime};
 
 use landfall_agent::protocol::{ENTROPY, Reply, Request, VERSION};
 use landfall_guest::{Cancel, Claim, ClaimError, Prepared, Snapshot};
-use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 use self::manifest::{Damaged, Manifest, RAM, STATE, file_hash};
 use self::ram::RamError;
 use super::failure::{GuestFailed, What};
 use super::machine::{CONSOLE_LOG, Machine};
-use super::options::{GuestOptions, Module, Start};
+use super::options::{GuestOptions, Module, Start, Transport};
 use super::start::{self, Launch};
 use super::started::Clock;
 use super::unexpected;
@@ -48,23 +47,15 @@ const CHANNELS: u8 = 2;
 /// What the console's log of the boot is called in a restored guest's evidence.
 const BOOT_LOG: &str = "console-boot.log";
 
-/// How memory gets into a snapshot and out of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Transport {
-    /// The harness moves it; QEMU ignores it, since it is shared.
-    Shared,
-    /// QEMU moves it: mapped-ram with multifd.
-    Mapped,
-}
-
 impl Transport {
-    /// The better one that a QEMU with these capabilities has.
-    fn choose(answer: &serde_json::Value) -> Option<Self> {
-        [Self::Shared, Self::Mapped].into_iter().find(|transport| {
-            let needed = transport.capabilities();
-            needed.iter().all(|capability| capability.is_in(answer))
-        })
+    /// The wanted one, or the better one, if a QEMU with these capabilities has it.
+    fn choose(wanted: Option<Self>, answer: &serde_json::Value) -> Option<Self> {
+        let all = [Self::Shared, Self::Mapped].into_iter();
+        all.filter(|transport| wanted.is_none_or(|wanted| wanted == *transport))
+            .find(|transport| {
+                let needed = transport.capabilities();
+                needed.iter().all(|capability| capability.is_in(answer))
+            })
     }
 
     fn capabilities(self) -> Vec<Capability> {
@@ -241,6 +232,7 @@ fn key(options: &GuestOptions, modules: &[Module], prepared: &Prepared) -> std::
     add(&VERSION.to_string());
     add(&fs::read_to_string("/proc/sys/kernel/random/boot_id")?);
     add(&prepared.qemu.version);
+    add(&format!("{:?}", options.transport));
     let description = start::describe(options, prepared);
     let arguments = [prepared.qemu.arguments.clone(), description.arguments()].concat();
     for argument in arguments {
@@ -277,7 +269,7 @@ fn save(machine: &mut Machine, directory: &Path) -> Result<(), NotRestored> {
     };
     machine.monitor(&Command::Stop)?;
     let known = machine.monitor(&Command::QueryCapabilities)?;
-    let transport = Transport::choose(&known).ok_or_else(|| {
+    let transport = Transport::choose(machine.options.transport, &known).ok_or_else(|| {
         NotRestored::Cold("this QEMU has neither x-ignore-shared nor mapped-ram".to_owned())
     })?;
     transport.set_up(machine).map_err(refused)?;
@@ -435,4 +427,131 @@ fn entropy() -> std::io::Result<[u8; ENTROPY]> {
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use landfall_guest::{Lock, Qemu, SNAPSHOT_LIMIT, Snapshots};
+    use serde_json::json;
+
+    use super::super::options::{CardKind, PoolOptions};
+    use super::*;
+
+    fn prepared(directory: &Path) -> Prepared {
+        let file = |name: &str| {
+            let path = directory.join(name);
+            fs::write(&path, name).unwrap();
+            path
+        };
+        Prepared {
+            qemu: Qemu {
+                program: file("qemu"),
+                arguments: Vec::new(),
+                version: "11.1.3".to_owned(),
+            },
+            vmlinux: file("vmlinux"),
+            bzimage: None,
+            kernel_release: "7.3.4".to_owned(),
+            initramfs: file("initramfs"),
+            modules: Vec::new(),
+            module_warnings: Vec::new(),
+            lock: Lock::default(),
+            lock_file: directory.join("lock"),
+            timings: Vec::new(),
+            cache_size: 0,
+            warm: true,
+            cache: directory.to_owned(),
+            snapshots: Snapshots::new(directory, SNAPSHOT_LIMIT, "setup"),
+        }
+    }
+
+    fn recipe_key(options: &GuestOptions, prepared: &Prepared) -> String {
+        Recipe::new(options, &options.modules(), prepared)
+            .map(|recipe| recipe.key)
+            .unwrap()
+    }
+
+    #[test]
+    fn whatever_changes_the_guest_changes_the_snapshot() {
+        let directory = tempfile::tempdir().unwrap();
+        let prepared = prepared(directory.path());
+        let plain = GuestOptions::default();
+        let mut keys = vec![recipe_key(&plain, &prepared)];
+        let mut differs = |change: &dyn Fn(&mut GuestOptions)| {
+            let mut options = plain.clone();
+            change(&mut options);
+            let key = recipe_key(&options, &prepared);
+            assert!(!keys.contains(&key), "{options:?}");
+            keys.push(key);
+        };
+
+        differs(&|options| options.memory *= 2);
+        differs(&|options| options.cpus = 1);
+        differs(&|options| options.iommu = true);
+        differs(&|options| options.append = "debug".to_owned());
+        differs(&|options| options.spare_ports = 1);
+        differs(&|options| options.pool.size *= 2);
+        differs(&|options| options.pool.parameters = "guard_pages=2".to_owned());
+        differs(&|options| options.driver_parameters = "interrupt=0".to_owned());
+        differs(&|options| options.engine = crate::qemu::command::Engine::Kvm);
+        differs(&|options| options.transport = Some(Transport::Mapped));
+        fs::write(&prepared.initramfs, "another").unwrap();
+        differs(&|_| ());
+    }
+
+    #[test]
+    fn cards_and_what_they_do_are_no_part_of_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let prepared = prepared(directory.path());
+        let plain = GuestOptions::default();
+
+        let other = GuestOptions {
+            cards: vec![CardKind::Template],
+            shell: true,
+            driver_interrupt: Some(landfall_device::function::InterruptKind::Msi),
+            ..plain.clone()
+        };
+        assert_eq!(recipe_key(&plain, &prepared), recipe_key(&other, &prepared));
+        let ports = GuestOptions {
+            cards: Vec::new(),
+            driver_interrupt: Some(landfall_device::function::InterruptKind::Msi),
+            spare_ports: 1,
+            pool: PoolOptions::default(),
+            ..plain.clone()
+        };
+        assert_eq!(recipe_key(&plain, &prepared), recipe_key(&ports, &prepared));
+    }
+
+    #[test]
+    fn what_a_snapshot_cannot_know_boots_cold_with_a_reason() {
+        let with = |change: fn(&mut GuestOptions)| {
+            let mut options = GuestOptions::default();
+            change(&mut options);
+            excluded(&options)
+        };
+
+        assert_eq!(with(|_| ()), None);
+        assert!(with(|options| options.start = Start::Cold).is_some());
+        assert!(with(|options| options.start = Start::Stock).is_some());
+        let own = with(|options| options.qemu_arguments = vec!["-snapshot".into()]);
+        assert!(own.unwrap().contains("arguments of your own"));
+    }
+
+    #[test]
+    fn memory_goes_the_best_way_that_qemu_has() {
+        let has = |names: &[&str]| -> serde_json::Value {
+            let known = names
+                .iter()
+                .map(|name| json!({ "capability": name, "state": false }));
+            known.collect()
+        };
+        let all = has(&["events", "x-ignore-shared", "mapped-ram", "multifd"]);
+        let mapped = Some(Transport::Mapped);
+
+        assert_eq!(Transport::choose(None, &all), Some(Transport::Shared));
+        assert_eq!(Transport::choose(mapped, &all), mapped);
+        let old = has(&["events", "mapped-ram", "multifd"]);
+        assert_eq!(Transport::choose(None, &old), mapped);
+        assert_eq!(Transport::choose(None, &has(&["events", "multifd"])), None);
+    }
 }

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! How guests come to life: from snapshots, cold, as the distribution boots; many at once.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use landfall::Cancel;
+use landfall::guest::{CardKind, Guest, GuestOptions, How, Loaded, PoolOptions, Start, Transport};
+use landfall::run::CapturePlan;
+use landfall_device::devices::capture::CaptureOptions;
+use landfall_device::function::InterruptKind;
+use landfall_guest::{Prepared, SNAPSHOT_LIMIT, Snapshots};
+use landfall_tests::{Result, boot_loaded, capture_clean, prepared};
+
+const RESTORED: How = How::Restored { made: false };
+const MIB: u64 = 1 << 20;
+
+/// Small enough that its snapshot is made and read in no time.
+fn small() -> GuestOptions {
+    GuestOptions {
+        memory: 128 * MIB,
+        pool: PoolOptions {
+            size: 2 * MIB,
+            ..PoolOptions::default()
+        },
+        ..GuestOptions::default()
+    }
+}
+
+fn start(start: Start) -> GuestOptions {
+    GuestOptions {
+        start,
+        ..GuestOptions::default()
+    }
+}
+
+/// The same set-up with a place for snapshots that nobody else uses.
+fn with_own_snapshots(directory: &Path) -> Prepared {
+    Prepared {
+        snapshots: Snapshots::new(directory, SNAPSHOT_LIMIT, "test"),
+        ..prepared().clone()
+    }
+}
+
+fn restore(options: GuestOptions, prepared: &Prepared) -> landfall::guest::Result<Guest<Loaded>> {
+    Guest::configure(options).boot_loaded(prepared, &Cancel::default())
+}
+
+/// Captures on card 0, which must be clean, and powers off.
+fn captures_clean(guest: Guest<Loaded>) -> Result {
+    capture_clean(&guest, &guest.open_card(0)?, &CapturePlan::default())?;
+    Ok(guest.power_off()?)
+}
+
+/// A guest from a snapshot is the guest that boots cold: the same kernel, command line, modules and pool.
+#[test]
+fn a_restored_guest_is_the_one_that_boots_cold() -> Result {
+    drop(boot_loaded(start(Start::Restored))?);
+    let restored = boot_loaded(start(Start::Restored))?;
+    let cold = boot_loaded(start(Start::Cold))?;
+
+    assert_eq!(restored.started().how, RESTORED);
+    assert!(matches!(cold.started().how, How::Cold { .. }));
+    let words = |file| -> Result<Vec<String>> {
+        let texts = [&restored, &cold].map(|guest| guest.read_text(file));
+        Ok(texts.into_iter().collect::<landfall::guest::Result<_>>()?)
+    };
+    for file in [
+        "/proc/cmdline",
+        "/proc/version",
+        "/proc/iomem",
+        "/sys/kernel/debug/landfall_pool/regions",
+    ] {
+        let texts = words(file)?;
+        assert_eq!(texts[0], texts[1], "{file}");
+    }
+    assert_eq!(restored.list("/sys/module")?, cold.list("/sys/module")?);
+    captures_clean(restored)?;
+    captures_clean(cold)
+}
+
+/// What must differ between two guests of one snapshot does, and the clock is right in both.
+#[test]
+fn twins_differ_in_entropy_and_have_the_right_time() -> Result {
+    let twin = || -> Result<_> {
+        let guest = boot_loaded(GuestOptions::default())?;
+        assert!(matches!(guest.started().how, How::Restored { .. }));
+        let nonce = guest.open_card(0)?.info()?.selftest_nonce;
+        let random = guest.read_file_at("/dev/urandom", 0, 16)?;
+        let boot_id = guest.read_text("/proc/sys/kernel/random/boot_id")?;
+        let clock = guest.run(&["/bin/busybox", "date", "+%s"], Duration::from_secs(10))?;
+        guest.power_off()?;
+        let host = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+        let off = host.as_secs().abs_diff(clock.stdout.trim().parse()?);
+        assert!(off < 60, "the guest's clock is {off} s off");
+        Ok((nonce, random, boot_id))
+    };
+
+    let (one, other) = (twin()?, twin()?);
+
+    assert_ne!(one.0, other.0, "the driver's nonce");
+    assert_ne!(one.1, other.1, "random bytes");
+    assert_ne!(one.2, other.2, "the boot's name");
+    Ok(())
+}
+
+/// A snapshot with a wrong byte, in memory or in the machine's state, is made anew and never used.
+#[test]
+fn a_damaged_snapshot_is_made_anew() -> Result {
+    let directory = tempfile::tempdir()?;
+    let prepared = with_own_snapshots(directory.path());
+    let first = restore(small(), &prepared)?;
+    assert_eq!(first.started().how, How::Restored { made: true });
+    first.quit()?;
+
+    for part in ["ram", "state"] {
+        let file = the_snapshot(directory.path())?.join(part);
+        let mut bytes = fs::read(&file)?;
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&file, bytes)?;
+
+        let guest = restore(small(), &prepared)?;
+
+        assert_eq!(guest.started().how, How::Restored { made: true }, "{part}");
+        captures_clean(guest)?;
+        let again = restore(small(), &prepared)?;
+        assert_eq!(
+            again.started().how,
+            RESTORED,
+            "{part}: the new one is whole"
+        );
+        again.quit()?;
+    }
+    Ok(())
+}
+
+fn the_snapshot(cache: &Path) -> Result<PathBuf> {
+    let mut entries = fs::read_dir(cache.join("snapshots"))?;
+    Ok(entries.next().expect("a snapshot")?.path())
+}
+
+/// Where QEMU has to move the memory itself, restored guests work as well.
+#[test]
+fn mapped_ram_restores_too() -> Result {
+    let directory = tempfile::tempdir()?;
+    let prepared = with_own_snapshots(directory.path());
+    let options = GuestOptions {
+        transport: Some(Transport::Mapped),
+        ..small()
+    };
+
+    restore(options.clone(), &prepared)?.quit()?;
+    let guest = restore(options, &prepared)?;
+
+    assert_eq!(guest.started().how, RESTORED);
+    captures_clean(guest)
+}
+
+/// Behind an IOMMU a restored guest maps and captures as one that booted.
+#[test]
+fn behind_an_iommu_a_restored_guest_captures() -> Result {
+    let options = GuestOptions {
+        iommu: true,
+        ..GuestOptions::default()
+    };
+    drop(boot_loaded(options.clone())?);
+    let guest = boot_loaded(options)?;
+
+    assert_eq!(guest.started().how, RESTORED);
+    let card = guest.open_card(0)?;
+    capture_clean(&guest, &card, &CapturePlan::default())?;
+    let lends = card.lends()?;
+    assert!(
+        lends.iter().any(|lend| lend.dma != lend.phys),
+        "bus addresses are not physical ones: {lends:x?}"
+    );
+    drop(card);
+    Ok(guest.power_off()?)
+}
+
+/// With arguments of the user's own for QEMU a guest boots cold by itself, and says why.
+#[test]
+fn what_a_snapshot_cannot_know_boots_cold_by_itself() -> Result {
+    let guest = boot_loaded(GuestOptions {
+        qemu_arguments: vec!["-name".into(), "mine".into()],
+        ..GuestOptions::default()
+    })?;
+
+    match guest.started().how {
+        How::Cold { why } => assert!(why.contains("arguments of your own"), "{why}"),
+        how => panic!("{how:?}"),
+    }
+    captures_clean(guest)
+}
+
+/// A cold boot finds every card in its place, whatever it interrupts with.
+#[test]
+fn a_cold_boot_finds_cards_of_every_kind() -> Result {
+    let card = |interrupt| {
+        CardKind::Capture(CaptureOptions {
+            interrupt,
+            ..CaptureOptions::default()
+        })
+    };
+    let guest = boot_loaded(GuestOptions {
+        cards: vec![card(InterruptKind::Msix), card(InterruptKind::Msix)],
+        ..start(Start::Cold)
+    })?;
+
+    for index in 0..2 {
+        capture_clean(&guest, &guest.open_card(index)?, &CapturePlan::default())?;
+    }
+    Ok(guest.power_off()?)
+}
+
+/// As the distribution boots it, with none of the options that save time, all works the same.
+#[test]
+fn a_stock_boot_captures() -> Result {
+    let guest = boot_loaded(start(Start::Stock))?;
+
+    let words = guest.read_text("/proc/cmdline")?;
+    let given: Vec<_> = words
+        .split_whitespace()
+        .filter(|word| !word.starts_with("reserve_mem="))
+        .collect();
+    assert_eq!(given, ["console=ttyS0"]);
+    captures_clean(guest)
+}
+
+/// Four guests of one snapshot at once, each with a card of its own, disturb each other in nothing.
+#[test]
+fn many_guests_at_once_do_not_disturb_each_other() -> Result {
+    drop(boot_loaded(small())?);
+    let options = || GuestOptions {
+        jobs: 4.try_into().ok(),
+        ..small()
+    };
+    let one = || -> std::result::Result<(), String> {
+        let guest = boot_loaded(options()).map_err(|failed| failed.to_string())?;
+        captures_clean(guest).map_err(|failed| failed.to_string())
+    };
+
+    let outcomes: Vec<_> = std::thread::scope(|scope| {
+        let guests: Vec<_> = (0..4).map(|_| scope.spawn(one)).collect();
+        guests.into_iter().map(|guest| guest.join()).collect()
+    });
+
+    for outcome in outcomes {
+        assert_eq!(outcome.expect("no panic"), Ok(()));
+    }
+    Ok(())
+}
