@@ -76,7 +76,6 @@ pub(crate) struct Machine {
     pub(super) failed: Option<String>,
     /// If it fails now, something else is tried: no evidence is kept.
     pub(super) on_trial: bool,
-    pub(super) ended: bool,
     pub(super) place: Option<Place>,
 }
 
@@ -148,21 +147,8 @@ impl Machine {
 
     /// Sends a request to the agent and waits for its reply.
     pub(crate) fn request(&mut self, request: Request, allow: Duration) -> Result<Reply> {
-        self.check()?;
-        let id = self.next_id;
-        self.next_id += 1;
         let waiting_for = format!("the agent's answer to {}", brief(&request));
-        if let Err(error) = protocol::write_frame(&mut self.agent, &ToGuest { id, request }) {
-            // A dead QEMU shows here first; its end is the better thing to tell.
-            let ended = self.wait_for("QEMU's end", LAST_WORDS, |_| None::<()>);
-            return Err(match ended {
-                Err(failed) if !matches!(*failed.what, What::TimedOut { .. }) => failed,
-                _ => self.fail(What::Host {
-                    doing: "write to the agent",
-                    source: error,
-                }),
-            });
-        }
+        let id = self.tell_agent(request)?;
         let limit = self.options.deadlines.request + allow;
         let outcome = self.wait_for(&waiting_for, limit, |message| match message {
             Inbox::Agent(FromGuest::Reply { id: of, outcome }) if of == id => Some(outcome),
@@ -170,6 +156,25 @@ impl Machine {
         })?;
         // The guest is alive and well: no evidence, and the guest can be asked on.
         outcome.map_err(|refused| GuestFailed::early(What::Refused(refused)))
+    }
+
+    /// Sends a request to the agent; gives its number.
+    fn tell_agent(&mut self, request: Request) -> Result<u32> {
+        self.check()?;
+        let id = self.next_id;
+        self.next_id += 1;
+        let Err(error) = protocol::write_frame(&mut self.agent, &ToGuest { id, request }) else {
+            return Ok(id);
+        };
+        // A dead QEMU shows here first; its end is the better thing to tell.
+        let ended = self.wait_for("QEMU's end", LAST_WORDS, |_| None::<()>);
+        Err(match ended {
+            Err(failed) if !matches!(*failed.what, What::TimedOut { .. }) => failed,
+            _ => self.fail(What::Host {
+                doing: "write to the agent",
+                source: error,
+            }),
+        })
     }
 
     /// Does a monitor command and returns what QEMU answers.
@@ -229,15 +234,21 @@ impl Machine {
         })
     }
 
-    /// Waits until QEMU ended by itself, as after a power-off.
-    pub(crate) fn wait_for_end(&mut self) -> Result<()> {
-        self.ended = true;
+    /// Asks the guest to power itself off, and waits until QEMU ended well and nothing was left unsaid.
+    pub(crate) fn power_off(&mut self) -> Result<()> {
+        // Its answer is not waited for: QEMU may be gone before it is read.
+        self.tell_agent(Request::PowerOff)?;
+        self.wait_for_end()
+    }
+
+    /// Waits until QEMU ended well; a fault that the guest told of before is a failure still.
+    fn wait_for_end(&mut self) -> Result<()> {
         let limit = self.options.deadlines.power_off;
         let began = Instant::now();
         loop {
             let slice = (Instant::now() + TICK).min(began + limit);
             match self.process.wait_until(slice) {
-                Ok(Some(status)) if status.success() => return Ok(()),
+                Ok(Some(status)) if status.success() => return self.hear_last_words(),
                 Ok(Some(status)) => return Err(self.ended_with(status)),
                 Ok(None) if self.cancel.is_cancelled() => return Err(self.fail(What::Interrupted)),
                 Ok(None) if began.elapsed() < limit => {}
@@ -254,6 +265,23 @@ impl Machine {
                         source,
                     }));
                 }
+            }
+        }
+    }
+
+    /// Looks through what came before all connections closed for a fault of the guest.
+    fn hear_last_words(&mut self) -> Result<()> {
+        let until = Instant::now() + LAST_WORDS;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.inbox.recv_timeout(left) {
+                Ok(Inbox::Fatal(line)) => return Err(self.fatal(line)),
+                Ok(Inbox::Agent(FromGuest::Event(protocol::Event::KernelFault { lines }))) => {
+                    return Err(self.fail(What::KernelFault { lines }));
+                }
+                Ok(_) => {}
+                // Every thread that reads has ended, or is not worth waiting for.
+                Err(_) => return Ok(()),
             }
         }
     }

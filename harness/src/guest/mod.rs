@@ -374,8 +374,7 @@ impl<Stage: Running> Guest<Stage> {
     /// # Errors
     /// If it does not end in time or well.
     pub fn power_off(self) -> Result<()> {
-        self.ask(Request::PowerOff)?;
-        self.machine().wait_for_end()
+        self.machine().power_off()
     }
 
     /// Ends QEMU without asking the guest.

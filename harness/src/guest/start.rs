@@ -172,7 +172,6 @@ impl<'a> Launch<'a> {
             next_id: 1,
             failed: None,
             on_trial: false,
-            ended: false,
             place: None,
         })
     }
