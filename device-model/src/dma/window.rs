@@ -30,10 +30,11 @@ use std::os::unix::fs::FileExt;
 use rustix::fs::SeekFrom;
 use vm_memory::bitmap::{AtomicBitmap, BitmapSlice};
 use vm_memory::mmap::MmapRegionError;
-use super::map::PIECE;
 use vm_memory::{
     Bytes, FileOffset, MmapRegion, VolatileMemory, VolatileMemoryError, VolatileSlice,
 };
+
+use super::map::PIECE;
 
 /// Why a file could not be mapped.
 #[derive(Debug, thiserror::Error)]
@@ -190,3 +191,7 @@ fn reopen(file: &File) -> Option<File> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     File::options().read(true).write(true).open(path).ok()
 }
+
+#[cfg(test)]
+#[path = "window_tests.rs"]
+mod tests;
