@@ -180,7 +180,10 @@ fn counting(at: usize) -> u8 {
 fn refused_fill_makes_nothing_and_writes_nothing() {
     let (map, file) = (Map::default(), memory(0x2000));
     map.add(request(0, 0x2000, 0, &file)).expect("mapped");
-    assert_eq!(fill(&map, 0x1000, 0x1001), (Err(DmaError::Unmapped), vec![]));
+    assert_eq!(
+        fill(&map, 0x1000, 0x1001),
+        (Err(DmaError::Unmapped), vec![])
+    );
     assert_eq!(fill(&map, u64::MAX, 2), (Err(DmaError::Wraps), vec![]));
     assert_eq!(fill(&map, 0, 0), (Ok(()), vec![]));
     let mut bytes = vec![0; 0x2000];
