@@ -150,6 +150,22 @@ pub trait Host {
     /// See [`DmaError`].
     fn dma_write(&mut self, address: u64, from: &[u8], tag: Tag) -> Result<(), DmaError>;
 
+    /// Writes `length` bytes of memory at a bus address, made on the way: `make` is called for one piece
+    /// after the other, from the first byte to the last, with the piece's offset from `address`, and fills
+    /// it. One access, however many pieces: all or nothing, and journalled, as [`Host::dma_write`]; on an
+    /// error `make` was not called. For bytes that are not in a buffer yet: a piece goes to memory while
+    /// the processor's cache has it.
+    ///
+    /// # Errors
+    /// See [`DmaError`].
+    fn dma_fill(
+        &mut self,
+        address: u64,
+        length: usize,
+        make: &mut dyn FnMut(usize, &mut [u8]),
+        tag: Tag,
+    ) -> Result<(), DmaError>;
+
     /// Tells whether the function may master the bus now: bus mastering on and power state D0. A
     /// well-behaved function asks before it begins a transfer; a transfer begun without is refused.
     fn may_master(&self) -> Result<(), DmaError>;

@@ -12,7 +12,6 @@
 
 #![forbid(unsafe_code)]
 
-pub mod bench;
 pub mod devices;
 pub mod dma;
 pub mod function;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `landfall-device`: serves a card to any QEMU by hand, and measures its speed.
+//! `landfall-device`: serves a card to any QEMU by hand.
 
 use std::error::Error;
 use std::io::Write;
@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use landfall_device::bench;
 use landfall_device::devices::capture::{CaptureCard, CaptureOptions, Fault};
 use landfall_device::devices::template::Scratch;
 use landfall_device::function::{Function, InterruptKind};
@@ -30,12 +29,6 @@ struct Arguments {
 enum Command {
     /// Serve a card on a socket until interrupted.
     Serve(Serve),
-    /// Capture frames into shared memory and compare with a plain memcpy of the same size.
-    Bench {
-        /// Frames to capture.
-        #[arg(long, default_value_t = 256)]
-        frames: u32,
-    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -91,11 +84,8 @@ fn main() -> ExitCode {
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
         .with_writer(std::io::stderr)
         .init();
-    let result = match Arguments::parse().command {
-        Command::Serve(serve) => run(&serve),
-        Command::Bench { frames } => measure(frames),
-    };
-    match result {
+    let Command::Serve(serve) = Arguments::parse().command;
+    match run(&serve) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let mut line = format!("landfall-device: {error}");
@@ -149,10 +139,4 @@ fn run(serve: &Serve) -> Result<(), Box<dyn Error>> {
         std::thread::sleep(Duration::from_millis(100));
     }
     Ok(()) // dropping the server removes the socket
-}
-
-fn measure(frames: u32) -> Result<(), Box<dyn Error>> {
-    let figures = bench::run(frames)?;
-    say(&mut std::io::stdout(), &figures.to_string());
-    Ok(())
 }

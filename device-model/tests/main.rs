@@ -2,6 +2,7 @@
 
 //! What every device must do, and the card over a real socket.
 
+mod card;
 mod conformance;
 mod protocol;
 mod support;

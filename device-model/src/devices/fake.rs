@@ -10,6 +10,8 @@ use crate::dma::journal::{Direction, Kind, Outcome};
 use crate::function::{Function, Host, Next, Tag, Vector};
 
 const PAGE: u64 = 4096;
+/// Bytes of a piece of [`Host::dma_fill`]; a device must get along with any.
+const ODD: usize = 1021;
 
 /// Memory, clock and interrupts of a machine that is not there.
 #[derive(Default)]
@@ -120,6 +122,25 @@ impl Host for FakeHost {
         self.record(Direction::Write, address, from.len(), tag, result);
         result?;
         self.put(address, from);
+        Ok(())
+    }
+
+    fn dma_fill(
+        &mut self,
+        address: u64,
+        length: usize,
+        make: &mut dyn FnMut(usize, &mut [u8]),
+        tag: Tag,
+    ) -> Result<(), DmaError> {
+        let result = self.check(address, length);
+        self.record(Direction::Write, address, length, tag, result);
+        result?;
+        let mut piece = [0; ODD];
+        for done in (0..length).step_by(ODD) {
+            let piece = &mut piece[..ODD.min(length - done)];
+            make(done, piece);
+            self.put(address + done as u64, piece);
+        }
         Ok(())
     }
 

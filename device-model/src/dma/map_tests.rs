@@ -159,7 +159,102 @@ fn a_file_that_grew_is_mapped_again() {
     assert_eq!(map.write(0xfff, b"ab"), Ok(()));
 }
 
+/// What `Map::fill` writes at `address`: bytes that count from 1; and the parts that it had made.
+fn fill(map: &Map, address: u64, length: usize) -> (Result<(), DmaError>, Vec<(usize, usize)>) {
+    let mut parts = Vec::new();
+    let mut piece = [0; PIECE];
+    let result = map.fill(address, length, &mut piece, &mut |before, part| {
+        parts.push((before, part.len()));
+        for (at, byte) in (before..).zip(part) {
+            *byte = counting(at);
+        }
+    });
+    (result, parts)
+}
+
+fn counting(at: usize) -> u8 {
+    (at % 251) as u8 + 1
+}
+
+#[test]
+fn refused_fill_makes_nothing_and_writes_nothing() {
+    let (map, file) = (Map::default(), memory(0x2000));
+    map.add(request(0, 0x2000, 0, &file)).expect("mapped");
+    assert_eq!(
+        fill(&map, 0x1000, 0x1001),
+        (Err(DmaError::Unmapped), vec![])
+    );
+    assert_eq!(fill(&map, u64::MAX, 2), (Err(DmaError::Wraps), vec![]));
+    assert_eq!(fill(&map, 0, 0), (Ok(()), vec![]));
+    let mut bytes = vec![0; 0x2000];
+    file.read_exact_at(&mut bytes, 0).expect("read");
+    assert!(bytes.iter().all(|byte| *byte == 0));
+    assert_eq!(fill(&map, 0x1000, 0x1000), (Ok(()), vec![(0, 0x1000)]));
+}
+
+#[test]
+fn read_only_file_is_not_written_either_way() {
+    let file = memory(0x2000);
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+    let read_only = File::open(path).expect("opened for reading");
+    let map = Map::default();
+    map.add(request(0, 0x2000, 0, &read_only)).expect("mapped");
+    assert!(!map.mappings()[0].writable);
+    assert_eq!(map.write(0, b"a"), Err(DmaError::Direction));
+    assert_eq!(fill(&map, 0, 0x1000), (Err(DmaError::Direction), vec![]));
+    assert_eq!(map.read(0, &mut [0; 8]), Ok(()));
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, 0).expect("read");
+    assert_eq!(byte, [0]);
+}
+
 proptest! {
+    /// However the mappings cut a transfer, and whether the file had its pages or not: all of it lands in
+    /// the file where the mappings say, made in order, and not a byte beside.
+    #[test]
+    fn filled_bytes_land_whole_and_nowhere_else(
+        lengths in proptest::collection::vec(1u64..12, 1..6),
+        backwards in any::<bool>(),
+        holes in proptest::collection::vec(any::<bool>(), 64),
+        start in 0u64..0x3000, length in 0usize..0x2_8000, again in any::<bool>(),
+    ) {
+        const PAGE: u64 = 4096;
+        let (map, file) = (Map::default(), memory(64 * PAGE));
+        for (page, _) in (0..).zip(&holes).filter(|(_, hole)| !**hole) {
+            file.write_all_at(&[0; PAGE as usize], page * PAGE).expect("a page");
+        }
+        let total: u64 = lengths.iter().sum();
+        let mut want = vec![0; (64 * PAGE) as usize];
+        let mut places = Vec::new(); // offset in the file of each page of the bus
+        let mut page = 0;
+        for length in lengths {
+            let offset = if backwards { total - page - length } else { page };
+            map.add(request(page * PAGE, length * PAGE, offset * PAGE, &file)).expect("mapped");
+            places.extend((offset..offset + length).map(|page| page * PAGE));
+            page += length;
+        }
+        let length = length.min((total * PAGE - start.min(total * PAGE)) as usize);
+        for at in 0..length {
+            let address = start + at as u64;
+            let place = places[(address / PAGE) as usize] + address % PAGE;
+            want[place as usize] = counting(at);
+        }
+        for _ in 0..=u8::from(again) {
+            let (result, parts) = fill(&map, start, length);
+            prop_assert_eq!(result, Ok(()));
+            let mut next = 0;
+            for (before, part) in parts {
+                prop_assert_eq!(before, next);
+                prop_assert!(part > 0 && part <= PIECE);
+                next += part;
+            }
+            prop_assert_eq!(next, length);
+        }
+        let mut found = vec![0; want.len()];
+        file.read_exact_at(&mut found, 0).expect("read");
+        prop_assert!(found == want);
+    }
+
     /// Against a naive model: an array that says for each page where it is.
     #[test]
     fn agrees_with_a_naive_model(

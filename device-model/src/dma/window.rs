@@ -8,14 +8,33 @@
 //!
 //! A peer that shrinks the file under the window makes the process die of SIGBUS. QEMU seals its own
 //! memory files against that; nothing else protects us.
+//!
+//! # The first write to a page
+//!
+//! A store to a page that this process has not reached yet costs a fault, several times what copying the
+//! page costs. So the window remembers which pages it has reached, and goes to the others in a better way:
+//!
+//! - A page that the file has is read from first. The system answers such a fault by making the pages
+//!   around it reachable too, as far as the file has them, which it does not for a fault of a store.
+//! - A page that the file has not, a hole, is written through a descriptor instead: it then comes into being
+//!   with these bytes, and is not cleared before. The window does not count it as reached.
+//!
+//! Both concern the pages written and no other, and both are only about time: where a descriptor is of no
+//! use, or a page that was reached is taken away again, a store does everything by itself.
 
 use std::fs::File;
+use std::num::NonZeroUsize;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 
-use vm_memory::bitmap::BitmapSlice;
+use rustix::fs::SeekFrom;
+use vm_memory::bitmap::{AtomicBitmap, BitmapSlice};
 use vm_memory::mmap::MmapRegionError;
 use vm_memory::{
     Bytes, FileOffset, MmapRegion, VolatileMemory, VolatileMemoryError, VolatileSlice,
 };
+
+use super::map::PIECE;
 
 /// Why a file could not be mapped.
 #[derive(Debug, thiserror::Error)]
@@ -36,32 +55,51 @@ pub enum WindowError {
     Map(#[source] MmapRegionError),
 }
 
+/// Bytes of a page, at least; where pages are larger, some are looked at more than once.
+const PAGE: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
+/// How far into a file pages are remembered; one bit a page. Those beyond are always looked at anew.
+const REMEMBERED: usize = 1 << 40;
+
 /// A file of memory, mapped from its start to its end.
 #[derive(Debug)]
 pub(super) struct Window {
     region: MmapRegion,
     writable: bool,
+    /// The file, opened anew: the position and the flags of this descriptor are nobody else's.
+    own: Option<File>,
+    /// Pages that a store reaches without a fault.
+    reached: AtomicBitmap,
+}
+
+/// How bytes go into a part of the window.
+#[derive(Clone, Copy, Debug)]
+enum Way<'a> {
+    /// By stores to mapped memory.
+    Stores,
+    /// By system calls, to a file that has a hole there.
+    Calls(&'a File),
 }
 
 impl Window {
     /// Maps the whole of `file`, for reading and if it can be had for writing too.
     pub(super) fn new(file: File, length: u64) -> Result<Self, WindowError> {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let own = reopen(&file);
         let file = FileOffset::new(file, 0);
         let both = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_SHARED | libc::MAP_NORESERVE;
-        match MmapRegion::build(Some(file.clone()), length, both, flags) {
-            Ok(region) => Ok(Self {
-                region,
-                writable: true,
-            }),
+        let (region, writable) = match MmapRegion::build(Some(file.clone()), length, both, flags) {
+            Ok(region) => (region, true),
             Err(_) => MmapRegion::build(Some(file), length, libc::PROT_READ, flags)
-                .map(|region| Self {
-                    region,
-                    writable: false,
-                })
-                .map_err(WindowError::Map),
-        }
+                .map(|region| (region, false))
+                .map_err(WindowError::Map)?,
+        };
+        Ok(Self {
+            region,
+            writable,
+            own,
+            reached: AtomicBitmap::new(length.min(REMEMBERED), PAGE),
+        })
     }
 
     /// Bytes from the start of the file that can be reached.
@@ -81,8 +119,58 @@ impl Window {
 
     /// Copies `from` into the file at `offset`. The window must be writable.
     pub(super) fn write(&self, offset: u64, from: &[u8]) -> Result<(), VolatileMemoryError> {
+        let way = self.way(offset, from.len())?;
+        self.put(way, offset, from)
+    }
+
+    /// Writes `length` bytes at `offset` of the file, as [`Window::write`] does, which `make` puts into
+    /// `piece`, one part of it after the other; it is told how many bytes came before.
+    pub(super) fn fill(
+        &self,
+        offset: u64,
+        length: usize,
+        piece: &mut [u8; PIECE],
+        mut make: impl FnMut(usize, &mut [u8]),
+    ) -> Result<(), VolatileMemoryError> {
+        let way = self.way(offset, length)?;
+        for done in (0..length).step_by(PIECE) {
+            let (piece, _) = piece.split_at_mut(PIECE.min(length - done));
+            make(done, piece);
+            self.put(way, offset + done as u64, piece)?;
+        }
+        Ok(())
+    }
+
+    fn put(&self, way: Way<'_>, offset: u64, from: &[u8]) -> Result<(), VolatileMemoryError> {
         debug_assert!(self.writable, "the map checks this");
+        if let Way::Calls(file) = way
+            && file.write_all_at(from, offset).is_ok()
+        {
+            return Ok(());
+        }
         self.slice(offset, from.len())?.write_slice(from, 0)
+    }
+
+    /// Decides how to write a part of the window, and for stores makes its pages reachable.
+    fn way(&self, offset: u64, length: usize) -> Result<Way<'_>, VolatileMemoryError> {
+        let slice = self.slice(offset, length)?;
+        let (start, end) = (offset as usize, offset as usize + length);
+        let pages = || start / PAGE..end.div_ceil(PAGE.get());
+        if pages().all(|page| self.reached.is_bit_set(page)) {
+            return Ok(Way::Stores);
+        }
+        // Where the next data is: found at once, unlike the next hole, for which all data is walked.
+        if let Some(file) = &self.own
+            && rustix::fs::seek(file, SeekFrom::Data(offset)) != Ok(offset)
+        {
+            return Ok(Way::Calls(file));
+        }
+        for page in pages().filter(|page| !self.reached.is_bit_set(*page)) {
+            let inside = (page * PAGE.get()).saturating_sub(start);
+            slice.read_obj::<u8>(inside)?;
+        }
+        self.reached.set_addr_range(start, length);
+        Ok(Way::Stores)
     }
 
     fn slice(
@@ -95,3 +183,15 @@ impl Window {
         self.region.get_slice(addr, length)
     }
 }
+
+/// Opens a file anew for reading and writing, if that can be had.
+fn reopen(file: &File) -> Option<File> {
+    // What is no plain file might do something when it is opened.
+    file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    File::options().read(true).write(true).open(path).ok()
+}
+
+#[cfg(test)]
+#[path = "window_tests.rs"]
+mod tests;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::dma::DmaError;
 use crate::dma::journal::{Direction, Journal, Kind, Outcome};
-use crate::dma::map::Map;
+use crate::dma::map::{Map, PIECE};
 use crate::function::{Function, Host, InterruptKind, Next, Reset, Tag, UNCLAIMED, Vector};
 use crate::pci::bar::{Lanes, split};
 use crate::pci::config::{ConfigSpace, Effect};
@@ -28,6 +28,7 @@ pub(crate) struct Machine<W> {
     held: BTreeSet<Vector>,
     map: Arc<Map>,
     journal: Journal,
+    piece: Box<[u8; PIECE]>,
 }
 
 /// What a function is lent for one call.
@@ -37,6 +38,7 @@ struct Port<'a, W> {
     held: &'a mut BTreeSet<Vector>,
     map: &'a Map,
     journal: &'a Journal,
+    piece: &'a mut [u8; PIECE],
     register_write: Option<u64>,
 }
 
@@ -52,6 +54,7 @@ impl<W: Wire> Machine<W> {
             held: BTreeSet::new(),
             map,
             journal,
+            piece: Box::new([0; PIECE]),
         }
     }
 
@@ -209,6 +212,7 @@ impl<W: Wire> Machine<W> {
             held: &mut self.held,
             map: &self.map,
             journal: &self.journal,
+            piece: &mut self.piece,
             register_write,
         };
         (self.function.as_mut(), port)
@@ -277,6 +281,19 @@ impl<W: Wire> Host for Port<'_, W> {
             .may_master()
             .and_then(|()| self.map.write(address, from));
         self.record(Direction::Write, address, from.len(), tag, result)
+    }
+
+    fn dma_fill(
+        &mut self,
+        address: u64,
+        length: usize,
+        make: &mut dyn FnMut(usize, &mut [u8]),
+        tag: Tag,
+    ) -> Result<(), DmaError> {
+        let result = self
+            .may_master()
+            .and_then(|()| self.map.fill(address, length, self.piece, make));
+        self.record(Direction::Write, address, length, tag, result)
     }
 
     fn may_master(&self) -> Result<(), DmaError> {

@@ -7,6 +7,7 @@
 //! work. Lock order: machine, then mappings, then journal. The mappings are changed without the machine's
 //! lock, and so wait for one piece of a transfer at most.
 
+mod local;
 mod machine;
 
 use std::io;
@@ -24,6 +25,7 @@ use crate::dma::journal::{Journal, Kind};
 use crate::dma::map::{Map, Mapping};
 use crate::function::{Function, Next};
 use crate::vfio_user::{self, EventWire};
+pub use local::LocalCard;
 pub(crate) use machine::Machine;
 
 /// How long dropping a server waits for its threads before it leaves them to end by themselves.

@@ -8,19 +8,17 @@ use std::time::Duration;
 use super::CaptureOptions;
 use super::fault::Fault;
 use super::job::{self, Job, Picture, Slot};
-use super::pattern::{self, FrameSpec};
+use super::pattern::{self, FrameSpec, Painter};
 use super::regs::{
     self, CONTROL, IRQ_ENABLE, IRQ_STATUS, RESULT_ABORTED, RESULT_BUS, RESULT_GEOMETRY,
     RESULT_NO_MASTER, RESULT_OK,
 };
 use crate::dma::DmaError;
 use crate::dma::journal::Kind;
-use crate::function::{Host, Next, Tag, Vector};
+use crate::function::{Host, Next, STEP_BYTES, Tag, Vector};
 
-/// Bytes made and written at a time; small enough to stay in a core's cache between the two.
-const PIECE: usize = 128 * 1024;
-/// Most pieces in one step, however small they are.
-const PIECES: usize = 256;
+/// Most accesses in one step, however small they are.
+const ACCESSES: usize = 256;
 /// How long after idle the fault `after-stop` strikes.
 const LATE: Duration = Duration::from_millis(5);
 /// How much the fault `after-stop` writes.
@@ -38,7 +36,6 @@ pub struct CaptureCard {
     /// Jobs begun since it was made; resets do not begin it anew, so that a number means one job.
     jobs: u64,
     late: Option<Late>,
-    piece: Vec<u8>,
 }
 
 /// Everything that a reset clears.
@@ -89,7 +86,6 @@ impl CaptureCard {
             registers: Registers::default(),
             jobs: 0,
             late: None,
-            piece: vec![0; PIECE],
         }
     }
 
@@ -241,6 +237,7 @@ impl CaptureCard {
             number,
             slot: spec.slot,
             spec,
+            painter: Painter::new(spec),
             base,
             mask_wanted: (slot.clip_size != 0).then_some(clip),
             mask: None,
@@ -264,7 +261,7 @@ impl CaptureCard {
         let Some(mut job) = self.registers.job.take() else {
             return;
         };
-        match self.write_pieces(&mut job, host) {
+        match Self::write_pieces(&mut job, host) {
             Ok(false) => self.registers.job = Some(job),
             Ok(true) => self.finish(&job, RESULT_OK, host),
             Err(error) => self.finish(&job, result_of(error), host),
@@ -272,7 +269,7 @@ impl CaptureCard {
     }
 
     /// Writes up to one step's bytes. True: the frame is complete.
-    fn write_pieces(&mut self, job: &mut Job, host: &mut dyn Host) -> Result<bool, DmaError> {
+    fn write_pieces(job: &mut Job, host: &mut dyn Host) -> Result<bool, DmaError> {
         let tag = Tag {
             slot: Some(job.slot),
             job: Some(job.number),
@@ -284,8 +281,8 @@ impl CaptureCard {
             job.mask = Some(mask);
             return Ok(false);
         }
-        let mut budget = PIECE;
-        for _ in 0..PIECES {
+        let mut budget = STEP_BYTES;
+        for _ in 0..ACCESSES {
             let Some(run) = job.next_run() else {
                 if job.fault == Some(Fault::Overrun) {
                     host.dma_write(job.base.wrapping_add(job.end), &[0xa5], tag)?;
@@ -293,11 +290,14 @@ impl CaptureCard {
                 return Ok(true);
             };
             let length = usize::try_from(run.end - run.start)
-                .unwrap_or(PIECE)
+                .unwrap_or(STEP_BYTES)
                 .min(budget);
-            let piece = self.piece.get_mut(..length).unwrap_or_default();
-            pattern::fill(piece, run.start, &job.spec);
-            host.dma_write(job.base.wrapping_add(run.start), piece, tag)?;
+            let address = job.base.wrapping_add(run.start);
+            let painter = &mut job.painter;
+            let mut make = |done: usize, piece: &mut [u8]| {
+                painter.fill(piece, run.start + done as u64);
+            };
+            host.dma_fill(address, length, &mut make, tag)?;
             job.position = run.start + length as u64;
             job.written += length as u64;
             budget -= length;

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::CaptureOptions;
 use super::fault::Fault;
-use super::pattern::{FrameSpec, Pattern, Pixel};
+use super::pattern::{FrameSpec, Painter, Pattern, Pixel};
 use super::regs::{self, FORMAT, GEOMETRY};
 
 /// A slot's registers.
@@ -92,6 +92,7 @@ pub(super) struct Job {
     pub(super) number: u64,
     pub(super) slot: u8,
     pub(super) spec: FrameSpec,
+    pub(super) painter: Painter,
     /// Where it really goes; not where the driver said, if the card misbehaves.
     pub(super) base: u64,
     /// Address and length of the mask while it is yet to be read.

@@ -9,10 +9,12 @@
 //! offset; [`decode`] takes them apart.
 //!
 //! **Pictures.** Bars with a moving counter, a moving ramp, a moving checkerboard. The two low bits of
-//! every byte are a watermark: 16 bits for each 8 bytes, from a hash of sequence number, slot and `i`. So
-//! a picture's bytes, too, depend on frame and position, at a cost of less than 1.6 % of brightness.
+//! every byte are a watermark: 16 bits for each 8 bytes. Four words share the 64 bits of a hash of sequence
+//! number, slot and `i / 4`; word `i` has the two bits of each of its bytes from the bits `i % 4` pairs
+//! higher in the same byte of the hash. So a picture's bytes, too, depend on frame and position, at a cost
+//! of less than 1.6 % of brightness.
 
-use super::picture;
+use super::picture::Drawing;
 
 /// The picture, as in `FORMAT.pattern`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
@@ -151,16 +153,76 @@ impl FrameSpec {
 ///
 /// Bytes between the lines get what the pattern would give; the card does not write them.
 pub fn fill(out: &mut [u8], frame_offset: u64, spec: &FrameSpec) {
-    let seed = spec.seed();
-    if spec.pattern == Pattern::Test {
-        each_word(out, frame_offset, |index, _| seed | (index & 0xffff_ffff));
-    } else {
-        picture::draw(out, frame_offset, spec);
-        each_word(out, frame_offset, |index, drawn| {
-            const LOW: u64 = 0x0303_0303_0303_0303;
-            (drawn & !LOW) | (mix(seed ^ index) & LOW)
-        });
+    Painter::new(*spec).fill(out, frame_offset);
+}
+
+/// Makes one frame in many small pieces. What it gives is what [`fill`] gives; it only keeps what a
+/// picture's lines have in common from piece to piece.
+#[derive(Debug)]
+pub struct Painter {
+    seed: u64,
+    drawing: Option<Drawing>,
+}
+
+impl Painter {
+    /// Begins with a frame.
+    pub fn new(spec: FrameSpec) -> Self {
+        Self {
+            seed: spec.seed(),
+            drawing: (spec.pattern != Pattern::Test).then(|| Drawing::new(spec)),
+        }
     }
+
+    /// Fills `out` with the frame's bytes from `frame_offset` on, in any order of offsets.
+    pub fn fill(&mut self, out: &mut [u8], frame_offset: u64) {
+        match &mut self.drawing {
+            None => test(out, frame_offset, self.seed),
+            Some(drawing) => {
+                drawing.draw(out, frame_offset);
+                watermark(out, frame_offset, self.seed);
+            }
+        }
+    }
+}
+
+fn test(out: &mut [u8], offset: u64, seed: u64) {
+    const INDEX: u64 = u32::MAX as u64;
+    let word = |index: u64, _| seed | (index & INDEX);
+    let (head, words, tail) = aligned(out, offset);
+    let first = offset.div_ceil(8);
+    let after = first + words.len() as u64;
+    each_word(head, offset, word);
+    if after <= INDEX {
+        count(words, seed | first);
+    } else {
+        each_word(words.as_flattened_mut(), first * 8, word);
+    }
+    each_word(tail, after * 8, word);
+}
+
+/// Numbers words from `first` on; so plain that it becomes vector code.
+fn count(words: &mut [[u8; 8]], first: u64) {
+    for (number, word) in (first..).zip(words) {
+        *word = number.to_le_bytes();
+    }
+}
+
+fn watermark(out: &mut [u8], offset: u64, seed: u64) {
+    const LOW: u64 = 0x0303_0303_0303_0303;
+    const GROUP: usize = 32;
+    let mark = |hash: u64, word: u64, drawn: u64| (drawn & !LOW) | (hash >> (word * 2) & LOW);
+    let single = |index: u64, drawn: u64| mark(mix(seed ^ (index / 4)), index % 4, drawn);
+    let (head, groups, tail) = aligned::<GROUP>(out, offset);
+    each_word(head, offset, single);
+    let first = offset.div_ceil(GROUP as u64);
+    let after = first + groups.len() as u64;
+    for (group, bytes) in (first..).zip(groups) {
+        let hash = mix(seed ^ group);
+        for (word, bytes) in (0..).zip(bytes.as_chunks_mut().0) {
+            *bytes = mark(hash, word, u64::from_le_bytes(*bytes)).to_le_bytes();
+        }
+    }
+    each_word(tail, after * GROUP as u64, single);
 }
 
 /// Takes a word of the test pattern apart: slot, low 24 bits of the sequence number, byte offset in the
@@ -181,22 +243,24 @@ pub const fn decode(word: u64) -> Option<(u8, u32, u64)> {
 /// end may show in part.
 #[inline]
 fn each_word(out: &mut [u8], offset: u64, word: impl Fn(u64, u64) -> u64) {
-    let misfit = (offset % 8) as usize;
-    let head = ((8 - misfit) % 8).min(out.len());
-    let (head, body) = out.split_at_mut(head);
-    partial(head, misfit, |old| word(offset / 8, old));
+    let (head, words, tail) = aligned(out, offset);
+    partial(head, (offset % 8) as usize, |old| word(offset / 8, old));
     let first = offset.div_ceil(8);
-    let mut words = body.chunks_exact_mut(8);
-    for (index, bytes) in (first..).zip(&mut words) {
-        if let Ok(bytes) = <&mut [u8; 8]>::try_from(bytes) {
-            *bytes = word(index, u64::from_le_bytes(*bytes)).to_le_bytes();
-        }
+    let last = first + words.len() as u64;
+    for (index, bytes) in (first..).zip(words) {
+        *bytes = word(index, u64::from_le_bytes(*bytes)).to_le_bytes();
     }
-    let last = first + (body.len() / 8) as u64;
-    let tail = body.len() - body.len() % 8;
-    if let Some(tail) = body.get_mut(tail..) {
-        partial(tail, 0, |old| word(last, old));
-    }
+    partial(tail, 0, |old| word(last, old));
+}
+
+/// Splits the bytes of a frame from `offset` on into chunks that begin at a multiple of their length, and
+/// what is before and after.
+fn aligned<const N: usize>(out: &mut [u8], offset: u64) -> (&mut [u8], &mut [[u8; N]], &mut [u8]) {
+    let misfit = (offset % N as u64) as usize;
+    let head = (N - misfit) % N;
+    let (head, body) = out.split_at_mut(head.min(out.len()));
+    let (chunks, tail) = body.as_chunks_mut();
+    (head, chunks, tail)
 }
 
 /// Replaces the bytes of a word of which only those from byte `from` on show.

@@ -111,6 +111,32 @@ fn numbers_and_names_go_both_ways() {
     );
 }
 
+/// Word `index` of a frame, as the module's documentation says it, from `drawn` without a watermark.
+fn documented(spec: &FrameSpec, index: u64, drawn: u64) -> u64 {
+    let seed = (0xa0 | u64::from(spec.slot)) << 56 | u64::from(spec.sequence) << 32;
+    if spec.pattern == Pattern::Test {
+        return seed | (index & 0xffff_ffff);
+    }
+    let hash = mix(seed ^ (index / 4)).to_le_bytes();
+    let mut bytes = drawn.to_le_bytes();
+    for (byte, hash) in bytes.iter_mut().zip(hash) {
+        *byte = *byte & !3 | hash >> (2 * (index % 4)) & 3;
+    }
+    u64::from_le_bytes(bytes)
+}
+
+#[test]
+fn index_of_the_test_pattern_is_the_low_half_of_the_word_count() {
+    let spec = spec(Pattern::Test, Pixel::Grey);
+    for first in [0, 1 << 28, (1 << 32) - 40, (1 << 32) - 1, 1 << 32, 5 << 33] {
+        let mut bytes = [0; 80 * 8];
+        fill(&mut bytes, first * 8, &spec);
+        for (index, word) in (first..).zip(bytes.as_chunks().0) {
+            assert_eq!(u64::from_le_bytes(*word), documented(&spec, index, 0));
+        }
+    }
+}
+
 #[test]
 fn sizes_follow_the_data_sheet() {
     let spec = FrameSpec {
@@ -159,9 +185,37 @@ proptest! {
         cuts.extend([0, frame.len()]);
         cuts.sort_unstable();
         let mut pieced = vec![0xff; frame.len()];
-        for ends in cuts.windows(2) {
+        let mut painted = vec![0xff; frame.len()];
+        let mut painter = Painter::new(spec);
+        for ends in cuts.windows(2).rev() {
             fill(&mut pieced[ends[0]..ends[1]], ends[0] as u64, &spec);
+            painter.fill(&mut painted[ends[0]..ends[1]], ends[0] as u64);
         }
         prop_assert!(pieced == frame);
+        prop_assert!(painted == frame);
+    }
+
+    /// Every word is the documented one, wherever a piece begins and ends.
+    #[test]
+    fn words_follow_the_documentation(
+        pattern in 0u8..4, sequence in 0u32..1 << 24, slot in 0u8..32, start in 0usize..200, length in 0usize..400,
+    ) {
+        let spec = FrameSpec {
+            pattern: Pattern::from_number(pattern).expect("in range"),
+            sequence,
+            slot,
+            ..spec(Pattern::Test, Pixel::Yuyv)
+        };
+        let mut drawn = vec![0; 600];
+        if pattern != 0 {
+            Drawing::new(spec).draw(&mut drawn, 0);
+        }
+        let words = (0..).zip(drawn.as_chunks().0);
+        let want: Vec<u8> = words
+            .flat_map(|(index, word)| documented(&spec, index, u64::from_le_bytes(*word)).to_le_bytes())
+            .collect();
+        let mut piece = vec![0xff; length];
+        fill(&mut piece, start as u64, &spec);
+        prop_assert_eq!(&piece[..], &want[start..start + length]);
     }
 }

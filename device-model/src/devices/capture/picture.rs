@@ -48,7 +48,18 @@ const DIGITS: [[u8; 5]; 10] = [
     [7, 5, 7, 1, 7],
 ];
 
+/// A frame's picture, and the line of it that was drawn last.
+#[derive(Debug)]
+pub(super) struct Drawing {
+    spec: FrameSpec,
+    counter: Counter,
+    row: Vec<u8>,
+    /// Kind of the line in `row`.
+    drawn: Option<u32>,
+}
+
 /// The sequence number, six digits in a black box that moves to the right with every frame.
+#[derive(Debug)]
 struct Counter {
     digits: [u8; 6],
     scale: u32,
@@ -99,30 +110,38 @@ impl Counter {
     }
 }
 
-/// Draws the part of a frame that `out` shows, from byte `offset` on.
-pub(super) fn draw(out: &mut [u8], offset: u64, spec: &FrameSpec) {
-    let stride = u64::from(spec.stride.max(1));
-    let counter = Counter::new(spec);
-    let mut row = Vec::new();
-    let mut drawn = None;
-    let mut done = 0;
-    while done < out.len() {
-        let at = offset + done as u64;
-        let (y, inside) = ((at / stride) as u32, (at % stride) as usize);
-        let left = (stride as usize - inside).min(out.len() - done);
-        let kind = row_kind(spec, &counter, y);
-        if drawn != Some(kind) {
-            draw_row(&mut row, spec, &counter, kind);
-            drawn = Some(kind);
+impl Drawing {
+    pub(super) fn new(spec: FrameSpec) -> Self {
+        Self {
+            counter: Counter::new(&spec),
+            spec,
+            row: Vec::new(),
+            drawn: None,
         }
-        if let Some(line) = out.get_mut(done..done + left) {
-            let shown = row.get(inside..).unwrap_or_default();
-            let shown = shown.get(..left).unwrap_or(shown);
-            let (pixels, gap) = line.split_at_mut(shown.len());
-            pixels.copy_from_slice(shown);
-            gap.fill(0);
+    }
+
+    /// Draws the part of the frame that `out` shows, from byte `offset` on.
+    pub(super) fn draw(&mut self, out: &mut [u8], offset: u64) {
+        let stride = u64::from(self.spec.stride.max(1));
+        let mut done = 0;
+        while done < out.len() {
+            let at = offset + done as u64;
+            let (y, inside) = ((at / stride) as u32, (at % stride) as usize);
+            let left = (stride as usize - inside).min(out.len() - done);
+            let kind = row_kind(&self.spec, &self.counter, y);
+            if self.drawn != Some(kind) {
+                draw_row(&mut self.row, &self.spec, &self.counter, kind);
+                self.drawn = Some(kind);
+            }
+            if let Some(line) = out.get_mut(done..done + left) {
+                let shown = self.row.get(inside..).unwrap_or_default();
+                let shown = shown.get(..left).unwrap_or(shown);
+                let (pixels, gap) = line.split_at_mut(shown.len());
+                pixels.copy_from_slice(shown);
+                gap.fill(0);
+            }
+            done += left;
         }
-        done += left;
     }
 }
 

@@ -12,12 +12,13 @@ use super::*;
 use crate::devices::fake::FakeHost;
 use crate::dma::DmaError;
 use crate::dma::journal::{Direction, Kind};
-use crate::function::{Function, Next, Reset};
+use crate::function::{Function, Next, Reset, STEP_BYTES};
 
 const BASE: u64 = 0x1_0010_0000;
 const WIDTH: u32 = 64;
 const HEIGHT: u32 = 16;
 const BYTES: u64 = 64 * 2 * 16;
+const STEP: u64 = STEP_BYTES as u64;
 
 /// A card with a driver's hand on it.
 struct Bench {
@@ -278,9 +279,28 @@ fn refused_piece_ends_the_job_and_tells_what_was_written() {
     let mut bench = Bench::good();
     bench.size(1024, 256, 2048);
     bench.slot(0, BASE, 0x8_0000);
-    bench.host.map(BASE, 0x2_0000);
+    bench.host.map(BASE, STEP);
     assert_eq!(bench.capture(0), RESULT_BUS);
-    assert_eq!(bench.of_slot(SLOT_BYTES::OFFSET, 0), 0x2_0000);
+    assert_eq!(bench.of_slot(SLOT_BYTES::OFFSET, 0), STEP as u32);
+}
+
+/// However small the pieces are in which a frame is made: a step is one access, of what was written.
+#[test]
+fn each_step_of_a_frame_without_gaps_is_one_access() {
+    let mut bench = Bench::good();
+    bench.size(1024, 300, 2048);
+    bench.slot(0, BASE, 0xa_0000);
+    bench.host.map(BASE, 0xa_0000);
+    assert_eq!(bench.capture(0), RESULT_OK);
+    let write = |address, length| (Direction::Write, address, length);
+    assert_eq!(
+        bench.host.accesses(),
+        [
+            write(BASE, STEP),
+            write(BASE + STEP, STEP),
+            write(BASE + 2 * STEP, 300 * 2048 - 2 * STEP)
+        ]
+    );
 }
 
 #[test]
@@ -303,7 +323,7 @@ fn without_bus_mastering_nothing_is_accessed() {
     assert_eq!(bench.host.accesses().len(), 1);
 }
 
-/// Begins a frame of four pieces and writes the first.
+/// Begins a frame of two pieces and writes the first.
 fn big_frame(bench: &mut Bench) {
     bench.size(1024, 256, 2048);
     bench.slot(0, BASE, 0x8_0000);

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A card without a socket, for tests and benchmarks.
+
+use std::sync::Arc;
+
+use super::Machine;
+use crate::dma::journal::Journal;
+use crate::dma::map::Map;
+use crate::function::{Function, Next};
+use crate::vfio_user::EventWire;
+
+/// A function plugged into this process: whoever holds it is both the machine, which accesses its
+/// registers, and the worker, which lets it work. Everything between the two and guest memory is what
+/// [`super::CardServer`] runs: access layer, limits, journal, mappings, window. No socket and no thread;
+/// interrupts are journalled and signal nobody.
+pub struct LocalCard {
+    machine: Machine<EventWire>,
+    map: Arc<Map>,
+    journal: Journal,
+}
+
+impl std::fmt::Debug for LocalCard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LocalCard").finish_non_exhaustive()
+    }
+}
+
+impl LocalCard {
+    /// Plugs a function in, as after power-on, and switches memory decoding and bus mastering on.
+    pub fn new(function: Box<dyn Function>) -> Self {
+        let (map, journal) = (Arc::new(Map::default()), Journal::default());
+        let mut machine = Machine::new(function, Arc::clone(&map), journal.clone());
+        machine.write_config(4, &[6, 0]);
+        Self {
+            machine,
+            map,
+            journal,
+        }
+    }
+
+    /// Its mappings, none at first.
+    pub fn map(&self) -> &Map {
+        &self.map
+    }
+
+    /// Its journal.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Reads a register.
+    pub fn read(&mut self, bar: u8, offset: u64) -> u32 {
+        let mut bytes = [0; 4];
+        self.machine.read(bar, offset, &mut bytes);
+        u32::from_le_bytes(bytes)
+    }
+
+    /// Writes a register.
+    pub fn write(&mut self, bar: u8, offset: u64, value: u32) {
+        self.machine.write(bar, offset, &value.to_le_bytes());
+    }
+
+    /// Writes configuration space.
+    pub fn write_config(&mut self, offset: u64, from: &[u8]) {
+        self.machine.write_config(offset, from);
+    }
+
+    /// Lets it do one piece of work.
+    pub fn step(&mut self) -> Next {
+        self.machine.step()
+    }
+}
