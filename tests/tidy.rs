@@ -8,13 +8,7 @@ use std::{
 };
 
 use landfall_tests as support;
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("tests/ lies in the repository")
-        .to_owned()
-}
+use support::root;
 
 /// Files of the repository below `under` whose name ends in one of `endings`; build output is passed over.
 fn files(under: &str, endings: &[&str]) -> Vec<PathBuf> {

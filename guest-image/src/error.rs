@@ -7,6 +7,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::archive::ArchiveError;
 use crate::initramfs::InitramfsError;
 use crate::kernel::KernelError;
 use crate::metadata::MetadataError;
@@ -102,6 +103,24 @@ pub enum SetupError {
     /// The initramfs.
     #[error("the guest's file system could not be written")]
     Initramfs(#[from] InitramfsError),
+    /// The set-up was not exported; the file is as it was.
+    #[error("the set-up cannot be exported to {}", file.display())]
+    Export {
+        /// Where to.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: ArchiveError,
+    },
+    /// The file was not imported; the set-ups in the cache are as they were.
+    #[error("{} cannot be imported", file.display())]
+    Import {
+        /// The archive.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: ArchiveError,
+    },
 }
 
 const OWN: &str = "bring your own: --qemu PATH, --kernel BZIMAGE_OR_VMLINUX with --kdir BUILD_TREE or --module KO";
@@ -173,6 +192,7 @@ impl SetupError {
             }
             Self::Disk { .. } => "free some room, or move the cache with LANDFALL_CACHE".to_owned(),
             Self::Qemu(_) => "leave --qemu out to use Debian's, or give one of 10.1 or newer with vfio-user".to_owned(),
+            Self::Export { source, .. } | Self::Import { source, .. } => source.hint()?.to_owned(),
             _ => return None,
         })
     }

@@ -27,6 +27,10 @@ pub enum Step {
     Modules,
     /// The initramfs is written.
     Initramfs,
+    /// The set-up is written to a file.
+    Export,
+    /// A set-up is read from a file and checked.
+    Import,
 }
 
 impl fmt::Display for Step {
@@ -40,6 +44,8 @@ impl fmt::Display for Step {
             Self::Kernel => "kernel",
             Self::Modules => "modules",
             Self::Initramfs => "initramfs",
+            Self::Export => "export",
+            Self::Import => "import",
         })
     }
 }

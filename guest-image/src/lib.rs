@@ -5,11 +5,13 @@
 //! [`prepare`] brings all of it into a cache directory, without privilege and without touching the host:
 //! packages come through a private apt root from the host's own mirror, signatures checked; the kernel's
 //! Rust metadata and the modules are built in a user-namespace chroot. A second call finds everything
-//! there and neither uses the network nor starts a process.
+//! there and neither uses the network nor starts a process. [`export`] writes what running guests needs of it to
+//! one file, and [`import`] brings that into the cache of another machine.
 //!
 //! The library never prints, exits or reads the environment: it returns [`Event`]s, [`Finding`]s and errors.
 
 mod apt;
+mod archive;
 mod cache;
 mod cpio;
 mod debian;
@@ -39,6 +41,7 @@ mod stamp;
 mod unpack;
 mod vmlinux;
 
+pub use archive::{Exported, Imported, export, import};
 pub use cache::{CacheSize, size};
 pub use doctor::{Finding, Status, doctor};
 pub use error::SetupError;
@@ -52,6 +55,7 @@ pub use snapshots::{Claim, ClaimError, Making, SNAPSHOT_LIMIT, Snapshot, Snapsho
 
 /// What each part of a set-up may fail with; the sources of [`SetupError`].
 pub mod failures {
+    pub use crate::archive::{ArchiveError, Refused};
     pub use crate::initramfs::InitramfsError;
     pub use crate::kernel::KernelError;
     pub use crate::metadata::MetadataError;

@@ -101,6 +101,14 @@ impl Plan {
         })
     }
 
+    /// Whether anything was brought along: its key then names files of this machine.
+    pub(crate) fn has_own_parts(&self) -> bool {
+        self.qemu.is_some()
+            || self.kernel.is_some()
+            || self.kdir.is_some()
+            || !self.modules.is_empty()
+    }
+
     /// Whether Landfall's own modules are built.
     pub(crate) fn builds_modules(&self) -> bool {
         self.kernel.is_none() || self.kdir.is_some()

@@ -8,7 +8,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use crate::cache::{Cache, measure};
+use crate::cache::{Cache, Guard, measure};
 use crate::debian::{Making, Work};
 use crate::embedded::{AGENT_SHA256, SOURCES_SHA256};
 use crate::hash::Key;
@@ -53,26 +53,7 @@ pub fn prepare(
     }
 
     cache.create().map_err(failed)?;
-    let mut holder = String::new();
-    let guard = cache
-        .lock(
-            OTHER,
-            || cancel.is_cancelled(),
-            |other| {
-                holder.clone_from(&other);
-                on_event(Event::Waiting { holder: other });
-            },
-        )
-        .map_err(failed)?;
-    let Some(guard) = guard else {
-        return Err(match cancel.is_cancelled() {
-            true => SetupError::Cancelled,
-            false => SetupError::Busy {
-                holder,
-                waited: OTHER,
-            },
-        });
-    };
+    let guard = hold(&cache, cancel, on_event)?;
     // The other one may have made just this.
     if let (false, Some(prepared)) = (options.refresh, ready(true)) {
         return Ok(prepared);
@@ -110,6 +91,34 @@ pub fn prepare(
         other => other?,
     }
     ready(false).ok_or_else(|| failed(std::io::Error::other("a part that was just made has gone")))
+}
+
+/// Takes the cache's lock, waiting for another set-up that has it.
+pub(crate) fn hold(
+    cache: &Cache,
+    cancel: &Cancel,
+    on_event: &mut dyn FnMut(Event),
+) -> Result<Guard, SetupError> {
+    let mut holder = String::new();
+    let guard = cache.lock(
+        OTHER,
+        || cancel.is_cancelled(),
+        |other| {
+            holder.clone_from(&other);
+            on_event(Event::Waiting { holder: other });
+        },
+    );
+    let guard = guard.map_err(|source| SetupError::Cache {
+        path: cache.root().to_owned(),
+        source,
+    })?;
+    guard.ok_or_else(|| match cancel.is_cancelled() {
+        true => SetupError::Cancelled,
+        false => SetupError::Busy {
+            holder,
+            waited: OTHER,
+        },
+    })
 }
 
 /// How many steps will be reported.

@@ -11,7 +11,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{Cache, write_whole};
+use crate::hash::Key;
 use crate::{Lock, Package, Prepared, Qemu, SNAPSHOT_LIMIT, Snapshots, Step, qemu};
+
+/// Kind of the entries that hold a kernel's images alone.
+const VMLINUX: &str = "vmlinux";
 
 /// Debian's part of a set-up: names of entries, and what they were made of.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -67,7 +71,7 @@ pub(crate) struct Stamp {
     /// Likewise; the kernel before it was uncompressed, if there is one.
     pub(crate) bzimage: Option<PathBuf>,
     pub(crate) initramfs: PathBuf,
-    /// Entries used, beyond those of the base.
+    /// Entries used, beyond those of the base; all of them if the set-up was imported, without a base.
     pub(crate) entries: Vec<String>,
     pub(crate) modules: Vec<String>,
     pub(crate) module_warnings: Vec<String>,
@@ -83,6 +87,14 @@ pub(crate) enum Emulator {
     Entry(String),
     /// Brought along.
     Own(PathBuf),
+}
+
+/// An entry of a set-up that travels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Travelling {
+    pub(crate) name: String,
+    /// The files and directories it is made of.
+    pub(crate) files: Vec<PathBuf>,
 }
 
 impl Stamp {
@@ -107,6 +119,55 @@ impl Stamp {
 
     pub(crate) fn lock_file(cache: &Cache, key: &str) -> PathBuf {
         cache.setups().join(format!("lock-{key}.json"))
+    }
+
+    /// This set-up as it travels: without its base, and with the kernel's images in an entry of their own, because its
+    /// entry has modules that only building needs. With it, its entries. `None` if a part was brought along or has gone.
+    pub(crate) fn portable(&self, cache: &Cache) -> Option<(Self, Vec<Travelling>)> {
+        let Emulator::Entry(emulator) = &self.emulator else {
+            return None;
+        };
+        let name = |path: &Path| Some(path.iter().next()?.to_str()?.to_owned());
+        let (kernel, initramfs) = (name(&self.vmlinux)?, name(&self.initramfs)?);
+        if self.vmlinux.is_absolute() || self.initramfs.is_absolute() {
+            return None;
+        }
+        let vmlinux = match kernel.starts_with(VMLINUX) {
+            true => kernel,
+            false => {
+                cache
+                    .entry(VMLINUX, &Key::new(VMLINUX).text(&kernel).finish())
+                    .name
+            }
+        };
+        let entries = cache.entries();
+        let all_of = |entry: &str| -> Option<Vec<PathBuf>> {
+            let files = fs::read_dir(entries.join(entry)).ok()?;
+            let files: io::Result<Vec<_>> = files.map(|file| Ok(file?.path())).collect();
+            let mut files = files.ok()?;
+            files.sort();
+            Some(files)
+        };
+        let images = [Some(&self.vmlinux), self.bzimage.as_ref()];
+        let images = images.into_iter().flatten().map(|path| entries.join(path));
+        let parts = [
+            (emulator.clone(), all_of(emulator)?),
+            (vmlinux.clone(), images.collect()),
+            (initramfs.clone(), all_of(&initramfs)?),
+        ];
+        let sources = parts.map(|(name, files)| Travelling { name, files });
+        let setup = Self {
+            vmlinux: Path::new(&vmlinux).join(self.vmlinux.file_name()?),
+            bzimage: match &self.bzimage {
+                Some(image) => Some(Path::new(&vmlinux).join(image.file_name()?)),
+                None => None,
+            },
+            entries: sources.iter().map(|entry| entry.name.clone()).collect(),
+            cache_size: 0,
+            ..self.clone()
+        };
+        let sources = sources.into();
+        Some((setup, sources))
     }
 
     /// What the caller gets; `None` if a part of it has gone.

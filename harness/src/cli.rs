@@ -205,6 +205,12 @@ pub(crate) struct SetupArguments {
     /// Take newer versions if the mirror has them
     #[arg(long)]
     pub(crate) refresh: bool,
+    /// Write what running guests needs to one file, a .tar.gz, for a machine with the same Landfall
+    #[arg(long, value_name = "FILE")]
+    pub(crate) export: Option<PathBuf>,
+    /// Take the set-up from such a file; it is checked, and then no network is needed
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["export", "refresh"])]
+    pub(crate) import: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) parts: PartArguments,
 }

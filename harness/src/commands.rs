@@ -13,7 +13,7 @@ use landfall::guest::{
 use landfall::run::{self, Wishes};
 use landfall::schema::{Timing, Verdict};
 use landfall_device::devices::capture::CaptureOptions;
-use landfall_guest::{Cancel, Prepared, SetupOptions, Status};
+use landfall_guest::{Cancel, Prepared, SetupError, SetupOptions, Status};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cli::{
@@ -151,14 +151,28 @@ fn attach<Stage: Running>(
 }
 
 fn setup(arguments: &SetupArguments, cancel: &Cancel) -> Done {
-    let options = SetupOptions {
+    let mut options = SetupOptions {
         refresh: arguments.refresh,
         ..parts(&arguments.parts)?
     };
     let mut progress = Progress::new();
+    let failed = |error: SetupError| Failure::of_setup(&error);
+    if let Some(file) = &arguments.import {
+        let imported =
+            landfall_guest::import(&options, file, cancel, &mut |event| progress.setup(event));
+        progress.finish();
+        report::imported(file, &imported.map_err(failed)?);
+    }
+    if let Some(file) = &arguments.export {
+        let exported =
+            landfall_guest::export(&options, file, cancel, &mut |event| progress.setup(event));
+        progress.finish();
+        report::exported(file, &exported.map_err(failed)?);
+        options.refresh = false; // it is done
+    }
     let prepared = prepare(&options, cancel, &mut progress)?;
     let pruned = match arguments.prune {
-        true => Some(landfall_guest::prune(&options).map_err(|error| Failure::of_setup(&error))?),
+        true => Some(landfall_guest::prune(&options).map_err(failed)?),
         false => None,
     };
     let size = landfall_guest::size(&options.cache)

@@ -7,6 +7,7 @@ use std::error::Error;
 use landfall::guest::{GuestFailed, What};
 use landfall::run::{Impossible, RunFailed};
 use landfall_guest::SetupError;
+use landfall_guest::failures::ArchiveError;
 
 use crate::exit_code::ExitCode;
 
@@ -72,11 +73,14 @@ impl Failure {
 
     /// The set-up failed.
     pub(crate) fn of_setup(error: &SetupError) -> Self {
-        let cancelled = matches!(error, SetupError::Cancelled);
-        let code = if cancelled {
-            ExitCode::Interrupted
-        } else {
-            ExitCode::Host
+        let code = match error {
+            SetupError::Cancelled => ExitCode::Interrupted,
+            SetupError::Export { source, .. } | SetupError::Import { source, .. } => match source {
+                ArchiveError::OwnParts => ExitCode::Usage,
+                ArchiveError::Write(_) => ExitCode::Output,
+                _ => ExitCode::Host,
+            },
+            _ => ExitCode::Host,
         };
         let mut failure = Self::new(code, error);
         for line in error.last_lines() {

@@ -11,7 +11,9 @@ use landfall::guest::CardKind;
 use landfall::map::{self, Block, Canvas, Layer, Map, size};
 use landfall::run::{Outcome, Plan};
 use landfall::schema::{Report, Verdict, Violation};
-use landfall_guest::{CacheSize, Finding, Prepared, Pruned, SetupOptions, Status};
+use landfall_guest::{
+    CacheSize, Exported, Finding, Imported, Prepared, Pruned, SetupOptions, Status,
+};
 
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
@@ -338,6 +340,35 @@ pub(crate) fn write_json(path: &Path, report: &Report) -> Result<(), Failure> {
             ..failure
         }
     })
+}
+
+/// Tells what was exported.
+pub(crate) fn exported(file: &Path, exported: &Exported) {
+    say!(
+        stdout,
+        "exported {} to {} ({} unpacked, {} files)",
+        size(exported.bytes),
+        file.display(),
+        size(exported.unpacked),
+        exported.files
+    );
+}
+
+/// Tells what was imported.
+pub(crate) fn imported(file: &Path, imported: &Imported) {
+    if imported.was_there {
+        say!(stdout, "the set-up in {} was there already", file.display());
+        return;
+    }
+    say!(
+        stdout,
+        "imported {} entries from {}",
+        imported.entries.len(),
+        file.display()
+    );
+    for name in &imported.kept {
+        say!(stdout, "  {name} was there and is kept");
+    }
 }
 
 /// Tells what a set-up led to.

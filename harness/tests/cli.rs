@@ -9,7 +9,7 @@ use predicates::str::contains;
 /// The command, away from the user's cache and colours.
 fn landfall() -> (Command, tempfile::TempDir) {
     let cache = tempfile::tempdir().expect("a temporary directory");
-    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("landfall"));
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin("landfall"));
     command
         .env("LANDFALL_CACHE", cache.path())
         .env_remove("LANDFALL_MIRROR")
@@ -96,6 +96,51 @@ fn what_cannot_be_is_refused_before_anything_is_set_up() {
         .expect("it is there")
         .count();
     assert_eq!(made, 0, "something was set up");
+}
+
+#[test]
+fn a_set_up_with_own_parts_is_not_exported() {
+    let (mut command, cache) = landfall();
+    let module = cache.path().join("own.ko");
+    std::fs::write(&module, "").expect("writable");
+    command
+        .args(["setup", "--export", "setup.tar.gz", "--module"])
+        .arg(&module)
+        .current_dir(cache.path())
+        .assert()
+        .code(2)
+        .stderr(contains("does not travel").and(contains("hint: leave out --qemu")));
+    assert!(!cache.path().join("setup.tar.gz").exists());
+}
+
+#[test]
+fn what_is_no_exported_set_up_is_not_imported() {
+    let (mut command, cache) = landfall();
+    let file = cache.path().join("setup.tar.gz");
+    std::fs::write(&file, "something else").expect("writable");
+    command
+        .args(["setup", "--import"])
+        .arg(&file)
+        .assert()
+        .code(3)
+        .stderr(contains("setup.tar.gz cannot be imported").and(contains("no exported set-up")));
+    assert!(
+        !cache.path().join("setups").exists(),
+        "something was set up"
+    );
+}
+
+#[test]
+fn a_set_up_is_imported_or_exported_and_not_both() {
+    for other in [["--export", "file"].as_slice(), &["--refresh"]] {
+        let (mut command, _cache) = landfall();
+        command
+            .args(["setup", "--import", "file"])
+            .args(other)
+            .assert()
+            .code(2)
+            .stderr(contains("cannot be used with"));
+    }
 }
 
 #[test]

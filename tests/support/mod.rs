@@ -3,6 +3,7 @@
 //! What guest tests share: plumbing only. Inputs and expectations stay in the tests.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -198,13 +199,28 @@ pub fn kernel_log<Stage: Running>(guest: &Guest<Stage>) -> landfall::guest::Resu
     Ok(guest.run(&["/bin/busybox", "dmesg"], SHORT)?.stdout)
 }
 
-/// The `landfall` command of this tree, built if it is not.
+/// This repository. Tests that were built elsewhere and came as an archive are told where it is now.
 ///
 /// # Panics
-/// If it does not build.
+/// If the tests are in no directory of it.
+pub fn root() -> PathBuf {
+    let now = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let here = now.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
+    let root = here.parent().expect("tests/ lies in the repository");
+    root.to_owned()
+}
+
+/// The `landfall` command of this tree, built if it is not; of an archive of tests, the one in it.
+///
+/// # Panics
+/// If it does not build, or the archive lacks it.
 pub fn landfall() -> Command {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
+        if from_archive() {
+            // Made with these tests, from the same sources: there is nothing to build, and perhaps nothing to build it from.
+            return;
+        }
         // `cargo test -p landfall-tests` builds no binary of another package, and an old one would lie.
         let cargo = std::env::var_os("CARGO").expect("run by cargo");
         let mut build = Command::new(cargo);
@@ -219,4 +235,13 @@ pub fn landfall() -> Command {
         );
     });
     Command::new(assert_cmd::cargo::cargo_bin("landfall"))
+}
+
+/// Whether nextest unpacked this program from an archive: beside it then is what nextest wrote into that.
+fn from_archive() -> bool {
+    let this = std::env::current_exe().expect("the system knows this program");
+    std::env::var_os("NEXTEST").is_some()
+        && this
+            .ancestors()
+            .any(|directory| directory.join("nextest/binaries-metadata.json").is_file())
 }
