@@ -22,6 +22,9 @@ pub struct SetupOptions {
     /// Modules to put into the guest as they are. With `kernel` and without `kdir` they replace
     /// Landfall's own; otherwise they come on top.
     pub modules: Vec<PathBuf>,
+    /// Most bytes on disk of snapshots of guests; beyond that the least recently used go. `None`:
+    /// [`SNAPSHOT_LIMIT`](crate::SNAPSHOT_LIMIT).
+    pub snapshot_limit: Option<u64>,
     /// Ask the mirror again even if a set-up is there, and take newer versions if it has them.
     pub refresh: bool,
 }

@@ -19,7 +19,10 @@ use crate::plan::{Plan, identity};
 use crate::process::Runner;
 use crate::reporter::Reporter;
 use crate::stamp::{Base, Emulator, Stamp};
-use crate::{Cancel, Event, Lock, Prepared, Qemu, SetupError, SetupOptions, Step, kernel, qemu};
+use crate::{
+    Cancel, Event, Lock, Prepared, Qemu, SNAPSHOT_LIMIT, SetupError, SetupOptions, Step, kernel,
+    qemu,
+};
 
 /// How long to wait for another set-up of the same cache.
 const OTHER: Duration = Duration::from_secs(60 * 60);
@@ -46,7 +49,12 @@ pub fn prepare(
     };
     let ready = |warm| {
         let stamp = Stamp::load(&cache, &plan.key)?;
-        stamp.prepared(&cache, &plan.key, warm)
+        let prepared = stamp.prepared(&cache, &plan.key, warm)?;
+        let limit = options.snapshot_limit.unwrap_or(SNAPSHOT_LIMIT);
+        Some(Prepared {
+            snapshots: prepared.snapshots.clone().limited(limit),
+            ..prepared
+        })
     };
     if let (false, Some(prepared)) = (options.refresh, ready(true)) {
         return Ok(prepared);

@@ -57,6 +57,15 @@ pub(crate) struct PartArguments {
         hide_env_values = true
     )]
     pub(crate) cache: Option<PathBuf>,
+    /// Most bytes of guests' snapshots that are kept; the least recently used go [default: 4G]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "LANDFALL_SNAPSHOT_LIMIT",
+        hide_env_values = true,
+        value_parser = parse_size
+    )]
+    pub(crate) snapshot_limit: Option<u64>,
     /// Debian mirror to use instead of the host's own
     #[arg(
         long,

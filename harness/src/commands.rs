@@ -221,6 +221,7 @@ fn parts(arguments: &PartArguments) -> Result<SetupOptions, Failure> {
     };
     let mut options = SetupOptions::new(cache);
     options.mirror.clone_from(&arguments.mirror);
+    options.snapshot_limit = arguments.snapshot_limit;
     options.qemu.clone_from(&arguments.qemu);
     options.kernel.clone_from(&arguments.kernel);
     options.kdir.clone_from(&arguments.kdir);

@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
@@ -121,6 +121,14 @@ impl GuestMemory {
     /// Bytes of memory.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Bytes of it that are there: what nobody has touched yet takes no memory.
+    ///
+    /// # Errors
+    /// What the file system gave.
+    pub fn resident(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.blocks() * 512)
     }
 
     /// Where RAM lies, ascending.

@@ -64,6 +64,13 @@ pub enum Kind {
         /// Whether it took place.
         outcome: Outcome,
     },
+    /// A register was read for the first time since the machine connected: a driver has found the card.
+    FirstRead {
+        /// Which BAR.
+        bar: u8,
+        /// Bytes from the start of the BAR.
+        offset: u64,
+    },
     /// The driver wrote a register.
     Register {
         /// Which BAR.

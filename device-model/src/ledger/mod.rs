@@ -323,6 +323,7 @@ impl Ledger {
             | Kind::Stopping { .. }
             | Kind::BusMaster { .. }
             | Kind::PowerState { .. }
+            | Kind::FirstRead { .. }
             | Kind::Connected
             | Kind::Refused { .. } => {}
         }

@@ -29,6 +29,8 @@ pub(crate) struct Machine<W> {
     map: Arc<Map>,
     journal: Journal,
     piece: Box<[u8; PIECE]>,
+    /// A register was read since the machine connected.
+    was_read: bool,
 }
 
 /// What a function is lent for one call.
@@ -55,6 +57,7 @@ impl<W: Wire> Machine<W> {
             map,
             journal,
             piece: Box::new([0; PIECE]),
+            was_read: false,
         }
     }
 
@@ -127,6 +130,7 @@ impl<W: Wire> Machine<W> {
     pub(crate) fn unplug(&mut self) {
         self.reset_device();
         self.irqs = Irqs::default();
+        self.was_read = false;
         self.map.clear();
     }
 
@@ -162,6 +166,9 @@ impl<W: Wire> Machine<W> {
             match &self.msix {
                 Some(table) if bar == MSIX_BAR => return table.read(offset),
                 _ if self.function.register(bar, offset).is_some() => {
+                    if !std::mem::replace(&mut self.was_read, true) {
+                        self.journal.push(Kind::FirstRead { bar, offset });
+                    }
                     return self.function.read(bar, offset);
                 }
                 _ => {}

@@ -25,6 +25,7 @@ mod power;
 mod reaper;
 mod resume;
 mod serve;
+mod timing;
 #[path = "../../../kmod/capture/uapi.rs"]
 mod uapi;
 

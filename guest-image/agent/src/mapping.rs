@@ -79,6 +79,31 @@ impl Mapping {
         }
         Ok(())
     }
+
+    /// Reads a 32-bit register of a BAR.
+    pub(crate) fn read_register(&self, offset: u32) -> Result<u32, Errno> {
+        let register = self.register(offset)?;
+        // SAFETY: `register` lies in the mapping and is aligned. Volatile, since reading has effects.
+        Ok(unsafe { register.read_volatile() })
+    }
+
+    /// Writes a 32-bit register of a BAR. The mapping must be writable.
+    pub(crate) fn write_register(&mut self, offset: u32, value: u32) -> Result<(), Errno> {
+        let register = self.register(offset)?;
+        // SAFETY: as above, and the caller asked for a writable mapping.
+        unsafe { register.write_volatile(value) };
+        Ok(())
+    }
+
+    /// The register at `offset`; refused if it is not aligned or not in the mapping.
+    fn register(&self, offset: u32) -> Result<*mut u32, Errno> {
+        let offset = offset as usize;
+        if !offset.is_multiple_of(4) || offset + 4 > self.length {
+            return Err(Errno::EINVAL);
+        }
+        // SAFETY: `offset + 4 <= self.length`, all of it mapped; a mapping begins at a page, so this is aligned.
+        Ok(unsafe { self.base.as_ptr().cast::<u8>().add(offset) }.cast())
+    }
 }
 
 impl Drop for Mapping {

@@ -19,6 +19,8 @@ pub const MAX_FRAME: usize = 4 << 20;
 /// Most bytes of data (file, frame, output) in one reply.
 pub const MAX_DATA: usize = 2 << 20;
 
+/// Most times in one reply.
+pub const MAX_TIMES: usize = 100_000;
 /// Bytes of entropy that [`Request::Resume`] brings.
 pub const ENTROPY: usize = 32;
 
@@ -180,8 +182,46 @@ pub enum Request {
     },
     /// Drops what [`Request::HoldMapping`] holds.
     DropMappings,
+    /// Does something with a PCI function over and over, and takes the time of each. No driver may have claimed its
+    /// BAR 0; for interrupts, `uio_pci_generic` must be bound to it. Answers [`Reply::Times`].
+    Time {
+        /// PCI address, such as `0000:01:00.0`.
+        function: String,
+        /// What to do.
+        what: Timed,
+        /// How often; at most [`MAX_TIMES`].
+        count: u32,
+    },
     /// Syncs and powers off; the reply comes first.
     PowerOff,
+}
+
+/// A write to a 32-bit register of BAR 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegisterWrite {
+    /// Bytes from the start of the BAR.
+    pub offset: u32,
+    /// What to write.
+    pub value: u32,
+}
+
+/// What [`Request::Time`] takes the time of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Timed {
+    /// A read of a register, from the instruction to its value.
+    Read {
+        /// Bytes from the start of the BAR.
+        offset: u32,
+    },
+    /// A write, from one instruction to the next, in a row of 64.
+    Write(RegisterWrite),
+    /// An interrupt by its line, from the register write that causes it to user space that was woken by it.
+    Interrupt {
+        /// Causes it.
+        trigger: RegisterWrite,
+        /// Ends it.
+        acknowledge: RegisterWrite,
+    },
 }
 
 /// One ioctl of `kmod/capture/uapi.rs`.
@@ -369,6 +409,8 @@ pub enum Reply {
     Completion(Completion),
     /// See [`CardCommand::Lends`].
     Lends(Vec<Lend>),
+    /// See [`Request::Time`]; nanoseconds of the guest's clock.
+    Times(Vec<u64>),
 }
 
 /// Why a request failed in the guest.

@@ -10,7 +10,7 @@ use nix::time::{ClockId, clock_gettime};
 use crate::card::Cards;
 use crate::port::Port;
 use crate::reaper::Reaper;
-use crate::{Outcome, console, exec, files, modules, power, resume};
+use crate::{Outcome, console, exec, files, modules, power, resume, timing};
 
 /// Serves one harness after the other, for as long as the guest lives.
 pub(crate) fn serve(port: &Port, reaper: &Arc<Reaper>) {
@@ -85,6 +85,11 @@ fn answer(request: Request, cards: &mut Cards, reaper: &Arc<Reaper>) -> Outcome<
         Request::HashBuffer { card, buffer } => cards.hash(card, buffer),
         Request::HoldMapping { card, buffer } => cards.hold(card, buffer),
         Request::DropMappings => cards.drop_mappings(),
+        Request::Time {
+            function,
+            what,
+            count,
+        } => timing::time(&function, &what, count),
         Request::PowerOff => {
             nix::unistd::sync();
             Ok(Reply::Done)

@@ -50,7 +50,7 @@ pub use failure::{GuestFailed, Result, What};
 pub use landfall_agent::protocol::{
     BufferInfo, CardInfo, Completion, Configure, Configured as Format,
 };
-pub use landfall_agent::protocol::{Direction, GuestError, Lend, LendKind};
+pub use landfall_agent::protocol::{Direction, GuestError, Lend, LendKind, RegisterWrite, Timed};
 use landfall_agent::protocol::{Reply, Request};
 use landfall_device::dma::journal::Journal;
 use landfall_device::dma::map::Mapping;

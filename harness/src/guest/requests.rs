@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use landfall_agent::protocol::{MAX_DATA, Reply, Request};
+use landfall_agent::protocol::{MAX_DATA, Reply, Request, Timed};
 
 use super::failure::Result;
 use super::{Guest, Running, milliseconds, unexpected};
@@ -154,6 +154,23 @@ impl<Stage: Running> Guest<Stage> {
     /// If the guest refuses.
     pub fn drop_mappings(&self) -> Result<()> {
         self.ask(Request::DropMappings).map(|_| ())
+    }
+
+    /// Takes the time of accesses to a PCI function, or of its interrupts, as user space of the guest sees them; see
+    /// [`Request::Time`] for what it takes.
+    ///
+    /// # Errors
+    /// If the guest refuses.
+    pub fn time(&self, function: &str, what: Timed, count: u32) -> Result<Vec<Duration>> {
+        let request = Request::Time {
+            function: function.to_owned(),
+            what,
+            count,
+        };
+        match self.ask(request)? {
+            Reply::Times(times) => Ok(times.into_iter().map(Duration::from_nanos).collect()),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Asks the agent whether it is there.
