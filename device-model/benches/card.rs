@@ -47,7 +47,7 @@ const SIZES: [Size; 8] = [
     Size::new("2GiB", 32768, 32768),
 ];
 /// Largest of the frames into memory that was not touched: there, all of it is made anew for each frame.
-const LARGEST_NEW: u64 = 64 << 20;
+const LARGEST_NEW: u64 = 16 << 20;
 const AT_ONCE: [usize; 3] = [1, 2, 4];
 
 /// Opens a group for one size; it may be opened again for the next.
