@@ -137,10 +137,10 @@ pub(crate) fn together<T: Send>(all: &mut [T], work: impl Fn(&mut T) + Sync) -> 
     })
 }
 
-/// Whether the machine can spare that many bytes: half of what it has left.
+/// Whether the machine can spare that many bytes: three quarters of what it has left.
 pub(crate) fn spares(bytes: u64) -> bool {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = text.lines().find(|line| line.starts_with("MemAvailable:"));
     let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
-    kib.is_some_and(|kib| bytes <= kib * 1024 / 2)
+    kib.is_some_and(|kib| bytes <= kib * 1024 / 4 * 3)
 }
