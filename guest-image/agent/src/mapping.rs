@@ -86,7 +86,14 @@ impl Mapping {
     /// `at + size_of::<T>() <= self.length`, `at` is a multiple of `T`'s alignment, and any bits are a `T`.
     unsafe fn load<T>(&self, at: usize) -> T {
         // SAFETY: the caller's word; the mapping begins at a page, and all of it is readable.
-        unsafe { self.base.as_ptr().cast::<u8>().add(at).cast::<T>().read_volatile() }
+        unsafe {
+            self.base
+                .as_ptr()
+                .cast::<u8>()
+                .add(at)
+                .cast::<T>()
+                .read_volatile()
+        }
     }
 
     /// Copies `data` to `offset`; refuses, writing nothing, if it does not fit. The mapping must be writable.
