@@ -163,11 +163,12 @@ impl Cards {
 
     /// Hashes frames, all lent bytes of each.
     pub(crate) fn hashes(&self, card: u8, buffers: &[u32]) -> Outcome<Reply> {
-        let mappings = buffers
-            .iter()
-            .map(|&index| self.map(card, index, false, false))
-            .collect::<Outcome<_>>()?;
-        Ok(Reply::Hashes(hash::all(mappings)))
+        let hash = |&index| {
+            self.map(card, index, false, false)
+                .map(|mapping| hash::of(&mapping))
+        };
+        let hashes = buffers.iter().map(hash).collect::<Outcome<_>>()?;
+        Ok(Reply::Hashes(hashes))
     }
 
     /// Keeps a frame mapped until [`Cards::drop_mappings`].

@@ -150,7 +150,7 @@ pub enum Request {
         /// What to write.
         data: Vec<u8>,
     },
-    /// Maps frames and hashes all lent bytes of each (XXH64, seed 0), on all CPUs. Answers [`Reply::Hashes`].
+    /// Maps frames and hashes all lent bytes of each (XXH64, seed 0). Answers [`Reply::Hashes`].
     HashBuffers {
         /// Index of the card.
         card: u8,

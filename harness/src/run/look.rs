@@ -103,7 +103,7 @@ impl Captured {
         Ok(())
     }
 
-    /// Compares on all of the host's CPUs, while the guest hashes the frames on all of its own.
+    /// Compares on all of the host's CPUs, while the guest hashes the frames.
     pub(super) fn look(
         &mut self,
         look: &Look,
