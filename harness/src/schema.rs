@@ -166,7 +166,7 @@ pub struct Transfer {
     pub bytes: u64,
     /// From the first byte to the last, by the card's clock.
     pub duration_ns: Option<u64>,
-    /// XXH3-64 of the frame as the host sees it, as 16 hexadecimal digits.
+    /// XXH64 (seed 0) of the frame as the host sees it, as 16 hexadecimal digits.
     pub hash_host: Option<String>,
     /// The same as the guest's user space sees it.
     pub hash_guest: Option<String>,

@@ -12,10 +12,9 @@ use landfall_agent::protocol::{
 };
 use nix::errno::Errno;
 use nix::libc;
-use xxhash_rust::xxh3::Xxh3;
 
 use crate::mapping::Mapping;
-use crate::{Outcome, failed, refused, uapi};
+use crate::{Outcome, failed, hash, refused, uapi};
 
 /// The cards that are open, and the mappings that are held.
 #[derive(Default)]
@@ -162,20 +161,14 @@ impl Cards {
             .map_err(|error| failed(format!("card {card}: write clip mask {index}"), error))
     }
 
-    /// Hashes a frame, all its lent bytes.
-    pub(crate) fn hash(&self, card: u8, index: u32) -> Outcome<Reply> {
-        let mapping = self.map(card, index, false, false)?;
-        let mut hash = Xxh3::new();
-        let mut chunk = vec![0; 64 << 10];
-        let mut offset = 0;
-        loop {
-            let length = mapping.read(offset, &mut chunk);
-            if length == 0 {
-                return Ok(Reply::Hash(hash.digest()));
-            }
-            hash.update(chunk.get(..length).unwrap_or_default());
-            offset += length;
-        }
+    /// Hashes frames, all lent bytes of each.
+    pub(crate) fn hashes(&self, card: u8, buffers: &[u32]) -> Outcome<Reply> {
+        let hash = |&index| {
+            self.map(card, index, false, false)
+                .map(|mapping| hash::of(&mapping))
+        };
+        let hashes = buffers.iter().map(hash).collect::<Outcome<_>>()?;
+        Ok(Reply::Hashes(hashes))
     }
 
     /// Keeps a frame mapped until [`Cards::drop_mappings`].

@@ -16,6 +16,7 @@ mod card;
 mod console;
 mod exec;
 mod files;
+mod hash;
 mod kmsg;
 mod mapping;
 mod modules;

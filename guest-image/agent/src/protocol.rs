@@ -166,12 +166,12 @@ pub enum Request {
         /// What to write.
         data: Vec<u8>,
     },
-    /// Maps a frame and hashes all its lent bytes (XXH3, 64 bits). Answers [`Reply::Hash`].
-    HashBuffer {
+    /// Maps frames and hashes all lent bytes of each (XXH64, seed 0). Answers [`Reply::Hashes`].
+    HashBuffers {
         /// Index of the card.
         card: u8,
-        /// Which buffer.
-        buffer: u32,
+        /// Which buffers.
+        buffers: Vec<u32>,
     },
     /// Maps a frame and keeps it mapped, also over `CloseCard`, until [`Request::DropMappings`].
     HoldMapping {
@@ -397,8 +397,8 @@ pub enum Reply {
         /// It was killed because its time was up.
         timed_out: bool,
     },
-    /// XXH3-64.
-    Hash(u64),
+    /// XXH64 with seed 0 of each buffer asked for, in that order.
+    Hashes(Vec<u64>),
     /// See [`CardCommand::Info`].
     Info(CardInfo),
     /// See [`CardCommand::Configure`].

@@ -82,7 +82,7 @@ fn answer(request: Request, cards: &mut Cards, reaper: &Arc<Reaper>) -> Outcome<
             offset,
             data,
         } => cards.write_clip(card, buffer, offset, &data),
-        Request::HashBuffer { card, buffer } => cards.hash(card, buffer),
+        Request::HashBuffers { card, buffers } => cards.hashes(card, &buffers),
         Request::HoldMapping { card, buffer } => cards.hold(card, buffer),
         Request::DropMappings => cards.drop_mappings(),
         Request::Time {

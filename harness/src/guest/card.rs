@@ -178,16 +178,16 @@ impl<'guest> Card<'guest> {
             .map(|_| ())
     }
 
-    /// XXH3-64 of a frame's lent bytes, as guest user space sees them.
+    /// XXH64 (seed 0) of each frame's lent bytes, as guest user space sees them.
     ///
     /// # Errors
     /// If the guest refuses.
-    pub fn hash(&self, buffer: u32) -> Result<u64> {
-        match self.guest.ask(Request::HashBuffer {
+    pub fn hashes(&self, buffers: &[u32]) -> Result<Vec<u64>> {
+        match self.guest.ask(Request::HashBuffers {
             card: self.index,
-            buffer,
+            buffers: buffers.to_vec(),
         })? {
-            Reply::Hash(hash) => Ok(hash),
+            Reply::Hashes(hashes) if hashes.len() == buffers.len() => Ok(hashes),
             other => Err(unexpected(&other)),
         }
     }

@@ -270,7 +270,7 @@ fn driver_disagrees(
         .map(|check| check.hash);
     match (host, frame.guest_hash) {
         (Some(host), Some(guest)) if host != guest => Some(format!(
-            "the guest's user space sees other bytes (XXH3 {guest:016x}, the host {host:016x})"
+            "the guest's user space sees other bytes (XXH64 {guest:016x}, the host {host:016x})"
         )),
         _ => None,
     }

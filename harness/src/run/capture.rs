@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! One capture: configure, queue, start, wait, stop; then look at every byte before a buffer is given back.
+//! One capture: configure, queue, start, wait, stop. Every byte is looked at before a buffer is given back.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -12,10 +12,11 @@ use landfall_agent::protocol::{
 use landfall_device::devices::capture::pattern::{FrameSpec, Pattern, Pixel};
 use landfall_device::ledger;
 
+use super::look::Look;
 use super::{Clock, RunFailed, Session};
 use crate::guest::{Card, Guest, Loaded, Used};
 use crate::memory::GuestMemory;
-use crate::verify::{self, Differences, FrameCheck};
+use crate::verify::{Differences, FrameCheck};
 
 /// How long the driver waits for a frame, besides the interval. The card needs a few milliseconds.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -78,6 +79,8 @@ pub struct Captured {
     /// What is wrong in the pool outside the lends.
     pub(super) strays: Vec<Differences>,
     pub(super) canary_bytes: u64,
+    /// What was looked at when the card had been stopped.
+    pub(super) last_look: Option<Look>,
 }
 
 /// A frame that the driver got.
@@ -119,15 +122,15 @@ impl Session {
         clock: &mut Clock<'_>,
     ) -> Result<(), RunFailed> {
         let number = self.captured.len() + 1;
+        self.look_again(guest, card)?;
         let mut captured = self.set_up(wanted, card)?;
         captured.used = guest.used()?;
         let memory = guest.memory();
         let title = |what| format!("{what} {number} ({}x{})", wanted.width, wanted.height);
         let mut result = clock.time(&title("capture"), || captured.take_frames(&memory, card));
         if result.is_ok() {
-            let others = captured.of_others();
             result = clock.time(&title("verify"), || {
-                captured.verify(&memory, card, &self.regions, &others)
+                captured.verify(&memory, card, &self.regions, &self.journal)
             });
         }
         captured.entries.end = self.journal.len();
@@ -179,6 +182,7 @@ impl Session {
             stalled: None,
             strays: Vec::new(),
             canary_bytes: 0,
+            last_look: None,
         })
     }
 }
@@ -233,24 +237,24 @@ impl Captured {
                 break;
             };
             let index = completion.index;
-            let mut frame = Frame {
+            self.frames.push(Frame {
                 completion,
                 check: None,
                 guest_hash: None,
-            };
+            });
             if to_queue > 0 {
                 to_queue -= 1;
-                self.look(&mut frame, memory, card)?;
+                let look = Look::at_frame(self.frames.len() - 1);
+                self.look(&look, memory, card)?;
                 card.queue(index)?;
             }
-            self.frames.push(frame);
         }
         card.stop()?;
         Ok(())
     }
 
     /// What the pool gave to others, such as another card: whole pages of it are theirs.
-    fn of_others(&self) -> Vec<Range<u64>> {
+    pub(super) fn of_others(&self) -> Vec<Range<u64>> {
         let given = self
             .used
             .iter()
@@ -258,63 +262,6 @@ impl Captured {
         given
             .filter(|given| !self.lends.iter().any(|lend| given.contains(&lend.phys)))
             .collect()
-    }
-
-    /// Looks at the frames that were not looked at yet, and at all of the pool that was not lent.
-    fn verify(
-        &mut self,
-        memory: &GuestMemory,
-        card: &Card<'_>,
-        regions: &[crate::guest::Region],
-        others: &[Range<u64>],
-    ) -> Result<(), RunFailed> {
-        let mut frames = std::mem::take(&mut self.frames);
-        let looked = frames
-            .iter_mut()
-            .filter(|frame| frame.check.is_none())
-            .try_for_each(|frame| self.look(frame, memory, card));
-        self.frames = frames;
-        looked?;
-        let lent: Vec<_> = self
-            .lends
-            .iter()
-            .map(|lend| lend.phys..lend.phys.saturating_add(lend.length))
-            .chain(others.iter().cloned())
-            .collect();
-        for region in regions {
-            let (bytes, differences) = verify::pool(memory, region.range(), &lent)?;
-            self.canary_bytes += bytes;
-            self.strays.push(differences);
-        }
-        Ok(())
-    }
-
-    /// Compares a frame, while the guest hashes it by itself.
-    fn look(
-        &self,
-        frame: &mut Frame,
-        memory: &GuestMemory,
-        card: &Card<'_>,
-    ) -> Result<(), RunFailed> {
-        let Some(buffer) = self.buffer(frame.completion.index) else {
-            return Ok(());
-        };
-        if frame.completion.result != OK {
-            return Ok(());
-        }
-        let spec = self.spec(&frame.completion);
-        let (check, hash) = std::thread::scope(|scope| {
-            let host = scope
-                .spawn(|| verify::frame(memory, buffer.phys, &spec, self.plan.clip.as_deref()));
-            let hash = card.hash(frame.completion.index);
-            (host.join(), hash)
-        });
-        match check {
-            Ok(check) => frame.check = Some(check?),
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-        frame.guest_hash = Some(hash?);
-        Ok(())
     }
 
     /// The buffer that a frame lies in, by its slot.

@@ -9,6 +9,7 @@
 mod assemble;
 mod capture;
 mod jobs;
+mod look;
 mod plan;
 mod session;
 

@@ -117,6 +117,7 @@ impl Session {
     ) -> Result<(), RunFailed> {
         std::thread::sleep(SETTLE);
         guest.sync_card(card.index().into());
+        self.look_again(guest, card)?;
         self.info = card.info()?;
         Ok(())
     }

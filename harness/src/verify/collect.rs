@@ -102,6 +102,24 @@ impl Differences {
         }
     }
 
+    /// Adds those of the memory that follows, collected by itself: what comes of it is what one walk over both
+    /// would have given.
+    pub(super) fn append(&mut self, following: Self) {
+        self.bytes += following.bytes;
+        for range in following.ranges {
+            if let Some(last) = self.ranges.last_mut()
+                && range.address - (last.address + last.length) < JOIN
+            {
+                last.length = range.address + range.length - last.address;
+            } else if self.ranges.len() < MAX_RANGES {
+                self.ranges.push(range);
+            } else {
+                // Nothing further joins the last one that is kept.
+                return;
+            }
+        }
+    }
+
     /// Says of each range what was found there.
     pub(super) fn explain(&mut self, memory: &GuestMemory) {
         for range in &mut self.ranges {

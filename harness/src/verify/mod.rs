@@ -4,24 +4,27 @@
 //!
 //! Every byte of a frame must be the pattern's for its position, frame and slot; every byte of the pool that
 //! is not lent (guard pages, the tail of a last page, what was never given out) must be its canary. Whole
-//! chunks are compared at once; only where they differ is a byte looked at by itself.
+//! chunks are compared at once; only where they differ is a byte looked at by itself. Frames and pieces of the
+//! pool are independent of each other: [`all`] gives them to as many threads as it is told.
 
 mod collect;
 mod expected;
 pub mod merge;
+mod pieces;
 
+use std::num::NonZero;
 use std::ops::Range;
 
 use landfall_device::devices::capture::pattern::FrameSpec;
 use landfall_reserve::canary;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh64::Xxh64;
 
 pub(crate) use collect::origin;
 pub use collect::{Difference, Differences, Found, Origin};
 
 use crate::memory::{GuestMemory, ReadError};
 
-/// Bytes compared at a time.
+/// Bytes compared at a time: with what they are compared with, half of a small second-level cache.
 const CHUNK: usize = 256 * 1024;
 
 /// What came of comparing one frame.
@@ -29,37 +32,93 @@ const CHUNK: usize = 256 * 1024;
 pub struct FrameCheck {
     /// Bytes compared: all of the frame.
     pub bytes: u64,
-    /// XXH3-64 of what was found.
+    /// XXH64 (seed 0) of what was found.
     pub hash: u64,
     /// Where it is not as it should be.
     pub differences: Differences,
 }
 
-/// Compares a frame that begins at physical address `phys`.
-///
-/// With a clip mask (one bit a pixel, lines from whole bytes; what is missing counts as 1), and between
-/// lines, the card writes nothing: there the canary must still lie.
+/// A frame that is to be compared.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Physical address of its first byte.
+    pub phys: u64,
+    /// What it must look like.
+    pub spec: FrameSpec,
+    /// Its clip mask (one bit a pixel, lines from whole bytes; what is missing counts as 1). Where it is 0, and
+    /// between lines, the card writes nothing: there the canary must still lie.
+    pub clip: Option<&'a [u8]>,
+}
+
+/// What came of comparing one region of the pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolCheck {
+    /// Bytes compared: all that are not lent.
+    pub bytes: u64,
+    /// Where they are not their canary.
+    pub differences: Differences,
+}
+
+/// What came of comparing frames and regions, in the order in which they were given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checks {
+    /// Of the frames.
+    pub frames: Vec<FrameCheck>,
+    /// Of the regions.
+    pub pool: Vec<PoolCheck>,
+}
+
+/// Compares frames, and all of `regions` but the `lent` ranges with the canary, on at most `threads` threads,
+/// this one included.
 ///
 /// # Errors
 /// If some of it is not RAM.
-pub fn frame(
+pub fn all(
     memory: &GuestMemory,
-    phys: u64,
-    spec: &FrameSpec,
-    clip: Option<&[u8]>,
+    frames: &[Wanted<'_>],
+    regions: &[Range<u64>],
+    lent: &[Range<u64>],
+    threads: NonZero<usize>,
+) -> Result<Checks, ReadError> {
+    pieces::all(memory, frames, regions, lent, threads)
+}
+
+/// The buffers of one thread: they stay in its cache from chunk to chunk.
+#[derive(Default)]
+struct Scratch {
+    have: Vec<u8>,
+    want: Vec<u8>,
+}
+
+fn frame_with(
+    scratch: &mut Scratch,
+    memory: &GuestMemory,
+    wanted: &Wanted<'_>,
 ) -> Result<FrameCheck, ReadError> {
+    let Wanted { phys, spec, clip } = wanted;
     let bytes = spec.frame_bytes();
-    let mut hash = Xxh3::new();
-    let mut differences = Differences::new(Some(phys));
-    let mut want = vec![0; CHUNK];
-    chunks(memory, phys..phys.saturating_add(bytes), |address, have| {
-        hash.update(have);
-        let want = want.get_mut(..have.len()).unwrap_or_default();
-        expected::fill(want, address - phys, phys, spec, clip);
-        if have != want {
-            differences.compare(address, have, want);
-        }
-    })?;
+    let mut hash = Xxh64::new(0);
+    let mut differences = Differences::new(Some(*phys));
+    let plain = expected::Plain::of(spec, *clip);
+    let Scratch { have, want } = scratch;
+    chunks(
+        memory,
+        *phys..phys.saturating_add(bytes),
+        have,
+        |at, have| {
+            hash.update(have);
+            let offset = at - phys;
+            if plain.as_ref().is_some_and(|plain| plain.is(have, offset)) {
+                return;
+            }
+            want.resize(CHUNK, 0);
+            let want = want.get_mut(..have.len()).unwrap_or_default();
+            expected::fill(want, offset, *phys, spec, *clip);
+            if have != want {
+                differences.compare(at, have, want);
+            }
+        },
+    )?;
     differences.explain(memory);
     Ok(FrameCheck {
         bytes,
@@ -68,30 +127,21 @@ pub fn frame(
     })
 }
 
-/// Compares all of `region` but the `lent` ranges with the canary; returns how many bytes that were, too.
-///
-/// # Errors
-/// If some of it is not RAM.
-pub fn pool(
+/// Compares a range with the canary; explains nothing yet.
+fn canary_with(
+    scratch: &mut Scratch,
     memory: &GuestMemory,
-    region: Range<u64>,
-    lent: &[Range<u64>],
-) -> Result<(u64, Differences), ReadError> {
-    let mut differences = Differences::new(None);
-    let mut bytes = 0;
-    let mut want = Vec::new();
-    for free in gaps(region, lent) {
-        bytes += free.end - free.start;
-        chunks(memory, free, |address, have| {
-            if canary::first_difference(have, address).is_some() {
-                want.clear();
-                want.extend((address..).take(have.len()).map(canary::byte));
-                differences.compare(address, have, &want);
-            }
-        })?;
-    }
-    differences.explain(memory);
-    Ok((bytes, differences))
+    range: Range<u64>,
+    differences: &mut Differences,
+) -> Result<(), ReadError> {
+    let Scratch { have, want } = scratch;
+    chunks(memory, range, have, |at, have| {
+        if !expected::is_canary(have, at) {
+            want.clear();
+            want.extend((at..).take(have.len()).map(canary::byte));
+            differences.compare(at, have, want);
+        }
+    })
 }
 
 /// The parts of `region` that are in none of `taken`, ascending.
@@ -117,13 +167,14 @@ pub fn gaps(region: Range<u64>, taken: &[Range<u64>]) -> Vec<Range<u64>> {
     gaps
 }
 
-/// Reads a range in chunks.
+/// Reads a range in chunks, by way of `buffer`.
 fn chunks(
     memory: &GuestMemory,
     range: Range<u64>,
+    buffer: &mut Vec<u8>,
     mut each: impl FnMut(u64, &[u8]),
 ) -> Result<(), ReadError> {
-    let mut buffer = vec![0; CHUNK];
+    buffer.resize(CHUNK, 0);
     let mut at = range.start;
     while at < range.end {
         let length = usize::try_from(range.end - at).unwrap_or(CHUNK).min(CHUNK);
@@ -135,5 +186,7 @@ fn chunks(
     Ok(())
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;
