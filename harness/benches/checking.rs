@@ -6,7 +6,6 @@
 //! `cargo bench -p landfall --bench checking`; the number behind a name is of threads. Each frame is read, hashed
 //! and compared, as in a run.
 
-
 use std::hint::black_box;
 use std::num::NonZero;
 use std::ops::Range;
@@ -68,7 +67,7 @@ fn checking(criterion: &mut Criterion) {
     for threads in THREADS {
         let id = BenchmarkId::new(format!("canary/{SIZE}"), threads);
         group.bench_function(id, |bench| {
-            bench.iter(|| compare(&memory, &[], &[0..BYTES], threads));
+            bench.iter(|| compare(&memory, &[], std::slice::from_ref(&(0..BYTES)), threads));
         });
     }
 }
