@@ -10,6 +10,8 @@
 //! CACHE/setups/*.json      which entries a set-up consists of
 //! CACHE/logs/*.log         what the programs said
 //! ```
+//!
+//! Of these, entries and the file of one set-up travel to other machines; see [`export`](crate::export).
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
