@@ -11,6 +11,8 @@
 //! CACHE/logs/*.log         what the programs said
 //! CACHE/snapshots/         guests that were booted once; see [`crate::Snapshots`]
 //! ```
+//!
+//! Of these, entries and the file of one set-up travel to other machines; see [`export`](crate::export).
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
