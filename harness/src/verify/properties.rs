@@ -199,7 +199,10 @@ fn every_kind_of_place(wanted: &[Wanted<'_>]) {
         REGION.end - 1,
     ];
     let places = in_frame.into_iter().filter(|offset| *offset < length);
-    for at in places.map(|offset| first + offset).chain(in_pool) {
+    for at in places
+        .map(|offset| first + offset)
+        .chain(in_pool.into_iter().filter(|at| REGION.contains(at)))
+    {
         flip(&memory, at, 0x10);
         let checks = fast(&memory, wanted, &lent, 2);
         flip(&memory, at, 0x10);
