@@ -6,7 +6,7 @@ use landfall::Cancel;
 use landfall::accelerator::Choice;
 use landfall::qemu::command::Engine;
 use landfall::run::{Wishes, run};
-use landfall::schema::{Report, Verdict};
+use landfall::schema::{Report, Verdict, View};
 use landfall_device::devices::capture::Fault;
 use landfall_tests::{Result, prepared};
 
@@ -108,10 +108,14 @@ fn truncate32_is_named() -> Result {
     Ok(())
 }
 
-/// A write after the card said idle: class 20.
+/// A write after the card said idle: class 20, and memory shows it, whether it was compared before or after.
 #[test]
 fn after_stop_is_named() -> Result {
-    assert_named(&report(Some(Fault::AfterStop), None)?, 20, None);
+    let report = report(Some(Fault::AfterStop), None)?;
+
+    assert_named(&report, 20, None);
+    let last = report.violations.last().expect("a violation");
+    assert!(last.views.contains(&View::Memory), "{last:#?}");
     Ok(())
 }
 

@@ -62,12 +62,13 @@ fn checking(criterion: &mut Criterion) {
         }
     }
     let memory = GuestMemory::new(BYTES).expect("memory");
-    let words: Vec<u8> = (0..BYTES).map(canary::byte).collect();
+    let whole = 0..BYTES;
+    let words: Vec<u8> = whole.clone().map(canary::byte).collect();
     memory.write(0, &words).expect("it is RAM");
     for threads in THREADS {
         let id = BenchmarkId::new(format!("canary/{SIZE}"), threads);
         group.bench_function(id, |bench| {
-            bench.iter(|| compare(&memory, &[], std::slice::from_ref(&(0..BYTES)), threads));
+            bench.iter(|| compare(&memory, &[], std::slice::from_ref(&whole), threads));
         });
     }
 }

@@ -44,10 +44,17 @@ pub const NEEDED_OF_MACHINE: &[Tuning] = &[row(
 )];
 
 /// Features of the emulated CPU.
-pub const CPU: &[Tuning] = &[row(
-    "la57=off",
-    "a fifth level of page tables makes every walk longer, and reaches nothing here",
-)];
+pub const CPU: &[Tuning] = &[
+    row(
+        "la57=off",
+        "a fifth level of page tables makes every walk longer, and reaches nothing here",
+    ),
+    row(
+        "erms=off",
+        "emulated, a string instruction moves byte by byte; without this the kernel copies by words",
+    ),
+    row("fsrm=off", "the same for short copies"),
+];
 
 /// Properties of `-machine`, after those that are needed.
 pub const MACHINE: &[Tuning] = &[

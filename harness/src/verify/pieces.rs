@@ -13,7 +13,7 @@ use super::{
 use crate::memory::{GuestMemory, ReadError};
 
 /// Most bytes of the pool that are one piece.
-const PIECE: u64 = 4 << 20;
+const PIECE: u64 = 512 << 10;
 
 /// Something to compare by itself.
 enum Piece<'a> {

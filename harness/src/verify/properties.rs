@@ -179,6 +179,7 @@ fn every_kind_of_place(wanted: &[Wanted<'_>]) {
     ];
     let end = first + length;
     let page = end.next_multiple_of(4096);
+    let (second, piece) = (lent[1].end, 512 << 10);
     let in_pool = [
         REGION.start,
         REGION.start + 511,
@@ -190,13 +191,18 @@ fn every_kind_of_place(wanted: &[Wanted<'_>]) {
         page - 1,
         page,
         page + 4095, // tail, guard page
+        second + piece - 1,
+        second + piece, // where one thread ends and another begins
         wanted[1].phys - 1,
         REGION.end - chunk,
         REGION.end - 9,
         REGION.end - 1,
     ];
     let places = in_frame.into_iter().filter(|offset| *offset < length);
-    for at in places.map(|offset| first + offset).chain(in_pool) {
+    for at in places
+        .map(|offset| first + offset)
+        .chain(in_pool.into_iter().filter(|at| REGION.contains(at)))
+    {
         flip(&memory, at, 0x10);
         let checks = fast(&memory, wanted, &lent, 2);
         flip(&memory, at, 0x10);
