@@ -176,8 +176,12 @@ impl Snapshots {
         discard(&path);
     }
 
-    /// Removes the least recently used until the rest is within the limit; those in use stay.
+    /// Removes what makers that were killed left, and the least recently used until the rest is within the limit;
+    /// those in use stay.
     fn trim(&self) {
+        for left in all(&self.root).iter().filter(|path| is_new(path)) {
+            discard(left);
+        }
         let mut kept: Vec<_> = list(&self.root)
             .into_iter()
             .filter_map(|path| {
@@ -247,7 +251,7 @@ pub(crate) fn prune(cache: &Path, keep: Option<&str>) -> Vec<(String, u64)> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let bytes = measure(&path).unwrap_or(0);
         let setup = fs::read_to_string(path.join(SETUP)).ok();
-        let wanted = !name.starts_with(NEW) && setup.is_some() && setup.as_deref() == keep;
+        let wanted = !is_new(&path) && setup.is_some() && setup.as_deref() == keep;
         if !wanted && discard(&path) {
             removed.push((format!("snapshot {name}"), bytes));
         }
@@ -296,11 +300,14 @@ fn all(root: &Path) -> Vec<PathBuf> {
 /// The finished ones.
 fn list(root: &Path) -> Vec<PathBuf> {
     let mut paths = all(root);
-    paths.retain(|path| {
-        let name = path.file_name().unwrap_or_default();
-        !name.to_string_lossy().starts_with(NEW)
-    });
+    paths.retain(|path| !is_new(path));
     paths
+}
+
+/// Whether it is being made, or was left by who made it.
+fn is_new(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().starts_with(NEW)
 }
 
 #[cfg(test)]
@@ -386,6 +393,12 @@ mod tests {
         };
 
         assert_eq!(fs::read_dir(making.directory()).unwrap().count(), 0);
+        drop(make(&snapshots, "b", 1));
+        assert!(left.exists(), "it is being made: not swept with others");
+        drop(making);
+        fs::create_dir_all(&left).unwrap();
+        drop(make(&snapshots, "c", 1));
+        assert!(!left.exists(), "nobody makes it: swept");
     }
 
     #[test]

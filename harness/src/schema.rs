@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::guest::{How, Started};
 
 /// Version of the schema.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Whether the run was clean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -30,6 +30,8 @@ pub(crate) fn start(path: &Path, ways: &[Way]) -> Result {
     let longest = ways.iter().map(total).fold(0.0, f64::max);
     let root = SVGBackend::new(path, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
+    // From top to bottom, so that the axis counts the other way round.
+    let ways: Vec<&Way> = ways.iter().rev().collect();
     let labels: Vec<String> = ways
         .iter()
         .map(|way| format!("{} ({:.2} s)", way.name, total(way)))
@@ -39,7 +41,10 @@ pub(crate) fn start(path: &Path, ways: &[Way]) -> Result {
         .margin(14)
         .x_label_area_size(30)
         .y_label_area_size(210)
-        .build_cartesian_2d(0.0..longest * 1.02, (0..ways.len()).into_segmented())?;
+        .build_cartesian_2d(
+            0.0..longest * 1.02,
+            (0..ways.len().saturating_sub(1)).into_segmented(),
+        )?;
     chart
         .configure_mesh()
         .disable_y_mesh()
@@ -74,6 +79,7 @@ pub(crate) fn start(path: &Path, ways: &[Way]) -> Result {
     chart
         .configure_series_labels()
         .position(SeriesLabelPosition::LowerRight)
+        .border_style(BLACK.mix(0.2))
         .background_style(WHITE.mix(0.9))
         .label_font((FONT, 14))
         .draw()?;
@@ -84,9 +90,9 @@ pub(crate) fn start(path: &Path, ways: &[Way]) -> Result {
 pub(crate) fn card(path: &Path, collected: &Collected) -> Result {
     let line = |group: &str, function: &str| -> Vec<(f64, f64)> {
         let figure = |name| collected.figure(group, function, name);
-        let points = SIZES
-            .iter()
-            .filter_map(|(name, bytes)| Some((*bytes, figure(*name)?.gigabytes())));
+        let points = (0..)
+            .zip(SIZES)
+            .filter_map(|(at, name)| Some((f64::from(at), figure(name)?.gigabytes())));
         points.collect()
     };
     let lines = [
@@ -95,23 +101,35 @@ pub(crate) fn card(path: &Path, collected: &Collected) -> Result {
         ("2 cards", line("card-to-memory", "2-cards"), RED, true),
         ("memcpy, 2 threads", line("memcpy", "2-threads"), RED, false),
     ];
-    let most = lines
-        .iter()
-        .flat_map(|(_, points, ..)| points)
-        .map(|(_, rate)| *rate);
-    let most = most.fold(1.0, f64::max);
+    let rates = || {
+        lines
+            .iter()
+            .flat_map(|(_, points, ..)| points)
+            .map(|(_, rate)| *rate)
+    };
+    let (least, most) = (rates().fold(4.0, f64::min), rates().fold(16.0, f64::max));
     let root = SVGBackend::new(path, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&root)
-        .caption("Card to guest memory, GB/s", (FONT, 20))
+        .caption("Card to guest memory, GB/s by bytes of a frame", (FONT, 20))
         .margin(14)
-        .x_label_area_size(40)
+        .x_label_area_size(30)
         .y_label_area_size(50)
-        .build_cartesian_2d((4096.0..2147483648.0).log_scale(), 0.0..most * 1.1)?;
+        .build_cartesian_2d(
+            -0.1..SIZES.len() as f64 - 0.9,
+            (least * 0.8..most * 1.2).log_scale(),
+        )?;
     chart
         .configure_mesh()
-        .x_desc("bytes of a frame")
-        .x_label_formatter(&|bytes| format!("{:.0} KiB", bytes / 1024.0))
+        .disable_x_mesh()
+        .x_labels(SIZES.len() * 2)
+        .x_label_formatter(&|at| {
+            let name = SIZES.get(at.round() as usize);
+            let name = name.filter(|_| at.fract().abs() < 0.01);
+            name.map_or_else(String::new, |name| (*name).to_owned())
+        })
+        .y_label_formatter(&|rate| format!("{rate:.0}"))
+        .light_line_style(TRANSPARENT)
         .label_style((FONT, 14))
         .draw()?;
     for (name, points, colour, solid) in lines {
@@ -123,6 +141,7 @@ pub(crate) fn card(path: &Path, collected: &Collected) -> Result {
     }
     chart
         .configure_series_labels()
+        .position(SeriesLabelPosition::UpperRight)
         .background_style(WHITE.mix(0.9))
         .label_font((FONT, 14))
         .draw()?;
