@@ -158,3 +158,24 @@ proptest! {
         prop_assert!(found == want);
     }
 }
+
+/// That a driver has found the card is told once, whatever it wrote before and reads later.
+#[test]
+fn the_first_read_is_told_once() {
+    let mut card = card(&memory(), RAM);
+    let told = |card: &LocalCard| {
+        let entries = card.journal().entries_from(0);
+        let first = entries.into_iter().filter_map(|entry| match entry.kind {
+            Kind::FirstRead { bar, offset } => Some((bar, offset)),
+            _ => None,
+        });
+        first.collect::<Vec<_>>()
+    };
+
+    card.write(0, STRIDE, 640);
+    assert_eq!(told(&card), []);
+    card.read(0, STRIDE);
+    card.read(0, GEOMETRY);
+
+    assert_eq!(told(&card), [(0, STRIDE)]);
+}
