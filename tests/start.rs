@@ -167,6 +167,8 @@ fn mapped_ram_restores_too() -> Result {
     };
 
     restore(options.clone(), &prepared)?.quit()?;
+    let packed = the_snapshot(directory.path())?.join("ram");
+    assert!(!packed.exists(), "the harness packed nothing");
     let guest = restore(options, &prepared)?;
 
     assert_eq!(guest.started().how, RESTORED);

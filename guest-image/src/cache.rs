@@ -10,6 +10,7 @@
 //! CACHE/setups/*.json      which entries a set-up consists of
 //! CACHE/logs/*.log         what the programs said
 //! CACHE/snapshots/         guests that were booted once; see [`crate::Snapshots`]
+//! CACHE/guests/            places of the guests that run now; the harness's
 //! ```
 //!
 //! Of these, entries and the file of one set-up travel to other machines; see [`export`](crate::export).

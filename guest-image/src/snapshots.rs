@@ -215,7 +215,8 @@ impl Making {
         let Some(lock) = self.lock.take() else {
             unreachable!("it is given up only here and in drop")
         };
-        lock.relock(FlockArg::LockShared).map_err(io::Error::from)?;
+        lock.relock(FlockArg::LockSharedNonblock)
+            .map_err(io::Error::from)?;
         if !self.path.exists() {
             // Between the two locks somebody else made room.
             return Err(io::Error::from(io::ErrorKind::NotFound));

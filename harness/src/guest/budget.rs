@@ -133,10 +133,15 @@ fn holders() -> MutexGuard<'static, HashMap<ThreadId, usize>> {
     HOLDERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes a place if there is one. One process looks at a time, so that two do not take the last memory.
+/// Takes a place if there is one. One process looks at a time, so that two do not take the last memory; for the
+/// others there is none at this moment.
 fn try_take(directory: &Path, budget: Budget, memory: u64) -> io::Result<Option<Flock<File>>> {
-    let _turn = Flock::lock(open(&directory.join("turn"))?, FlockArg::LockExclusive)
-        .map_err(|(_, error)| error)?;
+    let turn = open(&directory.join("turn"))?;
+    let _turn = match Flock::lock(turn, FlockArg::LockExclusiveNonblock) {
+        Ok(turn) => turn,
+        Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
+        Err((_, error)) => return Err(error.into()),
+    };
     let mut mine = None;
     let mut taken: u64 = 0;
     for number in 0..MOST {
@@ -215,6 +220,20 @@ mod tests {
 
         drop(first);
         assert!(other(cache.path(), two, MIB).is_some());
+    }
+
+    #[test]
+    fn whoever_looks_while_another_does_is_told_to_look_again() {
+        let cache = tempfile::tempdir().unwrap();
+        let one = budget(1, u64::MAX);
+        drop(other(cache.path(), one, MIB).unwrap());
+        let turn = open(&cache.path().join("guests/turn")).unwrap();
+        let turn = Flock::lock(turn, FlockArg::LockExclusive).unwrap();
+
+        assert!(other(cache.path(), one, MIB).is_none());
+
+        drop(turn);
+        assert!(other(cache.path(), one, MIB).is_some());
     }
 
     #[test]
