@@ -187,6 +187,8 @@ impl Guest<Booted> {
 
 /// The pool's module.
 pub const POOL_MODULE: &str = "landfall_pool";
+/// The module that fragments memory.
+pub const FRAGMENT_MODULE: &str = "landfall_fragment";
 /// The capture driver's module.
 pub const CAPTURE_MODULE: &str = "landfall_capture";
 

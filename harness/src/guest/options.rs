@@ -194,6 +194,9 @@ pub struct GuestOptions {
     pub driver_parameters: String,
     /// The pool.
     pub pool: PoolOptions,
+    /// Leaves the guest's page allocator no free block of more than `2^fragment` pages, before the pool is loaded:
+    /// 0 to 9, by the module [`super::FRAGMENT_MODULE`]. `None`: as the boot left it.
+    pub fragment: Option<u32>,
     /// An Intel IOMMU in front of the cards, used strictly.
     pub iommu: bool,
     /// Appended to the kernel's command line.
@@ -227,6 +230,7 @@ impl Default for GuestOptions {
             driver_interrupt: None,
             driver_parameters: String::new(),
             pool: PoolOptions::default(),
+            fragment: None,
             iommu: false,
             append: String::new(),
             engine: Engine::Tcg,
@@ -265,16 +269,20 @@ impl GuestOptions {
         words.join(" ")
     }
 
-    /// Pool and capture driver, with the parameters that these options come to; in the order of loading.
+    /// Fragmenter, pool and capture driver, with the parameters that these options come to; in the order of loading.
     pub(crate) fn modules(&self) -> Vec<Module> {
         let module = |name: &str, parameters| Module {
             name: name.to_owned(),
             parameters,
         };
-        vec![
+        let fragment = self
+            .fragment
+            .map(|order| module(super::FRAGMENT_MODULE, format!("order={order}")));
+        let always = [
             module(super::POOL_MODULE, self.pool_parameters()),
             module(super::CAPTURE_MODULE, self.driver_parameters()),
-        ]
+        ];
+        fragment.into_iter().chain(always).collect()
     }
 
     /// Parameters for the pool module.
