@@ -84,6 +84,8 @@ impl Drop for Kept {
                 let _ = pause();
             }
         }
+        // A page that a CPU keeps at hand would go on parting its neighbours.
+        flush();
     }
 }
 
