@@ -10,6 +10,7 @@ mod formats;
 mod fragment;
 mod interrupts;
 mod limits;
+mod placement;
 mod pool;
 mod reset;
 mod start;

@@ -12,7 +12,7 @@ use landfall_device::devices::capture::{CaptureCard, CaptureOptions};
 use landfall_device::devices::template::Scratch;
 use landfall_device::function::{Function, InterruptKind};
 
-use super::sources::PoolOptions;
+use super::sources::{PoolOptions, PoolSource, top};
 use crate::memory::layout;
 use crate::qemu::command::Engine;
 
@@ -147,7 +147,7 @@ pub struct GuestOptions {
     /// carve-out, which is always watched. With one of these the guest boots cold.
     pub watch: Vec<Range<u64>>,
     /// Likewise for memory of `reserve_mem=`, whose place is known only when it is there: all of RAM is prepared
-    /// for it. The guest boots cold.
+    /// for it, and what firmware writes to below 4 GiB is not the kernel's to use. The guest boots cold.
     pub watch_from_boot: bool,
     /// An Intel IOMMU in front of the cards, used strictly.
     pub iommu: bool,
@@ -247,13 +247,12 @@ impl GuestOptions {
 
     /// What goes on the kernel's command line besides the tuning.
     pub(crate) fn kernel_arguments(&self) -> String {
+        let pool = self.pool.boot_option(self.memory);
+        // `reserve_mem=` takes the top of what there is, and firmware may have written there before the kernel began.
+        let reserve = self.watch_from_boot && self.pool.source == PoolSource::Reserve;
+        let limit = reserve.then(|| format!("mem={}K", top(self.memory) >> 10));
         let own = (!self.append.is_empty()).then(|| self.append.clone());
-        let words: Vec<_> = self
-            .pool
-            .boot_option(self.memory)
-            .into_iter()
-            .chain(own)
-            .collect();
+        let words: Vec<_> = pool.into_iter().chain(limit).chain(own).collect();
         words.join(" ")
     }
 
@@ -300,7 +299,6 @@ const MAX_FRAGMENT: u32 = 9;
 
 #[cfg(test)]
 mod tests {
-    use super::super::sources::PoolSource;
     use super::*;
 
     #[test]

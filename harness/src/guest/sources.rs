@@ -6,9 +6,9 @@ use std::ops::Range;
 
 use crate::memory::layout;
 
-/// Bytes at the top of RAM below 4 GiB that are not the guest's to keep: there firmware puts its tables, and QEMU the
-/// initial file system.
-pub(crate) const FIRMWARE: u64 = 16 << 20;
+/// Bytes at the top of RAM below 4 GiB that firmware writes to: SeaBIOS has its tables in the last 16 MiB, where QEMU
+/// puts the initial file system too, and right below them what it needs until the kernel starts.
+pub(crate) const FIRMWARE: u64 = 32 << 20;
 /// CMA areas begin and end at multiples of this.
 const CMA_UNIT: u64 = 4 << 20;
 const PAGE: u64 = 4096;
@@ -116,7 +116,7 @@ impl std::fmt::Display for PoolSource {
 /// Which part of RAM [`PoolSource::Carveout`] keeps from the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Carveout {
-    /// The top, by `mem=`. Below 4 GiB the last 16 MiB stay out of it: firmware and QEMU write there.
+    /// The top, by `mem=`. Below 4 GiB the last 32 MiB stay out of it: firmware writes there.
     #[default]
     Top,
     /// A hole that begins at this physical address, a multiple of the page size, by `memmap=`.
@@ -250,7 +250,7 @@ impl PoolOptions {
     }
 }
 
-/// Where a carve-out at the top of RAM ends.
+/// Where RAM ends that only the kernel writes to.
 pub(super) fn top(memory: u64) -> u64 {
     match layout(memory)[..] {
         [low] => low.length.saturating_sub(FIRMWARE),
@@ -327,8 +327,8 @@ mod tests {
         );
 
         let low = PoolOptions::carved_out(32 * MIB, Carveout::Top);
-        assert_eq!(low.carved(256 * MIB), Some(208 * MIB..240 * MIB));
-        assert_eq!(both(&low, 256 * MIB).0, "mem=212992K");
+        assert_eq!(low.carved(256 * MIB), Some(192 * MIB..224 * MIB));
+        assert_eq!(both(&low, 256 * MIB).0, "mem=196608K");
         assert_eq!(
             low.carved(4 * GIB),
             Some(6 * GIB - 32 * MIB..6 * GIB),

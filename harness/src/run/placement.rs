@@ -252,7 +252,7 @@ mod tests {
         let (_, pool) = arranged(Place::Below16M);
         assert_eq!(pool.end, 16 * MIB);
         let (_, pool) = arranged(Place::Below4G);
-        assert_eq!(pool.end, 2 * GIB - 16 * MIB);
+        assert_eq!(pool.end, 2 * GIB - 32 * MIB);
         let (_, pool) = arranged(Place::Above4G);
         assert_eq!(pool.start, 4 * GIB + 256 * MIB);
 
