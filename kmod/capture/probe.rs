@@ -7,7 +7,7 @@ use super::{
     file::Node,
     geometry::Limits,
     irq::{Interrupt, Line},
-    memory::Lent,
+    memory,
     module_parameters, raw, regs,
     session::{SelfTest, Session},
 };
@@ -140,10 +140,11 @@ fn self_test(
 ) -> Result<SelfTest> {
     let device = pdev.as_ref();
     let owner = CString::try_from_fmt(fmt!("{}/selftest", device.name()))?;
-    let area = Lent::new(
+    let area = memory::lend(
         device,
         &owner,
         SELF_TEST_BYTES,
+        0,
         limits,
         DataDirection::Bidirectional,
     )

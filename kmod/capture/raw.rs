@@ -3,16 +3,10 @@
 //! The few things that Linux 7.3's Rust abstractions do not give: raw pointers of devices, and the calls
 //! that need them.
 
-use kernel::{bindings, device, pci, prelude::*};
+use kernel::{bindings, pci, prelude::*};
 
 extern "C" {
     fn landfall_capture_shim_domain(pdev: *const c_void) -> u32;
-}
-
-/// The `struct device` behind a device. It is valid as long as the reference.
-pub(crate) fn device(device: &device::Device) -> *mut bindings::device {
-    // `device::Device` is a transparent wrapper of `struct device`.
-    core::ptr::from_ref(device).cast_mut().cast()
 }
 
 fn pci_dev(pdev: &pci::Device) -> *mut bindings::pci_dev {

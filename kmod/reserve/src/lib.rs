@@ -12,3 +12,4 @@
 
 pub mod allocator;
 pub mod canary;
+pub mod spec;
