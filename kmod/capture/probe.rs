@@ -7,8 +7,7 @@ use super::{
     file::Node,
     geometry::Limits,
     irq::{Interrupt, Line},
-    memory,
-    module_parameters, raw, regs,
+    memory, module_parameters, raw, regs,
     session::{SelfTest, Session},
 };
 use kernel::{

@@ -3,7 +3,7 @@
 //! The few things that Linux 7.3's Rust abstractions do not give: raw pointers of devices, and the calls
 //! that need them.
 
-use kernel::{bindings, pci, prelude::*};
+use kernel::{bindings, device, pci, prelude::*};
 
 extern "C" {
     fn landfall_capture_shim_domain(pdev: *const c_void) -> u32;

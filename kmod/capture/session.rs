@@ -7,8 +7,7 @@ use super::{
     geometry::{Geometry, Limits},
     irq::Line,
     landfall_pool::Mapped,
-    memory,
-    raw, uapi,
+    memory, raw, uapi,
 };
 use kernel::{
     device,

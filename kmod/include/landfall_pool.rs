@@ -125,11 +125,7 @@ impl Buffer {
     /// copy of it, holds the buffer: a page of the pool never goes to someone else while a process can see it.
     ///
     /// `EINVAL` if the area is longer than the buffer's pages.
-    pub(crate) fn map(
-        self: &Arc<Self>,
-        vma: &VmaNew,
-        protection: bindings::pgprot_t,
-    ) -> Result {
+    pub(crate) fn map(self: &Arc<Self>, vma: &VmaNew, protection: bindings::pgprot_t) -> Result {
         let length = vma.end().checked_sub(vma.start()).ok_or(EINVAL)?;
         if length as u64 > self.allocated() {
             return Err(EINVAL);
@@ -231,8 +227,7 @@ impl Mapped {
         let bytes = usize::try_from(bytes.min(buffer.allocated()))?;
         let raw = as_raw(device);
         // SAFETY: the device is bound, and the range is memory that `buffer` keeps.
-        let dma =
-            unsafe { bindings::dma_map_phys(raw, buffer.phys(), bytes, direction.into(), 0) };
+        let dma = unsafe { bindings::dma_map_phys(raw, buffer.phys(), bytes, direction.into(), 0) };
         // What `dma_mapping_error` tests: `DMA_MAPPING_ERROR`.
         if dma == u64::MAX {
             dev_err!(

@@ -148,13 +148,21 @@ unsafe fn owner(name: *const c_char) -> Owner {
         return Owner::default();
     }
     // SAFETY: the caller promises a terminated string.
-    Owner::new(unsafe { CStr::from_char_ptr(name) }.to_bytes().iter().copied())
+    Owner::new(
+        unsafe { CStr::from_char_ptr(name) }
+            .to_bytes()
+            .iter()
+            .copied(),
+    )
 }
 
 /// The calling function as an owner: `function@module`.
 fn caller_name(address: c_ulong) -> Owner {
     let name = shim::caller(address);
-    let words = name.iter().copied().take_while(|byte| *byte != 0 && *byte != b']');
+    let words = name
+        .iter()
+        .copied()
+        .take_while(|byte| *byte != 0 && *byte != b']');
     Owner::new(
         words
             .filter(|byte| *byte != b' ')

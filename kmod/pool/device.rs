@@ -5,9 +5,9 @@
 
 use super::{
     landfall_pool::{self, Buffer, Request},
-    shim::{self, Exported, Piece},
+    shim::{self, Exported},
     source::{Memory, Wanted},
-    uapi, LocalModule, PAGE,
+    stats, uapi, LocalModule,
 };
 use kernel::{
     bindings,
@@ -18,7 +18,6 @@ use kernel::{
     prelude::*,
     str::CString,
     sync::{Arc, Mutex},
-    time::{Instant, Monotonic},
     transmute::{AsBytes, FromBytes},
     types::ForeignOwnable,
     uaccess::{UserPtr, UserSlice},
@@ -114,7 +113,11 @@ impl OpenFile {
             alignment: ask.alignment,
             boundary: ask.boundary,
             at: ask.at,
-            address_bits: if ask.address_bits == 0 { 64 } else { ask.address_bits },
+            address_bits: if ask.address_bits == 0 {
+                64
+            } else {
+                ask.address_bits
+            },
             flags: ask.flags,
         };
         let owner = CString::try_from_fmt(fmt!("pid{}", current!().pid()))?;
@@ -162,7 +165,8 @@ impl OpenFile {
 
     fn export(&self, ask: &mut uapi::Export) -> Result {
         let held = self.held(ask.handle)?;
-        if held.uncached || shim::direct_map(held.buffer.phys(), held.buffer.allocated()).is_none() {
+        if held.uncached || shim::direct_map(held.buffer.phys(), held.buffer.allocated()).is_none()
+        {
             // A dma-buf is a list of page structures, which a carve-out does not have; and importers map cached.
             return Err(EOPNOTSUPP);
         }
@@ -226,7 +230,10 @@ fn wanted(pages: u64, address_bits: u32) -> Wanted {
 
 fn grow(ask: &mut uapi::Grow) -> Result {
     administrator()?;
-    let memory = Memory::take(name(&ask.source), &wanted(ask.pages, ask.address_bits))?;
+    let wanted = wanted(ask.pages, ask.address_bits);
+    let memory = stats::TAKE
+        .time(|| Memory::take(name(&ask.source), &wanted))
+        .0?;
     ask.taken = memory.taken;
     ask.region = super::add(memory)?;
     Ok(())
@@ -244,7 +251,7 @@ fn shrink(ask: &mut uapi::Shrink) -> Result {
     administrator()?;
     let memory = super::remove(ask.region)?;
     ask.given_back = memory.goes_back().into();
-    ask.give_ns = timed(|| drop(memory))?;
+    ask.give_ns = super::give_back(memory);
     Ok(())
 }
 
@@ -254,12 +261,13 @@ fn measure(ask: &mut uapi::Measure) -> Result {
         return Err(EINVAL);
     }
     let pairs = size_of::<[u64; 2]>() * usize::try_from(ask.rounds)?;
-    let mut writer = UserSlice::new(UserPtr::from_addr(usize::try_from(ask.times)?), pairs).writer();
+    let mut writer =
+        UserSlice::new(UserPtr::from_addr(usize::try_from(ask.times)?), pairs).writer();
     let wanted = wanted(ask.pages, ask.address_bits);
     for _ in 0..ask.rounds {
         let memory = Memory::take(name(&ask.source), &wanted)?;
         ask.taken = memory.taken;
-        let give_ns = timed(|| drop(memory))?;
+        let give_ns = super::give_back(memory);
         writer.write(&ask.taken.take_ns)?;
         writer.write(&give_ns)?;
         if current!().signal_pending() {
@@ -267,12 +275,6 @@ fn measure(ask: &mut uapi::Measure) -> Result {
         }
     }
     Ok(())
-}
-
-fn timed(work: impl FnOnce()) -> Result<u64> {
-    let begun = Instant::<Monotonic>::now();
-    work();
-    Ok(u64::try_from(begun.elapsed().as_nanos())?)
 }
 
 /// Copies an ioctl's argument in, and what was made of it out.

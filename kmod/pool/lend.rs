@@ -144,7 +144,11 @@ fn scrub(lent: &Lent<Owner, Access>) {
         // SAFETY: the buffer was made uncached when it was lent, and nobody has it any more.
         let cached = unsafe { shim::set_uncached(access.at(extent.base), extent.pages, false) };
         if cached.is_err() {
-            pr_err!("{:#x}, {} bytes, stays uncached\n", extent.base, extent.allocated());
+            pr_err!(
+                "{:#x}, {} bytes, stays uncached\n",
+                extent.base,
+                extent.allocated()
+            );
         }
     }
     let guard = lent.guard_pages.saturating_mul(PAGE);

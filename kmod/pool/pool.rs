@@ -26,6 +26,10 @@ pub mod canary;
 pub mod cluster;
 mod device;
 mod json;
+#[expect(
+    dead_code,
+    reason = "user space needs buffers, drivers their mapping too"
+)]
 #[path = "../include/landfall_pool.rs"]
 mod landfall_pool;
 mod lend;
@@ -44,10 +48,8 @@ mod uapi;
 use allocator::{Reserve, Slot};
 use device::OpenFile;
 use kernel::{
-    debugfs,
     miscdevice::{MiscDeviceOptions, MiscDeviceRegistration},
     prelude::*,
-    str::CString,
 };
 use regions::{Loan, RegionInfo, Regions, RemoveError, MAX_REGIONS};
 use shared::{Lock, Shared};
@@ -87,6 +89,8 @@ module! {
         },
     },
 }
+
+const _: () = assert!(MAX_REGIONS == uapi::MAX_REGIONS);
 
 /// Most guard pages on a side.
 const MAX_GUARD: u32 = 1024;

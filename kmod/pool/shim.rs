@@ -49,14 +49,12 @@ extern "C" {
     fn landfall_pool_shim_vmalloc_phys(address: *mut c_void) -> u64;
     fn landfall_pool_shim_map_carveout(phys: u64, bytes: u64, address: *mut *mut c_void) -> c_int;
     fn landfall_pool_shim_unmap_carveout(phys: u64, bytes: u64, address: *mut c_void);
-    fn landfall_pool_shim_pin(
-        address: c_ulong,
-        pages: c_ulong,
-        list: *mut *mut bindings::page,
-    ) -> c_int;
-    fn landfall_pool_shim_unpin(list: *mut *mut bindings::page, pages: c_ulong);
-    fn landfall_pool_shim_page_phys(page: *mut bindings::page) -> u64;
+    fn landfall_pool_shim_pin(address: c_ulong, pages: c_ulong, list: *mut *mut c_void) -> c_int;
+    fn landfall_pool_shim_unpin(list: *mut *mut c_void, pages: c_ulong);
+    fn landfall_pool_shim_page_phys(page: *mut c_void) -> u64;
     fn landfall_pool_shim_uncached(address: *mut c_void, pages: c_ulong, uncached: bool) -> c_int;
+    fn landfall_pool_shim_uncached_protection(protection: bindings::pgprot_t)
+        -> bindings::pgprot_t;
     fn landfall_pool_shim_export(buffer: *const Exported) -> c_int;
 }
 
@@ -208,7 +206,9 @@ impl Piece {
             Piece::Block { order, .. } => 1 << order,
             Piece::Exact { bytes, .. } => bytes / PAGE,
             // SAFETY: the memory is ours.
-            Piece::Kmalloc { phys } => unsafe { landfall_pool_shim_kmalloc_size(phys) as u64 / PAGE },
+            Piece::Kmalloc { phys } => unsafe {
+                landfall_pool_shim_kmalloc_size(phys) as u64 / PAGE
+            },
         }
     }
 
@@ -234,9 +234,13 @@ impl Drop for Piece {
         // SAFETY: each was taken by the call that belongs to the one here, and is given back once.
         unsafe {
             match *self {
-                Piece::Range { phys, pages } => landfall_pool_shim_free_range(phys, pages as c_ulong),
+                Piece::Range { phys, pages } => {
+                    landfall_pool_shim_free_range(phys, pages as c_ulong)
+                }
                 Piece::Block { phys, order } => landfall_pool_shim_free_block(phys, order),
-                Piece::Exact { phys, bytes } => landfall_pool_shim_free_exact(phys, bytes as c_ulong),
+                Piece::Exact { phys, bytes } => {
+                    landfall_pool_shim_free_exact(phys, bytes as c_ulong)
+                }
                 Piece::Cma { phys, pages } => landfall_pool_shim_free_cma(phys, pages as c_ulong),
                 Piece::Kmalloc { phys } => landfall_pool_shim_kfree(phys),
             }
@@ -320,9 +324,12 @@ impl Vmalloc {
     }
 
     /// Physical address of each page.
-    pub(crate) fn pages(&self) -> impl Iterator<Item = u64> + '_ {
+    pub(crate) fn pages(&self) -> impl Iterator<Item = u64> + Clone + '_ {
         (0..self.pages).map(|page| {
-            let at = self.address.as_ptr().wrapping_byte_add((page * PAGE) as usize);
+            let at = self
+                .address
+                .as_ptr()
+                .wrapping_byte_add((page * PAGE) as usize);
             // SAFETY: `at` lies in this area.
             unsafe { landfall_pool_shim_vmalloc_phys(at) }
         })
@@ -375,7 +382,7 @@ impl Drop for Carveout {
 }
 
 /// Pages of a process that stay where they are.
-pub(crate) struct Pinned(VVec<*mut bindings::page>);
+pub(crate) struct Pinned(VVec<*mut c_void>);
 
 // SAFETY: pages belong to no thread.
 unsafe impl Send for Pinned {}
@@ -387,9 +394,7 @@ impl Pinned {
         let mut list = VVec::from_elem(core::ptr::null_mut(), count, GFP_KERNEL)?;
         let address = c_ulong::try_from(address)?;
         // SAFETY: the list has room for all; the function checks the address.
-        to_result(unsafe {
-            landfall_pool_shim_pin(address, pages as c_ulong, list.as_mut_ptr())
-        })?;
+        to_result(unsafe { landfall_pool_shim_pin(address, pages as c_ulong, list.as_mut_ptr()) })?;
         Ok(Pinned(list))
     }
 
@@ -408,4 +413,10 @@ impl Drop for Pinned {
         // SAFETY: all of them were pinned in `new`.
         unsafe { landfall_pool_shim_unpin(self.0.as_mut_ptr(), pages) };
     }
+}
+
+/// The same protection, uncached.
+pub(crate) fn uncached_protection(protection: bindings::pgprot_t) -> bindings::pgprot_t {
+    // SAFETY: computes only.
+    unsafe { landfall_pool_shim_uncached_protection(protection) }
 }

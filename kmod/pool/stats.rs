@@ -3,7 +3,6 @@
 //! How long the pool's calls took.
 
 use kernel::{
-    prelude::*,
     sync::atomic::{Atomic, Relaxed},
     time::{Instant, Monotonic},
 };

@@ -52,7 +52,9 @@ pub(super) fn carveout(wanted: &Wanted) -> Result<Memory> {
         );
         return Err(EINVAL);
     };
-    let bytes = pages.checked_mul(PAGE).filter(|bytes| base.checked_add(*bytes).is_some());
+    let bytes = pages
+        .checked_mul(PAGE)
+        .filter(|bytes| base.checked_add(*bytes).is_some());
     let Some(bytes) = bytes.filter(|_| base % PAGE == 0) else {
         pr_err!(
             "carveout_base={:#x} pages={} is no range of whole pages\n",

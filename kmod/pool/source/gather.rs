@@ -5,6 +5,7 @@
 //! Both searches are bounded: they leave the kernel a part of its memory ([`spare_pages`]), never wait for
 //! another process to be killed, and return everything if they fail.
 
+use super::super::allocator::Request;
 use super::super::cluster::{Clusters, Run};
 use super::super::shim;
 use super::scattered::Map;
@@ -45,8 +46,8 @@ pub(super) fn cluster(wanted: &Wanted) -> Result<Memory> {
     let pages = wanted.pages_or(DEFAULT_PAGES);
     if pages <= CHAPTER {
         let order = pages.next_power_of_two().trailing_zeros();
-        let block =
-            Piece::block(order, wanted.address_bits).ok_or_else(|| none("cluster", pages, wanted))?;
+        let block = Piece::block(order, wanted.address_bits)
+            .ok_or_else(|| none("cluster", pages, wanted))?;
         let touched = block.pages();
         return finish("cluster", trim(block.split(), pages), touched);
     }
@@ -62,7 +63,7 @@ pub(super) fn cluster(wanted: &Wanted) -> Result<Memory> {
         touched: 0,
         clusters: Clusters::new(storage),
     });
-    let found = search(pages, wanted, &mut chapters, most);
+    let found = search(&request(pages, wanted), wanted, &mut chapters, most);
     if let Some(search) = &mut *SEARCH.lock() {
         search.state = if found.is_some() { "found" } else { "failed" };
     }
@@ -83,7 +84,12 @@ pub(super) fn cluster(wanted: &Wanted) -> Result<Memory> {
 }
 
 /// Takes chapters until a cluster is long enough; gives its base.
-fn search(pages: u64, wanted: &Wanted, chapters: &mut VVec<Piece>, most: usize) -> Option<u64> {
+fn search(
+    request: &Request,
+    wanted: &Wanted,
+    chapters: &mut VVec<Piece>,
+    most: usize,
+) -> Option<u64> {
     while chapters.len() < most && spare_pages() >= CHAPTER {
         let chapter = Piece::block(MAX_ORDER, wanted.address_bits)?;
         let phys = chapter.phys();
@@ -91,13 +97,9 @@ fn search(pages: u64, wanted: &Wanted, chapters: &mut VVec<Piece>, most: usize) 
         let mut guard = SEARCH.lock();
         let search = guard.as_mut()?;
         search.touched += CHAPTER;
-        let below = u64::MAX.checked_shr(64 - wanted.address_bits)?;
-        if phys.saturating_add(CHAPTER * PAGE - 1) > below {
-            continue;
-        }
-        let run = search.clusters.insert(phys, CHAPTER * PAGE).ok()?;
-        if run.bytes >= pages.next_multiple_of(CHAPTER) * PAGE {
-            return Some(run.base);
+        let (run, _) = search.clusters.insert(phys, phys + CHAPTER * PAGE).ok()?;
+        if let Some(base) = request.place(run.start, run.end) {
+            return Some(base);
         }
     }
     None
@@ -123,7 +125,7 @@ pub(super) fn bitmap(wanted: &Wanted) -> Result<Memory> {
                 .map_err(|_| none("bitmap", pages, wanted))?;
         }
         let map = Map::new(taken.iter().map(Piece::phys))?;
-        if let Some(base) = map.run(pages) {
+        if let Some(base) = map.find(&request(pages, wanted)) {
             break base;
         }
         if look_at == most {
@@ -140,6 +142,14 @@ pub(super) fn bitmap(wanted: &Wanted) -> Result<Memory> {
         }
     }
     finish("bitmap", Piece::Range { phys: base, pages }, touched)
+}
+
+/// What a run must be like.
+fn request(pages: u64, wanted: &Wanted) -> Request {
+    Request {
+        address_bits: wanted.address_bits,
+        ..Request::anywhere(pages * PAGE)
+    }
 }
 
 /// The first `pages` of a range; the tail is returned.

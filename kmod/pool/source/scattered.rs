@@ -3,7 +3,7 @@
 //! Pages that lie where they lie, as a contrast: a region with holes, of which the pool lends only what is
 //! physically in one piece.
 
-use super::super::{bitmap::Bitmap, module_parameters, shim};
+use super::super::{allocator::Request, bitmap::Bitmap, module_parameters, shim};
 use super::{Backing, Memory, Piece, Slab, Taken, Vmalloc, Wanted, DEFAULT_PAGES, MAX_ORDER, PAGE};
 use kernel::prelude::*;
 
@@ -76,10 +76,7 @@ fn affordable(source: &str, wanted: &Wanted) -> Result<u64> {
 }
 
 /// Which pages are there, between the lowest and the highest.
-pub(super) struct Map {
-    base: u64,
-    bits: Bitmap<VVec<u64>>,
-}
+pub(super) struct Map(Bitmap<VVec<u64>>);
 
 impl Map {
     /// Of pages in any order. Asks for them three times.
@@ -87,38 +84,39 @@ impl Map {
         let base = pages.clone().min().ok_or(EINVAL)?;
         let last = pages.clone().max().ok_or(EINVAL)?;
         let span = (last - base) / PAGE + 1;
-        let words = VVec::from_elem(0, usize::try_from(span.div_ceil(64))?, GFP_KERNEL)?;
-        let mut bits = Bitmap::new(span, words).ok_or(EINVAL)?;
+        let count = Bitmap::<VVec<u64>>::words_of(span).ok_or(EINVAL)?;
+        let words = VVec::from_elem(0, count, GFP_KERNEL)?;
+        let mut bits = Bitmap::new(base, span, words).ok_or(EINVAL)?;
         for phys in pages {
-            bits.set((phys - base) / PAGE, 1);
+            bits.set(phys, 1);
         }
-        Ok(Map { base, bits })
+        Ok(Map(bits))
     }
 
-    /// The lowest run of so many pages.
-    pub(super) fn run(&self, pages: u64) -> Option<u64> {
-        let first = self.bits.find_run(0, pages)?;
-        Some(self.base + first * PAGE)
+    /// A run that suits.
+    pub(super) fn find(&self, request: &Request) -> Option<u64> {
+        self.0.find(request)
     }
 
     /// A region with holes, where the pages are not.
     fn into_memory(self, source: &'static str, wanted: u64, backing: Backing) -> Result<Memory> {
         let mut holes = VVec::new();
-        let (mut pages, mut pieces, mut longest, mut end) = (0u64, 0u64, 0u64, 0u64);
-        for (first, count) in self.bits.runs() {
+        let (mut pieces, mut longest) = (0, 0);
+        let (base, mut end) = self.0.runs().next().ok_or(EINVAL)?;
+        for (first, after) in self.0.runs() {
             if first > end {
-                holes.push((self.base + end * PAGE, (first - end) * PAGE), GFP_KERNEL)?;
+                holes.push((end, first - end), GFP_KERNEL)?;
             }
-            pages += count;
             pieces += 1;
-            longest = longest.max(count);
-            end = first + count;
+            longest = longest.max((after - first) / PAGE);
+            end = after;
         }
+        let pages = self.0.count();
         Ok(Memory {
             source,
             taken: Taken {
-                base: self.base,
-                span: end * PAGE,
+                base,
+                span: end - base,
                 pages,
                 waste: pages.saturating_sub(wanted),
                 pieces,
@@ -127,7 +125,7 @@ impl Map {
                 take_ns: 0,
             },
             holes,
-            virt: shim::direct_map(self.base, PAGE).ok_or(ENXIO)?,
+            virt: shim::direct_map(base, PAGE).ok_or(ENXIO)?,
             backing,
         })
     }

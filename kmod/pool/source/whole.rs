@@ -9,7 +9,8 @@ use kernel::prelude::*;
 /// Any number of pages, found now.
 pub(super) fn contig(wanted: &Wanted) -> Result<Memory> {
     let pages = wanted.pages_or(DEFAULT_PAGES);
-    let piece = Piece::contig(pages, wanted.address_bits).ok_or_else(|| none("contig", pages, wanted))?;
+    let piece =
+        Piece::contig(pages, wanted.address_bits).ok_or_else(|| none("contig", pages, wanted))?;
     Memory::piece("contig", piece, pages)
 }
 
@@ -27,7 +28,8 @@ pub(super) fn cma(wanted: &Wanted) -> Result<Memory> {
 /// One block of the page allocator, its tail returned.
 pub(super) fn exact(wanted: &Wanted) -> Result<Memory> {
     let pages = at_most_a_block("exact", wanted)?;
-    let piece = Piece::exact(pages, wanted.address_bits).ok_or_else(|| none("exact", pages, wanted))?;
+    let piece =
+        Piece::exact(pages, wanted.address_bits).ok_or_else(|| none("exact", pages, wanted))?;
     Memory::piece("exact", piece, pages)
 }
 
@@ -35,7 +37,8 @@ pub(super) fn exact(wanted: &Wanted) -> Result<Memory> {
 pub(super) fn buddy(wanted: &Wanted) -> Result<Memory> {
     let pages = at_most_a_block("buddy", wanted)?;
     let order = pages.next_power_of_two().trailing_zeros();
-    let piece = Piece::block(order, wanted.address_bits).ok_or_else(|| none("buddy", pages, wanted))?;
+    let piece =
+        Piece::block(order, wanted.address_bits).ok_or_else(|| none("buddy", pages, wanted))?;
     Memory::piece("buddy", piece, pages)
 }
 
