@@ -44,6 +44,17 @@ impl Request {
             fit: Fit::First,
         }
     }
+
+    /// The lowest base in the free range from `start` up to `end` that suits, without guard pages. `None`
+    /// if there is none, or if the request makes no sense.
+    pub fn place(&self, start: u64, end: u64) -> Option<u64> {
+        let wish = Wish::new(self, 0).ok()?;
+        let Some(at) = self.at else {
+            return wish.place(start, end);
+        };
+        let (first, after) = wish.footprint(at)?;
+        (wish.allows(at) && first >= start && after <= end).then_some(at)
+    }
 }
 
 /// A request that makes sense, in the form that the search uses.
