@@ -11,7 +11,7 @@ use std::io::{self, Read, Write};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Version of this protocol; the agent states it in [`Hello`].
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Name of the virtio-serial port that carries it.
 pub const PORT_NAME: &str = "org.landfall.agent";
 /// Largest frame in either direction, bytes, without the length.
@@ -271,6 +271,7 @@ pub struct Configure {
     pub interval_us: u32,
     pub buffers: u32,
     pub clip: bool,
+    pub at: u64,
 }
 
 /// What was configured.

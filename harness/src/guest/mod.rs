@@ -34,8 +34,10 @@ mod options;
 mod region;
 mod requests;
 mod snapshot;
+mod sources;
 mod start;
 mod started;
+mod watch;
 
 use std::cell::{RefCell, RefMut};
 use std::marker::PhantomData;
@@ -57,12 +59,14 @@ use landfall_device::dma::map::Mapping;
 use landfall_device::serve::CardServer;
 use landfall_guest::{Cancel, Prepared};
 pub use options::{
-    Accelerator, CardKind, Deadlines, EvidenceOptions, GuestOptions, Module, PoolOptions,
-    PoolSource, Start, Transport,
+    Accelerator, CardKind, Deadlines, EvidenceOptions, GuestOptions, Module, Start, Transport,
 };
 pub use region::{Region, Used};
 pub use requests::Ran;
+pub(crate) use sources::FIRMWARE;
+pub use sources::{Carveout, PoolOptions, PoolSource};
 pub use started::{How, Started};
+pub use watch::Touched;
 
 use crate::memory::{GuestMemory, ReadError};
 use crate::qemu::qmp;
@@ -187,6 +191,10 @@ impl Guest<Booted> {
 
 /// The pool's module.
 pub const POOL_MODULE: &str = "landfall_pool";
+/// Where the pool lists its regions.
+const REGIONS: &str = "/sys/kernel/debug/landfall_pool/regions";
+/// The module that fragments memory.
+pub const FRAGMENT_MODULE: &str = "landfall_fragment";
 /// The capture driver's module.
 pub const CAPTURE_MODULE: &str = "landfall_capture";
 
@@ -205,7 +213,7 @@ impl Guest<Loaded> {
     /// # Errors
     /// If the guest does, or what it states makes no sense.
     pub fn regions(&self) -> Result<Vec<Region>> {
-        let text = self.read_text("/sys/kernel/debug/landfall_pool/regions")?;
+        let text = self.read_text(REGIONS)?;
         region::regions(&text).map_err(protocol_error)
     }
 
@@ -344,6 +352,12 @@ impl<Stage: Running> Guest<Stage> {
     /// If the guest refuses.
     pub fn start_shell(&self) -> Result<()> {
         self.ask(Request::StartShell).map(drop)
+    }
+
+    /// Bytes that were watched from before QEMU started until the pool was loaded, and that nobody wrote to; `None` if
+    /// nothing was to be watched. What was written to fails the start, with [`What::Touched`].
+    pub fn watched(&self) -> Option<u64> {
+        self.machine().watched
     }
 
     /// The options it was booted with; cards plugged in later are in them.

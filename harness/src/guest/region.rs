@@ -7,7 +7,7 @@ use std::ops::Range;
 /// One region of the pool.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Region {
-    /// `reserve`, `contig` or `buddy`.
+    /// Where its memory came from: a name of [`PoolSource`](super::PoolSource), or `hugetlb`.
     pub source: String,
     /// First physical address.
     pub base: u64,
@@ -37,6 +37,13 @@ pub struct Used {
     pub allocated: u64,
     /// Who asked.
     pub owner: String,
+}
+
+impl Used {
+    /// The physical addresses of its pages.
+    pub fn range(&self) -> Range<u64> {
+        self.base..self.base.saturating_add(self.allocated)
+    }
 }
 
 /// Parses `regions`.
