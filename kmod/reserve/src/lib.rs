@@ -3,7 +3,8 @@
 //! The allocator core of Landfall's reserved pool.
 //!
 //! [`allocator`] lends buffers out of one region, [`regions`] out of several, [`shared`] to several contexts
-//! at once. [`canary`] is what lies in memory that nobody has.
+//! at once. [`bitmap`] and [`cluster`] find contiguous memory among scattered pages, for sources that take
+//! pages one by one or block by block. [`canary`] is what lies in memory that nobody has.
 //!
 //! Pure: no `alloc`, no dependencies, no I/O, no `unsafe`. One source is compiled twice: as this crate for
 //! the host's tests and the harness, and, mounted by `#[path]`, into `landfall_pool.ko`. So it keeps to
