@@ -275,6 +275,7 @@ pub struct Configure {
     pub interval_us: u32,
     pub buffers: u32,
     pub clip: bool,
+    pub at: u64,
 }
 
 /// What was configured.

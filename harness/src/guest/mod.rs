@@ -35,8 +35,10 @@ mod pool;
 mod region;
 mod requests;
 mod snapshot;
+mod sources;
 mod start;
 mod started;
+mod watch;
 
 use std::cell::{RefCell, RefMut};
 use std::collections::BTreeMap;
@@ -59,8 +61,7 @@ use landfall_device::dma::map::Mapping;
 use landfall_device::serve::CardServer;
 use landfall_guest::{Cancel, Prepared};
 pub use options::{
-    Accelerator, CardKind, Deadlines, EvidenceOptions, GuestOptions, Module, PoolOptions,
-    PoolSource, Start, Transport,
+    Accelerator, CardKind, Deadlines, EvidenceOptions, GuestOptions, Module, Start, Transport,
 };
 pub use pool::{
     DmaBuf, GivenBack, Grown, Holder, HugePage, Measured, Pool, PoolBuffer, PoolMapping,
@@ -68,7 +69,10 @@ pub use pool::{
 };
 pub use region::{Clusters, Free, Hole, Region, Used, Zone};
 pub use requests::Ran;
+pub(crate) use sources::FIRMWARE;
+pub use sources::{Carveout, PoolOptions, PoolSource};
 pub use started::{How, Started};
+pub use watch::Touched;
 
 use crate::memory::{GuestMemory, ReadError};
 use crate::qemu::qmp;
@@ -200,6 +204,10 @@ impl Guest<Booted> {
 
 /// The pool's module.
 pub const POOL_MODULE: &str = "landfall_pool";
+/// Where the pool lists its regions.
+const REGIONS: &str = "/sys/kernel/debug/landfall_pool/regions";
+/// The module that fragments memory.
+pub const FRAGMENT_MODULE: &str = "landfall_fragment";
 /// The capture driver's module.
 pub const CAPTURE_MODULE: &str = "landfall_capture";
 
@@ -262,11 +270,11 @@ impl<Stage: Running> Guest<Stage> {
         self.pool_file("counters", region::counters)
     }
 
-    /// The last search of the source `cluster`.
+    /// The last search of the source `cluster`; `None` if there was none.
     ///
     /// # Errors
     /// As [`Guest::regions`].
-    pub fn clusters(&self) -> Result<Clusters> {
+    pub fn clusters(&self) -> Result<Option<Clusters>> {
         self.pool_file("clusters", region::clusters)
     }
 
@@ -425,6 +433,12 @@ impl<Stage: Running> Guest<Stage> {
     /// If the guest refuses.
     pub fn start_shell(&self) -> Result<()> {
         self.ask(Request::StartShell).map(drop)
+    }
+
+    /// Bytes that were watched from before QEMU started until the pool was loaded, and that nobody wrote to; `None` if
+    /// nothing was to be watched. What was written to fails the start, with [`What::Touched`].
+    pub fn watched(&self) -> Option<u64> {
+        self.machine().watched
     }
 
     /// The options it was booted with; cards plugged in later are in them.

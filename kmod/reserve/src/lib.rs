@@ -2,13 +2,22 @@
 
 //! The allocator core of Landfall's reserved pool.
 //!
+//! [`allocator`] lends buffers out of one region, [`regions`] out of several, [`shared`] to several contexts
+//! at once. [`bitmap`] and [`cluster`] find contiguous memory among scattered pages, for sources that take
+//! pages one by one or block by block. [`canary`] is what lies in memory that nobody has.
+//!
 //! Pure: no `alloc`, no dependencies, no I/O, no `unsafe`. One source is compiled twice: as this crate for
 //! the host's tests and the harness, and, mounted by `#[path]`, into `landfall_pool.ko`. So it keeps to
-//! edition 2021 and to the compiler that built the distribution's kernel, and its files do not name each
-//! other.
+//! edition 2021 and to the compiler that built the distribution's kernel, and its files name each other only
+//! as `super` and `self`.
 
 #![no_std]
 #![forbid(unsafe_code)]
 
 pub mod allocator;
+pub mod bitmap;
 pub mod canary;
+pub mod cluster;
+pub mod regions;
+pub mod shared;
+pub mod spec;

@@ -2,7 +2,7 @@
 
 //! The allocator against a bitmap that is too simple to be wrong.
 
-use landfall_reserve::allocator::{Extent, Request, Reserve, PAGE};
+use landfall_reserve::allocator::{Fit, Request, Reserve, Slot, PAGE};
 use proptest::prelude::*;
 
 const BASE: u64 = (1 << 24) - 24 * PAGE;
@@ -83,6 +83,8 @@ fn request() -> impl Strategy<Value = Request> {
             address_bits,
             alignment: PAGE << align,
             boundary: boundary.map_or(0, |shift| bytes.next_power_of_two().max(PAGE) << shift),
+            at: None,
+            fit: Fit::First,
         })
 }
 
@@ -101,7 +103,7 @@ proptest! {
         guard in 0u32..3,
         steps in prop::collection::vec(step(), 1..80),
     ) {
-        let storage = vec![Extent::<()>::default(); PAGES];
+        let storage = vec![Slot::<()>::default(); PAGES];
         let mut pool = Reserve::new(BASE, PAGES as u64 * PAGE, guard, storage).expect("a good region");
         let mut model = Bitmap { taken: [false; PAGES], guard: guard as usize };
         let mut lent: Vec<(u64, u64)> = Vec::new();
@@ -124,7 +126,7 @@ proptest! {
                 Step::Free(_) | Step::FreeWrongly(..) => {}
             }
             prop_assert!(pool.check());
-            prop_assert_eq!(pool.used().len(), lent.len());
+            prop_assert_eq!(pool.count(), lent.len());
             let free = model.taken.iter().filter(|taken| !**taken).count() as u64 * PAGE;
             prop_assert_eq!(pool.free_bytes(), free);
             prop_assert_eq!(pool.largest_free(), model.largest_free());
@@ -136,25 +138,25 @@ proptest! {
     fn any_request_is_answered_or_refused(
         bytes: u64, address_bits: u32, alignment: u64, boundary: u64, base: u64, size: u64,
     ) {
-        let storage = vec![Extent::<()>::default(); 4];
+        let storage = vec![Slot::<()>::default(); 4];
         let mut pool = Reserve::new(BASE, PAGES as u64 * PAGE, 1, storage).expect("a good region");
-        let before = pool.used().to_vec();
+        let before = pool.used().copied().collect::<Vec<_>>();
 
-        let got = pool.allocate(Request { bytes, address_bits, alignment, boundary }, ());
+        let got = pool.allocate(Request { bytes, address_bits, alignment, boundary, at: None, fit: Fit::First }, ());
         prop_assert!(pool.check());
         if let Ok(extent) = got {
             prop_assert_eq!(extent.bytes, bytes);
             pool.free(extent.base, bytes).expect("what was lent");
         }
         let _ = pool.free(base, size);
-        prop_assert_eq!(pool.used(), before);
+        prop_assert_eq!(pool.used().copied().collect::<Vec<_>>(), before);
     }
 }
 
 /// The negative control: a model that forgets guard pages is told apart.
 #[test]
 fn the_comparison_can_fail() {
-    let storage = vec![Extent::<()>::default(); PAGES];
+    let storage = vec![Slot::<()>::default(); PAGES];
     let mut pool = Reserve::new(BASE, PAGES as u64 * PAGE, 1, storage).expect("a good region");
     let mut wrong = Bitmap {
         taken: [false; PAGES],
