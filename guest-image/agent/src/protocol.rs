@@ -6,6 +6,8 @@
 //! [`ToGuest`] or [`FromGuest`]. The harness sends one request at a time; the agent answers each with
 //! exactly one [`Reply`] and may send an [`Event`] at any time between.
 
+pub mod pool;
+
 use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -192,6 +194,8 @@ pub enum Request {
         /// How often; at most [`MAX_TIMES`].
         count: u32,
     },
+    /// Asks something of the pool.
+    Pool(pool::PoolRequest),
     /// Syncs and powers off; the reply comes first.
     PowerOff,
 }
@@ -412,6 +416,8 @@ pub enum Reply {
     Lends(Vec<Lend>),
     /// See [`Request::Time`]; nanoseconds of the guest's clock.
     Times(Vec<u64>),
+    /// See [`Request::Pool`].
+    Pool(pool::PoolReply),
 }
 
 /// Why a request failed in the guest.

@@ -133,7 +133,7 @@ impl Session {
         let mut result = clock.time(&title("capture"), || captured.take_frames(&memory, card));
         if result.is_ok() {
             result = clock.time(&title("verify"), || {
-                captured.verify(&memory, card, &self.regions, &self.journal)
+                captured.verify(&memory, card, (&self.regions, &self.holes), &self.journal)
             });
         }
         captured.entries.end = self.journal.len();
