@@ -309,6 +309,7 @@ impl kernel::InPlaceModule for PoolModule {
         unsafe {
             REGIONS.init();
             source::gather::SEARCH.init();
+            source::gather::TURN.init();
         }
         try_pin_init!(Self {
             filled: Filled::new()?,
