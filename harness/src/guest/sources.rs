@@ -9,6 +9,9 @@ use crate::memory::Ram;
 /// Bytes at the top of RAM below 4 GiB that firmware writes to: SeaBIOS has its tables in the last 16 MiB, where QEMU
 /// puts the initial file system too, and right below them what it needs until the kernel starts.
 pub(crate) const FIRMWARE: u64 = 32 << 20;
+/// Behind the end of RAM up to the next multiple of this, Linux keeps everybody out ("RAM buffer"), so that `mem=` has to
+/// name a multiple of it.
+const MEM_UNIT: u64 = 64 << 20;
 /// CMA areas begin and end at multiples of this.
 const CMA_UNIT: u64 = 4 << 20;
 const PAGE: u64 = 4096;
@@ -116,7 +119,8 @@ impl std::fmt::Display for PoolSource {
 /// Which part of RAM [`PoolSource::Carveout`] keeps from the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Carveout {
-    /// The top, by `mem=`. Below 4 GiB the last 32 MiB stay out of it: firmware writes there.
+    /// The top, by `mem=`, which takes a multiple of 64 MiB: what is between that and the carve-out is lost. Below 4 GiB
+    /// the last 32 MiB stay out of it: firmware writes there.
     #[default]
     Top,
     /// A hole that begins at this physical address, a multiple of the page size, by `memmap=`.
@@ -218,7 +222,7 @@ impl PoolOptions {
                 Some(format!("cma={}M{below}", size >> 20))
             }
             PoolSource::Carveout => self.carved(ram).map(|range| match self.carveout {
-                Carveout::Top => format!("mem={}K", range.start >> 10),
+                Carveout::Top => format!("mem={}M", range.start / MEM_UNIT * MEM_UNIT >> 20),
                 Carveout::Hole(start) => format!("memmap={}K${}K", self.size >> 10, start >> 10),
             }),
             _ => None,
@@ -329,12 +333,18 @@ mod tests {
             low.carved(&layout(256 * MIB, None)),
             Some(192 * MIB..224 * MIB)
         );
-        assert_eq!(both(&low, 256 * MIB).0, "mem=196608K");
+        assert_eq!(both(&low, 256 * MIB).0, "mem=192M");
         assert_eq!(
             low.carved(&layout(4 * GIB, None)),
             Some(6 * GIB - 32 * MIB..6 * GIB),
             "above 4 GiB nothing else is at the top"
         );
+        let odd = PoolOptions::carved_out(33 * MIB, Carveout::Top);
+        assert_eq!(
+            odd.carved(&layout(256 * MIB, None)),
+            Some(191 * MIB..224 * MIB)
+        );
+        assert_eq!(both(&odd, 256 * MIB).0, "mem=128M");
     }
 
     #[test]
