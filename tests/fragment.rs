@@ -9,13 +9,13 @@ use landfall::guest::{
 };
 use landfall::run::CapturePlan;
 use landfall_tests::errno::{EINVAL, ENOMEM};
-use landfall_tests::{Result, SHORT, assert_refused, boot, boot_loaded, capture_clean, kernel_log};
+use landfall_tests::{
+    NOISE, Result, SHORT, assert_refused, boot, boot_loaded, capture_clean, free_bytes, kernel_log,
+};
 
 const MIB: u64 = 1 << 20;
 /// Orders that `/proc/buddyinfo` counts: 0 to 10.
 const ORDERS: usize = 11;
-/// The kernel keeps a huge page for the code of modules, or gives it back, when it likes.
-const NOISE: u64 = 3 * MIB;
 
 /// Free blocks by order, over all zones.
 fn free_blocks<Stage: Running>(guest: &Guest<Stage>) -> Result<[u64; ORDERS]> {
@@ -38,20 +38,6 @@ fn free_blocks<Stage: Running>(guest: &Guest<Stage>) -> Result<[u64; ORDERS]> {
 /// Free blocks of more than `2^order` pages.
 fn above<Stage: Running>(guest: &Guest<Stage>, order: usize) -> Result<u64> {
     Ok(free_blocks(guest)?[order + 1..].iter().sum())
-}
-
-/// Free bytes, those that the CPUs keep at hand included.
-fn free_bytes<Stage: Running>(guest: &Guest<Stage>) -> Result<u64> {
-    let info = guest.read_text("/proc/zoneinfo")?;
-    let mut pages = 0;
-    for line in info.lines() {
-        if let ["pages", "free", count] | ["count:", count] =
-            line.split_whitespace().collect::<Vec<_>>()[..]
-        {
-            pages += count.parse::<u64>()?;
-        }
-    }
-    Ok(pages * 4096)
 }
 
 /// The value of `key` in a line of `key=value`.

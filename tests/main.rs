@@ -13,5 +13,6 @@ mod limits;
 mod placement;
 mod pool;
 mod reset;
+mod sources;
 mod start;
 mod tidy;
