@@ -11,6 +11,9 @@ use std::{format, vec, vec::Vec};
 
 type Pool = Reserve<Vec<Slot<u32>>>;
 
+/// A name, and what it does to a sound one.
+type Change<T> = (&'static str, fn(&mut T));
+
 const BASE: u64 = 0x10_0000;
 
 /// Buffers, holes, gaps of several lengths, and entries that were used before.
@@ -50,7 +53,7 @@ fn is_noticed(change: impl FnOnce(&mut Pool)) -> bool {
 
 #[test]
 fn check_notices_a_change_to_any_block() {
-    let changes: [(&str, fn(&mut Node)); 10] = [
+    let changes: [Change<Node>; 10] = [
         ("kind", |node| {
             node.kind = match node.kind {
                 Kind::Lent => Kind::Hole,
@@ -128,7 +131,7 @@ fn check_notices_a_change_to_any_extent() {
 
 #[test]
 fn check_notices_a_change_to_what_is_kept_beside_the_blocks() {
-    let changes: [(&str, fn(&mut Pool)); 14] = [
+    let changes: [Change<Pool>; 14] = [
         ("base", |pool| pool.base += PAGE),
         ("base unaligned", |pool| pool.base += 1),
         ("pages", |pool| pool.pages += 1),

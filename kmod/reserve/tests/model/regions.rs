@@ -2,13 +2,11 @@
 
 //! Several regions against several models, asked in the order of zones.
 
-mod steps;
-
+use super::steps::{request, Step, BASE, PAGES};
 use landfall_reserve::allocator::{AllocateError, FreeError, Request, Reserve, Slot, PAGE};
 use landfall_reserve::naive::{Naive, Page};
 use landfall_reserve::regions::{Listed, Loan, Regions, Returning, Zone};
 use proptest::prelude::*;
-use steps::{request, Step, BASE, PAGES};
 
 type Storage = Vec<Slot<Loan<u32>>>;
 

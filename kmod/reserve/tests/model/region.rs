@@ -2,12 +2,10 @@
 
 //! The allocator against a model that is too simple to be wrong: same answers, same reasons, same lists.
 
-mod steps;
-
+use super::steps::{request, Step, BASE, PAGES};
 use landfall_reserve::allocator::{Fit, Request, Reserve, Slot, PAGE};
 use landfall_reserve::naive::{Naive, Page};
 use proptest::prelude::*;
-use steps::{request, Step, BASE, PAGES};
 
 type Pool = Reserve<Vec<Slot<u32>>>;
 type Model = Naive<Vec<Page>>;
