@@ -40,6 +40,7 @@ fn build_agent(here: &Path, out: &Path) -> Result<PathBuf, Box<dyn Error>> {
         "agent/Cargo.toml",
         "../Cargo.lock",
         "../kmod/capture/uapi.rs",
+        "../kmod/pool/uapi.rs",
     ] {
         println!("cargo::rerun-if-changed={}", here.join(input).display());
     }

@@ -7,6 +7,7 @@ mod boot;
 mod failures;
 mod faults;
 mod formats;
+mod fragment;
 mod interrupts;
 mod limits;
 mod pool;

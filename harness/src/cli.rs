@@ -10,6 +10,7 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand};
 use landfall::guest::{Accelerator, PoolSource};
 use landfall::qemu::command::Engine;
+use landfall::run::Place;
 use landfall_device::devices::capture::Fault;
 use landfall_device::devices::capture::pattern::{Pattern, Pixel};
 use landfall_device::function::InterruptKind;
@@ -116,13 +117,27 @@ pub(crate) struct GuestArguments {
     /// Address bits that the card drives: 24, 32, 36, 40 or 64
     #[arg(long, value_name = "BITS", default_value_t = 64, value_parser = parse_bits)]
     pub(crate) address_bits: u8,
-    /// Where the pool gets its memory: reserve, contig or buddy [default: reserve, unless the card cannot reach it]
+    /// Where the pool gets its memory. Kept at boot: reserve (reserve_mem=), carveout (mem=), cma (cma=). From the
+    /// running kernel, in one piece: contig, cluster, bitmap, exact, buddy; in pieces: pages, order, slab, kmalloc,
+    /// vmalloc [default: reserve, unless the card cannot reach it]
     #[arg(long, value_name = "SOURCE", value_parser = parse_source)]
     pub(crate) pool_source: Option<PoolSource>,
     /// Size of the pool [default: what the frames need]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) pool_size: Option<u64>,
-    /// More parameters for the module landfall_pool
+    /// A hole in RAM as the pool, kept from the kernel by memmap=, such as 2M@14M; without this option the source
+    /// carveout is the top of RAM, kept by mem=
+    #[arg(long, value_name = "SIZE@ADDRESS", value_parser = parse_hole, conflicts_with = "pool_size")]
+    pub(crate) carveout: Option<Hole>,
+    /// Compare every byte of the pool with what lay there before the guest's first instruction; carve-outs always
+    /// are. With the source reserve all of memory is prepared for it, and the guest boots cold
+    #[arg(long)]
+    pub(crate) watch_from_boot: bool,
+    /// Leave the guest no free block of more than 2^ORDER pages, 0 to 9, before the pool is made
+    #[arg(long, value_name = "ORDER", value_parser = clap::value_parser!(u32).range(0..=9))]
+    pub(crate) fragment: Option<u32>,
+    /// More parameters for the module landfall_pool; they win, such as source=contig,buddy to fall back, or
+    /// source=carveout+contig:750 for two regions
     #[arg(long, value_name = "PARAMETERS", default_value = "")]
     pub(crate) pool_parameters: String,
     /// More parameters for the module landfall_capture
@@ -173,6 +188,10 @@ pub(crate) struct CaptureArguments {
     /// Frames of the first capture [default: 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) frames: Option<u32>,
+    /// Place the buffers: below-16m, below-4g, above-4g, last-page (the first buffer ends where RAM ends),
+    /// beside-other (right before another card's buffer) or across-64k; chooses memory, pool and picture
+    #[arg(long, value_name = "WHERE", value_parser = clap::value_parser!(Place))]
+    pub(crate) place: Option<Place>,
     /// Microseconds from one frame to the next; 0: as fast as the card can
     #[arg(long, value_name = "US", default_value_t = 0)]
     pub(crate) interval: u32,
@@ -228,6 +247,13 @@ pub(crate) struct SetupArguments {
 pub(crate) struct DoctorArguments {
     #[command(flatten)]
     pub(crate) parts: PartArguments,
+}
+
+/// A hole in RAM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hole {
+    pub(crate) size: u64,
+    pub(crate) at: u64,
 }
 
 /// A fault, and the frame it strikes.
@@ -302,7 +328,21 @@ fn parse_source(given: &str) -> Result<PoolSource, String> {
     let choice = PoolSource::ALL
         .into_iter()
         .find(|source| source.name() == given);
-    choice.ok_or_else(|| format!("{given:?} is no source; there are: reserve, contig, buddy"))
+    choice.ok_or_else(|| {
+        let names = PoolSource::ALL.map(PoolSource::name).join(", ");
+        format!("{given:?} is no source; there are: {names}")
+    })
+}
+
+/// Parses a hole: `2M@14M`.
+fn parse_hole(given: &str) -> Result<Hole, String> {
+    let (size, at) = given
+        .split_once('@')
+        .ok_or_else(|| format!("{given:?} is no hole, such as 2M@14M"))?;
+    Ok(Hole {
+        size: parse_size(size)?,
+        at: parse_size(at)?,
+    })
 }
 
 fn parse_bits(given: &str) -> Result<u8, String> {
@@ -330,6 +370,16 @@ mod tests {
         assert_eq!(parse_size("4096"), Ok(4096));
         for wrong in ["", "M", "1", "0", "6X", "-1M", "99999999999T"] {
             assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_hole_has_a_size_and_an_address() {
+        let hole = |size, at| Hole { size, at };
+        assert_eq!(parse_hole("2M@14M"), Ok(hole(2 << 20, 14 << 20)));
+        assert_eq!(parse_hole("1G@5G"), Ok(hole(1 << 30, 5 << 30)));
+        for wrong in ["2M", "@14M", "2M@", "2M@1", "2M$14M"] {
+            assert!(parse_hole(wrong).is_err(), "{wrong}");
         }
     }
 

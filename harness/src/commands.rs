@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use landfall::accelerator;
 use landfall::guest::{
-    CardKind, EvidenceOptions, Guest, GuestOptions, PoolOptions, PoolSource, Running, Start,
+    CardKind, Carveout, EvidenceOptions, Guest, GuestOptions, PoolOptions, PoolSource, Running,
+    Start,
 };
 use landfall::run::{self, Wishes};
 use landfall::schema::{Timing, Verdict};
@@ -115,6 +116,11 @@ fn shell(arguments: &ShellArguments, cancel: &Cancel) -> Done {
     guest.cards = vec![card];
     guest.pool.source = arguments.guest.pool_source.unwrap_or_default();
     guest.pool.size = arguments.guest.pool_size.unwrap_or(64 << 20);
+    if let Some(hole) = arguments.guest.carveout {
+        guest.pool.source = PoolSource::Carveout;
+        guest.pool.carveout = Carveout::Hole(hole.at);
+        guest.pool.size = hole.size;
+    }
     guest.engine = choice.engine;
     guest.shell = true;
     progress.note(&report::shell(&prepared, &choice, &arguments.device));
@@ -239,6 +245,8 @@ fn guest(arguments: &GuestArguments) -> GuestOptions {
             parameters: arguments.pool_parameters.clone(),
             ..PoolOptions::default()
         },
+        fragment: arguments.fragment,
+        watch_from_boot: arguments.watch_from_boot,
         iommu: arguments.iommu,
         start: match (arguments.stock_boot, arguments.cold) {
             (true, _) => Start::Stock,
@@ -282,6 +290,8 @@ fn wishes(arguments: &RunArguments) -> Wishes {
         fault: of_guest.fault.map(|at| (at.fault, at.frame)),
         pool_source: of_guest.pool_source,
         pool_size: of_guest.pool_size,
+        carveout: of_guest.carveout.map(|hole| (hole.size, hole.at)),
+        place: capture.place,
         width: capture.width,
         height: capture.height,
         pixel: capture.format,

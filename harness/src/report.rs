@@ -139,6 +139,13 @@ fn versions(text: &mut String, report: &Report) {
         version("landfall_pool"),
         version("landfall_capture")
     );
+    if let Some(bytes) = report.checked.watched_bytes {
+        let _ = writeln!(
+            text,
+            "watched    {} from boot, untouched by kernel and firmware",
+            size(bytes)
+        );
+    }
     let _ = writeln!(
         text,
         "self-test  card, guest and host agree on {:#018x} at {}",

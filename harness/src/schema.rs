@@ -247,6 +247,9 @@ pub struct Checked {
     pub frame_bytes: u64,
     /// Bytes of the pool compared with their canary.
     pub canary_bytes: u64,
+    /// Bytes of memory kept from the kernel that nobody wrote to from before QEMU started until the pool was loaded;
+    /// `null`: none were watched.
+    pub watched_bytes: Option<u64>,
     /// The card's accesses compared with what was lent.
     pub accesses: u64,
 }

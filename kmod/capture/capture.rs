@@ -14,7 +14,7 @@
 //! | `ring.rs` | which slot the card has (pure; tested on the host) |
 //! | `irq.rs` | the interrupt |
 //! | `geometry.rs` | what makes a frame, and the card's limits (pure) |
-//! | `memory.rs` | buffers of the pool, and their mapping for the card |
+//! | `memory.rs` | buffers of the pool that this card can reach |
 //! | `session.rs`, `wait.rs` | what an open file does with the card |
 //! | `view.rs` | what user space is told |
 //! | `file.rs`, `map.rs` | ioctl and mmap |
@@ -23,6 +23,8 @@ mod card;
 mod file;
 mod geometry;
 mod irq;
+#[path = "../include/landfall_pool.rs"]
+mod landfall_pool;
 mod map;
 mod memory;
 mod probe;

@@ -4,7 +4,7 @@
 
 use super::{
     geometry::{Geometry, Limits, RawLimits},
-    memory::Lent,
+    landfall_pool::Mapped,
     regs,
 };
 use kernel::{
@@ -29,8 +29,8 @@ const POLL: Delta = Delta::from_micros(200);
 
 /// What a slot holds: a frame's buffer and, perhaps, its clip mask.
 pub(crate) struct SlotTable<'a> {
-    pub(crate) frame: &'a Lent,
-    pub(crate) clip: Option<&'a Lent>,
+    pub(crate) frame: &'a Mapped,
+    pub(crate) clip: Option<&'a Mapped>,
 }
 
 /// The outcome of a slot's job, as the card tells it.
@@ -113,8 +113,8 @@ impl Registers {
             halves(table.frame.dma()),
             u32::try_from(table.frame.length())?,
         );
-        let clip = halves(table.clip.map_or(0, Lent::dma));
-        let clip_size = u32::try_from(table.clip.map_or(0, Lent::length))?;
+        let clip = halves(table.clip.map_or(0, Mapped::dma));
+        let clip_size = u32::try_from(table.clip.map_or(0, Mapped::length))?;
         self.access(|bar| {
             macro_rules! put {
                 ($($register:ident = $value:expr;)*) => {{
@@ -230,8 +230,8 @@ impl Registers {
 
     /// Lets the card read the first word of `area` and write its complement into the second. `EIO` if the
     /// card could not, and `EBADMSG` if it says that it could, but the word is not there.
-    pub(crate) fn self_test(&self, area: &Lent, nonce: u64) -> Result {
-        let words = area.memory().words()?.as_ptr();
+    pub(crate) fn self_test(&self, area: &Mapped, nonce: u64) -> Result {
+        let words = area.buffer().words()?.as_ptr();
         // SAFETY: the area has two words, and stays as long as `area`. The card does not have it yet.
         unsafe {
             words.write_volatile(nonce);

@@ -7,8 +7,7 @@ use super::{
     file::Node,
     geometry::Limits,
     irq::{Interrupt, Line},
-    memory::Lent,
-    module_parameters, raw, regs,
+    memory, module_parameters, raw, regs,
     session::{SelfTest, Session},
 };
 use kernel::{
@@ -140,10 +139,11 @@ fn self_test(
 ) -> Result<SelfTest> {
     let device = pdev.as_ref();
     let owner = CString::try_from_fmt(fmt!("{}/selftest", device.name()))?;
-    let area = Lent::new(
+    let area = memory::lend(
         device,
         &owner,
         SELF_TEST_BYTES,
+        0,
         limits,
         DataDirection::Bidirectional,
     )

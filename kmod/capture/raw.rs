@@ -9,12 +9,6 @@ extern "C" {
     fn landfall_capture_shim_domain(pdev: *const c_void) -> u32;
 }
 
-/// The `struct device` behind a device. It is valid as long as the reference.
-pub(crate) fn device(device: &device::Device) -> *mut bindings::device {
-    // `device::Device` is a transparent wrapper of `struct device`.
-    core::ptr::from_ref(device).cast_mut().cast()
-}
-
 fn pci_dev(pdev: &pci::Device) -> *mut bindings::pci_dev {
     // `pci::Device` is a transparent wrapper of `struct pci_dev`.
     core::ptr::from_ref(pdev).cast_mut().cast()

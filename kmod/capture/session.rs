@@ -6,8 +6,8 @@ use super::{
     card::SlotTable,
     geometry::{Geometry, Limits},
     irq::Line,
-    memory::Lent,
-    raw, uapi,
+    landfall_pool::Mapped,
+    memory, raw, uapi,
 };
 use kernel::{
     device,
@@ -61,15 +61,15 @@ pub(crate) struct Capture {
 
 /// Buffer n, which uses slot n.
 pub(crate) struct Buffer {
-    pub(crate) frame: Lent,
-    pub(crate) clip: Option<Lent>,
+    pub(crate) frame: Mapped,
+    pub(crate) clip: Option<Mapped>,
     /// How often it was queued.
     pub(crate) queued: u32,
 }
 
 /// The area of the self-test, and what was written there.
 pub(crate) struct SelfTest {
-    pub(crate) area: Lent,
+    pub(crate) area: Mapped,
     pub(crate) nonce: u64,
 }
 
@@ -148,7 +148,7 @@ impl Session {
         let pattern = u8::try_from(wish.pattern)?;
         state.capture = None;
         self.line.shared.lock().ring.clear();
-        let buffers = self.buffers(&geometry, wish.buffers)?;
+        let buffers = self.buffers(&geometry, wish.buffers, wish.at)?;
         wish.stride = geometry.stride;
         wish.clip = u32::try_from(geometry.clip_size)?;
         wish.frame_size = geometry.frame_size;
@@ -163,17 +163,19 @@ impl Session {
         Ok(wish)
     }
 
-    fn buffers(&self, geometry: &Geometry, count: u32) -> Result<KVec<Buffer>> {
+    /// `count` buffers, the first of them at physical address `at` unless that is 0.
+    fn buffers(&self, geometry: &Geometry, count: u32, at: u64) -> Result<KVec<Buffer>> {
         // SAFETY: called with the state locked and `bound` set: `unbind` has not passed yet.
         let device = unsafe { self.bound_device() };
         let name = device.name();
         let mut buffers = KVec::new();
         for index in 0..count {
             let owner = CString::try_from_fmt(fmt!("{}/frame{}", name, index))?;
-            let frame = Lent::new(
+            let frame = memory::lend(
                 device,
                 &owner,
                 geometry.frame_size,
+                if index == 0 { at } else { 0 },
                 &self.limits,
                 DataDirection::FromDevice,
             )?;
@@ -181,14 +183,15 @@ impl Session {
                 None
             } else {
                 let owner = CString::try_from_fmt(fmt!("{}/clip{}", name, index))?;
-                let clip = Lent::new(
+                let clip = memory::lend(
                     device,
                     &owner,
                     geometry.clip_size,
+                    0,
                     &self.limits,
                     DataDirection::ToDevice,
                 )?;
-                clip.memory().fill(geometry.clip_size, 0xff)?;
+                clip.buffer().fill(geometry.clip_size, 0xff)?;
                 Some(clip)
             };
             buffers.push(

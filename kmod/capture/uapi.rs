@@ -99,6 +99,9 @@ pub(crate) struct Configure {
     pub(crate) clip: u32,
     /// Out: bytes of a frame, which is what is lent: `stride * (height - 1) + bytes of a line`.
     pub(crate) frame_size: u64,
+    /// In: physical address of buffer 0, page aligned; 0: wherever the pool likes. `ENOMEM` if that place is not
+    /// free, or not the pool's.
+    pub(crate) at: u64,
 }
 
 /// Argument of [`BUFFER`].

@@ -3,7 +3,7 @@
 //! What user space is told: the card, its buffers, what is lent, and what an mmap offset names.
 
 use super::{
-    memory::{Lent, Memory},
+    landfall_pool::{Buffer, Mapped},
     raw, regs,
     session::{slot, SelfTest, Session},
     uapi,
@@ -22,7 +22,7 @@ pub(crate) enum Part {
 
 /// What an mmap needs to know.
 pub(crate) struct Mappable {
-    pub(crate) memory: Arc<Memory>,
+    pub(crate) buffer: Arc<Buffer>,
     pub(crate) part: Part,
 }
 
@@ -49,7 +49,7 @@ impl Session {
             boundary: self.limits.boundary,
             max_frame: self.limits.max_frame,
             selftest_dma: self_test.area.dma(),
-            selftest_phys: self_test.area.memory().phys(),
+            selftest_phys: self_test.area.buffer().phys(),
             selftest_nonce: self_test.nonce,
             interrupts: self.line.taken.load(Relaxed),
             pci_address: raw::pci_address(&self.pdev),
@@ -62,7 +62,7 @@ impl Session {
         state.bound()?;
         let buffer = state.buffer(index)?;
         let out = self.line.shared.lock().ring.is_out(slot(index)?);
-        let memory = buffer.frame.memory();
+        let memory = buffer.frame.buffer();
         let clip = buffer.clip.as_ref();
         Ok(uapi::Buffer {
             index,
@@ -72,9 +72,9 @@ impl Session {
             length: buffer.frame.length(),
             allocated: memory.allocated(),
             mmap_offset: mmap_offset(index, Part::Frame),
-            clip_dma: clip.map_or(0, Lent::dma),
-            clip_phys: clip.map_or(0, |clip| clip.memory().phys()),
-            clip_length: clip.map_or(0, Lent::length),
+            clip_dma: clip.map_or(0, Mapped::dma),
+            clip_phys: clip.map_or(0, |clip| clip.buffer().phys()),
+            clip_length: clip.map_or(0, Mapped::length),
             clip_mmap_offset: if clip.is_some() {
                 mmap_offset(index, Part::Clip)
             } else {
@@ -93,13 +93,13 @@ impl Session {
             .iter()
             .flat_map(|capture| capture.buffers.iter());
         for (index, buffer) in (0..).zip(buffers) {
-            let lend = |kind, direction, lent: &Lent| uapi::Lend {
+            let lend = |kind, direction, lent: &Mapped| uapi::Lend {
                 kind,
                 index,
                 direction,
                 queued: buffer.queued,
                 dma: lent.dma(),
-                phys: lent.memory().phys(),
+                phys: lent.buffer().phys(),
                 length: lent.length(),
             };
             let frame = lend(uapi::LEND_FRAME, uapi::DIRECTION_FROM_DEVICE, &buffer.frame);
@@ -116,7 +116,7 @@ impl Session {
                 direction: uapi::DIRECTION_BOTH,
                 queued: 0,
                 dma: area.dma(),
-                phys: area.memory().phys(),
+                phys: area.buffer().phys(),
                 length: area.length(),
             };
             lends.push(lend, GFP_KERNEL)?;
@@ -137,7 +137,7 @@ impl Session {
         } else {
             return Err(EINVAL);
         };
-        let memory = lent.ok_or(EINVAL)?.memory().clone();
-        Ok(Mappable { memory, part })
+        let buffer = lent.ok_or(EINVAL)?.buffer().clone();
+        Ok(Mappable { buffer, part })
     }
 }

@@ -3,8 +3,7 @@
 //! The calls that other modules make. The contract is `include/landfall_pool.h`; the types here are laid
 //! out as those there.
 
-use super::allocator::{self, AllocateError};
-use super::{listing, Owner, POOL};
+use super::{allocator, lend, shim, Owner};
 use kernel::prelude::*;
 
 /// `struct landfall_pool_request`.
@@ -14,18 +13,24 @@ pub(crate) struct PoolRequest {
     bytes: u64,
     alignment: u64,
     boundary: u64,
+    at: u64,
     address_bits: u32,
-    reserved: u32,
+    flags: u32,
 }
 
 /// `struct landfall_pool_buffer`.
 #[repr(C)]
 pub(crate) struct PoolBuffer {
-    phys: u64,
-    bytes: u64,
-    allocated: u64,
-    virt: *mut c_void,
+    pub(crate) phys: u64,
+    pub(crate) bytes: u64,
+    pub(crate) allocated: u64,
+    pub(crate) virt: *mut c_void,
 }
+
+/// `LANDFALL_POOL_UNCACHED`.
+const UNCACHED: u32 = super::uapi::UNCACHED;
+/// `LANDFALL_POOL_BEST_FIT`.
+const BEST_FIT: u32 = super::uapi::BEST_FIT;
 
 /// Lends a buffer.
 ///
@@ -40,12 +45,24 @@ pub(crate) unsafe extern "C" fn landfall_pool_allocate(
 ) -> c_int {
     // SAFETY: the caller promises a valid request.
     let request = unsafe { &*request };
-    if request.reserved != 0 {
+    if request.flags & !(UNCACHED | BEST_FIT) != 0 {
         return EINVAL.to_errno();
     }
+    let wish = allocator::Request {
+        bytes: request.bytes,
+        address_bits: request.address_bits,
+        alignment: request.alignment.max(1),
+        boundary: request.boundary,
+        at: (request.at != 0).then_some(request.at),
+        fit: if request.flags & BEST_FIT != 0 {
+            allocator::Fit::Best
+        } else {
+            lend::default_fit()
+        },
+    };
     // SAFETY: the caller promises null or a terminated string.
     let owner = unsafe { owner(request.owner) };
-    match allocate(request, owner) {
+    match lend::allocate(wish, owner, request.flags & UNCACHED != 0) {
         Ok(lent) => {
             // SAFETY: the caller promises that the answer can be written.
             unsafe { buffer.write(lent) };
@@ -64,56 +81,61 @@ pub(crate) unsafe extern "C" fn landfall_pool_allocate(
 pub(crate) unsafe extern "C" fn landfall_pool_free(buffer: *const PoolBuffer) -> c_int {
     // SAFETY: the caller promises a valid description.
     let (phys, bytes) = unsafe { ((*buffer).phys, (*buffer).bytes) };
-    let mut guard = POOL.lock();
-    let Some(pool) = guard.as_mut() else {
-        return ENODEV.to_errno();
-    };
-    match pool.free(phys, bytes) {
-        Ok(()) => 0,
-        Err(why) => {
-            pr_err!(
-                "refused to free {:#x}, {} bytes: {}\n",
-                phys,
-                bytes,
-                why.text()
-            );
-            EINVAL.to_errno()
-        }
+    errno(lend::free(phys, bytes))
+}
+
+/// The second half of `bmalloc`.
+#[no_mangle]
+pub(crate) extern "C" fn landfall_pool_bmalloc(size: c_ulong, caller: c_ulong) -> *mut c_void {
+    let mut wish = allocator::Request::anywhere(size as u64);
+    wish.fit = lend::default_fit();
+    match lend::allocate(wish, caller_name(caller), false) {
+        Ok(lent) => lent.virt,
+        Err(_) => core::ptr::null_mut(),
     }
 }
 
-fn allocate(request: &PoolRequest, owner: Owner) -> Result<PoolBuffer> {
-    let wish = allocator::Request {
-        bytes: request.bytes,
-        address_bits: request.address_bits,
-        alignment: request.alignment,
-        boundary: request.boundary,
-    };
-    let mut guard = POOL.lock();
-    let pool = guard.as_mut().ok_or(ENODEV)?;
-    let extent = pool.allocate(wish, owner).map_err(|why| {
+/// Takes back what `bmalloc` gave.
+#[no_mangle]
+pub(crate) extern "C" fn bfree(address: *const c_void, size: c_ulong) -> c_int {
+    let Some(phys) = lend::phys_of(address) else {
         pr_err!(
-            "no buffer of {} bytes for {} (address_bits={} alignment={:#x} boundary={:#x}): {}; {}\n",
-            wish.bytes,
-            listing::OwnerName(&owner),
-            wish.address_bits,
-            wish.alignment,
-            wish.boundary,
-            why.text(),
-            listing::Summary(pool),
+            "refused to free {:#x}, {} bytes: no memory of the pool lies at that kernel address\n",
+            address as usize,
+            size
         );
-        match why {
-            AllocateError::NoRoom | AllocateError::NoRoomBelowLimit => ENOMEM,
-            AllocateError::TooManyBuffers => ENOSPC,
-            _ => EINVAL,
-        }
-    })?;
-    Ok(PoolBuffer {
-        phys: extent.base,
-        bytes: extent.bytes,
-        allocated: extent.allocated(),
-        virt: pool.virt(extent.base),
-    })
+        return EINVAL.to_errno();
+    };
+    errno(lend::free(phys, size as u64))
+}
+
+/// Adds a region.
+///
+/// # Safety
+///
+/// `source` is a terminated string.
+#[no_mangle]
+pub(crate) unsafe extern "C" fn landfall_pool_grow(source: *const c_char) -> c_int {
+    // SAFETY: the caller's promise.
+    let words = unsafe { CStr::from_char_ptr(source) }.to_bytes();
+    match super::grow(words) {
+        // CAST: regions are few.
+        Ok(region) => region as c_int,
+        Err(error) => error.to_errno(),
+    }
+}
+
+/// Gives a region back.
+#[no_mangle]
+pub(crate) extern "C" fn landfall_pool_shrink(region: c_uint) -> c_int {
+    errno(super::remove(region).map(super::give_back).map(|_| ()))
+}
+
+fn errno(result: Result) -> c_int {
+    match result {
+        Ok(()) => 0,
+        Err(error) => error.to_errno(),
+    }
 }
 
 /// Copies the owner's name, cut to fit.
@@ -122,14 +144,28 @@ fn allocate(request: &PoolRequest, owner: Owner) -> Result<PoolBuffer> {
 ///
 /// `name` is null or points to a terminated string.
 unsafe fn owner(name: *const c_char) -> Owner {
-    let mut owner = [0; 32];
-    if !name.is_null() {
-        // SAFETY: the caller promises a terminated string.
-        let name = unsafe { CStr::from_char_ptr(name) }.to_bytes();
-        // The last byte stays 0.
-        for (to, from) in owner.iter_mut().take(31).zip(name) {
-            *to = *from;
-        }
+    if name.is_null() {
+        return Owner::default();
     }
-    owner
+    // SAFETY: the caller promises a terminated string.
+    Owner::new(
+        unsafe { CStr::from_char_ptr(name) }
+            .to_bytes()
+            .iter()
+            .copied(),
+    )
+}
+
+/// The calling function as an owner: `function@module`.
+fn caller_name(address: c_ulong) -> Owner {
+    let name = shim::caller(address);
+    let words = name
+        .iter()
+        .copied()
+        .take_while(|byte| *byte != 0 && *byte != b']');
+    Owner::new(
+        words
+            .filter(|byte| *byte != b' ')
+            .map(|byte| if byte == b'[' { b'@' } else { byte }),
+    )
 }

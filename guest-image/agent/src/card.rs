@@ -4,15 +4,14 @@
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::os::fd::AsRawFd;
 
 use landfall_agent::protocol::{
     BufferInfo, CardCommand, CardInfo, Completion, Configured, Direction, Lend, LendKind, MAX_DATA,
     Reply,
 };
 use nix::errno::Errno;
-use nix::libc;
 
+use crate::ioctl::{ioctl, plain};
 use crate::mapping::Mapping;
 use crate::{Outcome, failed, hash, refused, uapi};
 
@@ -69,6 +68,7 @@ impl Cards {
                     buffers: wanted.buffers,
                     clip: u32::from(wanted.clip),
                     frame_size: 0,
+                    at: 0,
                 };
                 ioctl(file, uapi::CONFIGURE, &mut argument).map_err(failed)?;
                 Ok(Reply::Configured(Configured {
@@ -249,25 +249,4 @@ fn lend(lend: &uapi::Lend) -> Option<Lend> {
         phys: lend.phys,
         length: lend.length,
     })
-}
-
-/// Does an ioctl of `uapi.rs` that takes a `T`.
-fn ioctl<T>(file: &File, number: u32, argument: &mut T) -> Result<(), Errno> {
-    // SAFETY: `number` carries the size of `T` (`uapi::iowr`), so the driver reads and writes that many bytes
-    // and no more; every `T` of `uapi.rs` is plain integers, valid with any bits.
-    let result = unsafe {
-        libc::ioctl(
-            file.as_raw_fd(),
-            libc::Ioctl::from(number),
-            std::ptr::from_mut(argument),
-        )
-    };
-    Errno::result(result).map(drop)
-}
-
-/// Does an ioctl of `uapi.rs` that takes nothing.
-fn plain(file: &File, number: u32) -> Result<Reply, Errno> {
-    // SAFETY: these commands take no argument, so the driver touches no memory of ours.
-    let result = unsafe { libc::ioctl(file.as_raw_fd(), libc::Ioctl::from(number), 0) };
-    Errno::result(result).map(|_| Reply::Done)
 }

@@ -17,10 +17,18 @@ mod console;
 mod exec;
 mod files;
 mod hash;
+mod ioctl;
 mod kmsg;
 mod mapping;
 mod modules;
 mod mounts;
+mod pool;
+#[expect(
+    dead_code,
+    reason = "what the pool can be asked for, not all of it is asked for here"
+)]
+#[path = "../../../kmod/pool/uapi.rs"]
+mod pool_uapi;
 mod port;
 mod power;
 mod reaper;
@@ -39,6 +47,9 @@ use landfall_agent::protocol::GuestError;
 type Outcome<T> = Result<T, GuestError>;
 
 fn main() {
+    if let Some(status) = pool::holder::main(std::env::args().skip(1)) {
+        std::process::exit(status);
+    }
     power::off_when_panicking();
     if std::process::id() != 1 {
         console::say("landfall-agent is the first process of a guest; it does nothing here");

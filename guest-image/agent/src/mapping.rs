@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Memory of the driver, mapped: frames and clip masks.
+//! Memory of a driver, mapped: frames, clip masks, buffers of the pool.
 
 use std::fs::File;
 use std::num::NonZeroUsize;
@@ -106,6 +106,21 @@ impl Mapping {
         unsafe {
             let to = self.base.as_ptr().cast::<u8>().add(offset);
             std::ptr::copy_nonoverlapping(data.as_ptr(), to, data.len());
+        }
+        Ok(())
+    }
+
+    /// Copies the whole of another one of the same size here, by words, as [`Mapping::read`] does. The mapping must
+    /// be writable.
+    pub(crate) fn copy_from(&mut self, other: &Self) -> Result<(), Errno> {
+        if self.length != other.length || !self.length.is_multiple_of(8) {
+            return Err(Errno::EINVAL);
+        }
+        let to = self.base.as_ptr().cast::<u64>();
+        for word in 0..self.length / 8 {
+            // SAFETY: `word` lies in both, which are equally long and begin at pages; the caller asked for a writable
+            // one.
+            unsafe { to.add(word).write_volatile(other.load(word * 8)) };
         }
         Ok(())
     }

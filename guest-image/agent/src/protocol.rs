@@ -6,12 +6,14 @@
 //! [`ToGuest`] or [`FromGuest`]. The harness sends one request at a time; the agent answers each with
 //! exactly one [`Reply`] and may send an [`Event`] at any time between.
 
+pub mod pool;
+
 use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Version of this protocol; the agent states it in [`Hello`].
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Name of the virtio-serial port that carries it.
 pub const PORT_NAME: &str = "org.landfall.agent";
 /// Largest frame in either direction, bytes, without the length.
@@ -192,6 +194,8 @@ pub enum Request {
         /// How often; at most [`MAX_TIMES`].
         count: u32,
     },
+    /// Asks something of the pool.
+    Pool(pool::PoolRequest),
     /// Syncs and powers off; the reply comes first.
     PowerOff,
 }
@@ -271,6 +275,7 @@ pub struct Configure {
     pub interval_us: u32,
     pub buffers: u32,
     pub clip: bool,
+    pub at: u64,
 }
 
 /// What was configured.
@@ -411,6 +416,8 @@ pub enum Reply {
     Lends(Vec<Lend>),
     /// See [`Request::Time`]; nanoseconds of the guest's clock.
     Times(Vec<u64>),
+    /// See [`Request::Pool`].
+    Pool(pool::PoolReply),
 }
 
 /// Why a request failed in the guest.

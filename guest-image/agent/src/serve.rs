@@ -8,6 +8,7 @@ use landfall_agent::protocol::{FromGuest, Hello, Reply, Request, VERSION};
 use nix::time::{ClockId, clock_gettime};
 
 use crate::card::Cards;
+use crate::pool::Pools;
 use crate::port::Port;
 use crate::reaper::Reaper;
 use crate::{Outcome, console, exec, files, modules, power, resume, timing};
@@ -15,6 +16,7 @@ use crate::{Outcome, console, exec, files, modules, power, resume, timing};
 /// Serves one harness after the other, for as long as the guest lives.
 pub(crate) fn serve(port: &Port, reaper: &Arc<Reaper>) {
     let mut cards = Cards::default();
+    let mut pools = Pools::default();
     loop {
         let mut requests = match port.connect(&FromGuest::Hello(hello())) {
             Ok(requests) => requests,
@@ -28,7 +30,7 @@ pub(crate) fn serve(port: &Port, reaper: &Arc<Reaper>) {
             match requests.next() {
                 Ok(Some(request)) => {
                     let last = request.request == Request::PowerOff;
-                    let outcome = answer(request.request, &mut cards, reaper);
+                    let outcome = answer(request.request, &mut cards, &mut pools, reaper);
                     port.send(&FromGuest::Reply {
                         id: request.id,
                         outcome,
@@ -48,7 +50,12 @@ pub(crate) fn serve(port: &Port, reaper: &Arc<Reaper>) {
     }
 }
 
-fn answer(request: Request, cards: &mut Cards, reaper: &Arc<Reaper>) -> Outcome<Reply> {
+fn answer(
+    request: Request,
+    cards: &mut Cards,
+    pools: &mut Pools,
+    reaper: &Arc<Reaper>,
+) -> Outcome<Reply> {
     match request {
         Request::Ping => Ok(Reply::Done),
         Request::Resume { unix_ns, entropy } => {
@@ -90,6 +97,7 @@ fn answer(request: Request, cards: &mut Cards, reaper: &Arc<Reaper>) -> Outcome<
             what,
             count,
         } => timing::time(&function, &what, count),
+        Request::Pool(request) => pools.answer(request, reaper),
         Request::PowerOff => {
             nix::unistd::sync();
             Ok(Reply::Done)

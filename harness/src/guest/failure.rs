@@ -11,6 +11,7 @@ use landfall_agent::protocol::GuestError;
 use landfall_device::serve::ServeError;
 
 use super::budget::NoPlace;
+use super::watch::Touched;
 use crate::memory::MemoryError;
 
 /// A guest, or a request to it, failed.
@@ -128,6 +129,9 @@ pub enum What {
         #[source]
         source: ServeError,
     },
+    /// Memory that was kept from the kernel and firmware was written before the pool was loaded.
+    #[error(transparent)]
+    Touched(#[from] Touched),
     /// The options make no guest.
     #[error("{0}")]
     Options(String),

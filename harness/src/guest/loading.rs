@@ -2,6 +2,7 @@
 
 //! Modules into a guest, and cards.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use landfall_agent::protocol::{Reply, Request};
@@ -9,22 +10,79 @@ use landfall_device::serve::CardServer;
 
 use super::failure::{GuestFailed, Result, What};
 use super::machine::Machine;
-use super::milliseconds;
 use super::options::{CardKind, Module};
+use super::{milliseconds, protocol_error, region, unexpected, watch};
+use crate::memory::ReadError;
 use crate::qemu::qmp;
 
 /// How long a guest may take to find a card and bind it; it takes tenths of a second.
 const BIND: Duration = Duration::from_secs(10);
 
 impl Machine {
-    /// Loads modules, in order.
+    /// Loads modules, in order. Right before the pool, what is watched from boot is compared.
     pub(super) fn load_modules(&mut self, modules: &[Module]) -> Result<()> {
         modules.iter().try_for_each(|module| {
+            let untouched = match module.name == super::POOL_MODULE {
+                true => Some(self.look_at_watched()?),
+                false => None,
+            };
             let Module { name, parameters } = module.clone();
             self.request(Request::LoadModule { name, parameters }, Duration::ZERO)
-                .map(drop)
-                .map_err(|failed| self.with_kernels_word(failed))
+                .map_err(|failed| self.with_kernels_word(failed))?;
+            match untouched {
+                Some(untouched) if self.options.watch_from_boot => {
+                    self.regions_untouched(&untouched)
+                }
+                _ => Ok(()),
+            }
         })
+    }
+
+    /// Compares what is watched and known; gives what else of RAM nobody wrote to, if the rest is watched too.
+    fn look_at_watched(&mut self) -> Result<Vec<Range<u64>>> {
+        for range in self.options.watched() {
+            let found = watch::touched(&self.memory, &range).map_err(unreadable)?;
+            if let Some(touched) = found {
+                return Err(self.fail(What::Touched(touched)));
+            }
+        }
+        self.watched_before();
+        let mut untouched = Vec::new();
+        if self.options.watch_from_boot {
+            for ram in self.memory.ram() {
+                untouched.extend(watch::untouched(&self.memory, &ram.range()).map_err(unreadable)?);
+            }
+        }
+        Ok(untouched)
+    }
+
+    /// Enters what the options name as watched: it was compared, now or before the snapshot was made.
+    pub(super) fn watched_before(&mut self) {
+        let watched = self.options.watched();
+        let bytes = watched.iter().map(|range| range.end - range.start);
+        self.watched = (!watched.is_empty()).then(|| bytes.sum());
+    }
+
+    /// Compares the pool's regions, whose place is known only now, with what nobody had written to before.
+    fn regions_untouched(&mut self, untouched: &[Range<u64>]) -> Result<()> {
+        let request = Request::ReadFile {
+            path: super::REGIONS.to_owned(),
+            offset: 0,
+            max: 1 << 16,
+        };
+        let regions = match self.request(request, Duration::ZERO)? {
+            Reply::Data(text) => region::regions(&String::from_utf8_lossy(&text)),
+            other => return Err(unexpected(&other)),
+        };
+        let mut bytes = 0;
+        for region in regions.map_err(protocol_error)? {
+            if let Some(touched) = watch::missing(untouched, &region.range()) {
+                return Err(self.fail(What::Touched(touched)));
+            }
+            bytes += region.bytes;
+        }
+        self.watched = Some(bytes);
+        Ok(())
     }
 
     /// Waits until each capture card has its device file.
@@ -110,4 +168,12 @@ impl Machine {
         }
         failed
     }
+}
+
+/// Guest memory could not be read.
+fn unreadable(error: ReadError) -> GuestFailed {
+    GuestFailed::early(What::Host {
+        doing: "read the memory that is watched",
+        source: error.source,
+    })
 }

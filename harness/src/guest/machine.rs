@@ -77,6 +77,8 @@ pub(crate) struct Machine {
     /// If it fails now, something else is tried: no evidence is kept.
     pub(super) on_trial: bool,
     pub(super) place: Option<Place>,
+    /// See [`super::Guest::watched`].
+    pub(super) watched: Option<u64>,
 }
 
 impl std::fmt::Debug for Machine {
@@ -97,6 +99,9 @@ impl Machine {
         prepared: &Prepared,
         cancel: &Cancel,
     ) -> Result<Self> {
+        options
+            .check()
+            .map_err(|why| GuestFailed::early(What::Options(why)))?;
         let mut clock = Clock::start();
         let budget = Budget::of_machine(options.jobs);
         let place = budget::take(&prepared.cache, budget, options.memory, cancel)
@@ -107,6 +112,9 @@ impl Machine {
             .and_then(|recipe| recipe.restore(&options, prepared, cancel, &mut clock));
         let mut machine = match restored {
             Ok(mut machine) => {
+                if !preload.is_empty() {
+                    machine.watched_before();
+                }
                 machine.plug_cards(!preload.is_empty())?;
                 clock.lap("plug in cards");
                 machine.started = clock.finish(None);
@@ -474,7 +482,7 @@ impl Machine {
     }
 
     /// Ends the guest and makes the failure, with its evidence.
-    fn fail(&mut self, what: What) -> GuestFailed {
+    pub(super) fn fail(&mut self, what: What) -> GuestFailed {
         self.failed = Some(what.to_string());
         self.process.kill();
         let interrupted = matches!(what, What::Interrupted);

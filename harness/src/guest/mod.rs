@@ -31,13 +31,17 @@ mod failure;
 mod loading;
 mod machine;
 mod options;
+mod pool;
 mod region;
 mod requests;
 mod snapshot;
+mod sources;
 mod start;
 mod started;
+mod watch;
 
 use std::cell::{RefCell, RefMut};
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::os::unix::net::UnixStream;
@@ -57,12 +61,18 @@ use landfall_device::dma::map::Mapping;
 use landfall_device::serve::CardServer;
 use landfall_guest::{Cancel, Prepared};
 pub use options::{
-    Accelerator, CardKind, Deadlines, EvidenceOptions, GuestOptions, Module, PoolOptions,
-    PoolSource, Start, Transport,
+    Accelerator, CardKind, Deadlines, EvidenceOptions, GuestOptions, Module, Start, Transport,
 };
-pub use region::{Region, Used};
+pub use pool::{
+    DmaBuf, GivenBack, Grown, Holder, HugePage, Measured, Pool, PoolBuffer, PoolMapping,
+    PoolWanted, Taken, held_word,
+};
+pub use region::{Clusters, Free, Hole, Region, Used, Zone};
 pub use requests::Ran;
+pub(crate) use sources::FIRMWARE;
+pub use sources::{Carveout, PoolOptions, PoolSource};
 pub use started::{How, Started};
+pub use watch::Touched;
 
 use crate::memory::{GuestMemory, ReadError};
 use crate::qemu::qmp;
@@ -177,16 +187,27 @@ impl Guest<Booted> {
             machine.load_modules(&modules)?;
             machine.wait_for_capture_cards()?;
         }
-        Ok(Guest {
+        Ok(self.loaded_by_hand())
+    }
+
+    /// The next stage, for a guest into which pool and capture driver were loaded one by one, with
+    /// [`Guest::load_module`]. A card that the driver refused has no device file; those behind it have lower numbers
+    /// then than their places on the bus.
+    pub fn loaded_by_hand(self) -> Guest<Loaded> {
+        Guest {
             machine: self.machine,
             configured: None,
             stage: PhantomData,
-        })
+        }
     }
 }
 
 /// The pool's module.
 pub const POOL_MODULE: &str = "landfall_pool";
+/// Where the pool lists its regions.
+const REGIONS: &str = "/sys/kernel/debug/landfall_pool/regions";
+/// The module that fragments memory.
+pub const FRAGMENT_MODULE: &str = "landfall_fragment";
 /// The capture driver's module.
 pub const CAPTURE_MODULE: &str = "landfall_capture";
 
@@ -199,14 +220,22 @@ impl Guest<Loaded> {
         self.ask(Request::OpenCard { card: index })?;
         Ok(Card::new(self, index))
     }
+}
 
+/// Most bytes of a file in one reply.
+#[expect(clippy::cast_possible_truncation, reason = "the constant is 2 MiB")]
+const MAX_DATA: u32 = landfall_agent::protocol::MAX_DATA as u32;
+/// Where the pool tells of itself.
+const POOL_FILES: &str = "/sys/kernel/debug/landfall_pool";
+
+/// What the pool tells of itself; it must be loaded.
+impl<Stage: Running> Guest<Stage> {
     /// The pool's regions, as it states them.
     ///
     /// # Errors
-    /// If the guest does, or what it states makes no sense.
+    /// If the guest does, with `ENOENT` if the pool is not loaded, or what it states makes no sense.
     pub fn regions(&self) -> Result<Vec<Region>> {
-        let text = self.read_text("/sys/kernel/debug/landfall_pool/regions")?;
-        region::regions(&text).map_err(protocol_error)
+        self.pool_file("regions", region::regions)
     }
 
     /// What the pool has given out, ascending.
@@ -214,8 +243,68 @@ impl Guest<Loaded> {
     /// # Errors
     /// As [`Guest::regions`].
     pub fn used(&self) -> Result<Vec<Used>> {
-        let text = self.read_text("/sys/kernel/debug/landfall_pool/used")?;
-        region::used(&text).map_err(protocol_error)
+        self.pool_file("used", region::used)
+    }
+
+    /// What the pool has not given out, by zone, in each ascending.
+    ///
+    /// # Errors
+    /// As [`Guest::regions`].
+    pub fn free(&self) -> Result<Vec<Free>> {
+        self.pool_file("free", region::free)
+    }
+
+    /// What lies in the regions' spans and is not the pool's, ascending.
+    ///
+    /// # Errors
+    /// As [`Guest::regions`].
+    pub fn holes(&self) -> Result<Vec<Hole>> {
+        self.pool_file("holes", region::holes)
+    }
+
+    /// What the pool counts, by name.
+    ///
+    /// # Errors
+    /// As [`Guest::regions`].
+    pub fn pool_counters(&self) -> Result<BTreeMap<String, u64>> {
+        self.pool_file("counters", region::counters)
+    }
+
+    /// The last search of the source `cluster`.
+    ///
+    /// # Errors
+    /// As [`Guest::regions`].
+    pub fn clusters(&self) -> Result<Clusters> {
+        self.pool_file("clusters", region::clusters)
+    }
+
+    /// All that the pool tells of itself, as one JSON object.
+    ///
+    /// # Errors
+    /// As [`Guest::regions`].
+    pub fn pool_json(&self) -> Result<serde_json::Value> {
+        self.pool_file("json", |text| {
+            serde_json::from_str(text).map_err(|error| format!("it says no JSON: {error}"))
+        })
+    }
+
+    fn pool_file<T>(
+        &self,
+        name: &str,
+        parse: impl Fn(&str) -> std::result::Result<T, String>,
+    ) -> Result<T> {
+        let mut text = Vec::new();
+        loop {
+            // A scattered region has more holes than one reply holds.
+            let path = format!("{POOL_FILES}/{name}");
+            let more = self.read_file_at(&path, text.len() as u64, MAX_DATA)?;
+            let last = more.len() < MAX_DATA as usize;
+            text.extend(more);
+            if last {
+                break;
+            }
+        }
+        parse(&String::from_utf8_lossy(&text)).map_err(protocol_error)
     }
 }
 
@@ -344,6 +433,12 @@ impl<Stage: Running> Guest<Stage> {
     /// If the guest refuses.
     pub fn start_shell(&self) -> Result<()> {
         self.ask(Request::StartShell).map(drop)
+    }
+
+    /// Bytes that were watched from before QEMU started until the pool was loaded, and that nobody wrote to; `None` if
+    /// nothing was to be watched. What was written to fails the start, with [`What::Touched`].
+    pub fn watched(&self) -> Option<u64> {
+        self.machine().watched
     }
 
     /// The options it was booted with; cards plugged in later are in them.

@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use landfall_device::devices::capture::{CaptureCard, CaptureOptions};
 use landfall_device::devices::template::Scratch;
 use landfall_device::function::{Function, InterruptKind};
 
+use super::sources::PoolOptions;
+use crate::memory::layout;
 use crate::qemu::command::Engine;
 
 /// A card to plug in.
@@ -39,63 +42,6 @@ impl CardKind {
         match self {
             Self::Capture(_) => "capture",
             Self::Template => "template",
-        }
-    }
-}
-
-/// Where the pool gets its memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PoolSource {
-    /// Reserved at boot by `reserve_mem=`; at the top of RAM.
-    #[default]
-    Reserve,
-    /// The kernel's `alloc_contig_pages`, when the module loads.
-    Contig,
-    /// The page allocator: at most 4 MiB in one piece.
-    Buddy,
-}
-
-impl PoolSource {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Reserve, Self::Contig, Self::Buddy];
-
-    /// Its name, as the module and the command take it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Reserve => "reserve",
-            Self::Contig => "contig",
-            Self::Buddy => "buddy",
-        }
-    }
-}
-
-impl std::fmt::Display for PoolSource {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// The memory pool that capture buffers come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PoolOptions {
-    /// Where it gets its memory.
-    pub source: PoolSource,
-    /// Bytes; a multiple of the page size.
-    pub size: u64,
-    /// Highest address it may use, as a number of bits; `None`: wherever. Not for `reserve`.
-    pub address_bits: Option<u32>,
-    /// More parameters for the module, as on insmod's command line.
-    pub parameters: String,
-}
-
-impl Default for PoolOptions {
-    fn default() -> Self {
-        Self {
-            source: PoolSource::Reserve,
-            size: 48 << 20,
-            address_bits: None,
-            parameters: String::new(),
         }
     }
 }
@@ -194,6 +140,15 @@ pub struct GuestOptions {
     pub driver_parameters: String,
     /// The pool.
     pub pool: PoolOptions,
+    /// Leaves the guest's page allocator no free block of more than `2^fragment` pages, before the pool is loaded:
+    /// 0 to 9, by the module [`super::FRAGMENT_MODULE`]. `None`: as the boot left it.
+    pub fragment: Option<u32>,
+    /// Ranges of RAM that nobody may write from the start of QEMU until the pool is loaded, besides the pool's
+    /// carve-out, which is always watched. With one of these the guest boots cold.
+    pub watch: Vec<Range<u64>>,
+    /// Likewise for memory of `reserve_mem=`, whose place is known only when it is there: all of RAM is prepared
+    /// for it. The guest boots cold.
+    pub watch_from_boot: bool,
     /// An Intel IOMMU in front of the cards, used strictly.
     pub iommu: bool,
     /// Appended to the kernel's command line.
@@ -227,6 +182,9 @@ impl Default for GuestOptions {
             driver_interrupt: None,
             driver_parameters: String::new(),
             pool: PoolOptions::default(),
+            fragment: None,
+            watch: Vec::new(),
+            watch_from_boot: false,
             iommu: false,
             append: String::new(),
             engine: Engine::Tcg,
@@ -250,46 +208,69 @@ impl GuestOptions {
         }
     }
 
-    /// What goes on the kernel's command line besides the tuning.
-    pub(crate) fn kernel_arguments(&self) -> String {
-        let mut words = Vec::new();
-        if self.pool.source == PoolSource::Reserve && self.pool.size > 0 {
-            words.push(format!(
-                "reserve_mem={}:4096:{RESERVE_NAME}",
-                self.pool.size
+    /// Checks what can be checked before anything boots.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.pool.check(self.memory)?;
+        if self.fragment.is_some_and(|order| order > MAX_FRAGMENT) {
+            return Err(format!(
+                "memory is fragmented to an order of 0 to {MAX_FRAGMENT}"
             ));
         }
-        if !self.append.is_empty() {
-            words.push(self.append.clone());
+        if self.watch_from_boot && !self.pool.source.is_kept_at_boot() {
+            return Err(format!(
+                "memory of the source {} is the kernel's until the pool is loaded: only reserve and carveout can be watched from boot",
+                self.pool.source
+            ));
         }
+        let ram = layout(self.memory);
+        let outside = |range: &&Range<u64>| {
+            !ram.iter()
+                .any(|ram| ram.phys <= range.start && range.end <= ram.phys + ram.length)
+        };
+        match self.watch.iter().find(outside) {
+            Some(range) => Err(format!(
+                "{:#x} to {:#x} is not all RAM, and cannot be watched",
+                range.start, range.end
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// What is watched from boot and known before.
+    pub(crate) fn watched(&self) -> Vec<Range<u64>> {
+        let carved = self.pool.carved(self.memory);
+        carved.into_iter().chain(self.watch.clone()).collect()
+    }
+
+    /// What goes on the kernel's command line besides the tuning.
+    pub(crate) fn kernel_arguments(&self) -> String {
+        let own = (!self.append.is_empty()).then(|| self.append.clone());
+        let words: Vec<_> = self
+            .pool
+            .boot_option(self.memory)
+            .into_iter()
+            .chain(own)
+            .collect();
         words.join(" ")
     }
 
-    /// Pool and capture driver, with the parameters that these options come to; in the order of loading.
+    /// Fragmenter, pool and capture driver, with the parameters that these options come to; in the order of loading.
     pub(crate) fn modules(&self) -> Vec<Module> {
         let module = |name: &str, parameters| Module {
             name: name.to_owned(),
             parameters,
         };
-        vec![
-            module(super::POOL_MODULE, self.pool_parameters()),
+        let fragment = self
+            .fragment
+            .map(|order| module(super::FRAGMENT_MODULE, format!("order={order}")));
+        let always = [
+            module(super::POOL_MODULE, self.pool.module_parameters(self.memory)),
             module(super::CAPTURE_MODULE, self.driver_parameters()),
-        ]
-    }
-
-    /// Parameters for the pool module.
-    pub(crate) fn pool_parameters(&self) -> String {
-        let mut words = vec![format!("source={}", self.pool.source)];
-        if self.pool.source != PoolSource::Reserve {
-            words.push(format!("pages={}", self.pool.size.div_ceil(4096)));
-            if let Some(bits) = self.pool.address_bits {
-                words.push(format!("address_bits={bits}"));
-            }
-        }
-        if !self.pool.parameters.is_empty() {
-            words.push(self.pool.parameters.clone());
-        }
-        words.join(" ")
+        ];
+        fragment.into_iter().chain(always).collect()
     }
 
     /// Parameters for the capture driver.
@@ -314,32 +295,47 @@ impl GuestOptions {
     }
 }
 
-/// Name under which the pool finds its reserved memory.
-const RESERVE_NAME: &str = "landfall";
+/// Largest order that leaves something to take: the page allocator's largest is 10.
+const MAX_FRAGMENT: u32 = 9;
 
 #[cfg(test)]
 mod tests {
+    use super::super::sources::PoolSource;
     use super::*;
 
     #[test]
-    fn the_reserve_is_sized_on_the_kernels_command_line_and_others_by_the_module() {
-        let mut options = GuestOptions {
-            append: "debug".to_owned(),
+    fn the_fragmenter_comes_before_the_pool() {
+        let options = GuestOptions {
+            fragment: Some(3),
             ..GuestOptions::default()
         };
+        let modules: Vec<_> = options
+            .modules()
+            .into_iter()
+            .map(|module| module.name)
+            .collect();
         assert_eq!(
-            options.kernel_arguments(),
-            "reserve_mem=50331648:4096:landfall debug"
+            modules,
+            ["landfall_fragment", "landfall_pool", "landfall_capture"]
         );
-        assert_eq!(options.pool_parameters(), "source=reserve");
+    }
 
-        options.pool.source = PoolSource::Contig;
-        options.pool.address_bits = Some(32);
-        assert_eq!(options.kernel_arguments(), "debug");
-        assert_eq!(
-            options.pool_parameters(),
-            "source=contig pages=12288 address_bits=32"
-        );
+    #[test]
+    fn what_cannot_be_watched_or_fragmented_is_refused() {
+        let refused = |change: &dyn Fn(&mut GuestOptions)| {
+            let mut options = GuestOptions::default();
+            change(&mut options);
+            options.check().unwrap_err()
+        };
+
+        assert_eq!(GuestOptions::default().check(), Ok(()));
+        assert!(refused(&|options| options.fragment = Some(10)).contains("0 to 9"));
+        assert!(refused(&|options| options.watch.push(0..1 << 40)).contains("not all RAM"));
+        let contig = |options: &mut GuestOptions| {
+            options.watch_from_boot = true;
+            options.pool.source = PoolSource::Contig;
+        };
+        assert!(refused(&contig).contains("reserve and carveout"));
     }
 
     #[test]

@@ -20,8 +20,9 @@ use super::failure::{GuestFailed, Result, What};
 use super::machine::{CONSOLE_LOG, Inbox, Machine, QEMU_LOG, socket};
 use super::options::{GuestOptions, Start};
 use super::started::Clock;
+use super::watch;
 use crate::evidence::RunDirectory;
-use crate::memory::GuestMemory;
+use crate::memory::{GuestMemory, Ram};
 use crate::qemu::command::Machine as Description;
 use crate::qemu::process::Process;
 use crate::qemu::qmp::Message;
@@ -79,6 +80,23 @@ impl<'a> Launch<'a> {
         Ok(machine)
     }
 
+    /// Memory of a guest that boots, with the canary wherever it is watched.
+    fn fresh_memory(&self) -> std::result::Result<GuestMemory, What> {
+        let memory = GuestMemory::new(self.options.memory).map_err(What::Memory)?;
+        let all = memory.ram().iter().map(Ram::range);
+        let ranges: Vec<_> = match self.options.watch_from_boot {
+            true => all.collect(),
+            false => self.options.watched(),
+        };
+        for range in ranges {
+            watch::fill(&memory, &range).map_err(|error| What::Host {
+                doing: "fill the memory that is watched",
+                source: error.source,
+            })?;
+        }
+        Ok(memory)
+    }
+
     /// Starts QEMU with everything that it is connected to.
     fn spawn(&self) -> std::result::Result<Machine, What> {
         let host = |doing| move |source| What::Host { doing, source };
@@ -89,7 +107,7 @@ impl<'a> Launch<'a> {
         let directory = RunDirectory::new().map_err(host("make the run's directory"))?;
         let memory = match &self.incoming {
             Some(memory) => Arc::clone(memory),
-            None => Arc::new(GuestMemory::new(options.memory).map_err(What::Memory)?),
+            None => Arc::new(self.fresh_memory()?),
         };
         let mut cards = Vec::new();
         for (index, card) in options.cards.iter().enumerate() {
@@ -173,6 +191,7 @@ impl<'a> Launch<'a> {
             failed: None,
             on_trial: false,
             place: None,
+            watched: None,
         })
     }
 }

@@ -44,7 +44,10 @@ impl Session {
         }
         let violations = confirmed(findings, memory);
         let transfers = transfers(&self.captured, &jobs, &violations);
-        let checked = self.checked(&entries);
+        let checked = Checked {
+            watched_bytes: circumstances.watched,
+            ..self.checked(&entries)
+        };
         let mut versions = circumstances.versions;
         versions.insert("card_layout".to_owned(), self.info.layout.to_string());
         Ok(Report {
@@ -109,6 +112,9 @@ impl Session {
         for (number, captured) in (1..).zip(&self.captured) {
             findings.captured(number, captured, jobs);
         }
+        for captured in &self.captured {
+            findings.name_owners(captured.used.iter().filter(|used| captured.is_others(used)));
+        }
         findings
     }
 
@@ -125,6 +131,7 @@ impl Session {
         let is_access = |entry: &&Entry| matches!(entry.kind, Kind::Access { .. });
         let frames = self.captured.iter().flat_map(|captured| &captured.frames);
         Checked {
+            watched_bytes: None,
             accesses: entries.iter().filter(is_access).count() as u64,
             canary_bytes: self
                 .captured

@@ -45,6 +45,8 @@ pub struct CapturePlan {
     /// Clip mask for every buffer, one bit a pixel as the card's data sheet says; `None`: every pixel is
     /// written.
     pub clip: Option<Vec<u8>>,
+    /// Physical address for the first buffer, page aligned; 0: anywhere in the pool.
+    pub at: u64,
 }
 
 impl Default for CapturePlan {
@@ -60,6 +62,7 @@ impl Default for CapturePlan {
             buffers: 4,
             stride: 0,
             clip: None,
+            at: 0,
         }
     }
 }
@@ -130,7 +133,7 @@ impl Session {
         let mut result = clock.time(&title("capture"), || captured.take_frames(&memory, card));
         if result.is_ok() {
             result = clock.time(&title("verify"), || {
-                captured.verify(&memory, card, &self.regions, &self.journal)
+                captured.verify(&memory, card, (&self.regions, &self.holes), &self.journal)
             });
         }
         captured.entries.end = self.journal.len();
@@ -155,6 +158,7 @@ impl Session {
             interval_us: wanted.interval_us,
             buffers: wanted.buffers,
             clip: wanted.clip.is_some(),
+            at: wanted.at,
         })?;
         if let Some(mask) = &wanted.clip {
             for index in 0..wanted.buffers {
@@ -255,13 +259,14 @@ impl Captured {
 
     /// What the pool gave to others, such as another card: whole pages of it are theirs.
     pub(super) fn of_others(&self) -> Vec<Range<u64>> {
-        let given = self
-            .used
-            .iter()
-            .map(|used| used.base..used.base.saturating_add(used.allocated));
-        given
-            .filter(|given| !self.lends.iter().any(|lend| given.contains(&lend.phys)))
-            .collect()
+        let others = self.used.iter().filter(|used| self.is_others(used));
+        others.map(Used::range).collect()
+    }
+
+    /// Whether the pool gave a buffer to somebody else.
+    pub(super) fn is_others(&self, used: &Used) -> bool {
+        let given = used.range();
+        !self.lends.iter().any(|lend| given.contains(&lend.phys))
     }
 
     /// The buffer that a frame lies in, by its slot.

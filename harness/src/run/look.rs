@@ -27,7 +27,7 @@ pub(super) struct Look {
     frames: Vec<usize>,
     /// Parts of the pool.
     regions: Vec<Range<u64>>,
-    /// What of them is lent.
+    /// What of them is lent, or not the pool's.
     lent: Vec<Range<u64>>,
     /// Journal entries that there were before.
     since: u64,
@@ -75,7 +75,7 @@ impl Captured {
         &mut self,
         memory: &GuestMemory,
         card: &Card<'_>,
-        regions: &[Region],
+        (regions, holes): (&[Region], &[Range<u64>]),
         journal: &Journal,
     ) -> Result<(), RunFailed> {
         let lent = |lend: &Lend| lend.phys..lend.phys.saturating_add(lend.length);
@@ -91,6 +91,7 @@ impl Captured {
                 .iter()
                 .map(lent)
                 .chain(self.of_others())
+                .chain(holes.iter().cloned())
                 .collect(),
             since: journal.len(),
         };

@@ -10,6 +10,7 @@ mod assemble;
 mod capture;
 mod jobs;
 mod look;
+mod placement;
 mod plan;
 mod session;
 
@@ -21,12 +22,13 @@ use landfall_device::devices::capture::CaptureOptions;
 use landfall_guest::{Cancel, Prepared};
 
 pub use capture::CapturePlan;
+pub use placement::{Place, Placed};
 pub use plan::{Impossible, Plan, Wishes};
 pub use session::Session;
 
 use crate::accelerator::Choice;
 use crate::frames::SaveError;
-use crate::guest::{CardKind, Guest, GuestFailed, Loaded, Start, Started};
+use crate::guest::{Card, CardKind, Configure, Guest, GuestFailed, Loaded, Start, Started};
 use crate::memory::Ram;
 use crate::memory::ReadError;
 use crate::schema::{Report, Timing};
@@ -100,7 +102,9 @@ pub fn run(
     };
     let guest = clock.time(step, || guest.boot_loaded(prepared, cancel))?;
     let started = guest.started();
+    let watched = guest.watched();
 
+    let neighbour = plan.neighbour.map(|at| take_page(&guest, at)).transpose()?;
     let card = guest.open_card(0)?;
     let versions = versions(prepared, &guest);
     let mut session = Session::begin(&guest, &card)?;
@@ -125,7 +129,7 @@ pub fn run(
     if plan.guest.evidence.keep && failure.is_none() {
         evidence = Some(guest.keep_evidence().map_err(RunFailed::Evidence)?);
     }
-    drop(card);
+    drop((card, neighbour));
     let memory = guest.memory();
     if failure.is_none() {
         failure = clock
@@ -143,6 +147,7 @@ pub fn run(
         choice,
         timings: clock.timings,
         ram: &ram,
+        watched,
         started,
         versions,
     };
@@ -160,6 +165,7 @@ struct Circumstances<'a> {
     choice: &'a Choice,
     timings: Vec<Timing>,
     ram: &'a [Ram],
+    watched: Option<u64>,
     started: Started,
     versions: BTreeMap<String, String>,
 }
@@ -186,6 +192,19 @@ impl Clock<'_> {
         });
         result
     }
+}
+
+/// Has the second card take a page at a physical address, which it keeps as long as it is open.
+fn take_page(guest: &Guest<Loaded>, at: u64) -> Result<Card<'_>, GuestFailed> {
+    let card = guest.open_card(1)?;
+    card.configure(&Configure {
+        width: 64,
+        height: 32,
+        buffers: 1,
+        at,
+        ..Configure::default()
+    })?;
+    Ok(card)
 }
 
 /// What takes part in a run.

@@ -7,14 +7,12 @@ use std::path::PathBuf;
 use landfall_device::devices::capture::pattern::{Pattern, Pixel};
 use landfall_device::devices::capture::{CaptureOptions, Fault};
 
-use super::CapturePlan;
-use crate::guest::{CardKind, GuestOptions, PoolOptions, PoolSource};
+use super::{CapturePlan, Place, Placed};
+use crate::guest::{CardKind, Carveout, GuestOptions, PoolOptions, PoolSource};
 use crate::memory::layout;
 
 /// Most buffers that a capture uses, though the card has more slots: with more frames they go round.
 const BUFFERS: u32 = 8;
-/// Most bytes that the page allocator gives in one piece.
-const BUDDY_MOST: u64 = 4 * MIB;
 const PAGE: u64 = 4096;
 const MIB: u64 = 1 << 20;
 
@@ -33,6 +31,10 @@ pub struct Wishes {
     pub pool_source: Option<PoolSource>,
     /// Bytes of the pool.
     pub pool_size: Option<u64>,
+    /// A carve-out of so many bytes at that address, as the pool.
+    pub carveout: Option<(u64, u64)>,
+    /// Where in physical memory the buffers lie. Chooses the pool.
+    pub place: Option<Place>,
     /// Pixels of a line.
     pub width: Option<u32>,
     /// Lines.
@@ -58,6 +60,8 @@ impl Default for Wishes {
             fault: None,
             pool_source: None,
             pool_size: None,
+            carveout: None,
+            place: None,
             width: None,
             height: None,
             pixel: Pixel::Yuyv,
@@ -78,6 +82,8 @@ pub struct Plan {
     pub captures: Vec<CapturePlan>,
     /// Where frames are saved.
     pub save_frames: Option<PathBuf>,
+    /// Where the second card takes a page before the first card takes its buffers.
+    pub neighbour: Option<u64>,
 }
 
 /// Wishes that cannot be had together.
@@ -91,7 +97,7 @@ pub struct Impossible {
 }
 
 impl Impossible {
-    fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub(super) fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
         Self {
             what: what.into(),
             hint: hint.into(),
@@ -105,11 +111,13 @@ impl Wishes {
     /// # Errors
     /// If the wishes exclude each other.
     pub fn plan(self) -> Result<Plan, Impossible> {
-        let captures = self.captures()?;
+        let mut captures = self.captures()?;
         let needs_high = matches!(self.fault, Some((Fault::Truncate32, _)));
-        let memory = self
-            .memory
-            .unwrap_or(if needs_high { 6 << 30 } else { 256 * MIB });
+        let least = self.place.map(Place::memory);
+        let memory = self.memory.or(least).unwrap_or(match needs_high {
+            true => 6 << 30,
+            false => 256 * MIB,
+        });
         let top = layout(memory).last().map_or(0, |ram| ram.phys + ram.length);
         if needs_high && top <= 1 << 32 {
             return Err(Impossible::new(
@@ -117,43 +125,13 @@ impl Wishes {
                 "leave --memory out, or give at least 3G",
             ));
         }
-        let bits = u32::from(self.card.address_bits);
-        let reach = 1_u64.checked_shl(bits).unwrap_or(u64::MAX);
-        let needed = captures.iter().map(CapturePlan::pool).max().unwrap_or(MIB);
-        let source = self.pool_source.unwrap_or(match top <= reach {
-            true => PoolSource::Reserve,
-            false => PoolSource::Contig,
-        });
-        let size = self.pool_size.unwrap_or(match source {
-            PoolSource::Buddy => needed.next_power_of_two(),
-            PoolSource::Reserve | PoolSource::Contig => needed,
-        });
-        if source == PoolSource::Buddy && size > BUDDY_MOST {
-            return Err(Impossible::new(
-                format!(
-                    "the page allocator gives at most 4 MiB in one piece, and these frames need {} MiB",
-                    size / MIB
-                ),
-                "use smaller or fewer frames, such as --width 640 --height 480 --frames 4, or --pool-source contig",
-            ));
-        }
-        if source == PoolSource::Reserve && top > reach {
-            return Err(Impossible::new(
-                format!(
-                    "reserved memory lies at the top of RAM, beyond the card's {bits} address bits"
-                ),
-                "use --pool-source contig, or less --memory",
-            ));
-        }
-        if size > memory / 2 {
-            return Err(Impossible::new(
-                format!(
-                    "a pool of {} MiB does not fit into {} MiB of memory",
-                    size / MIB,
-                    memory / MIB
-                ),
-                "ask for more --memory, smaller frames or fewer",
-            ));
+        let Placed {
+            pool,
+            at,
+            neighbour,
+        } = self.pool(&captures, memory, top)?;
+        for capture in &mut captures {
+            capture.at = at;
         }
         let frames = captures.first().map_or(1, |capture| capture.frames);
         let fault_frame = match self.fault {
@@ -171,26 +149,135 @@ impl Wishes {
             fault_frame,
             ..self.card
         };
-        let pool = PoolOptions {
-            source,
-            size,
-            address_bits: (reach < top).then_some(bits),
-            parameters: self.guest.pool.parameters.clone(),
-        };
+        let mut cards = vec![CardKind::Capture(card)];
+        if neighbour.is_some() {
+            cards.push(CardKind::Capture(CaptureOptions::default()));
+        }
         let guest = GuestOptions {
             memory,
-            cards: vec![CardKind::Capture(card)],
+            cards,
             pool,
             ..self.guest
         };
+        guest.check().map_err(|why| {
+            let hint = "`landfall run --help` tells what goes together";
+            Impossible::new(why, hint)
+        })?;
         Ok(Plan {
             guest,
             captures,
             save_frames: self.save_frames,
+            neighbour,
         })
     }
 
-    /// What is captured: with a size asked for, that; else 1080p and then one frame of 2160p.
+    /// The pool, for these captures in a guest whose RAM ends at `top`.
+    fn pool(&self, captures: &[CapturePlan], memory: u64, top: u64) -> Result<Placed, Impossible> {
+        let parameters = &self.guest.pool.parameters;
+        let needed = captures.iter().map(CapturePlan::pool).max().unwrap_or(MIB);
+        if let (Some(place), Some(first)) = (self.place, captures.first()) {
+            let placed = place.arrange(memory, first)?;
+            if self.pool_source.is_some() || self.pool_size.is_some() || self.carveout.is_some() {
+                return Err(Impossible::new(
+                    format!("--place {place} says where the pool lies and how large it is"),
+                    "leave --pool-source, --pool-size and --carveout out",
+                ));
+            }
+            let words = [placed.pool.parameters.as_str(), parameters].map(str::trim);
+            let pool = PoolOptions {
+                parameters: words.join(" ").trim().to_owned(),
+                ..placed.pool
+            };
+            self.check_reach(&pool, memory, top)?;
+            return Ok(Placed { pool, ..placed });
+        }
+        let bits = u32::from(self.card.address_bits);
+        let reach = self.reach();
+        let narrow = (reach < top).then_some(bits);
+        let source = match (self.pool_source, self.carveout) {
+            (None | Some(PoolSource::Carveout), Some(_)) => PoolSource::Carveout,
+            (Some(other), Some(_)) => {
+                return Err(Impossible::new(
+                    format!("--carveout is for the source carveout, not for {other}"),
+                    "leave one of --carveout and --pool-source out",
+                ));
+            }
+            (Some(source), None) => source,
+            (None, None) if narrow.is_some() => PoolSource::Contig,
+            (None, None) => PoolSource::Reserve,
+        };
+        let size = match (self.pool_size, self.carveout) {
+            (Some(size), None) => size,
+            (_, Some((size, _))) => size,
+            (None, None) if source == PoolSource::Buddy => needed.next_power_of_two(),
+            (None, None) => needed,
+        };
+        if source.most().is_some_and(|most| size > most) {
+            return Err(Impossible::new(
+                format!(
+                    "the page allocator gives at most 4 MiB in one piece, and these frames need {} MiB",
+                    size / MIB
+                ),
+                "use smaller or fewer frames, such as --width 640 --height 480 --frames 4, or --pool-source contig",
+            ));
+        }
+        if size > memory / 2 {
+            return Err(Impossible::new(
+                format!(
+                    "a pool of {} MiB does not fit into {} MiB of memory",
+                    size / MIB,
+                    memory / MIB
+                ),
+                "ask for more --memory, smaller frames or fewer",
+            ));
+        }
+        let pool = PoolOptions {
+            source,
+            size,
+            carveout: self
+                .carveout
+                .map_or(Carveout::Top, |(_, at)| Carveout::Hole(at)),
+            address_bits: narrow,
+            parameters: parameters.clone(),
+        };
+        self.check_reach(&pool, memory, top)?;
+        Ok(Placed {
+            pool,
+            at: 0,
+            neighbour: None,
+        })
+    }
+
+    /// The first address that the card cannot drive.
+    fn reach(&self) -> u64 {
+        let bits = u32::from(self.card.address_bits);
+        1_u64.checked_shl(bits).unwrap_or(u64::MAX)
+    }
+
+    /// Refuses memory kept at boot that lies beyond what the card reaches.
+    fn check_reach(&self, pool: &PoolOptions, memory: u64, top: u64) -> Result<(), Impossible> {
+        let (bits, reach) = (self.card.address_bits, self.reach());
+        if pool.source == PoolSource::Reserve && top > reach {
+            return Err(Impossible::new(
+                format!(
+                    "reserved memory lies at the top of RAM, beyond the card's {bits} address bits"
+                ),
+                "use --pool-source contig, or less --memory",
+            ));
+        }
+        match pool.carved(memory) {
+            Some(range) if range.end > reach => Err(Impossible::new(
+                format!(
+                    "the carve-out ends at {:#x}, beyond the card's {bits} address bits",
+                    range.end
+                ),
+                "place it lower with --carveout SIZE@ADDRESS",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is captured: with a size or place asked for, that; else 1080p and then one frame of 2160p.
     fn captures(&self) -> Result<Vec<CapturePlan>, Impossible> {
         let pattern = self.pattern.unwrap_or(match self.save_frames {
             Some(_) => Pattern::Bars,
@@ -206,11 +293,19 @@ impl Wishes {
             buffers: frames.min(BUFFERS),
             stride: 0,
             clip: None,
+            at: 0,
         };
         let frames = self.frames.unwrap_or(8).max(1);
+        let scattered = self.pool_source.is_some_and(PoolSource::is_scattered);
+        let (width, height) = match self.place {
+            Some(place) => place.picture(),
+            // A page: more may not lie in one piece.
+            None if scattered => (64, 32),
+            None => (1920, 1080),
+        };
         let first = capture(
-            self.width.unwrap_or(1920),
-            self.height.unwrap_or(1080),
+            self.width.unwrap_or(width),
+            self.height.unwrap_or(height),
             frames,
         );
         if first.pixel == Pixel::Yuyv && first.width % 2 != 0 {
@@ -233,7 +328,7 @@ impl Wishes {
                 format!("the card takes {} bytes", self.card.max_frame),
             ));
         }
-        if self.width.is_some() || self.height.is_some() {
+        if self.width.is_some() || self.height.is_some() || self.place.is_some() || scattered {
             return Ok(vec![first]);
         }
         Ok(vec![first, capture(3840, 2160, 1)])
@@ -248,7 +343,7 @@ impl CapturePlan {
 
     /// Bytes of pool that it needs: whole pages and a guard page on each side of every buffer, the
     /// self-test's page, and some room; in whole MiB.
-    fn pool(&self) -> u64 {
+    pub(super) fn pool(&self) -> u64 {
         let buffer = self.frame_bytes().div_ceil(PAGE) * PAGE + 2 * PAGE;
         (buffer * u64::from(self.buffers) + MIB).div_ceil(MIB) * MIB
     }
@@ -324,6 +419,44 @@ mod tests {
 
         let large = |wishes: &mut Wishes| wishes.pool_source = Some(PoolSource::Buddy);
         assert!(plan(large).unwrap_err().what.contains("4 MiB"));
+    }
+
+    #[test]
+    fn a_carve_out_is_the_pool_if_the_card_reaches_it() {
+        let hole = |wishes: &mut Wishes| {
+            wishes.carveout = Some((2 * MIB, 14 * MIB));
+            (wishes.width, wishes.height, wishes.frames) = (Some(640), Some(480), Some(2));
+            wishes.card.address_bits = 24;
+        };
+        let pool = plan(hole).unwrap().guest.pool;
+        assert_eq!(pool.carved(256 * MIB), Some(14 * MIB..16 * MIB));
+
+        let beyond = |wishes: &mut Wishes| {
+            hole(wishes);
+            wishes.carveout = Some((2 * MIB, 15 * MIB));
+        };
+        assert!(plan(beyond).unwrap_err().what.contains("24 address bits"));
+        let other = |wishes: &mut Wishes| {
+            hole(wishes);
+            wishes.pool_source = Some(PoolSource::Cma);
+        };
+        assert!(plan(other).unwrap_err().what.contains("not for cma"));
+    }
+
+    #[test]
+    fn a_place_chooses_memory_pool_and_picture() {
+        let placed = plan(|wishes| wishes.place = Some(Place::LastPage)).unwrap();
+        assert_eq!(placed.guest.memory, 3 << 30);
+        assert_eq!(placed.captures.len(), 1);
+        assert_eq!(placed.captures[0].at, (5 << 30) - 640 * 480 * 2);
+
+        let beside = plan(|wishes| wishes.place = Some(Place::BesideOther)).unwrap();
+        assert_eq!(beside.guest.cards.len(), 2);
+        let both = plan(|wishes| {
+            wishes.place = Some(Place::Below16M);
+            wishes.pool_source = Some(PoolSource::Contig);
+        });
+        assert!(both.unwrap_err().hint.contains("--pool-source"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 //! Watching one card of a guest that runs: captures, and what went wrong in them.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use landfall_device::ledger::{self, Ledger};
 use super::capture::{Captured, OK};
 use super::jobs::jobs;
 use super::{CapturePlan, Clock, RunFailed};
-use crate::guest::{Card, Guest, Loaded, Region};
+use crate::guest::{Card, Guest, Hole, Loaded, Region};
 use crate::memory::GuestMemory;
 use crate::schema::{SelfTest, Violation};
 use crate::selftest;
@@ -46,6 +47,8 @@ pub struct Session {
     pub(super) info: CardInfo,
     pub(super) selftest: SelfTest,
     pub(super) regions: Vec<Region>,
+    /// What lies between their first and last bytes and is not the pool's.
+    pub(super) holes: Vec<Range<u64>>,
     pub(super) captured: Vec<Captured>,
 }
 
@@ -60,6 +63,7 @@ impl Session {
         let info = card.info()?;
         let selftest = selftest::check(&guest.memory(), &info, &journal.entries_from(0))?;
         let regions = guest.regions()?;
+        let holes = guest.holes()?.iter().map(Hole::range).collect();
         let first = journal.len();
         Ok(Self {
             ledger: Ledger::new(platform(guest, &info, &regions)),
@@ -69,6 +73,7 @@ impl Session {
             info,
             selftest,
             regions,
+            holes,
             captured: Vec::new(),
         })
     }

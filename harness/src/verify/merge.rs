@@ -11,6 +11,7 @@ use landfall_device::devices::capture::pattern::FrameSpec;
 use landfall_device::ledger;
 
 use super::{Difference, Differences, Found};
+use crate::guest::Used;
 use crate::schema::{Nearest, RegisterWrite, Span, View, Violation};
 
 /// A frame that a finding belongs to.
@@ -117,6 +118,21 @@ impl Findings {
             return;
         }
         self.list.push(bare("no completion", capture, text));
+    }
+
+    /// Says of what lies in buffers of others whose they are.
+    pub fn name_owners<'a>(&mut self, others: impl Iterator<Item = &'a Used>) {
+        for used in others {
+            let theirs = used.range();
+            let hit = |known: &&mut Violation| {
+                known.length > 0
+                    && known.address < theirs.end
+                    && theirs.start < known.address.saturating_add(known.length)
+            };
+            for known in self.list.iter_mut().filter(hit) {
+                known.add(&format!("this is memory of {}", used.owner));
+            }
+        }
     }
 
     /// Adds something that is bound to nothing else.

@@ -21,3 +21,4 @@ pub mod cluster;
 pub mod naive;
 pub mod regions;
 pub mod shared;
+pub mod spec;

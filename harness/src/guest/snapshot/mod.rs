@@ -116,6 +116,9 @@ fn excluded(options: &GuestOptions) -> Option<String> {
             let why = "arguments of your own for QEMU may name files and devices that a snapshot cannot know";
             Some(why.to_owned())
         }
+        Start::Restored if options.watch_from_boot || !options.watch.is_empty() => {
+            Some("its memory is watched from boot".to_owned())
+        }
         Start::Restored => None,
     }
 }
@@ -434,7 +437,8 @@ mod tests {
     use landfall_guest::{Lock, Qemu, SNAPSHOT_LIMIT, Snapshots};
     use serde_json::json;
 
-    use super::super::options::{CardKind, PoolOptions};
+    use super::super::options::CardKind;
+    use super::super::sources::PoolOptions;
     use super::*;
 
     fn prepared(directory: &Path) -> Prepared {
@@ -489,6 +493,7 @@ mod tests {
         differs(&|options| options.cpus = 1);
         differs(&|options| options.iommu = true);
         differs(&|options| options.append = "debug".to_owned());
+        differs(&|options| options.fragment = Some(3));
         differs(&|options| options.spare_ports = 1);
         differs(&|options| options.pool.size *= 2);
         differs(&|options| options.pool.parameters = "guard_pages=2".to_owned());
@@ -535,6 +540,8 @@ mod tests {
         assert!(with(|options| options.start = Start::Stock).is_some());
         let own = with(|options| options.qemu_arguments = vec!["-snapshot".into()]);
         assert!(own.unwrap().contains("arguments of your own"));
+        assert!(with(|options| options.watch_from_boot = true).is_some());
+        assert!(with(|options| options.watch.push(0..4096)).is_some());
     }
 
     #[test]

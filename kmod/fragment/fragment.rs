@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! `landfall_fragment`: memory fragmented to order. While it is loaded, the page allocator has no free block of
+//! more than `2^order` pages.
+//!
+//! Every larger block that is free is taken, one unmovable page of each `2^(order + 1)` is kept, and the rest is
+//! freed: a kept page's neighbours can merge up to `2^order` pages and no further. So one page of each
+//! `2^(order + 1)` is gone, half of all memory with `order=0`. Nothing is reclaimed, moved or killed for it.
+//!
+//! What it cannot do:
+//! - Memory that others use now and free later merges again; a write to `again` riddles that too.
+//! - Pages in use that can be moved, such as those of files, are not riddled: compaction and `alloc_contig_pages` may
+//!   still make a larger block of them.
+//! - Free blocks in CMA areas are for movable pages only. They stay; `left` counts them.
+//!
+//! In debugfs, `landfall_fragment/state` is one line of `key=value`: `order`, `kept_pages` (what is gone), `passes`
+//! (how often all zones were gone through) and `left` (larger blocks that are free). Unloading gives all of it back.
+
+mod shim;
+
+use kernel::{debugfs, fmt, prelude::*, uaccess::UserSliceReader};
+use shim::{Kept, MAX_ORDER, ZONES};
+
+module! {
+    type: FragmentModule,
+    name: "landfall_fragment",
+    authors: ["The Landfall contributors"],
+    description: "Leaves the page allocator without a free block above an order",
+    license: "Dual MIT/GPL",
+    params: {
+        order: i64 {
+            default: -1,
+            description: "Blocks of up to 2^order pages stay, 0 to 9; has to be given",
+        },
+    },
+}
+
+/// Most passes in one go: each takes what became free meanwhile, and a busy guest always frees something.
+const MAX_PASSES: u32 = 16;
+
+kernel::sync::global_lock! {
+    // SAFETY: initialised in the module's `init`, before a file in debugfs can be read.
+    unsafe(uninit) static FRAGMENTS: Mutex<Option<Fragments>> = None;
+}
+
+/// What the module holds. Only reached with [`FRAGMENTS`] locked.
+struct Fragments {
+    order: u32,
+    kept: Kept,
+    passes: u32,
+}
+
+impl Fragments {
+    fn new(order: i64) -> Result<Self> {
+        match u32::try_from(order) {
+            Ok(order) if order < MAX_ORDER => Ok(Fragments {
+                order,
+                kept: Kept::new(),
+                passes: 0,
+            }),
+            _ => {
+                pr_err!(
+                    "order={} is not 0 to {}: pass the order of the largest blocks that shall stay, such as order=3\n",
+                    order,
+                    MAX_ORDER - 1
+                );
+                Err(EINVAL)
+            }
+        }
+    }
+
+    /// Goes through all zones until nothing larger is left, or nothing of what is left can be had. May sleep.
+    fn work(&mut self) -> Result {
+        let spacing = self.order + 1;
+        // More there cannot be, and so no more is taken, whatever is freed meanwhile.
+        let mut budget = (shim::ram_pages() >> spacing) + 1;
+        let mut left = u64::MAX;
+        for _ in 0..MAX_PASSES {
+            let before = (budget, left);
+            self.passes += 1;
+            for zone in 0..ZONES {
+                for order in (spacing..=MAX_ORDER).rev() {
+                    while budget > 0 && self.kept.riddle(zone, order, spacing).is_some() {
+                        budget -= 1;
+                        shim::pause()?;
+                    }
+                }
+            }
+            shim::flush();
+            left = shim::left(self.order);
+            if left == 0 || (budget, left) == before {
+                break;
+            }
+        }
+        if left > 0 {
+            pr_warn!(
+                "{} free blocks of more than 2^{} pages are left: in CMA areas, or freed just now\n",
+                left,
+                self.order
+            );
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Fragments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_fmt(fmt!(
+            "order={} kept_pages={} passes={} left={}",
+            self.order,
+            self.kept.count(),
+            self.passes,
+            shim::left(self.order),
+        ))
+    }
+}
+
+/// `state`: one line.
+fn state(_: &(), f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match &*FRAGMENTS.lock() {
+        Some(fragments) => f.write_fmt(fmt!("{}\n", fragments)),
+        None => Ok(()),
+    }
+}
+
+/// `again`: whatever is written, all zones are gone through once more.
+fn again(_: &(), _: &mut UserSliceReader) -> Result {
+    match &mut *FRAGMENTS.lock() {
+        Some(fragments) => fragments.work(),
+        None => Err(ENODEV),
+    }
+}
+
+#[pin_data(PinnedDrop)]
+struct FragmentModule {
+    #[pin]
+    state: debugfs::File<()>,
+    #[pin]
+    again: debugfs::File<()>,
+    directory: debugfs::Dir,
+}
+
+impl kernel::InPlaceModule for FragmentModule {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        // SAFETY: called exactly once, as modules are initialised once.
+        unsafe { FRAGMENTS.init() };
+        let directory = debugfs::Dir::new(c"landfall_fragment");
+        try_pin_init!(Self {
+            state <- directory.read_callback_file(c"state", (), &state),
+            again <- directory.write_callback_file(c"again", (), &again),
+            directory,
+            // Last, since a static is not dropped if something after it fails.
+            _: {
+                let mut fragments = Fragments::new(module_parameters::order.value())?;
+                fragments.work()?;
+                pr_info!("{}\n", fragments);
+                *FRAGMENTS.lock() = Some(fragments);
+            },
+        })
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for FragmentModule {
+    fn drop(self: Pin<&mut Self>) {
+        let fragments = FRAGMENTS.lock().take();
+        drop(fragments);
+    }
+}

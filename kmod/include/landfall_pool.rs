@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! What landfall_pool offers to Rust drivers: the calls of `landfall_pool.h`, as values that clean up after
+//! themselves.
+//!
+//! Mount this file by `#[path]`. A [`Buffer`] goes back to the pool when its last holder lets go: a mapping
+//! for a card ([`Mapped`]) is one, every mmap of user space another.
+
+use core::ptr::NonNull;
+use kernel::{
+    bindings, device,
+    dma::DataDirection,
+    mm::virt::VmaNew,
+    page::{PAGE_SHIFT, PAGE_SIZE},
+    prelude::*,
+    str::CString,
+    sync::{aref::ARef, Arc},
+    types::ForeignOwnable,
+};
+
+/// `struct landfall_pool_request`.
+#[repr(C)]
+struct RawRequest {
+    owner: *const c_char,
+    bytes: u64,
+    alignment: u64,
+    boundary: u64,
+    at: u64,
+    address_bits: u32,
+    flags: u32,
+}
+
+/// `struct landfall_pool_buffer`.
+#[repr(C)]
+struct RawBuffer {
+    phys: u64,
+    bytes: u64,
+    allocated: u64,
+    virt: *mut c_void,
+}
+
+extern "C" {
+    fn landfall_pool_allocate(request: *const RawRequest, buffer: *mut RawBuffer) -> c_int;
+    fn landfall_pool_free(buffer: *const RawBuffer) -> c_int;
+}
+
+/// What a buffer must be like; the fields are those of `struct landfall_pool_request`.
+#[derive(Clone, Copy)]
+pub(crate) struct Request {
+    /// Bytes, at least 1.
+    pub(crate) bytes: u64,
+    /// A power of two, bytes; 0: a page.
+    pub(crate) alignment: u64,
+    /// A power of two, bytes, that is not crossed; 0: none.
+    pub(crate) boundary: u64,
+    /// Physical address; 0: anywhere.
+    pub(crate) at: u64,
+    /// 1 to 64.
+    pub(crate) address_bits: u32,
+    /// `LANDFALL_POOL_*`.
+    pub(crate) flags: u32,
+}
+
+/// A buffer of the pool; it goes back when this is dropped, which may sleep.
+pub(crate) struct Buffer(RawBuffer);
+
+// SAFETY: the buffer belongs to no thread; its bytes are only reached through raw pointers.
+unsafe impl Send for Buffer {}
+// SAFETY: as above; nothing changes through `&Buffer`.
+unsafe impl Sync for Buffer {}
+
+impl Buffer {
+    /// Takes a buffer. Sleeps only if it is to be uncached.
+    pub(crate) fn new(owner: &CString, request: &Request) -> Result<Self> {
+        let request = RawRequest {
+            owner: owner.as_char_ptr(),
+            bytes: request.bytes,
+            alignment: request.alignment,
+            boundary: request.boundary,
+            at: request.at,
+            address_bits: request.address_bits,
+            flags: request.flags,
+        };
+        let mut buffer = RawBuffer {
+            phys: 0,
+            bytes: 0,
+            allocated: 0,
+            virt: core::ptr::null_mut(),
+        };
+        // SAFETY: both point to what the header asks for, and the owner is a terminated string.
+        kernel::error::to_result(unsafe { landfall_pool_allocate(&request, &mut buffer) })?;
+        Ok(Buffer(buffer))
+    }
+
+    /// CPU physical address.
+    pub(crate) fn phys(&self) -> u64 {
+        self.0.phys
+    }
+
+    /// Bytes of its pages.
+    pub(crate) fn allocated(&self) -> u64 {
+        self.0.allocated
+    }
+
+    /// Where the kernel sees it, as 8-byte words; valid as long as this. A card or a user may write there
+    /// at any time, so no reference to it may be made.
+    pub(crate) fn words(&self) -> Result<NonNull<u64>> {
+        NonNull::new(self.0.virt.cast()).ok_or(EFAULT)
+    }
+
+    /// Sets the first `bytes` to `value`. Before it is handed to anyone.
+    pub(crate) fn fill(&self, bytes: u64, value: u8) -> Result {
+        let bytes = usize::try_from(bytes.min(self.allocated()))?;
+        // SAFETY: so many bytes are mapped there.
+        unsafe {
+            self.words()?
+                .cast::<u8>()
+                .as_ptr()
+                .write_bytes(value, bytes)
+        };
+        Ok(())
+    }
+
+    /// Shows it to user space in an area that is being set up, from its first byte on. The area, and every
+    /// copy of it, holds the buffer: a page of the pool never goes to someone else while a process can see it.
+    ///
+    /// `EINVAL` if the area is longer than the buffer's pages.
+    pub(crate) fn map(self: &Arc<Self>, vma: &VmaNew, protection: bindings::pgprot_t) -> Result {
+        let length = vma.end().checked_sub(vma.start()).ok_or(EINVAL)?;
+        if length as u64 > self.allocated() {
+            return Err(EINVAL);
+        }
+        let area = vma.as_ptr();
+        let first = c_ulong::try_from(self.phys() >> PAGE_SHIFT)?;
+        // SAFETY: the pages are memory of the pool, which this buffer keeps until `close`, and the area is new.
+        kernel::error::to_result(unsafe {
+            bindings::remap_pfn_range(area, vma.start(), first, length, protection)
+        })?;
+        // SAFETY: the area is being set up; on success `close` will be called for it.
+        unsafe {
+            (*area).vm_private_data = self.clone().into_foreign().cast();
+            (*area).vm_ops = &OPERATIONS.0;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        // SAFETY: the pool gave us this buffer; nobody uses it any more, as this was the last holder. A
+        // refusal was reported by the pool.
+        unsafe { landfall_pool_free(&self.0) };
+    }
+}
+
+/// Where in its file an area begins, in bytes.
+pub(crate) fn offset(vma: &VmaNew) -> Result<u64> {
+    // SAFETY: the area is being set up, and nobody else has it.
+    let pages = unsafe { (*vma.as_ptr()).vm_pgoff } as u64;
+    pages.checked_mul(PAGE_SIZE as u64).ok_or(EINVAL)
+}
+
+/// The protection that an area asks for.
+pub(crate) fn protection(vma: &VmaNew) -> bindings::pgprot_t {
+    // SAFETY: the area is being set up, and nobody else has it.
+    unsafe { (*vma.as_ptr()).vm_page_prot }
+}
+
+/// The C structure, as a constant that all CPUs may read.
+struct Operations(bindings::vm_operations_struct);
+
+// SAFETY: never changed; the pointers in it are null or functions.
+unsafe impl Sync for Operations {}
+
+static OPERATIONS: Operations = Operations(bindings::vm_operations_struct {
+    open: Some(open),
+    close: Some(close),
+    ..pin_init::zeroed()
+});
+
+/// An area was split or copied: one more holder.
+///
+/// # Safety
+///
+/// For the kernel only, on an area that got its operations from [`Buffer::map`].
+unsafe extern "C" fn open(area: *mut bindings::vm_area_struct) {
+    // SAFETY: `map` put the buffer there, and this area's predecessor holds it.
+    let buffer = unsafe { <Arc<Buffer> as ForeignOwnable>::borrow((*area).vm_private_data.cast()) };
+    let one_more: Arc<Buffer> = buffer.into();
+    let _ = one_more.into_foreign();
+}
+
+/// An area is gone: one holder less. May sleep.
+///
+/// # Safety
+///
+/// As for [`open`], once for each area.
+unsafe extern "C" fn close(area: *mut bindings::vm_area_struct) {
+    // SAFETY: this area's hold was taken in `map` or `open`, and ends here.
+    drop(unsafe { <Arc<Buffer> as ForeignOwnable>::from_foreign((*area).vm_private_data.cast()) });
+}
+
+/// The `struct device` behind a device. It is valid as long as the reference.
+fn as_raw(device: &device::Device) -> *mut bindings::device {
+    // `device::Device` is a transparent wrapper of `struct device`.
+    core::ptr::from_ref(device).cast_mut().cast()
+}
+
+/// A buffer that is mapped for a card through the DMA API; the mapping ends when this is dropped, the card
+/// being idle.
+pub(crate) struct Mapped {
+    buffer: Arc<Buffer>,
+    device: ARef<device::Device>,
+    direction: DataDirection,
+    dma: u64,
+    bytes: usize,
+}
+
+impl Mapped {
+    /// Maps the first `bytes` of a buffer. `EIO` if the DMA API cannot.
+    pub(crate) fn new(
+        device: &device::Device<device::Bound>,
+        buffer: Arc<Buffer>,
+        bytes: u64,
+        direction: DataDirection,
+    ) -> Result<Self> {
+        let bytes = usize::try_from(bytes.min(buffer.allocated()))?;
+        let raw = as_raw(device);
+        // SAFETY: the device is bound, and the range is memory that `buffer` keeps.
+        let dma = unsafe { bindings::dma_map_phys(raw, buffer.phys(), bytes, direction.into(), 0) };
+        // What `dma_mapping_error` tests: `DMA_MAPPING_ERROR`.
+        if dma == u64::MAX {
+            dev_err!(
+                device,
+                "the DMA API cannot map {:#x}, {} bytes\n",
+                buffer.phys(),
+                bytes
+            );
+            return Err(EIO);
+        }
+        Ok(Mapped {
+            buffer,
+            device: device.into(),
+            direction,
+            dma,
+            bytes,
+        })
+    }
+
+    /// Bus address.
+    pub(crate) fn dma(&self) -> u64 {
+        self.dma
+    }
+
+    /// Bytes that are mapped.
+    pub(crate) fn length(&self) -> u64 {
+        self.bytes as u64
+    }
+
+    /// The memory; hold it to keep it from going back to the pool.
+    pub(crate) fn buffer(&self) -> &Arc<Buffer> {
+        &self.buffer
+    }
+
+    /// To call before the card gets it: the CPU's writes are done.
+    pub(crate) fn to_card(&self) {
+        // SAFETY: the mapping is live: it ends when `self` is dropped.
+        unsafe {
+            bindings::__dma_sync_single_for_device(
+                as_raw(&self.device),
+                self.dma,
+                self.bytes,
+                self.direction.into(),
+            )
+        };
+    }
+
+    /// To call before the CPU reads what the card wrote.
+    pub(crate) fn to_cpu(&self) {
+        // SAFETY: as in `to_card`.
+        unsafe {
+            bindings::__dma_sync_single_for_cpu(
+                as_raw(&self.device),
+                self.dma,
+                self.bytes,
+                self.direction.into(),
+            )
+        };
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: mapped in `new` with the same arguments. The driver drops this before it is unbound,
+        // with the card idle.
+        unsafe {
+            bindings::dma_unmap_phys(
+                as_raw(&self.device),
+                self.dma,
+                self.bytes,
+                self.direction.into(),
+                0,
+            )
+        };
+    }
+}

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Memory that is fragmented to order: what is left, who notices, and that all of it comes back.
+
+use landfall::guest::{
+    FRAGMENT_MODULE, Guest, GuestOptions, POOL_MODULE, PoolOptions, PoolSource, Running,
+};
+use landfall::run::CapturePlan;
+use landfall_tests::errno::{EINVAL, ENOMEM};
+use landfall_tests::{Result, assert_refused, boot, boot_loaded, capture_clean, kernel_log};
+
+const MIB: u64 = 1 << 20;
+/// Orders that `/proc/buddyinfo` counts: 0 to 10.
+const ORDERS: usize = 11;
+/// The kernel keeps a huge page for the code of modules, or gives it back, when it likes.
+const NOISE: u64 = 3 * MIB;
+
+/// Free blocks by order, over all zones.
+fn free_blocks<Stage: Running>(guest: &Guest<Stage>) -> Result<[u64; ORDERS]> {
+    let mut sum = [0; ORDERS];
+    for line in guest.read_text("/proc/buddyinfo")?.lines() {
+        let (_, counts) = line.split_once("zone").expect("a line is of a zone");
+        let counts: Vec<u64> = counts
+            .split_whitespace()
+            .skip(1)
+            .map(str::parse)
+            .collect::<std::result::Result<_, _>>()?;
+        assert_eq!(counts.len(), ORDERS, "{line}");
+        sum.iter_mut()
+            .zip(counts)
+            .for_each(|(sum, count)| *sum += count);
+    }
+    Ok(sum)
+}
+
+/// Free blocks of more than `2^order` pages.
+fn above<Stage: Running>(guest: &Guest<Stage>, order: usize) -> Result<u64> {
+    Ok(free_blocks(guest)?[order + 1..].iter().sum())
+}
+
+/// Free bytes, those that the CPUs keep at hand included.
+fn free_bytes<Stage: Running>(guest: &Guest<Stage>) -> Result<u64> {
+    let info = guest.read_text("/proc/zoneinfo")?;
+    let mut pages = 0;
+    for line in info.lines() {
+        if let ["pages", "free", count] | ["count:", count] =
+            line.split_whitespace().collect::<Vec<_>>()[..]
+        {
+            pages += count.parse::<u64>()?;
+        }
+    }
+    Ok(pages * 4096)
+}
+
+/// The value of `key` in a line of `key=value`.
+fn word<'a>(line: &'a str, key: &str) -> &'a str {
+    let mut words = line.split_whitespace();
+    words
+        .find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
+        .expect("the key is there")
+}
+
+/// Has the fragmenter look once more: what the guest freed since may have merged.
+fn again<Stage: Running>(guest: &Guest<Stage>) -> landfall::guest::Result<()> {
+    guest.write_file("/sys/kernel/debug/landfall_fragment/again", "1")
+}
+
+/// At every order, from half of all memory gone to one page of 4 MiB: no larger block is free, though there were
+/// some before, and unloading gives back what was taken.
+#[test]
+fn no_block_above_the_order_is_free_until_it_is_unloaded() -> Result {
+    let guest = boot(GuestOptions::default())?;
+    // The first module that is loaded takes room for the code of more to come.
+    guest.load_module(FRAGMENT_MODULE, "order=9")?;
+    guest.unload_module(FRAGMENT_MODULE)?;
+    let before = free_bytes(&guest)?;
+    assert!(free_blocks(&guest)?[ORDERS - 1] > 10, "blocks of 4 MiB");
+
+    for order in [0, 3, 9] {
+        assert!(above(&guest, order)? > 10, "there are larger ones");
+        guest.load_module(FRAGMENT_MODULE, &format!("order={order}"))?;
+        again(&guest)?;
+
+        assert_eq!(
+            above(&guest, order)?,
+            0,
+            "order {order}: {:?}",
+            free_blocks(&guest)?
+        );
+        let state = guest.read_text("/sys/kernel/debug/landfall_fragment/state")?;
+        assert!(state.ends_with("left=0\n"), "{state}");
+        let kept: u64 = word(&state, "kept_pages").parse()?;
+        let most = before / 4096 / (2 << order);
+        assert!(
+            most / 2 < kept && kept <= most + 64,
+            "order {order}: {kept} of {most} pages"
+        );
+        let left = free_bytes(&guest)?;
+        assert!(
+            left < before + MIB - kept * 4096,
+            "order {order}: {before} before, {left} left"
+        );
+
+        guest.unload_module(FRAGMENT_MODULE)?;
+        let after = free_bytes(&guest)?;
+        assert!(
+            after + NOISE > before,
+            "order {order}: {before} before, {after} after"
+        );
+    }
+    assert!(
+        free_blocks(&guest)?[ORDERS - 1] > 10,
+        "and they have merged"
+    );
+    Ok(guest.power_off()?)
+}
+
+/// In fragmented memory a large piece cannot be had: that is said, nobody is killed, and no memory is lost.
+#[test]
+fn in_fragmented_memory_a_large_piece_is_refused_in_words() -> Result {
+    let guest = boot(GuestOptions::default())?;
+    guest.load_module(POOL_MODULE, "source=contig pages=4096")?;
+    guest.unload_module(POOL_MODULE)?;
+    guest.load_module(FRAGMENT_MODULE, "order=3")?;
+    let before = free_bytes(&guest)?;
+
+    assert_refused(
+        guest.load_module(POOL_MODULE, "source=contig pages=4096"),
+        ENOMEM,
+    );
+
+    let log = kernel_log(&guest)?;
+    assert!(log.contains("found no 4096 pages in one piece"), "{log}");
+    assert!(!log.contains("Out of memory"), "{log}");
+    let after = free_bytes(&guest)?;
+    assert!(after + NOISE > before, "{before} before, {after} after");
+    guest.load_module(POOL_MODULE, "source=buddy pages=8")?;
+    Ok(guest.power_off()?)
+}
+
+/// A guest that was fragmented before its pool was made captures into memory that was reserved at boot.
+#[test]
+fn a_reserved_pool_does_not_mind_fragmentation() -> Result {
+    let guest = boot_loaded(GuestOptions {
+        fragment: Some(0),
+        ..GuestOptions::default()
+    })?;
+    again(&guest)?;
+    assert_eq!(above(&guest, 0)?, 0);
+
+    capture_clean(&guest, &guest.open_card(0)?, &CapturePlan::default())?;
+    Ok(guest.power_off()?)
+}
+
+/// Without the option the same pool is made, with it not: the guest does not come, and the kernel's words say why.
+#[test]
+fn a_pool_that_fragmentation_forbids_fails_the_start_in_words() -> Result {
+    let options = |fragment| GuestOptions {
+        fragment,
+        pool: PoolOptions {
+            source: PoolSource::Contig,
+            size: 16 * MIB,
+            ..PoolOptions::default()
+        },
+        ..GuestOptions::default()
+    };
+    boot_loaded(options(None))?.power_off()?;
+
+    let failed = boot_loaded(options(Some(3))).expect_err("no 16 MiB are in one piece");
+
+    assert_eq!(failed.errno(), Some(ENOMEM));
+    let line = failed.kernel_line.unwrap_or_default();
+    assert!(
+        line.contains("source=contig") || line.contains("pages"),
+        "{line}"
+    );
+    Ok(())
+}
+
+/// An order that makes no sense, or none, is refused in words.
+#[test]
+fn wrong_orders_are_refused_in_words() -> Result {
+    let guest = boot(GuestOptions::default())?;
+
+    for parameters in ["", "order=10", "order=-2"] {
+        assert_refused(guest.load_module(FRAGMENT_MODULE, parameters), EINVAL);
+    }
+
+    let log = kernel_log(&guest)?;
+    assert!(
+        log.contains("order=10 is not 0 to 9: pass the order"),
+        "{log}"
+    );
+    Ok(guest.power_off()?)
+}
