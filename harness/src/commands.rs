@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use landfall::accelerator;
+use landfall::exercise;
 use landfall::guest::{
     CardKind, Carveout, EvidenceOptions, Guest, GuestOptions, PoolOptions, PoolSource, Running,
     Start,
@@ -18,8 +19,8 @@ use landfall_guest::{Cancel, Prepared, SetupError, SetupOptions, Status};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cli::{
-    Cli, Command, DoctorArguments, GuestArguments, PartArguments, RunArguments, SetupArguments,
-    ShellArguments,
+    Cli, Command, DoctorArguments, ExerciseArguments, GuestArguments, PartArguments, RunArguments,
+    SetupArguments, ShellArguments,
 };
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
@@ -45,6 +46,7 @@ pub(crate) fn main(cli: Cli) -> ExitCode {
         Some(Command::Shell(arguments)) => shell(&arguments, &cancel),
         Some(Command::Setup(arguments)) => setup(&arguments, &cancel),
         Some(Command::Doctor(arguments)) => doctor(&arguments),
+        Some(Command::PoolExercise(arguments)) => pool_exercise(&arguments, &cancel),
     };
     match done {
         Ok(code) => code,
@@ -197,6 +199,25 @@ fn doctor(arguments: &DoctorArguments) -> Done {
         ExitCode::Host
     } else {
         ExitCode::Clean
+    })
+}
+
+fn pool_exercise(arguments: &ExerciseArguments, cancel: &Cancel) -> Done {
+    let options = exercise::Options {
+        seed: arguments.seed,
+        steps: arguments.steps,
+        fit: arguments.fit,
+        fault_at: arguments.fault_at,
+    };
+    let exercised = exercise::run(&options, || cancel.is_cancelled());
+    report::exercise(&exercised, arguments.show);
+    if let Some(path) = &arguments.json {
+        report::write_json(path, &exercised)?;
+    }
+    Ok(match exercised.difference {
+        None if cancel.is_cancelled() => ExitCode::Interrupted,
+        None => ExitCode::Clean,
+        Some(_) => ExitCode::Violations,
     })
 }
 
