@@ -17,7 +17,7 @@ use vm_allocator::{AddressAllocator, AllocPolicy, RangeInclusive};
 
 const BUFFERS: [usize; 5] = [10, 100, 1_000, 10_000, 100_000];
 /// Pages of the largest buffer; all sizes up to it are as frequent.
-const LARGEST: u64 = 8;
+const LARGEST: u64 = 64;
 
 /// A range allocator, with room for `buffers` buffers of [`LARGEST`] pages.
 trait Allocator {

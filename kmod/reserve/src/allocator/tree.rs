@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! Two balanced (AVL) trees over the same entries: by address, and by length of the gap.
+//! Two balanced (AVL) trees over the same entries: all by address, those with a gap by its length.
 //!
 //! Links are indices. Nothing recurses; a path is at most 1.45 log2(n + 2) long. The tree by address also
 //! keeps, at each entry, the largest gap of its subtree.
@@ -119,7 +119,8 @@ where
     T: Copy + Default + 'static,
     B: DerefMut<Target = [Slot<T>]>,
 {
-    /// Puts `new`, which is in no tree, right after `before` in the order of addresses.
+    /// Puts `new`, which is in no tree, right after `before` in the order of addresses. `before` may have a
+    /// gap that the tree does not know yet.
     pub(super) fn insert_after(&mut self, before: u32, new: u32) {
         let right = self.links::<ByAddress>(before).right;
         let (parent, side) = if right == NIL {
@@ -129,7 +130,7 @@ where
         };
         self.insert::<ByAddress>(parent, side, new);
         self.refresh::<ByAddress>(new);
-        self.retrace::<ByAddress>(parent, NIL);
+        self.retrace::<ByAddress>(parent, before);
     }
 
     /// Puts `new` into the order of gaps.
