@@ -260,6 +260,7 @@ fn parts(arguments: &PartArguments) -> Result<SetupOptions, Failure> {
 fn guest(arguments: &GuestArguments) -> GuestOptions {
     GuestOptions {
         cpus: arguments.cpus,
+        low_memory: arguments.low_memory,
         driver_parameters: arguments.driver_parameters.clone(),
         pool: PoolOptions {
             source: PoolSource::Reserve,

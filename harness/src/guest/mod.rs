@@ -270,11 +270,11 @@ impl<Stage: Running> Guest<Stage> {
         self.pool_file("counters", region::counters)
     }
 
-    /// The last search of the source `cluster`.
+    /// The last search of the source `cluster`; `None` if there was none.
     ///
     /// # Errors
     /// As [`Guest::regions`].
-    pub fn clusters(&self) -> Result<Clusters> {
+    pub fn clusters(&self) -> Result<Option<Clusters>> {
         self.pool_file("clusters", region::clusters)
     }
 

@@ -179,8 +179,11 @@ pub(super) fn holes(text: &str) -> Result<Vec<Hole>, String> {
     })
 }
 
-/// Parses `clusters`.
-pub(super) fn clusters(text: &str) -> Result<Clusters, String> {
+/// Parses `clusters`; empty if there was no search.
+pub(super) fn clusters(text: &str) -> Result<Option<Clusters>, String> {
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
     let (head, rest) = text.split_once('\n').unwrap_or((text, ""));
     let line = Line(head);
     let parsed = (|| {
@@ -191,12 +194,12 @@ pub(super) fn clusters(text: &str) -> Result<Clusters, String> {
             clusters: Vec::new(),
         })
     })();
-    Ok(Clusters {
+    Ok(Some(Clusters {
         clusters: lines(rest, |line| {
             Some((line.number("base")?, line.number("bytes")?))
         })?,
         ..parsed.ok_or_else(|| format!("it says {head:?}"))?
-    })
+    }))
 }
 
 /// Parses `counters`: every word is a number with a name.
@@ -276,13 +279,14 @@ mod tests {
     fn a_search_is_a_line_and_its_clusters() {
         let text =
             "search=found wanted_pages=4096 touched_pages=4096\nbase=0x400000 bytes=16777216\n";
-        let search = clusters(text).unwrap();
+        let search = clusters(text).unwrap().unwrap();
         assert_eq!(
             (search.search.as_str(), search.wanted_pages),
             ("found", 4096)
         );
         assert_eq!(search.clusters, [(0x40_0000, 16 << 20)]);
-        assert!(clusters("").is_err());
+        assert_eq!(clusters(""), Ok(None));
+        assert!(clusters("search=found").is_err());
     }
 
     #[test]

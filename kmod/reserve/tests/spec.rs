@@ -2,7 +2,7 @@
 
 //! The words of `source=`.
 
-use landfall_reserve::spec::{Choice, SpecError, alternatives, choice, regions};
+use landfall_reserve::spec::{alternatives, choice, regions, Choice, SpecError};
 
 #[test]
 fn regions_are_joined_by_plus_and_alternatives_by_commas() {
