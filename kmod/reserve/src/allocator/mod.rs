@@ -12,10 +12,10 @@
 //!
 //! With `n` blocks, [`free`](Reserve::free), [`find`](Reserve::find), [`exclude`](Reserve::exclude), an
 //! exact place, and any request without alignment beyond a page, boundary and limit take O(log n) steps;
-//! [`free_bytes`](Reserve::free_bytes) and [`largest_free`](Reserve::largest_free) are known. The other
-//! wishes are tried in one gap after another: each gap that is long enough but does not suit costs O(1) on
-//! average, at most O(log n). First fit looks at none beyond the address limit. No call recurses, allocates
-//! or sleeps.
+//! [`free_bytes`](Reserve::free_bytes) and [`largest_free`](Reserve::largest_free) are known. With other
+//! wishes, each gap that is long enough but does not suit costs O(log n) more, so the worst case is
+//! O(n log n). First fit looks at no gap beyond the address limit and so is O(log n) with a limit alone. No
+//! call recurses, allocates or sleeps.
 //!
 //! # Invariants
 //!
