@@ -16,13 +16,14 @@ use range_alloc::RangeAllocator;
 use vm_allocator::{AddressAllocator, AllocPolicy, RangeInclusive};
 
 const BUFFERS: [usize; 5] = [10, 100, 1_000, 10_000, 100_000];
-/// Pages of the largest buffer; all sizes up to it are as frequent.
-const LARGEST: u64 = 64;
+/// Pages of the largest buffer; all sizes up to it are as frequent. Few sizes are kind to a list of gaps: a gap of
+/// the very size is soon found, and ends the search.
+const LARGEST: [u64; 2] = [8, 64];
 
-/// A range allocator, with room for `buffers` buffers of [`LARGEST`] pages.
+/// A range allocator of so many pages, with room for `buffers` buffers.
 trait Allocator {
     type Lent;
-    fn new(buffers: usize) -> Self;
+    fn new(buffers: usize, pages: u64) -> Self;
     fn lend(&mut self, pages: u64) -> Self::Lent;
     fn take_back(&mut self, lent: Self::Lent);
     /// Lends the place that starts at `page`, which is the lowest that is free, in the cheapest way.
@@ -36,10 +37,9 @@ struct Core<const BEST: bool>(Reserve<Vec<Slot<u32>>>);
 impl<const BEST: bool> Allocator for Core<BEST> {
     type Lent = (u64, u64);
 
-    fn new(buffers: usize) -> Self {
+    fn new(buffers: usize, pages: u64) -> Self {
         let storage = vec![Slot::default(); buffers];
-        let bytes = buffers as u64 * LARGEST * PAGE;
-        Core(Reserve::new(0, bytes, 0, storage).expect("a good region"))
+        Core(Reserve::new(0, pages * PAGE, 0, storage).expect("a good region"))
     }
 
     fn lend(&mut self, pages: u64) -> Self::Lent {
@@ -61,9 +61,8 @@ struct VmAllocator(AddressAllocator);
 impl Allocator for VmAllocator {
     type Lent = RangeInclusive;
 
-    fn new(buffers: usize) -> Self {
-        let bytes = buffers as u64 * LARGEST * PAGE;
-        VmAllocator(AddressAllocator::new(0, bytes).expect("a good region"))
+    fn new(_buffers: usize, pages: u64) -> Self {
+        VmAllocator(AddressAllocator::new(0, pages * PAGE).expect("a good region"))
     }
 
     fn lend(&mut self, pages: u64) -> Self::Lent {
@@ -87,8 +86,8 @@ struct RangeAlloc(RangeAllocator<u64>);
 impl Allocator for RangeAlloc {
     type Lent = Range<u64>;
 
-    fn new(buffers: usize) -> Self {
-        RangeAlloc(RangeAllocator::new(0..buffers as u64 * LARGEST * PAGE))
+    fn new(_buffers: usize, pages: u64) -> Self {
+        RangeAlloc(RangeAllocator::new(0..pages * PAGE))
     }
 
     fn lend(&mut self, pages: u64) -> Self::Lent {
@@ -109,18 +108,22 @@ impl Random {
         (self.0 >> 33) as usize % bound
     }
 
-    fn pages(&mut self) -> u64 {
-        self.below(LARGEST as usize) as u64 + 1
+    fn pages(&mut self, largest: u64) -> u64 {
+        self.below(largest as usize) as u64 + 1
     }
 }
 
 /// An allocator of which every second buffer was taken back, and what is still lent.
-fn fragmented<A: Allocator>(buffers: usize, random: &mut Random) -> (A, Vec<A::Lent>) {
-    let mut allocator = A::new(4 * buffers);
+fn fragmented<A: Allocator>(
+    buffers: usize,
+    largest: u64,
+    random: &mut Random,
+) -> (A, Vec<A::Lent>) {
+    let mut allocator = A::new(4 * buffers, 4 * buffers as u64 * largest);
     let mut page = 0;
     let mut all = Vec::with_capacity(2 * buffers);
     for _ in 0..2 * buffers {
-        let pages = random.pages();
+        let pages = random.pages(largest);
         all.push(allocator.append(page, pages));
         page += pages;
     }
@@ -136,20 +139,20 @@ fn fragmented<A: Allocator>(buffers: usize, random: &mut Random) -> (A, Vec<A::L
     (allocator, kept)
 }
 
-fn measure<A: Allocator>(criterion: &mut Criterion, name: &str) {
-    let mut group = criterion.benchmark_group("take back and lend");
+fn measure<A: Allocator>(criterion: &mut Criterion, largest: u64, name: &str) {
+    let mut group = criterion.benchmark_group(format!("lend-1-to-{largest}-pages"));
     group
         .sample_size(20)
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1));
     for buffers in BUFFERS {
         let mut random = Random(1);
-        let (mut allocator, mut lent) = fragmented::<A>(buffers, &mut random);
+        let (mut allocator, mut lent) = fragmented::<A>(buffers, largest, &mut random);
         group.bench_function(BenchmarkId::new(name, buffers), |bench| {
             bench.iter(|| {
                 let old = lent.swap_remove(random.below(lent.len()));
                 allocator.take_back(old);
-                lent.push(black_box(allocator.lend(random.pages())));
+                lent.push(black_box(allocator.lend(random.pages(largest))));
             });
         });
     }
@@ -157,10 +160,12 @@ fn measure<A: Allocator>(criterion: &mut Criterion, name: &str) {
 }
 
 fn all(criterion: &mut Criterion) {
-    measure::<Core<false>>(criterion, "first fit/landfall");
-    measure::<VmAllocator>(criterion, "first fit/vm-allocator");
-    measure::<Core<true>>(criterion, "best fit/landfall");
-    measure::<RangeAlloc>(criterion, "best fit/range-alloc");
+    for largest in LARGEST {
+        measure::<Core<false>>(criterion, largest, "first-fit/landfall");
+        measure::<VmAllocator>(criterion, largest, "first-fit/vm-allocator");
+        measure::<Core<true>>(criterion, largest, "best-fit/landfall");
+        measure::<RangeAlloc>(criterion, largest, "best-fit/range-alloc");
+    }
 }
 
 criterion_group!(benches, all);
