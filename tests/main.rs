@@ -11,6 +11,8 @@ mod fragment;
 mod interrupts;
 mod limits;
 mod pool;
+mod pool_user;
 mod reset;
 mod start;
 mod tidy;
+mod userspace;
