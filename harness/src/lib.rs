@@ -21,6 +21,7 @@ pub mod qemu;
 pub mod run;
 pub mod schema;
 pub mod selftest;
+pub mod survey;
 pub mod verify;
 
 use std::ffi::OsString;

@@ -5,9 +5,7 @@
 use std::time::{Duration, Instant};
 
 use super::Method;
-use super::schema::{
-    Copy, Given, Got, Granularity, Largest, Latency, Refused, State, Times,
-};
+use super::schema::{Copy, Given, Got, Granularity, Largest, Latency, Refused, State, Times};
 use crate::guest::{
     Grown, Guest, HugePage, Measured, Pool, PoolBuffer, PoolMapping, PoolWanted, Result, Running,
     What,
@@ -161,7 +159,9 @@ impl<Stage: Running> Source<'_, Stage> {
         };
         for _ in 0..rounds {
             let grown = self.grow(pages, 0)?;
-            measured.take.push(Duration::from_nanos(grown.taken.take_ns));
+            measured
+                .take
+                .push(Duration::from_nanos(grown.taken.take_ns));
             measured.give.push(self.pool.shrink(grown.region)?.took);
             measured.taken = grown.taken;
         }

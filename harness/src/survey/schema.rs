@@ -289,7 +289,10 @@ mod tests {
     fn no_time_is_left_out() {
         let times: Vec<_> = (1..=100).rev().map(Duration::from_nanos).collect();
         let of = Times::of(&times).unwrap();
-        assert_eq!((of.min_ns, of.median_ns, of.p99_ns, of.max_ns), (1, 51, 100, 100));
+        assert_eq!(
+            (of.min_ns, of.median_ns, of.p99_ns, of.max_ns),
+            (1, 51, 100, 100)
+        );
         assert_eq!(Times::of(&[]), None);
     }
 }
