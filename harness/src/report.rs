@@ -15,7 +15,6 @@ use landfall_guest::{
     CacheSize, Exported, Finding, Imported, Prepared, Pruned, SetupOptions, Status,
 };
 
-use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 
 /// Tells of a failure.
@@ -334,19 +333,19 @@ fn verdict(report: &Report, paint: &Paint) -> String {
 }
 
 /// Writes the report as JSON: beside its place and then renamed, unless it is no plain file.
-pub(crate) fn write_json(path: &Path, report: &Report) -> Result<(), Failure> {
+pub(crate) fn write_json(path: &Path, report: &impl serde::Serialize) -> Result<(), Failure> {
     let write = || -> io::Result<()> {
         let mut bytes = serde_json::to_vec_pretty(report)?;
         bytes.push(b'\n');
         std::fs::write(path, bytes)
     };
-    write().map_err(|error| {
-        let failure = Failure::host(&format!("cannot write {}", path.display()), &error);
-        Failure {
-            code: ExitCode::Output,
-            ..failure
-        }
-    })
+    write().map_err(|error| Failure::output(path, &error))
+}
+
+/// Shows a text that is ready.
+pub(crate) fn text(text: &str) {
+    // As above.
+    let _ = stdout().write_all(text.as_bytes());
 }
 
 /// Tells what was exported.

@@ -13,13 +13,12 @@
 //!  "histogram": [{"call", "below_ns", "count"}]}
 //! ```
 //!
-//! Numbers are decimal, addresses and sizes in bytes. `fragmentation` is the part of the free bytes that lies
-//! outside the largest free run, in thousandths: 0 if all is in one, or nothing is free.
+//! Numbers are decimal, addresses and sizes in bytes.
 
 use super::{
     infos,
-    listing::{each_range, each_used, origin, OwnerName},
-    stats, PAGE, POOL,
+    listing::{each_range, each_used, fragmentation, origin, OwnerName},
+    stats, POOL,
 };
 use kernel::{fmt, prelude::*};
 
@@ -29,12 +28,6 @@ pub(crate) fn all(_: &(), f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut comma = Comma::default();
     for info in infos() {
         let (source, goes_back) = origin(info.id);
-        let guards = info.guard_pages.saturating_mul(2 * PAGE);
-        let largest = match info.largest_free {
-            0 => 0,
-            bytes => bytes.saturating_add(guards).min(info.free_bytes),
-        };
-        let apart = info.free_bytes.saturating_sub(largest).saturating_mul(1000);
         f.write_fmt(fmt!(
             "{}{{\"id\": {}, \"source\": \"{}\", \"zone\": \"{}\", \"base\": {}, \"bytes\": {}, \"guard_pages\": {}, \"free_bytes\": {}, \"largest_free\": {}, \"pages\": {}, \"pieces\": {}, \"buffers\": {}, \"returning\": {}, \"given_back\": {}, \"fragmentation\": {}}}",
             comma.next(),
@@ -51,7 +44,7 @@ pub(crate) fn all(_: &(), f: &mut fmt::Formatter<'_>) -> fmt::Result {
             info.buffers,
             info.returning,
             goes_back,
-            apart.checked_div(info.free_bytes).unwrap_or(0),
+            fragmentation(&info),
         ))?;
     }
     f.write_str("],\n \"used\": [")?;

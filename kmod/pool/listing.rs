@@ -11,7 +11,7 @@ use super::{
     infos, json,
     regions::{Listed, Range, RegionInfo},
     source::{gather::SEARCH, Memory},
-    stats, Owner, POOL,
+    stats, Owner, PAGE, POOL,
 };
 use kernel::{
     debugfs,
@@ -201,6 +201,19 @@ pub(crate) fn origin(region: u32) -> (&'static str, bool) {
     .unwrap_or(("gone", false))
 }
 
+/// The part of the free bytes that lies outside the largest free run, in thousandths: 0 if all is in one, or
+/// nothing is free.
+pub(crate) fn fragmentation(info: &RegionInfo) -> u64 {
+    let guards = info.guard_pages.saturating_mul(2 * PAGE);
+    let largest = match info.largest_free {
+        0 => 0,
+        bytes => bytes.saturating_add(guards).min(info.free_bytes),
+    };
+    let apart = info.free_bytes.saturating_sub(largest);
+    let thousandths = apart.saturating_mul(1000);
+    thousandths.checked_div(info.free_bytes).unwrap_or(0)
+}
+
 /// A region in one line.
 pub(crate) struct Summary<'a>(pub(crate) &'a RegionInfo);
 
@@ -209,7 +222,7 @@ impl fmt::Display for Summary<'_> {
         let info = self.0;
         let (source, goes_back) = origin(info.id);
         f.write_fmt(fmt!(
-            "id={} source={} zone={} base={:#x} bytes={} guard_pages={} free_bytes={} largest_free={} pages={} pieces={} buffers={} given_back={}",
+            "id={} source={} zone={} base={:#x} bytes={} guard_pages={} free_bytes={} largest_free={} pages={} pieces={} buffers={} given_back={} fragmentation={}",
             info.id,
             source,
             info.zone.name(),
@@ -222,6 +235,7 @@ impl fmt::Display for Summary<'_> {
             info.pieces,
             info.buffers,
             if goes_back { "yes" } else { "no" },
+            fragmentation(info),
         ))
     }
 }

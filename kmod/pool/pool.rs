@@ -90,8 +90,6 @@ module! {
     },
 }
 
-const _: () = assert!(MAX_REGIONS == uapi::MAX_REGIONS);
-
 /// Most guard pages on a side.
 const MAX_GUARD: u32 = 1024;
 /// Most buffers of a region.
@@ -311,6 +309,7 @@ impl kernel::InPlaceModule for PoolModule {
         unsafe {
             REGIONS.init();
             source::gather::SEARCH.init();
+            source::gather::TURN.init();
         }
         try_pin_init!(Self {
             filled: Filled::new()?,

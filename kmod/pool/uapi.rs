@@ -24,7 +24,7 @@ pub(crate) const FREE: u32 = iowr::<Handle>(1);
 /// Makes a dma-buf of a buffer. Argument: [`Export`].
 pub(crate) const EXPORT: u32 = iowr::<Export>(2);
 /// Adds a region to the pool. Argument: [`Grow`]. Errors as at loading: `EINVAL`, `ENODEV`, `ENOMEM`,
-/// `ERANGE`; `ENOSPC` if there are [`MAX_REGIONS`] already. Needs `CAP_SYS_ADMIN`.
+/// `ERANGE`; `ENOSPC` if there are 16 already. Needs `CAP_SYS_ADMIN`.
 pub(crate) const GROW: u32 = iowr::<Grow>(3);
 /// Gives a region back to where it came from. Argument: [`Shrink`]. `EBUSY` while a buffer of it is lent,
 /// `ENOENT` if there is no such region. Needs `CAP_SYS_ADMIN`.
@@ -37,8 +37,6 @@ pub(crate) const ADOPT: u32 = iowr::<Adopt>(5);
 /// itself stays as it is. Argument: [`Measure`]. Needs `CAP_SYS_ADMIN`.
 pub(crate) const MEASURE: u32 = iowr::<Measure>(6);
 
-/// Regions that the pool can have at a time.
-pub(crate) const MAX_REGIONS: usize = 16;
 /// Most rounds of [`MEASURE`].
 pub(crate) const MAX_ROUNDS: u32 = 10_000;
 

@@ -5,6 +5,7 @@
  */
 #include <linux/err.h>
 #include <linux/kthread.h>
+#include <linux/io.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
 #include <linux/slab.h>

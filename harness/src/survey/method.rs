@@ -6,6 +6,7 @@ use serde::{Serialize, Serializer};
 
 use crate::guest::{Carveout, PoolOptions};
 
+const MIB: u64 = 1 << 20;
 /// Where the hole lies that a card with 24 address bits reaches: below 16 MiB, above what the kernel needs there.
 pub(super) const LOW_HOLE: u64 = 8 * MIB;
 /// Its size.

@@ -6,8 +6,11 @@
 //! Each way has a guest of its own that nothing else has used; what has to be asked for at boot is searched for by
 //! booting, with less each time, until the kernel comes up. Guests run side by side, as the machine's budget allows.
 
+mod drawing;
 mod measure;
 mod method;
+mod page;
+mod plot;
 
 mod reach;
 mod schema;
@@ -19,8 +22,11 @@ use std::time::{Duration, Instant};
 
 use landfall_guest::{Cancel, Prepared};
 
+pub use drawing::{Anchor, Colour, Drawing, Face, Item};
 pub use method::{Method, When};
 
+pub use page::{page, table};
+pub use plot::plot;
 pub use schema::*;
 
 use crate::guest::{
@@ -202,7 +208,7 @@ impl Way<'_> {
         if let (Some(order), When::Boot) = (fragment, method.when()) {
             // What was kept at boot is not on a fresh guest, or on another one, but on this.
             guest.unload_module(POOL_MODULE)?;
-            fragmented = Some(self.measure(&guest, kept, Some(order), Source::state)?);
+            fragmented = Some(self.measure(&guest, kept, Some(order), |source| source.state())?);
             guest.unload_module(POOL_MODULE)?;
             guest.unload_module(FRAGMENT_MODULE)?;
             self.load_pool(&guest, kept)?;
@@ -212,7 +218,7 @@ impl Way<'_> {
         guest.quit()?;
         if let (Some(order), When::AnyTime) = (fragment, method.when()) {
             let guest = self.boot(String::new(), Start::Restored)?;
-            fragmented = Some(self.measure(&guest, kept, Some(order), Source::state)?);
+            fragmented = Some(self.measure(&guest, kept, Some(order), |source| source.state())?);
             guest.quit()?;
         }
         let boot_option =

@@ -204,6 +204,29 @@ pub enum Outcome {
     },
 }
 
+impl Survey {
+    /// Whether every card that could write at all wrote rightly.
+    pub fn is_clean(&self) -> bool {
+        let reached = self.lines.iter().flat_map(|line| &line.reach);
+        reached
+            .into_iter()
+            .all(|reach| !matches!(reach.outcome, Outcome::Wrong { .. }))
+    }
+}
+
+impl State {
+    /// What was given for that many pages.
+    pub fn given(&self, pages: u64) -> Option<Got> {
+        let given = self.given.iter().find(|given| given.pages == pages);
+        given.and_then(|given| given.got)
+    }
+
+    /// How long that many pages took.
+    pub fn latency(&self, pages: u64) -> Option<&Latency> {
+        self.latency.iter().find(|latency| latency.pages == pages)
+    }
+}
+
 impl Times {
     /// Of single times; `None` if there are none.
     pub(super) fn of(times: &[std::time::Duration]) -> Option<Self> {

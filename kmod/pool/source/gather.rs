@@ -22,8 +22,13 @@ kernel::sync::global_lock! {
     // SAFETY: initialised in the module's `init`, before anything is taken.
     pub(crate) unsafe(uninit) static SEARCH: Mutex<Option<Search>> = None;
 }
+kernel::sync::global_lock! {
+    // SAFETY: initialised in the module's `init`, before anything is taken.
+    /// Held by the one search for a cluster that goes on. Taken before [`SEARCH`].
+    pub(crate) unsafe(uninit) static TURN: Mutex<()> = ();
+}
 
-/// The last search for a cluster, or the one that goes on; one at a time is shown.
+/// The last search for a cluster, or the one that goes on.
 pub(crate) struct Search {
     /// `running`, `found` or `failed`.
     pub(crate) state: &'static str,
@@ -51,6 +56,7 @@ pub(super) fn cluster(wanted: &Wanted) -> Result<Memory> {
         let touched = block.pages();
         return finish("cluster", trim(block.split(), pages), touched);
     }
+    let _turn = TURN.lock();
     let most = usize::try_from(spare_pages() / CHAPTER)?;
     if pages.div_ceil(CHAPTER) > most as u64 {
         return Err(none("cluster", pages, wanted));
