@@ -156,14 +156,15 @@ impl Piece {
     pub(crate) fn contig(pages: u64, address_bits: u32) -> Option<Self> {
         // SAFETY: process context.
         let phys = unsafe { landfall_pool_shim_contig(pages as c_ulong, address_bits) };
-        (phys != 0).then_some(Piece::Range { phys, pages })
+        // Made only if it is there: dropping one frees it. So below.
+        (phys != 0).then(|| Piece::Range { phys, pages })
     }
 
     /// One block of `2^order` pages; `order` is at most `MAX_PAGE_ORDER`.
     pub(crate) fn block(order: u32, address_bits: u32) -> Option<Self> {
         // SAFETY: process context; the page allocator checks the order.
         let phys = unsafe { landfall_pool_shim_block(order, address_bits) };
-        (phys != 0).then_some(Piece::Block { phys, order })
+        (phys != 0).then(|| Piece::Block { phys, order })
     }
 
     /// Whole pages, the rest of the block returned at once.
@@ -171,21 +172,21 @@ impl Piece {
         let bytes = pages.checked_mul(PAGE)?;
         // SAFETY: process context.
         let phys = unsafe { landfall_pool_shim_exact(bytes as c_ulong, address_bits) };
-        (phys != 0).then_some(Piece::Exact { phys, bytes })
+        (phys != 0).then(|| Piece::Exact { phys, bytes })
     }
 
     /// Pages of the default CMA area.
     pub(crate) fn cma(pages: u64) -> Option<Self> {
         // SAFETY: process context.
         let phys = unsafe { landfall_pool_shim_cma(pages as c_ulong) };
-        (phys != 0).then_some(Piece::Cma { phys, pages })
+        (phys != 0).then(|| Piece::Cma { phys, pages })
     }
 
     /// Bytes of kmalloc; page aligned for whole pages that are a power of two, or for more than two.
     pub(crate) fn kmalloc(bytes: u64, address_bits: u32) -> Option<Self> {
         // SAFETY: process context.
         let phys = unsafe { landfall_pool_shim_kmalloc(bytes as c_ulong, address_bits) };
-        (phys != 0).then_some(Piece::Kmalloc { phys })
+        (phys != 0).then(|| Piece::Kmalloc { phys })
     }
 
     /// Physical address.
