@@ -43,10 +43,14 @@ const PAGE: u64 = 4096;
 const LEFT: [u64; 8] = [48, 56, 64, 72, 80, 96, 112, 128];
 /// Of memory, so much is what it takes to count its pages.
 const COUNTING: u64 = 64;
+/// What must be available to a guest that has come up, so that it can be used.
+const WORKING: u64 = 12 * MIB;
 /// How long a guest with too little memory may take to say so.
 const TRIAL: Duration = Duration::from_secs(60);
 /// Huge pages that a guest is asked for at most: all of its memory.
 const HUGE: u64 = 2 * MIB;
+/// How many the kernel keeps.
+const HUGE_PAGES: &str = "/proc/sys/vm/nr_hugepages";
 /// Root ports for the cards.
 const PORTS: usize = reach::BITS.len();
 
@@ -267,7 +271,7 @@ impl Way<'_> {
         Guest::configure(options).boot(self.prepared, self.cancel)
     }
 
-    /// Boots with as much kept as the kernel can do without; gives how much that is.
+    /// Boots with as much kept as the guest can do without; gives how much that is.
     fn largest_boot(&self) -> Result<(Guest<Booted>, u64), GuestFailed> {
         let memory = self.options.memory;
         let mut last = None;
@@ -277,8 +281,11 @@ impl Way<'_> {
             if kept == 0 {
                 break;
             }
-            match self.boot(self.method.boot_option(memory, kept), Start::Cold) {
-                Ok(guest) => return Ok((guest, kept)),
+            let booted = self.boot(self.method.boot_option(memory, kept), Start::Cold);
+            let works = booted.and_then(|guest| Ok((self.works(&guest, kept)?, guest)));
+            match works {
+                Ok((true, guest)) => return Ok((guest, kept)),
+                Ok((false, guest)) => guest.quit()?,
                 Err(failed) if is_starved(&failed) => last = Some(failed),
                 Err(failed) => return Err(failed),
             }
@@ -287,6 +294,27 @@ impl Way<'_> {
             let why = "the guest has too little memory to keep any of it";
             GuestFailed::early(What::Options(why.to_owned()))
         }))
+    }
+
+    /// Whether a guest has what it was to keep, and enough besides. The kernel comes up also where it could not keep as
+    /// much, and kept nothing; and where it can do nothing else any more.
+    fn works(&self, guest: &Guest<Booted>, kept: u64) -> Result<bool, GuestFailed> {
+        let meminfo = guest.read_text("/proc/meminfo")?;
+        let available = meminfo.lines().find_map(|line| {
+            let kilobytes = line
+                .strip_prefix("MemAvailable:")?
+                .trim()
+                .strip_suffix(" kB")?;
+            kilobytes.parse::<u64>().ok()
+        });
+        if available.is_none_or(|kilobytes| kilobytes << 10 < WORKING) {
+            return Ok(false);
+        }
+        self.load_pool(guest, kept)?;
+        let source = self.method.source().unwrap_or_default();
+        let asked = guest.pool()?.measure(source, 1, 0, 1);
+        guest.unload_module(POOL_MODULE)?;
+        Ok(measure::answer(asked)?.is_ok())
     }
 
     /// Loads the pool, with one page that does not matter, and measures on a guest. If `fragment` is given, memory is
@@ -304,15 +332,20 @@ impl Way<'_> {
         self.load_pool(guest, kept)?;
         if self.method == Method::Hugetlb {
             let wanted = (self.options.memory / HUGE).to_string();
-            guest.write_file("/proc/sys/vm/nr_hugepages", wanted)?;
+            guest.write_file(HUGE_PAGES, wanted)?;
         }
         let pool = guest.pool()?;
-        work(&Source {
+        let measured = work(&Source {
             guest,
             pool: &pool,
             method: self.method,
             most_pages: kept / PAGE,
-        })
+        })?;
+        if self.method == Method::Hugetlb {
+            // Not all of memory, now that the most is known.
+            guest.write_file(HUGE_PAGES, reach::HUGE_PAGES.to_string())?;
+        }
+        Ok(measured)
     }
 
     fn load_pool<Stage: Running>(

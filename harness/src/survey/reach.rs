@@ -18,6 +18,8 @@ use crate::run::{CapturePlan, RunFailed, Session};
 pub(super) const BITS: [u8; 4] = [64, 36, 32, 24];
 /// Pages that the pool has of each reach: room for all cards' frames and self-tests.
 const PAGES: u64 = 64;
+/// Huge pages that the guest keeps for them.
+pub(super) const HUGE_PAGES: u64 = 8;
 /// How long the guest may take to find a card.
 const FIND: Duration = Duration::from_secs(10);
 
