@@ -7,6 +7,7 @@
 
 mod collect;
 mod plot;
+mod pool;
 mod registers;
 mod run;
 mod scale;
@@ -34,6 +35,7 @@ fn main() -> Result {
     if let Some(table) = registers::measure()? {
         add(table);
     }
+    add(pool::measure()?);
     for table in scale::measure()? {
         add(table);
     }
