@@ -42,7 +42,7 @@ fn the_modules_build_without_warnings() {
     let prepared = prepared();
 
     assert_eq!(prepared.module_warnings, [""; 0]);
-    for module in ["landfall_pool", "landfall_capture"] {
+    for module in ["landfall_pool", "landfall_capture", "landfall_fragment"] {
         assert!(
             prepared.modules.iter().any(|name| name == module),
             "{module}"

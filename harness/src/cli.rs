@@ -100,6 +100,9 @@ pub(crate) struct GuestArguments {
     /// Guest memory, such as 256M or 6G; from 2816M on, a part of it lies above 4 GiB
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) memory: Option<u64>,
+    /// Most of it that lies below 4 GiB, the rest above it [default: 2G, or all if it is less than 2816M]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) low_memory: Option<u64>,
     /// Virtual CPUs
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) cpus: u32,

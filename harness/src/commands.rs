@@ -242,6 +242,7 @@ pub(crate) fn parts(arguments: &PartArguments) -> Result<SetupOptions, Failure> 
 fn guest(arguments: &GuestArguments) -> GuestOptions {
     GuestOptions {
         cpus: arguments.cpus,
+        low_memory: arguments.low_memory,
         driver_parameters: arguments.driver_parameters.clone(),
         pool: PoolOptions {
             source: PoolSource::Reserve,

@@ -39,27 +39,23 @@ impl Ram {
     }
 }
 
-/// Where RAM of a q35 machine with `memory` bytes lies, ascending.
-pub fn layout(memory: u64) -> Vec<Ram> {
-    if memory < SPLIT_FROM {
-        return vec![Ram {
-            phys: 0,
-            length: memory,
-            offset: 0,
-        }];
-    }
-    vec![
+/// Where RAM of a q35 machine with `memory` bytes lies, ascending; `low`: at most so many of them below 4 GiB.
+pub fn layout(memory: u64, low: Option<u64>) -> Vec<Ram> {
+    let room = if memory < SPLIT_FROM { SPLIT_FROM } else { LOW };
+    let below = room.min(low.unwrap_or(room)).min(memory);
+    let runs = [
         Ram {
             phys: 0,
-            length: LOW,
+            length: below,
             offset: 0,
         },
         Ram {
             phys: HIGH,
-            length: memory - LOW,
-            offset: LOW,
+            length: memory - below,
+            offset: below,
         },
-    ]
+    ];
+    runs.into_iter().filter(|ram| ram.length > 0).collect()
 }
 
 /// Guest memory could not be made.
@@ -100,6 +96,14 @@ impl GuestMemory {
     /// # Errors
     /// See [`MemoryError`].
     pub fn new(bytes: u64) -> Result<Self, MemoryError> {
+        Self::split(bytes, None)
+    }
+
+    /// Likewise, with at most `low` bytes of it below 4 GiB.
+    ///
+    /// # Errors
+    /// See [`MemoryError`].
+    pub fn split(bytes: u64, low: Option<u64>) -> Result<Self, MemoryError> {
         let make = || {
             let file = File::from(memfd_create("landfall-guest", MFdFlags::MFD_CLOEXEC)?);
             file.set_len(bytes)?;
@@ -108,7 +112,7 @@ impl GuestMemory {
         let file = make().map_err(|source| MemoryError { bytes, source })?;
         Ok(Self {
             file,
-            ram: layout(bytes),
+            ram: layout(bytes, low),
             bytes,
         })
     }
@@ -219,23 +223,32 @@ mod tests {
     #[test]
     fn memory_below_the_split_is_one_run() {
         assert_eq!(
-            layout(256 << 20),
+            layout(256 << 20, None),
             [Ram {
                 phys: 0,
                 length: 256 << 20,
                 offset: 0
             }]
         );
-        assert_eq!(layout(SPLIT_FROM - 1).len(), 1);
+        assert_eq!(layout(SPLIT_FROM - 1, None).len(), 1);
     }
 
     #[test]
     fn six_gib_lie_two_below_and_four_above() {
-        let ram = layout(6 * GIB);
+        let ram = layout(6 * GIB, None);
 
         assert_eq!(ram[0].range(), 0..2 * GIB);
         assert_eq!(ram[1].range(), 4 * GIB..8 * GIB);
         assert_eq!(ram[1].offset, 2 * GIB);
+    }
+
+    #[test]
+    fn less_below_4_gib_is_more_above() {
+        let ram = layout(GIB, Some(GIB / 4));
+        assert_eq!(ram[0].range(), 0..GIB / 4);
+        assert_eq!(ram[1].range(), 4 * GIB..4 * GIB + 3 * GIB / 4);
+        assert_eq!(layout(6 * GIB, Some(3 * GIB)), layout(6 * GIB, None));
+        assert_eq!(layout(GIB, Some(2 * GIB)), layout(GIB, None));
     }
 
     #[test]

@@ -200,6 +200,31 @@ pub fn kernel_log<Stage: Running>(guest: &Guest<Stage>) -> landfall::guest::Resu
     Ok(guest.run(&["/bin/busybox", "dmesg"], SHORT)?.stdout)
 }
 
+/// How far [`free_bytes`] may be off: the kernel keeps a huge page for the code of modules, or gives it back, when it
+/// likes.
+pub const NOISE: u64 = 3 << 20;
+
+/// Free bytes of the guest, those that its CPUs keep at hand included.
+///
+/// # Errors
+/// If the guest fails.
+///
+/// # Panics
+/// If its kernel counts in another way than Linux 7.3 does.
+pub fn free_bytes<Stage: Running>(guest: &Guest<Stage>) -> landfall::guest::Result<u64> {
+    let info = guest.read_text("/proc/zoneinfo")?;
+    let counts = info.lines().filter_map(|line| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        match words[..] {
+            ["pages", "free", count] | ["count:", count] => count.parse::<u64>().ok(),
+            _ => None,
+        }
+    });
+    let counts: Vec<_> = counts.collect();
+    assert!(counts.len() > 2, "zones and CPUs: {info}");
+    Ok(counts.iter().sum::<u64>() * 4096)
+}
+
 /// This repository. Tests that were built elsewhere and came as an archive are told where it is now.
 ///
 /// # Panics

@@ -68,7 +68,7 @@ impl Cards {
                     buffers: wanted.buffers,
                     clip: u32::from(wanted.clip),
                     frame_size: 0,
-                    at: 0,
+                    at: wanted.at,
                 };
                 ioctl(file, uapi::CONFIGURE, &mut argument).map_err(failed)?;
                 Ok(Reply::Configured(Configured {

@@ -12,8 +12,8 @@ use landfall_device::devices::capture::{CaptureCard, CaptureOptions};
 use landfall_device::devices::template::Scratch;
 use landfall_device::function::{Function, InterruptKind};
 
-use super::sources::PoolOptions;
-use crate::memory::layout;
+use super::sources::{PoolOptions, PoolSource, top};
+use crate::memory::{Ram, layout};
 use crate::qemu::command::Engine;
 
 /// A card to plug in.
@@ -128,6 +128,8 @@ pub struct EvidenceOptions {
 pub struct GuestOptions {
     /// Bytes of memory.
     pub memory: u64,
+    /// Most of them that lie below 4 GiB, the rest above it; `None`: 2 GiB, or all if they are less than 2816 MiB.
+    pub low_memory: Option<u64>,
     /// Virtual CPUs.
     pub cpus: u32,
     /// What to plug in at start; card n sits in root port n.
@@ -147,7 +149,7 @@ pub struct GuestOptions {
     /// carve-out, which is always watched. With one of these the guest boots cold.
     pub watch: Vec<Range<u64>>,
     /// Likewise for memory of `reserve_mem=`, whose place is known only when it is there: all of RAM is prepared
-    /// for it. The guest boots cold.
+    /// for it, and what firmware writes to below 4 GiB is not the kernel's to use. The guest boots cold.
     pub watch_from_boot: bool,
     /// An Intel IOMMU in front of the cards, used strictly.
     pub iommu: bool,
@@ -176,6 +178,7 @@ impl Default for GuestOptions {
     fn default() -> Self {
         Self {
             memory: 256 << 20,
+            low_memory: None,
             cpus: 2,
             cards: vec![CardKind::Capture(CaptureOptions::default())],
             spare_ports: 0,
@@ -213,7 +216,7 @@ impl GuestOptions {
     /// # Errors
     /// What is wrong, in words.
     pub(crate) fn check(&self) -> Result<(), String> {
-        self.pool.check(self.memory)?;
+        self.pool.check(&self.ram())?;
         if self.fragment.is_some_and(|order| order > MAX_FRAGMENT) {
             return Err(format!(
                 "memory is fragmented to an order of 0 to {MAX_FRAGMENT}"
@@ -225,7 +228,7 @@ impl GuestOptions {
                 self.pool.source
             ));
         }
-        let ram = layout(self.memory);
+        let ram = self.ram();
         let outside = |range: &&Range<u64>| {
             !ram.iter()
                 .any(|ram| ram.phys <= range.start && range.end <= ram.phys + ram.length)
@@ -239,21 +242,25 @@ impl GuestOptions {
         }
     }
 
+    /// Where its RAM lies, ascending.
+    pub fn ram(&self) -> Vec<Ram> {
+        layout(self.memory, self.low_memory)
+    }
+
     /// What is watched from boot and known before.
     pub(crate) fn watched(&self) -> Vec<Range<u64>> {
-        let carved = self.pool.carved(self.memory);
+        let carved = self.pool.carved(&self.ram());
         carved.into_iter().chain(self.watch.clone()).collect()
     }
 
     /// What goes on the kernel's command line besides the tuning.
     pub(crate) fn kernel_arguments(&self) -> String {
+        let pool = self.pool.boot_option(&self.ram());
+        // `reserve_mem=` takes the top of what there is, and firmware may have written there before the kernel began.
+        let reserve = self.watch_from_boot && self.pool.source == PoolSource::Reserve;
+        let limit = reserve.then(|| format!("mem={}K", top(&self.ram()) >> 10));
         let own = (!self.append.is_empty()).then(|| self.append.clone());
-        let words: Vec<_> = self
-            .pool
-            .boot_option(self.memory)
-            .into_iter()
-            .chain(own)
-            .collect();
+        let words: Vec<_> = pool.into_iter().chain(limit).chain(own).collect();
         words.join(" ")
     }
 
@@ -267,7 +274,7 @@ impl GuestOptions {
             .fragment
             .map(|order| module(super::FRAGMENT_MODULE, format!("order={order}")));
         let always = [
-            module(super::POOL_MODULE, self.pool.module_parameters(self.memory)),
+            module(super::POOL_MODULE, self.pool.module_parameters(&self.ram())),
             module(super::CAPTURE_MODULE, self.driver_parameters()),
         ];
         fragment.into_iter().chain(always).collect()
@@ -300,7 +307,6 @@ const MAX_FRAGMENT: u32 = 9;
 
 #[cfg(test)]
 mod tests {
-    use super::super::sources::PoolSource;
     use super::*;
 
     #[test]

@@ -4,11 +4,14 @@
 
 use std::ops::Range;
 
-use crate::memory::layout;
+use crate::memory::Ram;
 
-/// Bytes at the top of RAM below 4 GiB that are not the guest's to keep: there firmware puts its tables, and QEMU the
-/// initial file system.
-pub(crate) const FIRMWARE: u64 = 16 << 20;
+/// Bytes at the top of RAM below 4 GiB that firmware writes to: SeaBIOS has its tables in the last 16 MiB, where QEMU
+/// puts the initial file system too, and right below them what it needs until the kernel starts.
+pub(crate) const FIRMWARE: u64 = 32 << 20;
+/// Behind the end of RAM up to the next multiple of this, Linux keeps everybody out ("RAM buffer"), so that `mem=` has to
+/// name a multiple of it.
+const MEM_UNIT: u64 = 64 << 20;
 /// CMA areas begin and end at multiples of this.
 const CMA_UNIT: u64 = 4 << 20;
 const PAGE: u64 = 4096;
@@ -116,7 +119,8 @@ impl std::fmt::Display for PoolSource {
 /// Which part of RAM [`PoolSource::Carveout`] keeps from the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Carveout {
-    /// The top, by `mem=`. Below 4 GiB the last 16 MiB stay out of it: firmware and QEMU write there.
+    /// The top, by `mem=`, which takes a multiple of 64 MiB: what is between that and the carve-out is lost. Below 4 GiB
+    /// the last 32 MiB stay out of it: firmware writes there.
     #[default]
     Top,
     /// A hole that begins at this physical address, a multiple of the page size, by `memmap=`.
@@ -163,13 +167,13 @@ impl PoolOptions {
         }
     }
 
-    /// The physical addresses of the carve-out in a guest with `memory` bytes; `None` for other sources.
-    pub fn carved(&self, memory: u64) -> Option<Range<u64>> {
+    /// The physical addresses of the carve-out in a guest with that RAM; `None` for other sources.
+    pub fn carved(&self, ram: &[Ram]) -> Option<Range<u64>> {
         if self.source != PoolSource::Carveout || self.size == 0 {
             return None;
         }
         let start = match self.carveout {
-            Carveout::Top => top(memory).saturating_sub(self.size),
+            Carveout::Top => top(ram).saturating_sub(self.size),
             Carveout::Hole(start) => start,
         };
         Some(start..start.saturating_add(self.size))
@@ -179,8 +183,8 @@ impl PoolOptions {
     ///
     /// # Errors
     /// Why not, in words.
-    pub(super) fn check(&self, memory: u64) -> Result<(), String> {
-        let Some(range) = self.carved(memory) else {
+    pub(super) fn check(&self, ram: &[Ram]) -> Result<(), String> {
+        let Some(range) = self.carved(ram) else {
             return Ok(());
         };
         if range.start % PAGE != 0 || range.end % PAGE != 0 {
@@ -189,23 +193,20 @@ impl PoolOptions {
                 range.start, range.end
             ));
         }
-        let fits = |ram: &crate::memory::Ram| {
-            ram.phys <= range.start && range.end <= ram.phys + ram.length
-        };
-        match layout(memory).iter().any(fits) {
+        let fits = |ram: &Ram| ram.phys <= range.start && range.end <= ram.phys + ram.length;
+        match ram.iter().any(fits) {
             true => Ok(()),
             false => Err(format!(
-                "a carve-out of {} MiB at {:#x} does not fit into RAM; a guest of {} MiB has it at {}",
+                "a carve-out of {} MiB at {:#x} does not fit into RAM, which lies at {}",
                 self.size >> 20,
                 range.start,
-                memory >> 20,
-                runs(memory)
+                runs(ram)
             )),
         }
     }
 
     /// The boot option that the source needs.
-    pub(super) fn boot_option(&self, memory: u64) -> Option<String> {
+    pub(super) fn boot_option(&self, ram: &[Ram]) -> Option<String> {
         if self.size == 0 {
             return None;
         }
@@ -220,8 +221,8 @@ impl PoolOptions {
                 };
                 Some(format!("cma={}M{below}", size >> 20))
             }
-            PoolSource::Carveout => self.carved(memory).map(|range| match self.carveout {
-                Carveout::Top => format!("mem={}K", range.start >> 10),
+            PoolSource::Carveout => self.carved(ram).map(|range| match self.carveout {
+                Carveout::Top => format!("mem={}M", range.start / MEM_UNIT * MEM_UNIT >> 20),
                 Carveout::Hole(start) => format!("memmap={}K${}K", self.size >> 10, start >> 10),
             }),
             _ => None,
@@ -229,12 +230,12 @@ impl PoolOptions {
     }
 
     /// Parameters for the pool module.
-    pub(super) fn module_parameters(&self, memory: u64) -> String {
+    pub(super) fn module_parameters(&self, ram: &[Ram]) -> String {
         let mut words = vec![format!("source={}", self.source)];
         if self.source != PoolSource::Reserve {
             words.push(format!("pages={}", self.size.div_ceil(PAGE)));
         }
-        if let Some(range) = self.carved(memory) {
+        if let Some(range) = self.carved(ram) {
             words.push(format!("carveout_base={:#x}", range.start));
         }
         if let (Some(bits), false) = (self.address_bits, self.source.is_kept_at_boot()) {
@@ -250,9 +251,9 @@ impl PoolOptions {
     }
 }
 
-/// Where a carve-out at the top of RAM ends.
-pub(super) fn top(memory: u64) -> u64 {
-    match layout(memory)[..] {
+/// Where RAM ends that only the kernel writes to.
+pub(super) fn top(ram: &[Ram]) -> u64 {
+    match ram {
         [low] => low.length.saturating_sub(FIRMWARE),
         [.., high] => high.phys + high.length,
         [] => 0,
@@ -260,9 +261,8 @@ pub(super) fn top(memory: u64) -> u64 {
 }
 
 /// Where RAM lies, for a person.
-fn runs(memory: u64) -> String {
-    let runs = layout(memory);
-    let runs = runs.iter().map(|ram| {
+fn runs(ram: &[Ram]) -> String {
+    let runs = ram.iter().map(|ram| {
         let range = ram.range();
         format!("{:#x} to {:#x}", range.start, range.end)
     });
@@ -272,13 +272,15 @@ fn runs(memory: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::layout;
 
     const MIB: u64 = 1 << 20;
     const GIB: u64 = 1 << 30;
 
     fn both(pool: &PoolOptions, memory: u64) -> (String, String) {
-        let boot = pool.boot_option(memory).unwrap_or_default();
-        (boot, pool.module_parameters(memory))
+        let ram = layout(memory, None);
+        let boot = pool.boot_option(&ram).unwrap_or_default();
+        (boot, pool.module_parameters(&ram))
     }
 
     #[test]
@@ -327,35 +329,51 @@ mod tests {
         );
 
         let low = PoolOptions::carved_out(32 * MIB, Carveout::Top);
-        assert_eq!(low.carved(256 * MIB), Some(208 * MIB..240 * MIB));
-        assert_eq!(both(&low, 256 * MIB).0, "mem=212992K");
         assert_eq!(
-            low.carved(4 * GIB),
+            low.carved(&layout(256 * MIB, None)),
+            Some(192 * MIB..224 * MIB)
+        );
+        assert_eq!(both(&low, 256 * MIB).0, "mem=192M");
+        assert_eq!(
+            low.carved(&layout(4 * GIB, None)),
             Some(6 * GIB - 32 * MIB..6 * GIB),
             "above 4 GiB nothing else is at the top"
         );
+        let odd = PoolOptions::carved_out(33 * MIB, Carveout::Top);
+        assert_eq!(
+            odd.carved(&layout(256 * MIB, None)),
+            Some(191 * MIB..224 * MIB)
+        );
+        assert_eq!(both(&odd, 256 * MIB).0, "mem=128M");
     }
 
     #[test]
     fn a_carve_out_that_is_not_ram_is_refused() {
         let at = |size, start| PoolOptions::carved_out(size, Carveout::Hole(start));
 
-        assert_eq!(at(MIB, GIB).check(4 * GIB), Ok(()));
+        assert_eq!(at(MIB, GIB).check(&layout(4 * GIB, None)), Ok(()));
         for (size, start) in [
             (MIB, 3 * GIB),
             (2 * MIB, 2 * GIB - MIB),
             (MIB, u64::MAX - 4095),
         ] {
-            assert!(at(size, start).check(4 * GIB).is_err(), "{start:#x}");
+            assert!(
+                at(size, start).check(&layout(4 * GIB, None)).is_err(),
+                "{start:#x}"
+            );
         }
         assert!(
             at(MIB, 100)
-                .check(4 * GIB)
+                .check(&layout(4 * GIB, None))
                 .unwrap_err()
                 .contains("whole pages")
         );
         let top = PoolOptions::carved_out(GIB, Carveout::Top);
-        assert!(top.check(256 * MIB).unwrap_err().contains("does not fit"));
+        assert!(
+            top.check(&layout(256 * MIB, None))
+                .unwrap_err()
+                .contains("does not fit")
+        );
     }
 
     #[test]
@@ -367,7 +385,7 @@ mod tests {
             ..PoolOptions::default()
         };
         assert_eq!(
-            pool.module_parameters(GIB),
+            pool.module_parameters(&layout(GIB, None)),
             "source=vmalloc pages=256 guard_pages=0 order=2"
         );
     }

@@ -82,7 +82,8 @@ impl<'a> Launch<'a> {
 
     /// Memory of a guest that boots, with the canary wherever it is watched.
     fn fresh_memory(&self) -> std::result::Result<GuestMemory, What> {
-        let memory = GuestMemory::new(self.options.memory).map_err(What::Memory)?;
+        let memory = GuestMemory::split(self.options.memory, self.options.low_memory)
+            .map_err(What::Memory)?;
         let all = memory.ram().iter().map(Ram::range);
         let ranges: Vec<_> = match self.options.watch_from_boot {
             true => all.collect(),
@@ -206,6 +207,7 @@ pub(super) fn describe(options: &GuestOptions, prepared: &Prepared) -> Descripti
     Description {
         engine: options.engine,
         memory: options.memory,
+        low_memory: options.low_memory,
         cpus: options.cpus,
         memory_fd: 0,
         qmp_fd: 0,

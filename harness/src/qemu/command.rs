@@ -34,6 +34,8 @@ pub struct Machine {
     pub engine: Engine,
     /// Bytes of guest memory.
     pub memory: u64,
+    /// Most of it that lies below 4 GiB; `None`: as the machine has it.
+    pub low_memory: Option<u64>,
     /// Virtual CPUs.
     pub cpus: u32,
     /// The memory file.
@@ -112,6 +114,9 @@ impl Machine {
         }
         if self.iommu {
             machine.push("kernel-irqchip=split".to_owned());
+        }
+        if let Some(low) = self.low_memory {
+            machine.push(format!("max-ram-below-4g={low}B"));
         }
         out.pair("-machine", machine.join(","));
         match (self.engine, self.stock) {
@@ -194,6 +199,7 @@ mod tests {
         Machine {
             engine: Engine::Tcg,
             memory: 256 << 20,
+            low_memory: None,
             cpus: 2,
             memory_fd: 3,
             qmp_fd: 4,

@@ -20,7 +20,7 @@ const ISA: u64 = 16 * MIB;
 const ISA_MOST: u64 = 8 * MIB;
 /// Bytes that stay free of the pool at the start of memory above 4 GiB: a card that drops the upper half of an
 /// address then writes that far from the start of RAM, where firmware and kernel are not.
-const HIGH_OFFSET: u64 = 256 * MIB;
+const HIGH_OFFSET: u64 = 128 * MIB;
 /// Cards of the 1990s could not count past it.
 const BOUNDARY: u64 = 64 << 10;
 
@@ -82,10 +82,20 @@ impl Place {
     /// The least memory, bytes, in which the place is what its name says.
     pub const fn memory(self) -> u64 {
         match self {
-            // From 2816 MiB on a part of RAM lies above 4 GiB, and the last page is not the firmware's.
-            Self::Below4G | Self::Above4G | Self::Across4G | Self::LastPage => 3 << 30,
+            Self::Below4G | Self::Above4G | Self::Across4G | Self::LastPage => 512 * MIB,
             Self::Below16M | Self::BesideOther | Self::Across64K => 256 * MIB,
         }
+    }
+
+    /// What [`GuestOptions::low_memory`](crate::guest::GuestOptions::low_memory) must be in a guest with so much
+    /// memory: places about 4 GiB and the end of RAM need some above 4 GiB. Below it the last pages are the firmware's.
+    pub fn low_memory(self, memory: u64) -> Option<u64> {
+        let is_one_run = layout(memory, None).len() < 2;
+        let needs_high = matches!(
+            self,
+            Self::Below4G | Self::Above4G | Self::Across4G | Self::LastPage
+        );
+        (needs_high && is_one_run).then_some((memory / 2).next_multiple_of(MIB))
     }
 
     /// A picture, width and height, that shows the place well.
@@ -98,7 +108,8 @@ impl Place {
         }
     }
 
-    /// What it comes to in a guest with `memory` bytes that captures as `plan` says.
+    /// What it comes to in a guest with `memory` bytes, of which [`Place::low_memory`] lie below 4 GiB, that captures as
+    /// `plan` says.
     ///
     /// # Errors
     /// If there is no such place in that guest, or not for frames of that size.
@@ -106,7 +117,7 @@ impl Place {
         let size = plan.pool();
         let frame = plan.frame_bytes();
         let whole = frame.next_multiple_of(PAGE);
-        let ram = layout(memory);
+        let ram = layout(memory, self.low_memory(memory));
         let low = ram.first().map_or(0, |ram| ram.length);
         let high = ram.get(1);
         if memory < self.memory() {
@@ -243,7 +254,9 @@ mod tests {
     fn arranged(place: Place) -> (Placed, std::ops::Range<u64>) {
         let (width, height) = place.picture();
         let placed = place.arrange(place.memory(), &plan(width, height)).unwrap();
-        let range = placed.pool.carved(place.memory()).unwrap();
+        let memory = place.memory();
+        let ram = layout(memory, place.low_memory(memory));
+        let range = placed.pool.carved(&ram).unwrap();
         (placed, range)
     }
 
@@ -252,13 +265,16 @@ mod tests {
         let (_, pool) = arranged(Place::Below16M);
         assert_eq!(pool.end, 16 * MIB);
         let (_, pool) = arranged(Place::Below4G);
-        assert_eq!(pool.end, 2 * GIB - 16 * MIB);
+        assert_eq!(pool.end, 256 * MIB - 32 * MIB);
         let (_, pool) = arranged(Place::Above4G);
-        assert_eq!(pool.start, 4 * GIB + 256 * MIB);
+        assert_eq!(pool.start, 4 * GIB + 128 * MIB);
 
         let bytes = 640 * 480 * 2;
         let (placed, pool) = arranged(Place::LastPage);
-        assert_eq!((placed.at + bytes, pool.end), (5 * GIB, 5 * GIB));
+        assert_eq!(
+            (placed.at + bytes, pool.end),
+            (4 * GIB + 256 * MIB, pool.end)
+        );
         let (placed, pool) = arranged(Place::BesideOther);
         assert_eq!(placed.neighbour, Some(placed.at + bytes));
         assert!(pool.contains(&(placed.at + bytes)));
@@ -275,8 +291,8 @@ mod tests {
 
         let across = refused(Place::Across4G, 4 * GIB, plan(640, 480));
         assert!(across.contains("no RAM right below it"), "{across}");
-        let small = refused(Place::LastPage, GIB, plan(640, 480));
-        assert!(small.contains("1024 MiB"), "{small}");
+        let small = refused(Place::LastPage, GIB / 4, plan(640, 480));
+        assert!(small.contains("256 MiB"), "{small}");
         let large = refused(Place::Below16M, GIB, plan(1920, 1080));
         assert!(large.contains("room for 8"), "{large}");
         let within = refused(Place::BesideOther, GIB, plan(1920, 1080));

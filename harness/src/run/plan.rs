@@ -9,7 +9,7 @@ use landfall_device::devices::capture::{CaptureOptions, Fault};
 
 use super::{CapturePlan, Place, Placed};
 use crate::guest::{CardKind, Carveout, GuestOptions, PoolOptions, PoolSource};
-use crate::memory::layout;
+use crate::memory::{Ram, layout};
 
 /// Most buffers that a capture uses, though the card has more slots: with more frames they go round.
 const BUFFERS: u32 = 8;
@@ -118,7 +118,12 @@ impl Wishes {
             true => 6 << 30,
             false => 256 * MIB,
         });
-        let top = layout(memory).last().map_or(0, |ram| ram.phys + ram.length);
+        let low_memory = match self.place {
+            Some(place) => place.low_memory(memory),
+            None => self.guest.low_memory,
+        };
+        let ram = layout(memory, low_memory);
+        let top = ram.last().map_or(0, |ram| ram.phys + ram.length);
         if needs_high && top <= 1 << 32 {
             return Err(Impossible::new(
                 "the fault truncate32 shows only if the pool lies above 4 GiB",
@@ -129,7 +134,7 @@ impl Wishes {
             pool,
             at,
             neighbour,
-        } = self.pool(&captures, memory, top)?;
+        } = self.pool(&captures, memory, &ram)?;
         for capture in &mut captures {
             capture.at = at;
         }
@@ -155,6 +160,7 @@ impl Wishes {
         }
         let guest = GuestOptions {
             memory,
+            low_memory,
             cards,
             pool,
             ..self.guest
@@ -171,16 +177,26 @@ impl Wishes {
         })
     }
 
-    /// The pool, for these captures in a guest whose RAM ends at `top`.
-    fn pool(&self, captures: &[CapturePlan], memory: u64, top: u64) -> Result<Placed, Impossible> {
+    /// The pool, for these captures in a guest with so much memory, which lies there.
+    fn pool(
+        &self,
+        captures: &[CapturePlan],
+        memory: u64,
+        ram: &[Ram],
+    ) -> Result<Placed, Impossible> {
+        let top = ram.last().map_or(0, |ram| ram.phys + ram.length);
         let parameters = &self.guest.pool.parameters;
         let needed = captures.iter().map(CapturePlan::pool).max().unwrap_or(MIB);
         if let (Some(place), Some(first)) = (self.place, captures.first()) {
             let placed = place.arrange(memory, first)?;
-            if self.pool_source.is_some() || self.pool_size.is_some() || self.carveout.is_some() {
+            if self.pool_source.is_some()
+                || self.pool_size.is_some()
+                || self.carveout.is_some()
+                || self.guest.low_memory.is_some()
+            {
                 return Err(Impossible::new(
-                    format!("--place {place} says where the pool lies and how large it is"),
-                    "leave --pool-source, --pool-size and --carveout out",
+                    format!("--place {place} says where memory and pool lie and how large it is"),
+                    "leave --pool-source, --pool-size, --carveout and --low-memory out",
                 ));
             }
             let words = [placed.pool.parameters.as_str(), parameters].map(str::trim);
@@ -188,7 +204,7 @@ impl Wishes {
                 parameters: words.join(" ").trim().to_owned(),
                 ..placed.pool
             };
-            self.check_reach(&pool, memory, top)?;
+            self.check_reach(&pool, ram)?;
             return Ok(Placed { pool, ..placed });
         }
         let bits = u32::from(self.card.address_bits);
@@ -240,7 +256,7 @@ impl Wishes {
             address_bits: narrow,
             parameters: parameters.clone(),
         };
-        self.check_reach(&pool, memory, top)?;
+        self.check_reach(&pool, ram)?;
         Ok(Placed {
             pool,
             at: 0,
@@ -255,7 +271,8 @@ impl Wishes {
     }
 
     /// Refuses memory kept at boot that lies beyond what the card reaches.
-    fn check_reach(&self, pool: &PoolOptions, memory: u64, top: u64) -> Result<(), Impossible> {
+    fn check_reach(&self, pool: &PoolOptions, ram: &[Ram]) -> Result<(), Impossible> {
+        let top = ram.last().map_or(0, |ram| ram.phys + ram.length);
         let (bits, reach) = (self.card.address_bits, self.reach());
         if pool.source == PoolSource::Reserve && top > reach {
             return Err(Impossible::new(
@@ -265,7 +282,7 @@ impl Wishes {
                 "use --pool-source contig, or less --memory",
             ));
         }
-        match pool.carved(memory) {
+        match pool.carved(ram) {
             Some(range) if range.end > reach => Err(Impossible::new(
                 format!(
                     "the carve-out ends at {:#x}, beyond the card's {bits} address bits",
@@ -429,7 +446,10 @@ mod tests {
             wishes.card.address_bits = 24;
         };
         let pool = plan(hole).unwrap().guest.pool;
-        assert_eq!(pool.carved(256 * MIB), Some(14 * MIB..16 * MIB));
+        assert_eq!(
+            pool.carved(&layout(256 * MIB, None)),
+            Some(14 * MIB..16 * MIB)
+        );
 
         let beyond = |wishes: &mut Wishes| {
             hole(wishes);
@@ -446,9 +466,10 @@ mod tests {
     #[test]
     fn a_place_chooses_memory_pool_and_picture() {
         let placed = plan(|wishes| wishes.place = Some(Place::LastPage)).unwrap();
-        assert_eq!(placed.guest.memory, 3 << 30);
+        assert_eq!(placed.guest.memory, 512 * MIB);
+        assert_eq!(placed.guest.low_memory, Some(256 * MIB));
         assert_eq!(placed.captures.len(), 1);
-        assert_eq!(placed.captures[0].at, (5 << 30) - 640 * 480 * 2);
+        assert_eq!(placed.captures[0].at, (4 << 30) + 256 * MIB - 640 * 480 * 2);
 
         let beside = plan(|wishes| wishes.place = Some(Place::BesideOther)).unwrap();
         assert_eq!(beside.guest.cards.len(), 2);

@@ -313,8 +313,8 @@ fn restore(
         return Err(RestoreFailed::Snapshot("it is of another guest".to_owned()));
     }
     let guest = |what| RestoreFailed::Guest(GuestFailed::early(what));
-    let memory = GuestMemory::new(options.memory).map_err(|error| guest(What::Memory(error)))?;
-    let memory = Arc::new(memory);
+    let memory = GuestMemory::split(options.memory, options.low_memory);
+    let memory = Arc::new(memory.map_err(|error| guest(What::Memory(error)))?);
     // Memory is written and everything is checked while QEMU starts.
     let (filled, launched) = std::thread::scope(|scope| {
         let filling = scope.spawn(|| fill(snapshot, &manifest, &memory));
@@ -490,6 +490,7 @@ mod tests {
         };
 
         differs(&|options| options.memory *= 2);
+        differs(&|options| options.low_memory = Some(128 << 20));
         differs(&|options| options.cpus = 1);
         differs(&|options| options.iommu = true);
         differs(&|options| options.append = "debug".to_owned());
