@@ -23,10 +23,6 @@ mod mapping;
 mod modules;
 mod mounts;
 mod pool;
-#[expect(
-    dead_code,
-    reason = "what the pool can be asked for, not all of it is asked for here"
-)]
 #[path = "../../../kmod/pool/uapi.rs"]
 mod pool_uapi;
 mod port;

@@ -28,7 +28,7 @@ const COPIED: u64 = 4 << 20;
 /// The smallest pieces of them; less makes it a measurement of something else.
 const SMALLEST: u64 = 64 << 10;
 /// How often they are copied.
-const COPIES: u32 = 9;
+const COPIES: u32 = 15;
 
 /// One way, on one guest whose pool is loaded.
 pub(super) struct Source<'a, Stage: Running> {
@@ -103,7 +103,7 @@ impl<Stage: Running> Source<'_, Stage> {
             }
             let next = match bad {
                 None => (good * 2).min(self.most_pages),
-                Some(bad) if bad - good > 1 + good / 256 => good + (bad - good) / 2,
+                Some(bad) if bad - good > 1 + good / 128 => good + (bad - good) / 2,
                 Some(_) => break,
             };
             if next == good || next == 0 || began.elapsed() > SEARCH {
@@ -226,12 +226,14 @@ impl<Stage: Running> Source<'_, Stage> {
 
     /// In pieces as large as there are, each as large as the one before or half as large.
     fn copy_pieces(&self) -> Result<Option<Copy>> {
-        let (mut size, mut left, mut median_ns) = (COPIED, COPIED, 0);
+        let (mut size, mut left) = (COPIED, COPIED);
+        let (mut min_ns, mut median_ns) = (0, 0);
         let mut pairs = Vec::new();
         while left > 0 {
             match (self.piece(size)?, self.piece(size)?) {
                 (Some(from), Some(to)) => {
                     let times = Times::of(&from.map()?.copy_to(&to.map()?, COPIES)?);
+                    min_ns += times.map_or(0, |times| times.min_ns);
                     median_ns += times.map_or(0, |times| times.median_ns);
                     // Kept, so that no piece is copied twice.
                     pairs.push((from, to));
@@ -245,6 +247,7 @@ impl<Stage: Running> Source<'_, Stage> {
         Ok(Some(Copy {
             bytes: COPIED,
             pieces: pairs.len() as u64,
+            min_ns,
             median_ns,
         }))
     }

@@ -4,7 +4,7 @@
 
 use serde::{Serialize, Serializer};
 
-use crate::guest::{Carveout, PoolOptions};
+use crate::guest::{Carveout, MEM_UNIT, PoolOptions};
 
 const MIB: u64 = 1 << 20;
 /// Where the hole lies that a card with 24 address bits reaches: below 16 MiB, above what the kernel needs there.
@@ -155,9 +155,21 @@ impl Method {
 
     /// Where `bytes` at the top of RAM begin.
     pub(super) fn carve_out(memory: u64, bytes: u64) -> u64 {
+        let ram = crate::memory::layout(memory, None);
         PoolOptions::carved_out(bytes, Carveout::Top)
-            .carved(memory)
+            .carved(&ram)
             .map_or(0, |range| range.start)
+    }
+
+    /// At most `bytes`, so many that they can be kept.
+    pub(super) fn keepable(self, memory: u64, bytes: u64) -> u64 {
+        match self {
+            Self::Mem => {
+                let base = Self::carve_out(memory, bytes);
+                bytes.saturating_sub(base.next_multiple_of(MEM_UNIT) - base)
+            }
+            _ => bytes / (4 * MIB) * (4 * MIB),
+        }
     }
 }
 
@@ -204,11 +216,13 @@ mod tests {
 
     #[test]
     fn a_carve_out_ends_where_the_ram_does() {
-        assert_eq!(Method::carve_out(256 * MIB, 140 * MIB), 100 * MIB);
+        assert_eq!(Method::carve_out(256 * MIB, 124 * MIB), 100 * MIB);
         assert_eq!(Method::carve_out(4 << 30, 1 << 30), 5 << 30);
         assert_eq!(
             Method::Memmap.boot_option(256 * MIB, 128 * MIB),
-            "memmap=134217728$0x7000000 memmap=8388608$0x800000"
+            "memmap=134217728$0x6000000 memmap=8388608$0x800000"
         );
+        assert_eq!(Method::Mem.keepable(256 * MIB, 124 * MIB), 96 * MIB);
+        assert_eq!(Method::Reserve.keepable(256 * MIB, 125 * MIB), 124 * MIB);
     }
 }

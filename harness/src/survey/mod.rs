@@ -30,7 +30,7 @@ pub use plot::plot;
 pub use schema::*;
 
 use crate::guest::{
-    Booted, FRAGMENT_MODULE, Guest, GuestFailed, GuestOptions, POOL_MODULE, PoolOptions,
+    Booted, FIRMWARE, FRAGMENT_MODULE, Guest, GuestFailed, GuestOptions, POOL_MODULE, PoolOptions,
     PoolSource, Running, Start, What,
 };
 use crate::qemu::command::Engine;
@@ -40,7 +40,7 @@ use measure::Source;
 const MIB: u64 = 1 << 20;
 const PAGE: u64 = 4096;
 /// What the kernel may be left with, from too little to enough, besides what it needs to count its pages: MiB.
-const LEFT: [u64; 8] = [48, 56, 64, 72, 80, 96, 112, 128];
+const LEFT: [u64; 8] = [32, 40, 48, 56, 64, 80, 96, 128];
 /// Of memory, so much is what it takes to count its pages.
 const COUNTING: u64 = 64;
 /// What must be available to a guest that has come up, so that it can be used.
@@ -49,6 +49,8 @@ const WORKING: u64 = 12 * MIB;
 const TRIAL: Duration = Duration::from_secs(60);
 /// Huge pages that a guest is asked for at most: all of its memory.
 const HUGE: u64 = 2 * MIB;
+/// Goes through all memory once more.
+const FRAGMENT_AGAIN: &str = "/sys/kernel/debug/landfall_fragment/again";
 /// How many the kernel keeps.
 const HUGE_PAGES: &str = "/proc/sys/vm/nr_hugepages";
 /// Root ports for the cards.
@@ -274,12 +276,15 @@ impl Way<'_> {
     /// Boots with as much kept as the guest can do without; gives how much that is.
     fn largest_boot(&self) -> Result<(Guest<Booted>, u64), GuestFailed> {
         let memory = self.options.memory;
-        let mut last = None;
+        let (mut last, mut tried) = (None, None);
         for left in LEFT {
-            let left = (left + 16) * MIB + memory / COUNTING;
-            let kept = memory.saturating_sub(left) / (4 * MIB) * (4 * MIB);
+            let left = left * MIB + FIRMWARE + memory / COUNTING;
+            let kept = self.method.keepable(memory, memory.saturating_sub(left));
             if kept == 0 {
                 break;
+            }
+            if tried.replace(kept) == Some(kept) {
+                continue;
             }
             let booted = self.boot(self.method.boot_option(memory, kept), Start::Cold);
             let works = booted.and_then(|guest| Ok((self.works(&guest, kept)?, guest)));
@@ -330,6 +335,10 @@ impl Way<'_> {
             guest.load_module(FRAGMENT_MODULE, &format!("order={order}"))?;
         }
         self.load_pool(guest, kept)?;
+        if fragment.is_some() {
+            // What loading has freed meanwhile, too.
+            guest.write_file(FRAGMENT_AGAIN, "1")?;
+        }
         if self.method == Method::Hugetlb {
             let wanted = (self.options.memory / HUGE).to_string();
             guest.write_file(HUGE_PAGES, wanted)?;

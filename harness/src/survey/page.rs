@@ -203,7 +203,7 @@ fn latency(text: &mut String, survey: &Survey) {
         text,
         "Latency",
         "Taking and giving back, median and the time that 99 of 100 stay below; no time is left out. The last column: \
-         4 MiB copied by the CPU through mmap, from one such memory to another.",
+         the shortest of 15 copies of 4 MiB by the CPU through mmap, from one such memory to another.",
         &[
             "way",
             "take 1 page",
@@ -225,8 +225,8 @@ fn latency(text: &mut String, survey: &Survey) {
         let copy = line.copy.map_or_else(
             || "in too many pieces".to_owned(),
             |copy| match copy.pieces {
-                1 => nanoseconds(copy.median_ns),
-                pieces => format!("{} ({pieces} pieces)", nanoseconds(copy.median_ns)),
+                1 => nanoseconds(copy.min_ns),
+                pieces => format!("{} ({pieces} pieces)", nanoseconds(copy.min_ns)),
             },
         );
         row(

@@ -167,7 +167,9 @@ pub struct Copy {
     pub bytes: u64,
     /// Pieces that each side had, as the pool lent them.
     pub pieces: u64,
-    /// Median, nanoseconds.
+    /// The shortest of all pieces, added up, nanoseconds.
+    pub min_ns: u64,
+    /// The medians, added up.
     pub median_ns: u64,
 }
 
@@ -249,17 +251,18 @@ impl Times {
 impl Granularity {
     /// From pages asked for and pages taken for them.
     pub(super) fn of(given: &[Given]) -> Self {
-        let totals: Vec<u64> = given
-            .iter()
-            .filter_map(|given| Some(given.pages + given.got?.waste))
-            .collect();
-        let largest = totals.iter().max();
-        match largest {
-            None => Self::Unknown,
-            Some(_) if totals.iter().all(|total| total.is_power_of_two()) && totals.len() > 2 => {
-                Self::PowerOfTwo
-            }
-            Some(_) => Self::Multiple {
+        let total = |given: &Given| Some(given.pages + given.got?.waste);
+        let totals: Vec<u64> = given.iter().filter_map(total).collect();
+        let of = |pages| {
+            given
+                .iter()
+                .find(|given| given.pages == pages)
+                .and_then(total)
+        };
+        match totals.is_empty() {
+            true => Self::Unknown,
+            false if of(3) == Some(4) && of(5) == Some(8) => Self::PowerOfTwo,
+            false => Self::Multiple {
                 pages: totals.into_iter().fold(0, greatest_common_divisor),
             },
         }
@@ -300,10 +303,14 @@ mod tests {
             of(&[(1, 0), (3, 0), (750, 0)]),
             Granularity::Multiple { pages: 1 }
         );
-        assert_eq!(of(&[(1, 0), (3, 1), (750, 274)]), Granularity::PowerOfTwo);
+        assert_eq!(of(&[(1, 0), (3, 1), (5, 3)]), Granularity::PowerOfTwo);
         assert_eq!(
             of(&[(1, 15), (3, 13), (750, 2)]),
             Granularity::Multiple { pages: 16 }
+        );
+        assert_eq!(
+            of(&[(1, 511), (3, 509), (5, 507), (750, 274)]),
+            Granularity::Multiple { pages: 512 }
         );
         assert_eq!(of(&[]), Granularity::Unknown);
     }
