@@ -15,6 +15,7 @@ use landfall::survey::Method;
 use landfall_device::devices::capture::Fault;
 use landfall_device::devices::capture::pattern::{Pattern, Pixel};
 use landfall_device::function::InterruptKind;
+use landfall_reserve::allocator::Fit;
 
 use crate::exit_code;
 
@@ -48,6 +49,9 @@ pub(crate) enum Command {
     /// Says what this machine has, lacks and would use.
     #[command(after_help = exit_code::HELP)]
     Doctor(DoctorArguments),
+    /// Exercises the pool's allocator at random, in user space, and compares it with a model at every step.
+    #[command(after_help = exit_code::HELP)]
+    PoolExercise(ExerciseArguments),
 }
 
 /// Where a guest's parts come from.
@@ -297,6 +301,28 @@ pub(crate) struct Hole {
     pub(crate) at: u64,
 }
 
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ExerciseArguments {
+    /// The same seed gives the same steps
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Steps: requests, frees and wrong frees
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub(crate) steps: u64,
+    /// Which gap a buffer goes into: first (lowest address) or best (shortest that fits)
+    #[arg(long, value_name = "FIT", default_value = "first", value_parser = parse_fit)]
+    pub(crate) fit: Fit,
+    /// Print the list of buffers that are lent at the end
+    #[arg(long)]
+    pub(crate) show: bool,
+    /// Write the whole report as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Take a buffer back behind the model's back before step N (0 is the first), to see that it is found
+    #[arg(long, value_name = "N")]
+    pub(crate) fault_at: Option<u64>,
+}
+
 /// A fault, and the frame it strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FaultAt {
@@ -384,6 +410,14 @@ fn parse_hole(given: &str) -> Result<Hole, String> {
         size: parse_size(size)?,
         at: parse_size(at)?,
     })
+}
+
+fn parse_fit(given: &str) -> Result<Fit, String> {
+    match given {
+        "first" => Ok(Fit::First),
+        "best" => Ok(Fit::Best),
+        other => Err(format!("{other:?} is no fit; there are: first, best")),
+    }
 }
 
 fn parse_bits(given: &str) -> Result<u8, String> {

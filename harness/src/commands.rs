@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use landfall::accelerator;
+use landfall::exercise;
 use landfall::guest::{
     CardKind, Carveout, EvidenceOptions, Guest, GuestOptions, PoolOptions, PoolSource, Running,
     Start,
@@ -20,8 +21,8 @@ use landfall_guest::{Cancel, Prepared, SetupError, SetupOptions, Status};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cli::{
-    Cli, Command, DoctorArguments, GuestArguments, PartArguments, RunArguments, SetupArguments,
-    ShellArguments,
+    Cli, Command, DoctorArguments, ExerciseArguments, GuestArguments, PartArguments, RunArguments,
+    SetupArguments, ShellArguments,
 };
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
@@ -48,6 +49,7 @@ pub(crate) fn main(cli: Cli) -> ExitCode {
         Some(Command::Survey(arguments)) => survey::survey(&arguments, &cancel),
         Some(Command::Setup(arguments)) => setup(&arguments, &cancel),
         Some(Command::Doctor(arguments)) => doctor(&arguments),
+        Some(Command::PoolExercise(arguments)) => pool_exercise(&arguments, &cancel),
     };
     match done {
         Ok(code) => code,
@@ -200,6 +202,25 @@ fn doctor(arguments: &DoctorArguments) -> Done {
         ExitCode::Host
     } else {
         ExitCode::Clean
+    })
+}
+
+fn pool_exercise(arguments: &ExerciseArguments, cancel: &Cancel) -> Done {
+    let options = exercise::Options {
+        seed: arguments.seed,
+        steps: arguments.steps,
+        fit: arguments.fit,
+        fault_at: arguments.fault_at,
+    };
+    let exercised = exercise::run(&options, || cancel.is_cancelled());
+    report::exercise(&exercised, arguments.show);
+    if let Some(path) = &arguments.json {
+        report::write_json(path, &exercised)?;
+    }
+    Ok(match exercised.difference {
+        None if cancel.is_cancelled() => ExitCode::Interrupted,
+        None => ExitCode::Clean,
+        Some(_) => ExitCode::Violations,
     })
 }
 

@@ -13,6 +13,7 @@
 
 pub mod accelerator;
 pub mod evidence;
+pub mod exercise;
 pub mod frames;
 pub mod guest;
 pub mod map;

@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal, Write, stdout};
 use std::path::Path;
 
 use landfall::accelerator::Choice;
+use landfall::exercise::{self, Difference};
 use landfall::guest::CardKind;
 use landfall::map::{self, Block, Canvas, Layer, Map, size};
 use landfall::run::{Outcome, Plan};
@@ -14,6 +15,7 @@ use landfall::schema::{Report, Verdict, Violation};
 use landfall_guest::{
     CacheSize, Exported, Finding, Imported, Prepared, Pruned, SetupOptions, Status,
 };
+use serde::Serialize;
 
 use crate::failure::Failure;
 
@@ -333,7 +335,7 @@ fn verdict(report: &Report, paint: &Paint) -> String {
 }
 
 /// Writes the report as JSON: beside its place and then renamed, unless it is no plain file.
-pub(crate) fn write_json(path: &Path, report: &impl serde::Serialize) -> Result<(), Failure> {
+pub(crate) fn write_json(path: &Path, report: &impl Serialize) -> Result<(), Failure> {
     let write = || -> io::Result<()> {
         let mut bytes = serde_json::to_vec_pretty(report)?;
         bytes.push(b'\n');
@@ -444,6 +446,56 @@ pub(crate) fn doctor(findings: &[Finding]) {
 }
 
 /// Columns of the terminal; 100 if there is none.
+/// Tells how the pool's allocator did under random use.
+pub(crate) fn exercise(report: &exercise::Report, show: bool) {
+    say!(
+        stdout,
+        "{} steps of seed {}, {} fit, in {} at {:#x}, guard pages {}",
+        report.steps,
+        report.seed,
+        report.fit,
+        size(report.bytes),
+        report.base,
+        report.guard_pages
+    );
+    say!(
+        stdout,
+        "lent {}, requests that got none {}, taken back {}, wrong frees refused {}",
+        report.allocations,
+        report.failed_allocations,
+        report.frees,
+        report.refused_frees
+    );
+    say!(
+        stdout,
+        "at most {} buffers and {}; now {} buffers, free {}, the largest gap gives {}",
+        report.peak_buffers,
+        size(report.peak_bytes),
+        report.used.len(),
+        size(report.free_bytes),
+        size(report.largest_free)
+    );
+    if show {
+        say!(stdout, "\n{:>16}  {:>5}  owner", "physical", "pages");
+        for used in &report.used {
+            say!(
+                stdout,
+                "{:>#16x}  {:>5}  {}",
+                used.base,
+                used.pages,
+                used.owner
+            );
+        }
+    }
+    let verdict = match &report.difference {
+        None => "after every step the allocator and the model were the same".to_owned(),
+        Some(Difference { step, call, what }) => {
+            format!("the allocator and the model differ after step {step}\n  {call}\n  {what}")
+        }
+    };
+    say!(stdout, "\n{verdict}");
+}
+
 fn width() -> usize {
     let of = |stream| terminal_size::terminal_size_of(stream);
     of(stdout()).map_or(100, |(columns, _)| usize::from(columns.0))

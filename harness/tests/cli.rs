@@ -29,7 +29,7 @@ fn help(arguments: &[&str]) -> String {
 fn help_documents_commands_and_exit_codes() {
     let help = help(&["--help"]);
 
-    for command in ["run", "shell", "setup", "doctor"] {
+    for command in ["run", "shell", "setup", "doctor", "pool-exercise"] {
         let line = format!("\n  {command} ");
         assert!(help.contains(&line), "{command} is not in:\n{help}");
     }
@@ -174,4 +174,68 @@ fn doctor_runs_on_any_machine() {
         .arg("doctor")
         .assert()
         .code(predicate::in_iter([0, 3]));
+}
+
+#[test]
+fn pool_exercise_documents_every_option() {
+    insta::assert_snapshot!(help(&["pool-exercise", "-h"]));
+}
+
+fn exercise(arguments: &[&str]) -> assert_cmd::assert::Assert {
+    let (mut command, _cache) = landfall();
+    command.arg("pool-exercise").args(arguments).assert()
+}
+
+fn stdout(assert: &assert_cmd::assert::Assert) -> String {
+    String::from_utf8_lossy(&assert.get_output().stdout).into_owned()
+}
+
+/// S1.7: the used list, each buffer's physical address, pages and owner.
+#[test]
+fn pool_exercise_shows_what_is_lent() {
+    let shown = exercise(&["--seed", "4", "--steps", "60", "--show"]).code(0);
+    let again = exercise(&["--seed", "4", "--steps", "60", "--show"]).code(0);
+
+    insta::assert_snapshot!(stdout(&shown));
+    assert_eq!(
+        stdout(&shown),
+        stdout(&again),
+        "the same seed, the same output"
+    );
+}
+
+#[test]
+fn pool_exercise_writes_a_report() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("exercise.json");
+    let path = file.to_str().expect("a path of text");
+
+    exercise(&["--steps", "200", "--fit", "best", "--json", path]).code(0);
+
+    let text = std::fs::read(&file).expect("it was written");
+    let report: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+    assert_eq!(
+        (&report["steps"], &report["fit"]),
+        (&200.into(), &"best".into())
+    );
+    assert_eq!(report["difference"], serde_json::Value::Null);
+    assert!(report["used"][0]["owner"].is_string(), "{report}");
+    exercise(&["--steps", "1", "--json", "/no/such/directory/file"])
+        .code(5)
+        .stderr(contains("cannot write"));
+}
+
+/// The negative control: a difference between allocator and model is told and ends with its own code.
+#[test]
+fn pool_exercise_tells_a_planted_difference() {
+    let found = exercise(&["--seed", "4", "--steps", "60", "--fault-at", "40"]).code(1);
+
+    insta::assert_snapshot!(stdout(&found));
+}
+
+#[test]
+fn pool_exercise_refuses_an_unknown_fit() {
+    exercise(&["--fit", "worst"])
+        .code(2)
+        .stderr(contains("there are: first, best"));
 }

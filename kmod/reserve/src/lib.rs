@@ -18,6 +18,7 @@ pub mod allocator;
 pub mod bitmap;
 pub mod canary;
 pub mod cluster;
+pub mod naive;
 pub mod regions;
 pub mod shared;
 pub mod spec;

@@ -31,6 +31,11 @@ impl<L> Shared<L> {
         Shared { lock }
     }
 
+    /// The lock, for what no call here does.
+    pub const fn lock(&self) -> &L {
+        &self.lock
+    }
+
     /// Adds a region, as [`Regions::add`] does.
     #[expect(
         clippy::result_large_err,

@@ -3,7 +3,7 @@
 //! The allocator's rules, one test each.
 
 use landfall_reserve::allocator::{
-    AllocateError, FreeError, RegionError, Request, Reserve, Slot, PAGE,
+    AllocateError, ExcludeError, Fit, FreeError, RegionError, Request, Reserve, Slot, PAGE,
 };
 
 type Pool = Reserve<Vec<Slot<u32>>>;
@@ -262,4 +262,195 @@ fn the_used_list_is_ascending_whatever_the_order_of_allocation() {
 
     assert_eq!(bases(&pool), [BASE + PAGE, BASE + 16 * PAGE]);
     assert_eq!(pool.used().next().map(|first| first.tag), Some(3));
+}
+
+#[test]
+fn best_fit_takes_the_shortest_gap_and_of_equals_the_lowest() {
+    let mut pool = pool_at(BASE, 32, 0);
+    let lengths = [5, 1, 2, 1, 3, 1, 2, 1];
+    let lent = lengths.map(|pages| {
+        let request = Request::anywhere(pages * PAGE);
+        pool.allocate(request, 1).expect("room")
+    });
+    for gap in [0, 2, 4, 6] {
+        pool.free(lent[gap].base, lent[gap].bytes).expect("lent");
+    }
+    let best = |pages| Request {
+        fit: Fit::Best,
+        ..Request::anywhere(pages * PAGE)
+    };
+
+    let bases = [best(2), best(2), best(2), best(2)]
+        .map(|request| pool.allocate(request, 2).expect("room").base);
+
+    let expected = [lent[2].base, lent[6].base, lent[4].base, BASE];
+    assert_eq!(bases, expected);
+    assert!(pool.check());
+}
+
+#[test]
+fn an_exact_place_is_given_or_refused_with_the_reason() {
+    let mut pool = pool_at(BASE, 16, 1);
+    let at = |page: u64| Request {
+        at: Some(BASE + page * PAGE),
+        ..Request::anywhere(2 * PAGE)
+    };
+
+    let lent = pool.allocate(at(5), 1).expect("nothing is there");
+
+    assert_eq!(lent.base, BASE + 5 * PAGE);
+    for taken in [0, 3, 4, 5, 6, 7, 14, 15, 16, 100] {
+        // Guard pages too must be free and inside; those of two buffers do not overlap.
+        assert_eq!(
+            pool.allocate(at(taken), 2),
+            Err(AllocateError::Taken),
+            "page {taken}"
+        );
+    }
+    assert!(pool.allocate(at(9), 2).is_ok(), "right after the guards");
+    let base = BASE + 12 * PAGE;
+    let contradictions = [
+        Request {
+            at: Some(base + 1),
+            ..at(0)
+        },
+        Request {
+            at: Some(base + PAGE),
+            alignment: 2 * PAGE,
+            ..at(0)
+        },
+        Request {
+            at: Some(base + 3 * PAGE),
+            boundary: 4 * PAGE,
+            ..at(0)
+        },
+        Request {
+            at: Some(base),
+            address_bits: 24,
+            ..at(0)
+        },
+    ];
+    for request in contradictions {
+        assert_eq!(
+            pool.allocate(request, 3),
+            Err(AllocateError::At),
+            "{request:?}"
+        );
+    }
+    assert!(pool.check());
+}
+
+#[test]
+fn a_hole_is_never_lent_and_needs_no_guards_of_its_own() {
+    let mut pool = pool_at(BASE, 9, 1);
+    let page = |page: u64| BASE + page * PAGE;
+
+    pool.exclude(page(3), 2 * PAGE).expect("free");
+    let below = pool.allocate(Request::anywhere(PAGE), 1).expect("room");
+    let above = pool.allocate(Request::anywhere(PAGE), 2).expect("room");
+
+    assert_eq!(
+        [below.base, above.base],
+        [page(1), page(6)],
+        "the guards lie inside usable memory"
+    );
+    assert_eq!(pool.holes().collect::<Vec<_>>(), [(page(3), page(5))]);
+    assert_eq!(
+        pool.pieces().collect::<Vec<_>>(),
+        [(BASE, page(3)), (page(5), page(9))]
+    );
+    assert_eq!(pool.usable_pages(), 7);
+    assert_eq!(pool.find(page(3)), None);
+    assert_eq!(pool.free(page(3), 2 * PAGE), Err(FreeError::Outside));
+    assert_eq!(pool.used().count(), 2, "holes are not listed");
+    assert!(pool.check());
+}
+
+#[test]
+fn a_hole_that_cannot_be_is_refused_and_changes_nothing() {
+    let mut pool = pool_at(BASE, 16, 1);
+    pool.exclude(BASE, PAGE).expect("free");
+    let lent = pool.allocate(Request::anywhere(PAGE), 1).expect("room");
+    let cases = [
+        (BASE + 8 * PAGE, 0, ExcludeError::Empty),
+        (BASE + 8 * PAGE, 1, ExcludeError::Unaligned),
+        (BASE + 8 * PAGE + 1, PAGE, ExcludeError::Unaligned),
+        (BASE - PAGE, 2 * PAGE, ExcludeError::Outside),
+        (BASE + 15 * PAGE, 2 * PAGE, ExcludeError::Outside),
+        (PAGE.wrapping_neg(), PAGE, ExcludeError::Outside),
+        (BASE, PAGE, ExcludeError::Taken),
+        (lent.base, PAGE, ExcludeError::Taken),
+        (lent.end(), PAGE, ExcludeError::Taken),
+    ];
+
+    for (base, bytes, error) in cases {
+        assert_eq!(pool.exclude(base, bytes), Err(error), "{base:#x} {bytes}");
+    }
+    assert_eq!(pool.holes().count(), 1);
+    assert_eq!(pool.exclude(lent.end() + PAGE, PAGE), Ok(()));
+    assert!(pool.check());
+}
+
+#[test]
+fn a_region_may_consist_of_holes() {
+    let mut pool = pool_at(BASE, 4, 0);
+    for page in 0..4 {
+        pool.exclude(BASE + page * PAGE, PAGE).expect("free");
+    }
+
+    assert_eq!(
+        pool.allocate(Request::anywhere(1), 1),
+        Err(AllocateError::NoRoom)
+    );
+    assert_eq!((pool.free_bytes(), pool.pieces().count()), (0, 0));
+    assert!(!pool.has_page_in(0, u64::MAX));
+    assert!(pool.check());
+}
+
+#[test]
+fn the_whole_of_64_bits_can_be_a_region() {
+    let bytes = u64::MAX - (PAGE - 1);
+    let mut pool = Reserve::new(0, bytes, 1, vec![Slot::<u32>::default(); 2]).expect("good");
+
+    let first = pool.allocate(Request::anywhere(1), 1).expect("room");
+    let rest = bytes - 5 * PAGE;
+    let last = pool.allocate(Request::anywhere(rest), 2).expect("room");
+
+    assert_eq!((first.base, last.base), (PAGE, 4 * PAGE));
+    assert_eq!(pool.free_bytes(), 0);
+    assert!(pool.check());
+}
+
+/// Many more buffers than the model tests have, so that the trees are high.
+#[test]
+fn a_large_pool_stays_sound() {
+    const BUFFERS: usize = 4096;
+    let storage = vec![Slot::default(); BUFFERS];
+    let mut pool: Pool = Reserve::new(BASE, 1 << 32, 1, storage).expect("a good region");
+    let mut lent = Vec::new();
+    let mut random = 1u64;
+    for step in 0..40_000 {
+        random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        let number = random >> 33;
+        // Mostly up, then mostly down.
+        let grow = number % 16 < if step < 20_000 { 10 } else { 6 };
+        if grow || lent.is_empty() {
+            let fit = if number & 64 == 0 {
+                Fit::First
+            } else {
+                Fit::Best
+            };
+            let request = Request {
+                fit,
+                ..Request::anywhere((number >> 8) % (8 * PAGE) + 1)
+            };
+            lent.extend(pool.allocate(request, 0));
+        } else {
+            let buffer = lent.swap_remove(number as usize / 16 % lent.len());
+            pool.free(buffer.base, buffer.bytes).expect("lent");
+        }
+        assert_eq!(pool.count(), lent.len());
+        assert!(step % 2_000 != 0 || pool.check(), "step {step}");
+    }
+    assert!(pool.check());
 }

@@ -37,6 +37,8 @@ mod check;
 mod errors;
 mod request;
 mod slots;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 pub use self::errors::{AllocateError, ExcludeError, FreeError, RegionError};
