@@ -4,6 +4,7 @@
 
 mod bind;
 mod boot;
+mod cluster;
 mod failures;
 mod faults;
 mod formats;
@@ -16,5 +17,6 @@ mod pool_user;
 mod reset;
 mod sources;
 mod start;
+mod survey;
 mod tidy;
 mod userspace;

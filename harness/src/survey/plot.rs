@@ -58,7 +58,7 @@ pub fn plot(survey: &Survey) -> Drawing {
         );
     }
     let bytes = Scale::new(LARGEST, 4096.0, survey.memory as f64);
-    let ticks = (12..64).step_by(2).map(|power| 1_u64 << power);
+    let ticks = (12..64).step_by(4).map(|power| 1_u64 << power);
     plot.axis(
         &bytes,
         "largest piece",
