@@ -268,13 +268,14 @@ where
     /// are in it. If it is full, the rest begins after the last one's base.
     pub fn copy_used(&self, from: u64, into: &mut [Listed<T>]) -> usize {
         self.copy_ascending(
-            |region| {
-                let used = region.reserve.used_from(from);
-                used.filter(|extent| !extent.tag.returning)
-                    .map(|extent| Listed {
-                        region: region.id,
-                        extent: untagged(extent),
-                    })
+            from,
+            |region, from| {
+                let mut used = region.reserve.used_from(from);
+                let extent = used.find(|extent| !extent.tag.returning)?;
+                Some(Listed {
+                    region: region.id,
+                    extent: untagged(extent),
+                })
             },
             |listed| listed.extent.base,
             into,
@@ -284,9 +285,10 @@ where
     /// The same with the free ranges that begin at `from` and above.
     pub fn copy_gaps(&self, from: u64, into: &mut [Range]) -> usize {
         self.copy_ascending(
-            |region| {
-                let gaps = region.reserve.gaps_from(from);
-                gaps.map(|range| region.range(range))
+            from,
+            |region, from| {
+                let range = region.reserve.gaps_from(from).next()?;
+                Some(region.range(range))
             },
             |range| range.start,
             into,
@@ -296,9 +298,10 @@ where
     /// The same with the holes.
     pub fn copy_holes(&self, from: u64, into: &mut [Range]) -> usize {
         self.copy_ascending(
-            |region| {
-                let holes = region.reserve.holes_from(from);
-                holes.map(|range| region.range(range))
+            from,
+            |region, from| {
+                let range = region.reserve.holes_from(from).next()?;
+                Some(region.range(range))
             },
             |range| range.start,
             into,
@@ -374,25 +377,24 @@ where
         self.table.iter().flatten()
     }
 
-    /// Merges what `walk` gives of each region, ascending by `key`, into `into`.
-    fn copy_ascending<'a, O, I: Iterator<Item = O>>(
-        &'a self,
-        walk: impl Fn(&'a Region<B, M>) -> I,
+    /// Merges what regions have at `from` and above, ascending by `key`, into `into`; `first` gives a region's
+    /// first at an address and above. Every entry is looked up anew: the kernel's stack has no room for a walk of
+    /// every region.
+    fn copy_ascending<O>(
+        &self,
+        mut from: u64,
+        first: impl Fn(&Region<B, M>, u64) -> Option<O>,
         key: impl Fn(&O) -> u64,
         into: &mut [O],
     ) -> usize {
-        let each = self.table.each_ref();
-        let mut walks = each.map(|place| place.as_ref().map(|region| walk(region).peekable()));
         let mut count = 0usize;
         for entry in into {
-            let heads = walks.iter_mut().flatten();
-            let lowest = heads
-                .filter_map(|walk| Some((key(walk.peek()?), walk)))
-                .min_by_key(|(key, _)| *key);
-            match lowest.and_then(|(_, walk)| walk.next()) {
-                Some(next) => *entry = next,
-                None => break,
-            }
+            let firsts = self.iter().filter_map(|region| first(region, from));
+            let Some(next) = firsts.min_by_key(&key) else {
+                break;
+            };
+            from = key(&next).saturating_add(1);
+            *entry = next;
             count = count.saturating_add(1);
         }
         count
