@@ -222,7 +222,7 @@ impl PoolOptions {
                 Some(format!("cma={}M{below}", size >> 20))
             }
             PoolSource::Carveout => self.carved(ram).map(|range| match self.carveout {
-                Carveout::Top => format!("mem={}M", range.start / MEM_UNIT * MEM_UNIT >> 20),
+                Carveout::Top => format!("mem={}M", (range.start / MEM_UNIT * MEM_UNIT) >> 20),
                 Carveout::Hole(start) => format!("memmap={}K${}K", self.size >> 10, start >> 10),
             }),
             _ => None,

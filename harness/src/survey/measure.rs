@@ -193,9 +193,13 @@ impl<Stage: Running> Source<'_, Stage> {
     pub(super) fn copy(&self) -> Result<Option<Copy>> {
         let before = self.guest.regions()?;
         let mut grown = Vec::new();
-        // Twice, since some give no more than that in one piece; with some room, since pieces do not fit exactly.
+        // Twice, since some give no more than that in one piece. Of the scattered ones more, to find pieces in.
+        let pages = match self.method {
+            Method::Slab | Method::Pages | Method::Order | Method::Vmalloc => 3 * COPIED / PAGE,
+            _ => COPIED / PAGE,
+        };
         for _ in 0..2 {
-            match answer(self.grow(COPIED / PAGE, 0))? {
+            match answer(self.grow(pages, 0))? {
                 Ok(region) => grown.push(region.region),
                 // A carve-out or a reserve is one region.
                 Err(_) => break,
@@ -227,16 +231,11 @@ impl<Stage: Running> Source<'_, Stage> {
     /// In pieces as large as there are, each as large as the one before or half as large.
     fn copy_pieces(&self) -> Result<Option<Copy>> {
         let (mut size, mut left) = (COPIED, COPIED);
-        let (mut min_ns, mut median_ns) = (0, 0);
         let mut pairs = Vec::new();
         while left > 0 {
             match (self.piece(size)?, self.piece(size)?) {
                 (Some(from), Some(to)) => {
-                    let times = Times::of(&from.map()?.copy_to(&to.map()?, COPIES)?);
-                    min_ns += times.map_or(0, |times| times.min_ns);
-                    median_ns += times.map_or(0, |times| times.median_ns);
-                    // Kept, so that no piece is copied twice.
-                    pairs.push((from, to));
+                    pairs.push((from.map()?, to.map()?, from, to));
                     left -= size;
                     size = size.min(left);
                 }
@@ -244,11 +243,20 @@ impl<Stage: Running> Source<'_, Stage> {
                 _ => return Ok(None),
             }
         }
-        Ok(Some(Copy {
+        let mut rounds = Vec::new();
+        for _ in 0..COPIES {
+            // Piece after piece, as one that copies 4 MiB would: one piece over and over would stay in the caches.
+            let mut round = Duration::ZERO;
+            for (from, to, ..) in &pairs {
+                round += from.copy_to(to, 1)?.into_iter().sum::<Duration>();
+            }
+            rounds.push(round);
+        }
+        Ok(Times::of(&rounds).map(|times| Copy {
             bytes: COPIED,
             pieces: pairs.len() as u64,
-            min_ns,
-            median_ns,
+            min_ns: times.min_ns,
+            median_ns: times.median_ns,
         }))
     }
 

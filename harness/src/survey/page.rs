@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Given, Granularity, Line, Outcome, State, Survey, Times, When};
+use super::{Given, Granularity, Line, Outcome, Refused, State, Survey, Times, When};
 
 /// The table's head, and how wide each column is; to the right if it holds numbers.
 const COLUMNS: [(&str, usize); 11] = [
@@ -84,8 +84,8 @@ pub fn page(survey: &Survey) -> String {
     let mut text = format!(
         "# Every way to get contiguous memory, measured\n\n\
          By `landfall survey{}{}`, in {:.0} s: Linux {} in QEMU {} under {}, {} of memory. Each way had a guest of \
-         its own that nothing else had used; those that need a boot option, the largest that the kernel still came up \
-         with. Times are the guest's own; under TCG only their ratios mean something.\n\n",
+         its own that nothing else had used; those that need a boot option, the largest that the guest could still \
+         work with. Times are the guest's own; under TCG only their ratios mean something.\n\n",
         match survey.memory {
             0x1000_0000 => String::new(),
             memory => format!(" --memory {}M", memory >> 20),
@@ -102,12 +102,45 @@ pub fn page(survey: &Survey) -> String {
         size(survey.memory),
     );
     text.push_str("![The largest piece, waste and latency of each way](survey.svg)\n");
+    answers(&mut text, survey);
     largest(&mut text, survey);
     waste_table(&mut text, survey);
     latency(&mut text, survey);
     reach(&mut text, survey);
     kinds(&mut text, survey);
     text
+}
+
+/// What the sources asked and left open.
+fn answers(text: &mut String, survey: &Survey) {
+    const ASKED: u64 = 512 * 4096;
+    let all = survey.lines.len();
+    let more = |state: &&State| state.largest.piece_bytes > ASKED;
+    let fresh = survey
+        .lines
+        .iter()
+        .map(|line| &line.fresh)
+        .filter(more)
+        .count();
+    let fragmented = survey
+        .lines
+        .iter()
+        .filter_map(|line| line.fragmented.as_ref());
+    let fragmented = fragmented.filter(more).count();
+    let whole = |line: &&Line| {
+        line.fresh.given(750).is_some_and(|got| got.waste == 0) && line.fresh.contiguous
+    };
+    let names: Vec<_> = survey.lines.iter().filter(whole).map(code).collect();
+    let _ = writeln!(
+        text,
+        "\nMore than the 512 pages in one piece that were once the most on such a machine: {fresh} of {all} ways on a \
+         fresh guest{}. 750 pages in one piece without any waste: {}.",
+        match survey.fragment {
+            Some(_) => format!(", {fragmented} on a fragmented one"),
+            None => String::new(),
+        },
+        names.join(", ")
+    );
 }
 
 fn heading(text: &mut String, title: &str, note: &str, columns: &[&str]) {
@@ -193,8 +226,21 @@ fn wasted(given: &Given) -> String {
     match (given.got, &given.refused) {
         (Some(got), _) if got.pieces == 1 => got.waste.to_string(),
         (Some(got), _) => format!("{} ({} pieces)", got.waste, got.pieces),
-        (None, Some(refused)) => format!("refused: {}", refused.message),
+        (None, Some(refused)) => format!("no: {}", why(refused)),
         (None, None) => String::new(),
+    }
+}
+
+/// Why something was refused, in short.
+fn why(refused: &Refused) -> String {
+    const ENOMEM: i32 = 12;
+    const EINVAL: i32 = 22;
+    const ERANGE: i32 = 34;
+    match refused.errno {
+        ENOMEM => "there is none".to_owned(),
+        EINVAL => "more than it can".to_owned(),
+        ERANGE => "what it gives lies higher".to_owned(),
+        _ => refused.message.clone(),
     }
 }
 
@@ -266,7 +312,7 @@ fn reach(text: &mut String, survey: &Survey) {
                 Some(Outcome::Wrong { violations }) => {
                     format!("**wrong**: {}", violations.join("; "))
                 }
-                Some(Outcome::OutOfReach { refused }) => format!("no: {}", refused.message),
+                Some(Outcome::OutOfReach { refused }) => format!("no: {}", why(refused)),
                 None => String::new(),
             }
         }));
@@ -304,7 +350,7 @@ fn kinds(text: &mut String, survey: &Survey) {
                 line.call.to_owned(),
                 when,
                 yes(line.fresh.contiguous),
-                format!("`{}`", line.freed_by),
+                line.freed_by.to_owned(),
                 yes(line.returned),
             ],
         );

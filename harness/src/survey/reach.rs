@@ -115,6 +115,12 @@ fn fill_pool(
             if guest.regions()?.iter().any(below) {
                 return Ok(None);
             }
+            if matches!(method, Method::Reserve | Method::Mem | Method::Memmap) {
+                return Ok(Some(Refused {
+                    errno: 0,
+                    message: "it lies where it lies".to_owned(),
+                }));
+            }
             Ok(answer(way.grow(PAGES, bits.into()))?.err())
         })
         .collect()

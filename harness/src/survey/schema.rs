@@ -167,9 +167,9 @@ pub struct Copy {
     pub bytes: u64,
     /// Pieces that each side had, as the pool lent them.
     pub pieces: u64,
-    /// The shortest of all pieces, added up, nanoseconds.
+    /// The shortest, nanoseconds.
     pub min_ns: u64,
-    /// The medians, added up.
+    /// The median.
     pub median_ns: u64,
 }
 
