@@ -116,6 +116,10 @@ impl Failure {
             What::TimedOut { .. } => {
                 Some("the console's log in the evidence tells how far the guest came".to_owned())
             }
+            What::Touched(_) => Some(
+                "a carve-out must not touch what firmware and kernel use: the kernel lies at 16 MiB, and firmware uses the last 32 MiB of RAM below 4 GiB"
+                    .to_owned(),
+            ),
             What::Start { .. } => Some("`landfall doctor` tells what would be used".to_owned()),
             _ => None,
         };

@@ -156,7 +156,7 @@ impl Piece {
     pub(crate) fn contig(pages: u64, address_bits: u32) -> Option<Self> {
         // SAFETY: process context.
         let phys = unsafe { landfall_pool_shim_contig(pages as c_ulong, address_bits) };
-        // Made only if it is there: dropping one frees it. So below.
+        // Not `then_some`: a piece that is made and not wanted would free page 0.
         (phys != 0).then(|| Piece::Range { phys, pages })
     }
 

@@ -95,10 +95,7 @@ impl PoolSource {
 
     /// Whether its memory may be in several pieces. Such a pool has no guard pages: its pieces may be of one page.
     pub const fn is_scattered(self) -> bool {
-        matches!(
-            self,
-            Self::Pages | Self::Order | Self::Slab | Self::Kmalloc | Self::Vmalloc
-        )
+        matches!(self, Self::Pages | Self::Order | Self::Slab | Self::Vmalloc)
     }
 
     /// Most bytes that it gives in one piece; `None`: no limit of its own.

@@ -147,6 +147,8 @@ impl Wishes {
                 return Err(Impossible::new(what, "frames count from 0"));
             }
             Some((_, Some(frame))) => frame,
+            // The first buffer is the one that was placed.
+            _ if at != 0 => 0,
             _ => self.card.fault_frame.min(frames - 1),
         };
         let card = CaptureOptions {
@@ -473,6 +475,7 @@ mod tests {
 
         let beside = plan(|wishes| wishes.place = Some(Place::BesideOther)).unwrap();
         assert_eq!(beside.guest.cards.len(), 2);
+        assert_eq!(beside.captures[0].buffers, 8);
         let both = plan(|wishes| {
             wishes.place = Some(Place::Below16M);
             wishes.pool_source = Some(PoolSource::Contig);

@@ -15,6 +15,8 @@ use kernel::prelude::*;
 
 /// The kernel keeps at least one part in so many of its memory.
 const KEPT_PART: u64 = 16;
+/// Single pages from one look at what can be spared to the next.
+const ASKED_EVERY: usize = 64;
 /// Pages of a chapter: a block of the largest order.
 const CHAPTER: u64 = 1 << MAX_ORDER;
 
@@ -122,7 +124,9 @@ pub(super) fn bitmap(wanted: &Wanted) -> Result<Memory> {
     let mut look_at = pages;
     let base = loop {
         while (taken.len() as u64) < look_at {
-            let page = (spare_pages() > 0)
+            // The kernel counts for a microsecond what a page takes a tenth of: it is asked now and then.
+            let enough = taken.len() % ASKED_EVERY != 0 || spare_pages() > ASKED_EVERY as u64;
+            let page = enough
                 .then(|| Piece::block(0, wanted.address_bits))
                 .flatten()
                 .ok_or_else(|| none("bitmap", pages, wanted))?;

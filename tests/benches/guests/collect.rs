@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::table::Table;
+use super::table::{Table, time};
 
 /// Sizes in ascending order, as the benchmarks name them.
 pub(crate) const SIZES: [&str; 8] = [
@@ -116,6 +117,7 @@ impl Collected {
             self.checking(),
         ]
         .into_iter()
+        .chain([8, 64].map(|largest| self.lending(largest)))
         .filter(|table| !table.is_empty())
         .collect()
     }
@@ -184,6 +186,43 @@ impl Collected {
         table
     }
 
+    fn lending(&self, largest: u32) -> Table {
+        let mut table = Table::new(
+            &format!("Lending on the host, buffers of 1 to {largest} pages"),
+            "The core alone: one buffer taken back and one lent, with so many others lent and as many gaps between them; \
+             beside published range allocators that look for the same gap. Medians.",
+            &[
+                "buffers",
+                "first fit",
+                "vm-allocator",
+                "ratio",
+                "best fit",
+                "range-alloc",
+                "ratio",
+            ],
+        );
+        for buffers in ["10", "100", "1000", "10000", "100000"] {
+            let figure = |name| {
+                let group = format!("lend-1-to-{largest}-pages");
+                self.figure(&group, name, buffers)
+            };
+            let pairs = [
+                ("first-fit/landfall", "first-fit/vm-allocator"),
+                ("best-fit/landfall", "best-fit/range-alloc"),
+            ];
+            let cells = pairs.into_iter().flat_map(|(ours, theirs)| {
+                let (ours, theirs) = (figure(ours), figure(theirs));
+                let ratio = ours
+                    .zip(theirs)
+                    .map(|(ours, theirs)| ours.nanoseconds / theirs.nanoseconds);
+                let ratio = ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
+                [took(ours), took(theirs), ratio]
+            });
+            table.measured(buffers, cells);
+        }
+        table
+    }
+
     fn checking(&self) -> Table {
         let mut table = Table::new(
             "Comparing",
@@ -224,6 +263,12 @@ fn beside(figure: Option<Figure>, plain: Option<Figure>) -> [String; 3] {
         .map(|(figure, plain)| figure.gigabytes() / plain.gigabytes());
     let ratio = ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
     [gigabytes(figure), gigabytes(plain), ratio]
+}
+
+/// The time of one iteration.
+fn took(figure: Option<Figure>) -> String {
+    let took = figure.map(|figure| Duration::from_nanos(figure.nanoseconds as u64));
+    took.map_or_else(|| "-".to_owned(), time)
 }
 
 fn gigabytes(figure: Option<Figure>) -> String {

@@ -11,6 +11,7 @@ use core::ops::DerefMut;
 #[derive(Default)]
 struct Sums {
     blocks: u64,
+    gaps: u64,
     lent: usize,
     hole_pages: u64,
     free_bytes: u64,
@@ -27,7 +28,7 @@ where
             && self.slots.is_tree::<ByAddress>()
             && self.slots.is_tree::<ByGap>()
             && self.blocks().is_some_and(|sums| {
-                self.slots.count_by_gap() == Some(sums.blocks)
+                self.slots.count_by_gap() == Some(sums.gaps)
                     && self.slots.count_unused() == Some(sums.blocks)
                     && sums.lent == self.count
                     && sums.hole_pages == self.hole_pages
@@ -48,6 +49,7 @@ where
     fn blocks(&self) -> Option<Sums> {
         let mut sums = Sums {
             blocks: 1,
+            gaps: u64::from(self.slots.head.gap > 0),
             free_bytes: self.slots.head.gap,
             ..Sums::default()
         };
@@ -74,6 +76,7 @@ where
                 _ => sums.hole_pages = sums.hole_pages.checked_add(extent.pages)?,
             }
             sums.blocks = sums.blocks.checked_add(1)?;
+            sums.gaps = sums.gaps.checked_add(u64::from(node.gap > 0))?;
             sums.free_bytes = sums.free_bytes.checked_add(node.gap)?;
             reached = after.checked_add(node.gap)?;
             at = next;
@@ -102,6 +105,9 @@ where
     /// Walks over one tree, each step back along a link that was checked: invariants 4 and 5.
     fn is_tree<O: Order>(&self) -> bool {
         let mut at = O::root(self);
+        if at == NIL {
+            return !O::LARGEST; // there may be no gap; the head is always there
+        }
         if self.links::<O>(at).parent != NIL {
             return false;
         }
@@ -158,12 +164,15 @@ where
     /// How many entries are in the tree by gap, if they ascend and are all in the tree by address:
     /// invariant 6. Both trees are sound.
     fn count_by_gap(&self) -> Option<u64> {
+        if self.gap_root == NIL {
+            return Some(0);
+        }
         let mut at = self.leftmost::<ByGap>(self.gap_root);
         let (mut count, mut key) = (0u64, None);
         loop {
             let node = self.node(at)?;
             let this = Some((node.gap, node.after));
-            if this <= key || self.last_until(node.after) != Some(at) {
+            if node.gap == 0 || this <= key || self.last_until(node.after) != Some(at) {
                 return None;
             }
             key = this;

@@ -6,16 +6,16 @@
 //! gaps between these blocks; each belongs to the block before it, so nothing needs to be coalesced, and
 //! there is no second list that could disagree with the first. Blocks are entries of storage that the
 //! caller supplies, in two balanced trees: by address, where each entry knows the largest gap of its
-//! subtree, and by length of the gap.
+//! subtree, and, if there is one, by length of the gap.
 //!
 //! # Bounds
 //!
 //! With `n` blocks, [`free`](Reserve::free), [`find`](Reserve::find), [`exclude`](Reserve::exclude), an
 //! exact place, and any request without alignment beyond a page, boundary and limit take O(log n) steps;
-//! [`free_bytes`](Reserve::free_bytes) and [`largest_free`](Reserve::largest_free) are known. The other
-//! wishes are tried in one gap after another: each gap that is long enough but does not suit costs O(1) on
-//! average, at most O(log n). First fit looks at none beyond the address limit. No call recurses, allocates
-//! or sleeps.
+//! [`free_bytes`](Reserve::free_bytes) and [`largest_free`](Reserve::largest_free) are known. With other
+//! wishes, each gap that is long enough but does not suit costs O(log n) more, so the worst case is
+//! O(n log n). First fit looks at no gap beyond the address limit and so is O(log n) with a limit alone. No
+//! call recurses, allocates or sleeps.
 //!
 //! # Invariants
 //!
@@ -27,7 +27,7 @@
 //! 4. Each tree is one: a child's parent is the entry whose child it is. Heights are right, and those of two
 //!    siblings differ by at most 1.
 //! 5. By address, every entry's `largest` is the largest gap in its subtree.
-//! 6. By gap, entries ascend by length, then by address, and are the same as in the other tree.
+//! 6. By gap, entries ascend by length, then by address, and are those of the other tree that have one.
 //! 7. Every other entry of the storage is either in the list of unused ones or was never used.
 //! 8. A refused request, hole or free changes nothing.
 //!
@@ -47,7 +47,7 @@ pub use self::slots::Slot;
 
 use self::request::Wish;
 use self::slots::{Kind, Node, Slots};
-use self::tree::{ByAddress, ByGap};
+use self::tree::{ByAddress, ByGap, NIL};
 use core::ops::DerefMut;
 
 /// Bytes of a page.
@@ -326,10 +326,12 @@ where
         let before = before.ok_or(FreeError::NotABuffer)?;
         let (start, _) = self.slots.gap(before);
         let (_, end) = self.slots.gap(index);
-        self.slots.remove::<ByGap>(index);
+        self.slots.forget_gap(index);
+        self.slots.forget_gap(before);
         self.slots.remove::<ByAddress>(index);
         self.slots.leave(index);
         self.slots.set_gap(before, end.saturating_sub(start));
+        self.slots.retrace::<ByAddress>(before, NIL);
         let (first, after) = self.footprint(&slot);
         self.free_bytes = self.free_bytes.saturating_add(after.saturating_sub(first));
         self.count = self.count.saturating_sub(1);
@@ -345,11 +347,12 @@ where
         extent: Extent<T>,
     ) -> Option<()> {
         let (gap_start, gap_end) = self.slots.gap(before);
-        let node = Node::new(kind, end, gap_end.saturating_sub(end));
+        let node = Node::new(kind, end, 0);
         let index = self.slots.enter(Slot { node, extent })?;
+        self.slots.forget_gap(before);
         self.slots.set_gap(before, start.saturating_sub(gap_start));
+        self.slots.set_gap(index, gap_end.saturating_sub(end));
         self.slots.insert_after(before, index);
-        self.slots.insert_by_gap(index);
         self.free_bytes = self.free_bytes.saturating_sub(end.saturating_sub(start));
         Some(())
     }

@@ -258,14 +258,23 @@ where
         self.node(index).map_or(0, |node| node.largest)
     }
 
-    /// Changes the gap of a block that is in both trees.
+    /// Takes a block out of the tree by gap, in which it is if it has one. Returns its gap.
+    pub(super) fn forget_gap(&mut self, index: u32) -> u64 {
+        let gap = self.node(index).map_or(0, |node| node.gap);
+        if gap > 0 {
+            self.remove::<ByGap>(index);
+        }
+        gap
+    }
+
+    /// Gives a block that is not in the tree by gap another gap; the tree by address does not know it yet.
     pub(super) fn set_gap(&mut self, index: u32, gap: u64) {
-        self.remove::<ByGap>(index);
         if let Some(node) = self.node_mut(index) {
             node.gap = gap;
         }
-        self.retrace::<ByAddress>(index, NIL);
-        self.insert_by_gap(index);
+        if gap > 0 {
+            self.insert_by_gap(index);
+        }
     }
 
     pub(super) fn links<O: Order>(&self, index: u32) -> Links {

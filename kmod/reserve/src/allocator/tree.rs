@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! Two balanced (AVL) trees over the same entries: by address, and by length of the gap.
+//! Two balanced (AVL) trees over the same entries: all by address, those with a gap by its length.
 //!
 //! Links are indices. Nothing recurses; a path is at most 1.45 log2(n + 2) long. The tree by address also
 //! keeps, at each entry, the largest gap of its subtree.
@@ -54,6 +54,38 @@ impl Side {
         match self {
             Side::Left => Side::Right,
             Side::Right => Side::Left,
+        }
+    }
+}
+
+/// What an entry's parent depends on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Subtree {
+    height: u32,
+    /// The largest gap; 0 in the tree that does not keep it.
+    largest: u64,
+}
+
+impl Subtree {
+    const NONE: Self = Subtree {
+        height: 0,
+        largest: 0,
+    };
+
+    /// What `root` knows.
+    fn of<O: Order>(root: &Node) -> Self {
+        Subtree {
+            height: O::links(root).height,
+            largest: if O::LARGEST { root.largest } else { 0 },
+        }
+    }
+
+    /// What an entry with that `gap` above two subtrees is to know.
+    fn above<O: Order>(left: Self, gap: u64, right: Self) -> Self {
+        let gap = if O::LARGEST { gap } else { 0 };
+        Subtree {
+            height: left.height.max(right.height).saturating_add(1),
+            largest: left.largest.max(gap).max(right.largest),
         }
     }
 }
@@ -119,7 +151,8 @@ where
     T: Copy + Default + 'static,
     B: DerefMut<Target = [Slot<T>]>,
 {
-    /// Puts `new`, which is in no tree, right after `before` in the order of addresses.
+    /// Puts `new`, which is in no tree, right after `before` in the order of addresses. `before` may have a
+    /// gap that the tree does not know yet.
     pub(super) fn insert_after(&mut self, before: u32, new: u32) {
         let right = self.links::<ByAddress>(before).right;
         let (parent, side) = if right == NIL {
@@ -129,7 +162,7 @@ where
         };
         self.insert::<ByAddress>(parent, side, new);
         self.refresh::<ByAddress>(new);
-        self.retrace::<ByAddress>(parent, NIL);
+        self.retrace::<ByAddress>(parent, before);
     }
 
     /// Puts `new` into the order of gaps.
@@ -175,13 +208,7 @@ where
             };
             self.set_child::<O>(next, Side::Left, links.left);
             self.replace::<O>(links.parent, old, next);
-            let largest = self.largest(old);
-            if let Some(node) = self.node_mut(next) {
-                O::links_mut(node).height = links.height;
-                if O::LARGEST {
-                    node.largest = largest;
-                }
-            }
+            self.set_subtree::<O>(next, self.subtree::<O>(old));
             (from, next)
         };
         if let Some(node) = self.node_mut(old) {
@@ -194,15 +221,30 @@ where
     /// up to `through` (`NIL`: no such entry), one of its ancestors or itself.
     pub(super) fn retrace<O: Order>(&mut self, from: u32, through: u32) {
         let (mut at, mut passed) = (from, through == NIL);
-        while at != NIL {
-            let before = self.summary::<O>(at);
-            self.refresh::<O>(at);
+        while let Some(node) = self.node(at) {
+            let (links, gap, before) = (*O::links(node), node.gap, Subtree::of::<O>(node));
+            let (left, right) = (
+                self.subtree::<O>(links.left),
+                self.subtree::<O>(links.right),
+            );
+            let now = if left.height > right.height.saturating_add(1) {
+                let top = self.balance::<O>(at, links.left, Side::Left);
+                self.subtree::<O>(top)
+            } else if right.height > left.height.saturating_add(1) {
+                let top = self.balance::<O>(at, links.right, Side::Right);
+                self.subtree::<O>(top)
+            } else {
+                let now = Subtree::above::<O>(left, gap, right);
+                if now != before {
+                    self.set_subtree::<O>(at, now);
+                }
+                now
+            };
             passed |= at == through;
-            let top = self.balance::<O>(at);
-            if passed && self.summary::<O>(top) == before {
+            if passed && now == before {
                 return;
             }
-            at = self.links::<O>(top).parent;
+            at = links.parent;
         }
     }
 
@@ -270,21 +312,12 @@ where
         }
     }
 
-    /// Makes the subtree of `at`, whose children are balanced, balanced. Returns its root.
-    fn balance<O: Order>(&mut self, at: u32) -> u32 {
-        let links = self.links::<O>(at);
-        let (left, right) = (self.height::<O>(links.left), self.height::<O>(links.right));
-        let heavy = if left > right.saturating_add(1) {
-            Side::Left
-        } else if right > left.saturating_add(1) {
-            Side::Right
-        } else {
-            return at;
-        };
-        let child = links.child(heavy);
-        let of_child = self.links::<O>(child);
-        let inner = self.height::<O>(of_child.child(heavy.other()));
-        if inner > self.height::<O>(of_child.child(heavy)) {
+    /// Makes the subtree of `at` balanced, which is too high by one below `child`, on the side `heavy`.
+    /// Returns its root.
+    fn balance<O: Order>(&mut self, at: u32, child: u32, heavy: Side) -> u32 {
+        let links = self.links::<O>(child);
+        let inner = self.links::<O>(links.child(heavy.other())).height;
+        if inner > self.links::<O>(links.child(heavy)).height {
             self.rotate::<O>(child, heavy);
         }
         self.rotate::<O>(at, heavy.other())
@@ -325,32 +358,27 @@ where
 
     /// Computes what `index` knows of its subtree from its children.
     fn refresh<O: Order>(&mut self, index: u32) {
-        let links = self.links::<O>(index);
-        let height = self
-            .height::<O>(links.left)
-            .max(self.height::<O>(links.right))
-            .saturating_add(1);
-        let largest = if O::LARGEST {
-            self.largest(links.left).max(self.largest(links.right))
-        } else {
-            0
-        };
-        if let Some(node) = self.node_mut(index) {
-            O::links_mut(node).height = height;
-            if O::LARGEST {
-                node.largest = largest.max(node.gap);
-            }
+        if let Some(node) = self.node(index) {
+            let (links, gap) = (*O::links(node), node.gap);
+            let (left, right) = (
+                self.subtree::<O>(links.left),
+                self.subtree::<O>(links.right),
+            );
+            self.set_subtree::<O>(index, Subtree::above::<O>(left, gap, right));
         }
     }
 
-    /// What the parent of `index` depends on.
-    fn summary<O: Order>(&self, index: u32) -> (u32, u64) {
-        let largest = if O::LARGEST { self.largest(index) } else { 0 };
-        (self.height::<O>(index), largest)
+    fn subtree<O: Order>(&self, root: u32) -> Subtree {
+        self.node(root).map_or(Subtree::NONE, Subtree::of::<O>)
     }
 
-    fn height<O: Order>(&self, index: u32) -> u32 {
-        self.links::<O>(index).height
+    fn set_subtree<O: Order>(&mut self, root: u32, subtree: Subtree) {
+        if let Some(node) = self.node_mut(root) {
+            O::links_mut(node).height = subtree.height;
+            if O::LARGEST {
+                node.largest = subtree.largest;
+            }
+        }
     }
 
     fn edit<O: Order>(&mut self, index: u32, change: impl FnOnce(&mut Links)) {

@@ -54,7 +54,7 @@ pub struct Refused<B, M> {
 /// Why a region was not added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddError {
-    /// There are [`MAX_REGIONS`], or all ids are used up.
+    /// There are [`MAX_REGIONS`](super::MAX_REGIONS), or all ids are used up.
     Full,
     /// Buffers are lent of it already.
     Lent,
