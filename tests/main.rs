@@ -4,6 +4,7 @@
 
 mod bind;
 mod boot;
+mod cluster;
 mod failures;
 mod faults;
 mod formats;
@@ -12,7 +13,10 @@ mod interrupts;
 mod limits;
 mod placement;
 mod pool;
+mod pool_user;
 mod reset;
 mod sources;
 mod start;
+mod survey;
 mod tidy;
+mod userspace;

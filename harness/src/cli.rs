@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use landfall::guest::{Accelerator, PoolSource};
 use landfall::qemu::command::Engine;
 use landfall::run::Place;
+use landfall::survey::Method;
 use landfall_device::devices::capture::Fault;
 use landfall_device::devices::capture::pattern::{Pattern, Pixel};
 use landfall_device::function::InterruptKind;
@@ -39,6 +40,9 @@ pub(crate) enum Command {
     /// Gives an interactive shell in the guest, with a card in it.
     #[command(after_help = exit_code::HELP)]
     Shell(ShellArguments),
+    /// Measures every way to get contiguous memory in the kernel, with a card that writes there.
+    #[command(after_help = exit_code::HELP)]
+    Survey(SurveyArguments),
     /// Gets everything that a guest needs into the cache, and tells how large it is.
     #[command(after_help = exit_code::HELP)]
     Setup(SetupArguments),
@@ -230,6 +234,40 @@ pub(crate) struct ShellArguments {
     pub(crate) parts: PartArguments,
     #[command(flatten)]
     pub(crate) guest: GuestArguments,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SurveyArguments {
+    /// Memory of each guest
+    #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = parse_size)]
+    pub(crate) memory: u64,
+    /// Also on guests whose memory is fragmented: no free block of more than 64 KiB
+    #[arg(long)]
+    pub(crate) fragmented: bool,
+    /// One of the ways instead of all (repeatable): kmalloc, slab, pages, order, vmalloc, buddy, exact, contig,
+    /// cluster, bitmap, hugetlb, cma, reserve, mem or memmap
+    #[arg(long = "method", value_name = "NAME", value_parser = named::<Method>)]
+    pub(crate) methods: Vec<Method>,
+    /// Write all that was measured as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Draw it as SVG
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+    /// Draw it as PNG
+    #[arg(long, value_name = "FILE")]
+    pub(crate) png: Option<PathBuf>,
+    /// Write it as a page of Markdown
+    #[arg(long, value_name = "FILE")]
+    pub(crate) markdown: Option<PathBuf>,
+    /// What executes the guests: auto (KVM if a guest really boots under it), kvm or tcg
+    #[arg(long, value_name = "HOW", default_value = "auto", value_parser = parse_accelerator)]
+    pub(crate) accel: Accelerator,
+    /// Most guests at once on this machine; further ones wait [default: number of CPUs]
+    #[arg(long, value_name = "N", env = "LANDFALL_JOBS", hide_env_values = true)]
+    pub(crate) jobs: Option<NonZeroUsize>,
+    #[command(flatten)]
+    pub(crate) parts: PartArguments,
 }
 
 #[derive(Clone, Debug, Args)]

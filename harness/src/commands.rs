@@ -2,6 +2,8 @@
 
 //! What each command does.
 
+mod survey;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -28,8 +30,8 @@ use crate::progress::Progress;
 use crate::report;
 use crate::terminal;
 
-/// What the command runs into: an exit code and what to print.
-type Done = Result<ExitCode, Failure>;
+/// What a command runs into: an exit code and what to print.
+pub(crate) type Done = Result<ExitCode, Failure>;
 
 /// Does what the command line asks.
 pub(crate) fn main(cli: Cli) -> ExitCode {
@@ -44,6 +46,7 @@ pub(crate) fn main(cli: Cli) -> ExitCode {
         None => run(&cli.run, &cancel),
         Some(Command::Run(arguments)) => run(&arguments, &cancel),
         Some(Command::Shell(arguments)) => shell(&arguments, &cancel),
+        Some(Command::Survey(arguments)) => survey::survey(&arguments, &cancel),
         Some(Command::Setup(arguments)) => setup(&arguments, &cancel),
         Some(Command::Doctor(arguments)) => doctor(&arguments),
         Some(Command::PoolExercise(arguments)) => pool_exercise(&arguments, &cancel),
@@ -221,7 +224,7 @@ fn pool_exercise(arguments: &ExerciseArguments, cancel: &Cancel) -> Done {
     })
 }
 
-fn prepare(
+pub(crate) fn prepare(
     options: &SetupOptions,
     cancel: &Cancel,
     progress: &mut Progress,
@@ -239,7 +242,7 @@ fn timing(step: &str, began: Instant) -> Timing {
 }
 
 /// Where the guest's parts come from.
-fn parts(arguments: &PartArguments) -> Result<SetupOptions, Failure> {
+pub(crate) fn parts(arguments: &PartArguments) -> Result<SetupOptions, Failure> {
     let cache = match &arguments.cache {
         Some(cache) => cache.clone(),
         None => {

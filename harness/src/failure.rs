@@ -3,9 +3,11 @@
 //! A failure as a person is told it.
 
 use std::error::Error;
+use std::path::Path;
 
 use landfall::guest::{GuestFailed, What};
 use landfall::run::{Impossible, RunFailed};
+use landfall::survey::SurveyFailed;
 use landfall_guest::SetupError;
 use landfall_guest::failures::ArchiveError;
 
@@ -122,6 +124,22 @@ impl Failure {
             _ => None,
         };
         failure
+    }
+
+    /// A survey came to nothing.
+    pub(crate) fn of_survey(failed: &SurveyFailed) -> Self {
+        let mut failure = Self::of_run(&failed.source);
+        let what = std::mem::replace(&mut failure.what, failed.to_string());
+        failure.causes.insert(0, what);
+        failure
+    }
+
+    /// What was found cannot be written.
+    pub(crate) fn output(path: &Path, error: &dyn Error) -> Self {
+        Self {
+            code: ExitCode::Output,
+            ..Self::host(&format!("cannot write {}", path.display()), error)
+        }
     }
 
     /// A run came to no verdict.

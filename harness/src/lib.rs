@@ -22,6 +22,7 @@ pub mod qemu;
 pub mod run;
 pub mod schema;
 pub mod selftest;
+pub mod survey;
 pub mod verify;
 
 use std::ffi::OsString;

@@ -17,7 +17,6 @@ use landfall_guest::{
 };
 use serde::Serialize;
 
-use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 
 /// Tells of a failure.
@@ -342,13 +341,13 @@ pub(crate) fn write_json(path: &Path, report: &impl Serialize) -> Result<(), Fai
         bytes.push(b'\n');
         std::fs::write(path, bytes)
     };
-    write().map_err(|error| {
-        let failure = Failure::host(&format!("cannot write {}", path.display()), &error);
-        Failure {
-            code: ExitCode::Output,
-            ..failure
-        }
-    })
+    write().map_err(|error| Failure::output(path, &error))
+}
+
+/// Shows a text that is ready.
+pub(crate) fn text(text: &str) {
+    // As above.
+    let _ = stdout().write_all(text.as_bytes());
 }
 
 /// Tells what was exported.

@@ -198,9 +198,10 @@ void landfall_pool_shim_free_slab_page(struct kmem_cache *cache, u64 phys)
 	kmem_cache_free(cache, phys_to_virt(phys));
 }
 
+/* Takes no zone as a flag; below 4 GiB there is a call of its own, and below 16 MiB there is none. */
 void *landfall_pool_shim_vmalloc(unsigned long bytes, unsigned int address_bits)
 {
-	return __vmalloc(bytes, modest(address_bits));
+	return zone(address_bits) ? vmalloc_32(bytes) : __vmalloc(bytes, modest(address_bits));
 }
 
 void landfall_pool_shim_vfree(void *address)

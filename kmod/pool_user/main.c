@@ -115,7 +115,7 @@ static void fill(void *virt, unsigned long bytes)
 	u64 *word = virt;
 
 	for (; bytes >= sizeof(*word); bytes -= sizeof(*word), word++)
-		*word = virt_to_phys(word);
+		*word = (unsigned long)word;
 }
 
 /* Takes what is to be kept. A buffer less than asked for is a result, not a failure. */

@@ -37,7 +37,7 @@ static u64 next(struct worker *worker)
 
 static u64 word(const struct worker *worker, const void *at)
 {
-	return virt_to_phys((void *)at) ^ (worker->number + 1) << 56;
+	return (unsigned long)at ^ (worker->number + 1) << 40;
 }
 
 static void fill(const struct worker *worker, const struct landfall_pool_buffer *buffer)

@@ -25,6 +25,7 @@ pub mod errno {
     #![expect(missing_docs, reason = "the names are the kernel's")]
     pub const ENOENT: i32 = 2;
     pub const EIO: i32 = 5;
+    pub const ENXIO: i32 = 6;
     pub const EWOULDBLOCK: i32 = 11;
     pub const ENOMEM: i32 = 12;
     pub const EBUSY: i32 = 16;

@@ -69,8 +69,8 @@ pub use pool::{
 };
 pub use region::{Clusters, Free, Hole, Region, Used, Zone};
 pub use requests::Ran;
-pub(crate) use sources::FIRMWARE;
 pub use sources::{Carveout, PoolOptions, PoolSource};
+pub(crate) use sources::{FIRMWARE, MEM_UNIT};
 pub use started::{How, Started};
 pub use watch::Touched;
 

@@ -11,7 +11,7 @@ use crate::memory::Ram;
 pub(crate) const FIRMWARE: u64 = 32 << 20;
 /// Behind the end of RAM up to the next multiple of this, Linux keeps everybody out ("RAM buffer"), so that `mem=` has to
 /// name a multiple of it.
-const MEM_UNIT: u64 = 64 << 20;
+pub(crate) const MEM_UNIT: u64 = 64 << 20;
 /// CMA areas begin and end at multiples of this.
 const CMA_UNIT: u64 = 4 << 20;
 const PAGE: u64 = 4096;

@@ -5,9 +5,7 @@
 use std::time::{Duration, Instant};
 
 use super::Method;
-use super::schema::{
-    Copy, Given, Got, Granularity, Largest, Latency, Refused, State, Times,
-};
+use super::schema::{Copy, Given, Got, Granularity, Largest, Latency, Refused, State, Times};
 use crate::guest::{
     Grown, Guest, HugePage, Measured, Pool, PoolBuffer, PoolMapping, PoolWanted, Result, Running,
     What,
@@ -30,7 +28,7 @@ const COPIED: u64 = 4 << 20;
 /// The smallest pieces of them; less makes it a measurement of something else.
 const SMALLEST: u64 = 64 << 10;
 /// How often they are copied.
-const COPIES: u32 = 9;
+const COPIES: u32 = 15;
 
 /// One way, on one guest whose pool is loaded.
 pub(super) struct Source<'a, Stage: Running> {
@@ -105,7 +103,7 @@ impl<Stage: Running> Source<'_, Stage> {
             }
             let next = match bad {
                 None => (good * 2).min(self.most_pages),
-                Some(bad) if bad - good > 1 + good / 256 => good + (bad - good) / 2,
+                Some(bad) if bad - good > 1 + good / 128 => good + (bad - good) / 2,
                 Some(_) => break,
             };
             if next == good || next == 0 || began.elapsed() > SEARCH {
@@ -161,7 +159,9 @@ impl<Stage: Running> Source<'_, Stage> {
         };
         for _ in 0..rounds {
             let grown = self.grow(pages, 0)?;
-            measured.take.push(Duration::from_nanos(grown.taken.take_ns));
+            measured
+                .take
+                .push(Duration::from_nanos(grown.taken.take_ns));
             measured.give.push(self.pool.shrink(grown.region)?.took);
             measured.taken = grown.taken;
         }
@@ -193,9 +193,13 @@ impl<Stage: Running> Source<'_, Stage> {
     pub(super) fn copy(&self) -> Result<Option<Copy>> {
         let before = self.guest.regions()?;
         let mut grown = Vec::new();
-        // Twice, since some give no more than that in one piece; with some room, since pieces do not fit exactly.
+        // Twice, since some give no more than that in one piece. Of the scattered ones more, to find pieces in.
+        let pages = match self.method {
+            Method::Slab | Method::Pages | Method::Order | Method::Vmalloc => 3 * COPIED / PAGE,
+            _ => COPIED / PAGE,
+        };
         for _ in 0..2 {
-            match answer(self.grow(COPIED / PAGE, 0))? {
+            match answer(self.grow(pages, 0))? {
                 Ok(region) => grown.push(region.region),
                 // A carve-out or a reserve is one region.
                 Err(_) => break,
@@ -226,15 +230,12 @@ impl<Stage: Running> Source<'_, Stage> {
 
     /// In pieces as large as there are, each as large as the one before or half as large.
     fn copy_pieces(&self) -> Result<Option<Copy>> {
-        let (mut size, mut left, mut median_ns) = (COPIED, COPIED, 0);
+        let (mut size, mut left) = (COPIED, COPIED);
         let mut pairs = Vec::new();
         while left > 0 {
             match (self.piece(size)?, self.piece(size)?) {
                 (Some(from), Some(to)) => {
-                    let times = Times::of(&from.map()?.copy_to(&to.map()?, COPIES)?);
-                    median_ns += times.map_or(0, |times| times.median_ns);
-                    // Kept, so that no piece is copied twice.
-                    pairs.push((from, to));
+                    pairs.push((from.map()?, to.map()?, from, to));
                     left -= size;
                     size = size.min(left);
                 }
@@ -242,10 +243,20 @@ impl<Stage: Running> Source<'_, Stage> {
                 _ => return Ok(None),
             }
         }
-        Ok(Some(Copy {
+        let mut rounds = Vec::new();
+        for _ in 0..COPIES {
+            // Piece after piece, as one that copies 4 MiB would: one piece over and over would stay in the caches.
+            let mut round = Duration::ZERO;
+            for (from, to, ..) in &pairs {
+                round += from.copy_to(to, 1)?.into_iter().sum::<Duration>();
+            }
+            rounds.push(round);
+        }
+        Ok(Times::of(&rounds).map(|times| Copy {
             bytes: COPIED,
             pieces: pairs.len() as u64,
-            median_ns,
+            min_ns: times.min_ns,
+            median_ns: times.median_ns,
         }))
     }
 

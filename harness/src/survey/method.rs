@@ -4,12 +4,9 @@
 
 use serde::{Serialize, Serializer};
 
-const MIB: u64 = 1 << 20;
-/// From this size on, QEMU puts a part of the memory above 4 GiB, and 2 GiB of it below.
-const SPLIT: u64 = 2816 * MIB;
-/// What the firmware keeps at the top of the memory below 4 GiB.
-const FIRMWARE: u64 = MIB;
+use crate::guest::{Carveout, MEM_UNIT, PoolOptions};
 
+const MIB: u64 = 1 << 20;
 /// Where the hole lies that a card with 24 address bits reaches: below 16 MiB, above what the kernel needs there.
 pub(super) const LOW_HOLE: u64 = 8 * MIB;
 /// Its size.
@@ -157,13 +154,22 @@ impl Method {
     }
 
     /// Where `bytes` at the top of RAM begin.
-    pub(super) const fn carve_out(memory: u64, bytes: u64) -> u64 {
-        let top = if memory < SPLIT {
-            memory - FIRMWARE
-        } else {
-            memory + (2 << 30)
-        };
-        top.saturating_sub(bytes)
+    pub(super) fn carve_out(memory: u64, bytes: u64) -> u64 {
+        let ram = crate::memory::layout(memory, None);
+        PoolOptions::carved_out(bytes, Carveout::Top)
+            .carved(&ram)
+            .map_or(0, |range| range.start)
+    }
+
+    /// At most `bytes`, so many that they can be kept.
+    pub(super) fn keepable(self, memory: u64, bytes: u64) -> u64 {
+        match self {
+            Self::Mem => {
+                let base = Self::carve_out(memory, bytes);
+                bytes.saturating_sub(base.next_multiple_of(MEM_UNIT) - base)
+            }
+            _ => bytes / (4 * MIB) * (4 * MIB),
+        }
     }
 }
 
@@ -200,16 +206,23 @@ mod tests {
         for method in Method::ALL {
             assert_eq!(method.name().parse(), Ok(method));
         }
-        assert!("malloc".parse::<Method>().unwrap_err().contains("kmalloc, slab"));
+        assert!(
+            "malloc"
+                .parse::<Method>()
+                .unwrap_err()
+                .contains("kmalloc, slab")
+        );
     }
 
     #[test]
     fn a_carve_out_ends_where_the_ram_does() {
-        assert_eq!(Method::carve_out(256 * MIB, 155 * MIB), 100 * MIB);
+        assert_eq!(Method::carve_out(256 * MIB, 124 * MIB), 100 * MIB);
         assert_eq!(Method::carve_out(4 << 30, 1 << 30), 5 << 30);
         assert_eq!(
             Method::Memmap.boot_option(256 * MIB, 128 * MIB),
-            "memmap=134217728$0x7f00000 memmap=8388608$0x800000"
+            "memmap=134217728$0x6000000 memmap=8388608$0x800000"
         );
+        assert_eq!(Method::Mem.keepable(256 * MIB, 124 * MIB), 96 * MIB);
+        assert_eq!(Method::Reserve.keepable(256 * MIB, 125 * MIB), 124 * MIB);
     }
 }

@@ -167,7 +167,9 @@ pub struct Copy {
     pub bytes: u64,
     /// Pieces that each side had, as the pool lent them.
     pub pieces: u64,
-    /// Median, nanoseconds.
+    /// The shortest, nanoseconds.
+    pub min_ns: u64,
+    /// The median.
     pub median_ns: u64,
 }
 
@@ -204,6 +206,29 @@ pub enum Outcome {
     },
 }
 
+impl Survey {
+    /// Whether every card that could write at all wrote rightly.
+    pub fn is_clean(&self) -> bool {
+        let reached = self.lines.iter().flat_map(|line| &line.reach);
+        reached
+            .into_iter()
+            .all(|reach| !matches!(reach.outcome, Outcome::Wrong { .. }))
+    }
+}
+
+impl State {
+    /// What was given for that many pages.
+    pub fn given(&self, pages: u64) -> Option<Got> {
+        let given = self.given.iter().find(|given| given.pages == pages);
+        given.and_then(|given| given.got)
+    }
+
+    /// How long that many pages took.
+    pub fn latency(&self, pages: u64) -> Option<&Latency> {
+        self.latency.iter().find(|latency| latency.pages == pages)
+    }
+}
+
 impl Times {
     /// Of single times; `None` if there are none.
     pub(super) fn of(times: &[std::time::Duration]) -> Option<Self> {
@@ -226,17 +251,18 @@ impl Times {
 impl Granularity {
     /// From pages asked for and pages taken for them.
     pub(super) fn of(given: &[Given]) -> Self {
-        let totals: Vec<u64> = given
-            .iter()
-            .filter_map(|given| Some(given.pages + given.got?.waste))
-            .collect();
-        let largest = totals.iter().max();
-        match largest {
-            None => Self::Unknown,
-            Some(_) if totals.iter().all(|total| total.is_power_of_two()) && totals.len() > 2 => {
-                Self::PowerOfTwo
-            }
-            Some(_) => Self::Multiple {
+        let total = |given: &Given| Some(given.pages + given.got?.waste);
+        let totals: Vec<u64> = given.iter().filter_map(total).collect();
+        let of = |pages| {
+            given
+                .iter()
+                .find(|given| given.pages == pages)
+                .and_then(total)
+        };
+        match totals.is_empty() {
+            true => Self::Unknown,
+            false if of(3) == Some(4) && of(5) == Some(8) => Self::PowerOfTwo,
+            false => Self::Multiple {
                 pages: totals.into_iter().fold(0, greatest_common_divisor),
             },
         }
@@ -277,10 +303,14 @@ mod tests {
             of(&[(1, 0), (3, 0), (750, 0)]),
             Granularity::Multiple { pages: 1 }
         );
-        assert_eq!(of(&[(1, 0), (3, 1), (750, 274)]), Granularity::PowerOfTwo);
+        assert_eq!(of(&[(1, 0), (3, 1), (5, 3)]), Granularity::PowerOfTwo);
         assert_eq!(
             of(&[(1, 15), (3, 13), (750, 2)]),
             Granularity::Multiple { pages: 16 }
+        );
+        assert_eq!(
+            of(&[(1, 511), (3, 509), (5, 507), (750, 274)]),
+            Granularity::Multiple { pages: 512 }
         );
         assert_eq!(of(&[]), Granularity::Unknown);
     }
@@ -289,7 +319,10 @@ mod tests {
     fn no_time_is_left_out() {
         let times: Vec<_> = (1..=100).rev().map(Duration::from_nanos).collect();
         let of = Times::of(&times).unwrap();
-        assert_eq!((of.min_ns, of.median_ns, of.p99_ns, of.max_ns), (1, 51, 100, 100));
+        assert_eq!(
+            (of.min_ns, of.median_ns, of.p99_ns, of.max_ns),
+            (1, 51, 100, 100)
+        );
         assert_eq!(Times::of(&[]), None);
     }
 }

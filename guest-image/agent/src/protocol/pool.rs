@@ -100,8 +100,8 @@ pub enum PoolRequest {
         /// Which region.
         region: u32,
     },
-    /// Makes a region of huge pages: maps them, touches them, the last first, since the kernel hands out the highest
-    /// first, and unmaps them when the pool has them. Answers [`PoolReply::Region`].
+    /// Makes a region of huge pages: of all that are free, the lowest that lie in a row. `ENOMEM` if there are not as
+    /// many, `ERANGE` if they are not in one piece. Answers [`PoolReply::Region`].
     Adopt {
         /// Through which file.
         file: u32,
