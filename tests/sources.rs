@@ -344,8 +344,8 @@ fn cluster_gives_2_gib_in_one_piece_of_4() -> Result {
         at: region.base + region.bytes - 127 * PAGE,
         ..CapturePlan::default()
     };
-    let self_test = card.info()?.selftest_phys;
-    let mut written = Vec::from_iter([self_test].map(|page| page..page + PAGE));
+    let selftest = card.info()?.selftest_phys;
+    let mut written = Vec::from([selftest..selftest + PAGE]);
     for plan in [most, rest] {
         let captured = session.capture(&plan, &guest, &card)?;
         let buffers = captured.buffers().iter();
