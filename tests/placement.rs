@@ -9,7 +9,7 @@ use landfall::qemu::command::Engine;
 use landfall::run::{CapturePlan, Place, Session, Wishes, run};
 use landfall::schema::{Report, Verdict, View};
 use landfall_device::devices::capture::{CaptureOptions, Fault};
-use landfall_tests::errno::{EINVAL, ENOMEM};
+use landfall_tests::errno::{EBUSY, EINVAL, ENOMEM, EOPNOTSUPP};
 use landfall_tests::{Result, assert_refused, boot_loaded, capture_clean, prepared};
 
 const MIB: u64 = 1 << 20;
@@ -305,16 +305,53 @@ fn truncated_addresses_show_above_4_gib() -> Result {
     Ok(())
 }
 
-/// There is no RAM that a buffer could lie in across 4 GiB: that is said before anything boots.
+/// No RAM of a PC lies right below 4 GiB, which is said before anything boots; behind an IOMMU a buffer can lie across it
+/// for the card. Without an IOMMU the driver refuses, and so it does where something is mapped.
 #[test]
-fn across_4_gib_is_refused_with_the_reason() {
-    let wishes = Wishes {
+fn across_4_gib_behind_an_iommu() -> Result {
+    let wishes = |iommu| Wishes {
         place: Some(Place::Across4G),
+        guest: GuestOptions {
+            iommu,
+            ..GuestOptions::default()
+        },
         ..Wishes::default()
     };
-    let refused = wishes.plan().expect_err("no such memory");
+    let refused = wishes(false).plan().expect_err("no such memory");
     assert!(
         refused.what.contains("no RAM right below it"),
         "{refused:?}"
     );
+
+    let plan = wishes(true).plan()?;
+    let capture = &plan.captures[0];
+    let guest = boot_loaded(plan.guest)?;
+    let card = guest.open_card(0)?;
+    let mut session = Session::begin(&guest, &card)?;
+    let captured = session.capture(capture, &guest, &card)?;
+    let first = &captured.buffers()[0];
+    assert_eq!(first.dma, capture.iova);
+    assert!((first.dma..first.dma + first.length).contains(&(4 * GIB)));
+    assert_eq!(session.finish(&guest, &card)?, []);
+
+    let taken = Configure {
+        width: 64,
+        height: 32,
+        buffers: 1,
+        iova: card.info()?.selftest_dma,
+        ..Configure::default()
+    };
+    assert_refused(card.configure(&taken), EBUSY);
+    drop(card);
+    guest.power_off()?;
+
+    let guest = boot_loaded(GuestOptions::default())?;
+    let card = guest.open_card(0)?;
+    let nowhere = Configure {
+        iova: 4 * GIB,
+        ..taken
+    };
+    assert_refused(card.configure(&nowhere), EOPNOTSUPP);
+    drop(card);
+    Ok(guest.power_off()?)
 }

@@ -200,7 +200,8 @@ pub(crate) struct CaptureArguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) frames: Option<u32>,
     /// Place the buffers: below-16m, below-4g, above-4g, last-page (the first buffer ends where RAM ends),
-    /// beside-other (right before another card's buffer) or across-64k; chooses memory, pool and picture
+    /// beside-other (right before another card's buffer), across-64k or, with --iommu, across-4g (for the card); chooses
+    /// memory, pool and picture
     #[arg(long, value_name = "WHERE", value_parser = clap::value_parser!(Place))]
     pub(crate) place: Option<Place>,
     /// Microseconds from one frame to the next; 0: as fast as the card can

@@ -8,13 +8,21 @@ use super::{
 };
 use kernel::{device, dma::DataDirection, prelude::*, str::CString, sync::Arc};
 
-/// Takes `bytes` from the pool, at physical address `at` unless that is 0, and maps them for the card. May
-/// sleep.
+/// Where a buffer is to lie; 0 means anywhere.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Place {
+    /// Physical address.
+    pub(crate) phys: u64,
+    /// Bus address; the IOMMU has to give it.
+    pub(crate) iova: u64,
+}
+
+/// Takes `bytes` from the pool and maps them for the card. May sleep.
 pub(crate) fn lend(
     device: &device::Device<device::Bound>,
     owner: &CString,
     bytes: u64,
-    at: u64,
+    place: Place,
     limits: &Limits,
     direction: DataDirection,
 ) -> Result<Mapped> {
@@ -22,12 +30,21 @@ pub(crate) fn lend(
         bytes,
         alignment: limits.alignment,
         boundary: limits.boundary,
-        at,
+        at: place.phys,
         address_bits: limits.address_bits,
         flags: 0,
     };
     let buffer = Arc::new(Buffer::new(owner, &request)?, GFP_KERNEL)?;
-    let mapped = Mapped::new(device, buffer, bytes, direction)?;
+    let mapped = match place.iova {
+        0 => Mapped::new(device, buffer, bytes, direction)?,
+        iova => Mapped::at(device, buffer, bytes, iova).inspect_err(|_| {
+            dev_err!(
+                device,
+                "no buffer can be mapped at bus address {:#x}\n",
+                iova
+            );
+        })?,
+    };
     if !limits.accepts(mapped.dma(), mapped.length()) {
         dev_err!(
             device,

@@ -143,7 +143,7 @@ fn self_test(
         device,
         &owner,
         SELF_TEST_BYTES,
-        0,
+        memory::Place::default(),
         limits,
         DataDirection::Bidirectional,
     )

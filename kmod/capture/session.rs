@@ -148,7 +148,7 @@ impl Session {
         let pattern = u8::try_from(wish.pattern)?;
         state.capture = None;
         self.line.shared.lock().ring.clear();
-        let buffers = self.buffers(&geometry, wish.buffers, wish.at)?;
+        let buffers = self.buffers(&geometry, &wish)?;
         wish.stride = geometry.stride;
         wish.clip = u32::try_from(geometry.clip_size)?;
         wish.frame_size = geometry.frame_size;
@@ -163,19 +163,26 @@ impl Session {
         Ok(wish)
     }
 
-    /// `count` buffers, the first of them at physical address `at` unless that is 0.
-    fn buffers(&self, geometry: &Geometry, count: u32, at: u64) -> Result<KVec<Buffer>> {
+    /// As many buffers as wished, the first of them where it is wished.
+    fn buffers(&self, geometry: &Geometry, wish: &uapi::Configure) -> Result<KVec<Buffer>> {
         // SAFETY: called with the state locked and `bound` set: `unbind` has not passed yet.
         let device = unsafe { self.bound_device() };
         let name = device.name();
         let mut buffers = KVec::new();
-        for index in 0..count {
+        for index in 0..wish.buffers {
             let owner = CString::try_from_fmt(fmt!("{}/frame{}", name, index))?;
+            let place = match index {
+                0 => memory::Place {
+                    phys: wish.at,
+                    iova: wish.iova,
+                },
+                _ => memory::Place::default(),
+            };
             let frame = memory::lend(
                 device,
                 &owner,
                 geometry.frame_size,
-                if index == 0 { at } else { 0 },
+                place,
                 &self.limits,
                 DataDirection::FromDevice,
             )?;
@@ -187,7 +194,7 @@ impl Session {
                     device,
                     &owner,
                     geometry.clip_size,
-                    0,
+                    memory::Place::default(),
                     &self.limits,
                     DataDirection::ToDevice,
                 )?;

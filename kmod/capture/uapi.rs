@@ -102,6 +102,9 @@ pub(crate) struct Configure {
     /// In: physical address of buffer 0, page aligned; 0: wherever the pool likes. `ENOMEM` if that place is not
     /// free, or not the pool's.
     pub(crate) at: u64,
+    /// In: bus address of buffer 0, page aligned; 0: what the DMA API gives. `EOPNOTSUPP` unless an IOMMU translates for
+    /// the card, `EBUSY` if something is mapped there.
+    pub(crate) iova: u64,
 }
 
 /// Argument of [`BUFFER`].

@@ -206,18 +206,31 @@ fn as_raw(device: &device::Device) -> *mut bindings::device {
     core::ptr::from_ref(device).cast_mut().cast()
 }
 
-/// A buffer that is mapped for a card through the DMA API; the mapping ends when this is dropped, the card
-/// being idle.
+/// A buffer that is mapped for a card; the mapping ends when this is dropped, the card being idle.
 pub(crate) struct Mapped {
     buffer: Arc<Buffer>,
     device: ARef<device::Device>,
-    direction: DataDirection,
+    by: Mapper,
     dma: u64,
     bytes: usize,
 }
 
+/// Who made a mapping, and so ends it.
+#[derive(Clone, Copy)]
+enum Mapper {
+    /// The DMA API.
+    Dma(DataDirection),
+    /// The IOMMU's domain, directly.
+    Iommu(NonNull<bindings::iommu_domain>),
+}
+
+// SAFETY: a domain lives as long as the device's group, which the mapping's device keeps, and belongs to no thread.
+unsafe impl Send for Mapper {}
+// SAFETY: as above; the kernel's calls lock.
+unsafe impl Sync for Mapper {}
+
 impl Mapped {
-    /// Maps the first `bytes` of a buffer. `EIO` if the DMA API cannot.
+    /// Maps the first `bytes` of a buffer through the DMA API. `EIO` if it cannot.
     pub(crate) fn new(
         device: &device::Device<device::Bound>,
         buffer: Arc<Buffer>,
@@ -241,8 +254,55 @@ impl Mapped {
         Ok(Mapped {
             buffer,
             device: device.into(),
-            direction,
+            by: Mapper::Dma(direction),
             dma,
+            bytes,
+        })
+    }
+
+    /// Maps a buffer at the bus address `iova`, page aligned, past the DMA API: that gives no address of one's
+    /// choice, nor one across a multiple of the buffer's size, such as 4 GiB. For coherent devices. `EOPNOTSUPP`
+    /// without an IOMMU that translates for this one, `EBUSY` if something is mapped there. May sleep.
+    pub(crate) fn at(
+        device: &device::Device<device::Bound>,
+        buffer: Arc<Buffer>,
+        bytes: u64,
+        iova: u64,
+    ) -> Result<Self> {
+        let bytes = usize::try_from(bytes.min(buffer.allocated()))?;
+        let whole = usize::try_from(buffer.allocated())?;
+        let end = iova.checked_add(buffer.allocated()).ok_or(EINVAL)?;
+        if iova % PAGE_SIZE as u64 != 0 {
+            return Err(EINVAL);
+        }
+        // SAFETY: the device is bound; the domain is its group's, and stays while it is.
+        let domain = unsafe { bindings::iommu_get_domain_for_dev(as_raw(device)) };
+        let domain = NonNull::new(domain).ok_or(EOPNOTSUPP)?;
+        // SAFETY: as above.
+        if unsafe { domain.as_ref() }.type_ & bindings::__IOMMU_DOMAIN_PAGING == 0 {
+            return Err(EOPNOTSUPP);
+        }
+        let mut pages = (iova..end).step_by(PAGE_SIZE);
+        // SAFETY: as above; the call only looks.
+        if pages.any(|at| unsafe { bindings::iommu_iova_to_phys(domain.as_ptr(), at) } != 0) {
+            return Err(EBUSY);
+        }
+        // SAFETY: as above; the range is memory that `buffer` keeps, and nothing is mapped there.
+        kernel::error::to_result(unsafe {
+            bindings::iommu_map(
+                domain.as_ptr(),
+                iova as c_ulong,
+                buffer.phys(),
+                whole,
+                (bindings::IOMMU_READ | bindings::IOMMU_WRITE) as c_int,
+                bindings::GFP_KERNEL,
+            )
+        })?;
+        Ok(Mapped {
+            buffer,
+            device: device.into(),
+            by: Mapper::Iommu(domain),
+            dma: iova,
             bytes,
         })
     }
@@ -264,26 +324,32 @@ impl Mapped {
 
     /// To call before the card gets it: the CPU's writes are done.
     pub(crate) fn to_card(&self) {
+        let Mapper::Dma(direction) = self.by else {
+            return;
+        };
         // SAFETY: the mapping is live: it ends when `self` is dropped.
         unsafe {
             bindings::__dma_sync_single_for_device(
                 as_raw(&self.device),
                 self.dma,
                 self.bytes,
-                self.direction.into(),
+                direction.into(),
             )
         };
     }
 
     /// To call before the CPU reads what the card wrote.
     pub(crate) fn to_cpu(&self) {
+        let Mapper::Dma(direction) = self.by else {
+            return;
+        };
         // SAFETY: as in `to_card`.
         unsafe {
             bindings::__dma_sync_single_for_cpu(
                 as_raw(&self.device),
                 self.dma,
                 self.bytes,
-                self.direction.into(),
+                direction.into(),
             )
         };
     }
@@ -291,16 +357,22 @@ impl Mapped {
 
 impl Drop for Mapped {
     fn drop(&mut self) {
-        // SAFETY: mapped in `new` with the same arguments. The driver drops this before it is unbound,
+        // SAFETY: mapped in `new` or `at` with the same arguments. The driver drops this before it is unbound,
         // with the card idle.
         unsafe {
-            bindings::dma_unmap_phys(
-                as_raw(&self.device),
-                self.dma,
-                self.bytes,
-                self.direction.into(),
-                0,
-            )
+            match self.by {
+                Mapper::Dma(direction) => bindings::dma_unmap_phys(
+                    as_raw(&self.device),
+                    self.dma,
+                    self.bytes,
+                    direction.into(),
+                    0,
+                ),
+                Mapper::Iommu(domain) => {
+                    let whole = self.buffer.allocated() as usize;
+                    bindings::iommu_unmap(domain.as_ptr(), self.dma as c_ulong, whole);
+                }
+            }
         };
     }
 }

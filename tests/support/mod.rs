@@ -31,6 +31,7 @@ pub mod errno {
     pub const EBUSY: i32 = 16;
     pub const ENODEV: i32 = 19;
     pub const EINVAL: i32 = 22;
+    pub const EOPNOTSUPP: i32 = 95;
 }
 
 /// Either kind of failure that a test can end with.

@@ -69,6 +69,7 @@ impl Cards {
                     clip: u32::from(wanted.clip),
                     frame_size: 0,
                     at: wanted.at,
+                    iova: wanted.iova,
                 };
                 ioctl(file, uapi::CONFIGURE, &mut argument).map_err(failed)?;
                 Ok(Reply::Configured(Configured {

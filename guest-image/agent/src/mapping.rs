@@ -110,17 +110,19 @@ impl Mapping {
         Ok(())
     }
 
-    /// Copies the whole of another one of the same size here, by words, as [`Mapping::read`] does. The mapping must
-    /// be writable.
+    /// Copies the whole of another one of the same size here, by words, as [`Mapping::read`] does, and a cache line of
+    /// them at a time: under TCG two pages of the same place in its TLB get in each other's way at every change. The
+    /// mapping must be writable.
     pub(crate) fn copy_from(&mut self, other: &Self) -> Result<(), Errno> {
-        if self.length != other.length || !self.length.is_multiple_of(8) {
+        const LINE: usize = 64;
+        if self.length != other.length || !self.length.is_multiple_of(LINE) {
             return Err(Errno::EINVAL);
         }
-        let to = self.base.as_ptr().cast::<u64>();
-        for word in 0..self.length / 8 {
-            // SAFETY: `word` lies in both, which are equally long and begin at pages; the caller asked for a writable
+        let to = self.base.as_ptr().cast::<[u64; LINE / 8]>();
+        for line in 0..self.length / LINE {
+            // SAFETY: `line` lies in both, which are equally long and begin at pages; the caller asked for a writable
             // one.
-            unsafe { to.add(word).write_volatile(other.load(word * 8)) };
+            unsafe { to.add(line).write_volatile(other.load(line * LINE)) };
         }
         Ok(())
     }

@@ -276,6 +276,7 @@ pub struct Configure {
     pub buffers: u32,
     pub clip: bool,
     pub at: u64,
+    pub iova: u64,
 }
 
 /// What was configured.

@@ -47,6 +47,8 @@ pub struct CapturePlan {
     pub clip: Option<Vec<u8>>,
     /// Physical address for the first buffer, page aligned; 0: anywhere in the pool.
     pub at: u64,
+    /// Bus address for the first buffer, page aligned; 0: what the DMA API gives. Needs the guest to have an IOMMU.
+    pub iova: u64,
 }
 
 impl Default for CapturePlan {
@@ -63,6 +65,7 @@ impl Default for CapturePlan {
             stride: 0,
             clip: None,
             at: 0,
+            iova: 0,
         }
     }
 }
@@ -159,6 +162,7 @@ impl Session {
             buffers: wanted.buffers,
             clip: wanted.clip.is_some(),
             at: wanted.at,
+            iova: wanted.iova,
         })?;
         if let Some(mask) = &wanted.clip {
             for index in 0..wanted.buffers {

@@ -33,7 +33,8 @@ pub enum Place {
     Below4G,
     /// Above 4 GiB, with ordinary memory where the lower half of the address points.
     Above4G,
-    /// Half below 4 GiB, half above. There is no such memory.
+    /// The first buffer lies half below 4 GiB, half above, for the card: there is no such memory in a PC, where
+    /// firmware, interrupt controllers and the PCI hole lie below 4 GiB. So it is a bus address, which takes an IOMMU.
     Across4G,
     /// The first buffer ends where RAM ends.
     LastPage,
@@ -50,6 +51,8 @@ pub struct Placed {
     pub pool: PoolOptions,
     /// Physical address for the first buffer; 0: anywhere in the pool.
     pub at: u64,
+    /// Bus address for the first buffer; 0: what the DMA API gives.
+    pub iova: u64,
     /// Where another card gets a buffer of one page, before the first card gets its.
     pub neighbour: Option<u64>,
 }
@@ -82,8 +85,8 @@ impl Place {
     /// The least memory, bytes, in which the place is what its name says.
     pub const fn memory(self) -> u64 {
         match self {
-            Self::Below4G | Self::Above4G | Self::Across4G | Self::LastPage => 512 * MIB,
-            Self::Below16M | Self::BesideOther | Self::Across64K => 256 * MIB,
+            Self::Below4G | Self::Above4G | Self::LastPage => 512 * MIB,
+            Self::Below16M | Self::Across4G | Self::BesideOther | Self::Across64K => 256 * MIB,
         }
     }
 
@@ -93,7 +96,7 @@ impl Place {
         let is_one_run = layout(memory, None).len() < 2;
         let needs_high = matches!(
             self,
-            Self::Below4G | Self::Above4G | Self::Across4G | Self::LastPage
+            Self::Below4G | Self::Above4G | Self::LastPage
         );
         (needs_high && is_one_run).then_some((memory / 2).next_multiple_of(MIB))
     }
@@ -153,6 +156,7 @@ impl Place {
         let anywhere = |pool| Placed {
             pool,
             at: 0,
+            iova: 0,
             neighbour: None,
         };
         // Free of firmware, kernel and initial file system in every guest.
@@ -171,10 +175,13 @@ impl Place {
                 fits(room)?;
                 Ok(anywhere(hole(HIGH + HIGH_OFFSET)))
             }
-            Self::Across4G => Err(Impossible::new(
-                "no buffer can lie across 4 GiB: a PC has no RAM right below it, but firmware, interrupt controllers and the PCI hole",
-                "ask for --place below-4g or above-4g",
-            )),
+            Self::Across4G => {
+                fits(low / 4)?;
+                Ok(Placed {
+                    iova: HIGH - (whole / 2).next_multiple_of(PAGE),
+                    ..anywhere(hole(middle))
+                })
+            }
             Self::LastPage => {
                 whole_pages(frame, "the end of RAM")?;
                 fits(high.map_or(0, |high| high.length / 2))?;
@@ -182,6 +189,7 @@ impl Place {
                 Ok(Placed {
                     pool: beside(PoolOptions::carved_out(size, Carveout::Top)),
                     at: end - whole,
+                    iova: 0,
                     neighbour: None,
                 })
             }
@@ -193,6 +201,7 @@ impl Place {
                 Ok(Placed {
                     pool: beside(hole(middle)),
                     at,
+                    iova: 0,
                     neighbour: Some(at + whole),
                 })
             }
@@ -278,6 +287,8 @@ mod tests {
         let (placed, pool) = arranged(Place::BesideOther);
         assert_eq!(placed.neighbour, Some(placed.at + bytes));
         assert!(pool.contains(&(placed.at + bytes)));
+        let (placed, _) = arranged(Place::Across4G);
+        assert_eq!(placed.iova, 4 * GIB - bytes / 2);
         let (placed, pool) = arranged(Place::Across64K);
         let last = placed.at + 160 * 120 * 2 - 1;
         assert_ne!(placed.at >> 16, last >> 16);
@@ -289,8 +300,6 @@ mod tests {
     fn what_cannot_be_is_refused_with_the_reason() {
         let refused = |place: Place, memory, plan| place.arrange(memory, &plan).unwrap_err().what;
 
-        let across = refused(Place::Across4G, 4 * GIB, plan(640, 480));
-        assert!(across.contains("no RAM right below it"), "{across}");
         let small = refused(Place::LastPage, GIB / 4, plan(640, 480));
         assert!(small.contains("256 MiB"), "{small}");
         let large = refused(Place::Below16M, GIB, plan(1920, 1080));

@@ -133,10 +133,12 @@ impl Wishes {
         let Placed {
             pool,
             at,
+            iova,
             neighbour,
         } = self.pool(&captures, memory, &ram)?;
         for capture in &mut captures {
             capture.at = at;
+            capture.iova = iova;
         }
         let frames = captures.first().map_or(1, |capture| capture.frames);
         let fault_frame = match self.fault {
@@ -148,7 +150,7 @@ impl Wishes {
             }
             Some((_, Some(frame))) => frame,
             // The first buffer is the one that was placed.
-            _ if at != 0 => 0,
+            _ if at != 0 || iova != 0 => 0,
             _ => self.card.fault_frame.min(frames - 1),
         };
         let card = CaptureOptions {
@@ -160,13 +162,17 @@ impl Wishes {
         if neighbour.is_some() {
             cards.push(CardKind::Capture(CaptureOptions::default()));
         }
-        let guest = GuestOptions {
+        let mut guest = GuestOptions {
             memory,
             low_memory,
             cards,
             pool,
             ..self.guest
         };
+        if iova != 0 {
+            // Else the DMA API gives out the addresses below 4 GiB first.
+            guest.append = format!("{} iommu.forcedac=1", guest.append).trim().to_owned();
+        }
         guest.check().map_err(|why| {
             let hint = "`landfall run --help` tells what goes together";
             Impossible::new(why, hint)
@@ -191,6 +197,12 @@ impl Wishes {
         let needed = captures.iter().map(CapturePlan::pool).max().unwrap_or(MIB);
         if let (Some(place), Some(first)) = (self.place, captures.first()) {
             let placed = place.arrange(memory, first)?;
+            if placed.iova != 0 && !self.guest.iommu {
+                return Err(Impossible::new(
+                    "no buffer can lie across 4 GiB: a PC has no RAM right below it, but firmware, interrupt controllers and the PCI hole",
+                    "give --iommu too: then it lies there for the card",
+                ));
+            }
             if self.pool_source.is_some()
                 || self.pool_size.is_some()
                 || self.carveout.is_some()
@@ -262,6 +274,7 @@ impl Wishes {
         Ok(Placed {
             pool,
             at: 0,
+            iova: 0,
             neighbour: None,
         })
     }
@@ -313,6 +326,7 @@ impl Wishes {
             stride: 0,
             clip: None,
             at: 0,
+            iova: 0,
         };
         let frames = self.frames.unwrap_or(8).max(1);
         let scattered = self.pool_source.is_some_and(PoolSource::is_scattered);
