@@ -345,7 +345,7 @@ fn cluster_gives_2_gib_in_one_piece_of_4() -> Result {
         ..CapturePlan::default()
     };
     let selftest = card.info()?.selftest_phys;
-    let mut written = Vec::from([selftest..selftest + PAGE]);
+    let mut written: Vec<_> = std::iter::once(selftest..selftest + PAGE).collect();
     for plan in [most, rest] {
         let captured = session.capture(&plan, &guest, &card)?;
         let buffers = captured.buffers().iter();

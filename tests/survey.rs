@@ -141,8 +141,8 @@ fn adopted_huge_pages_are_captured_into_and_go_back() -> Result {
     assert_eq!(grown.taken.base % (2 * MIB), 0);
 
     guest.plug(landfall::guest::CardKind::Capture(Default::default()))?;
-    guest.wait_for_path("/sys/bus/pci/devices/0000:01:00.0", SHORT)?;
     guest.load_module(CAPTURE_MODULE, "interrupt=1")?;
+    guest.wait_for_path("/dev/landfall-capture0", SHORT)?;
     let guest = {
         drop(pool);
         guest.loaded_by_hand()

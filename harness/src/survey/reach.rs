@@ -52,6 +52,8 @@ pub(super) fn reach(
         let path = format!("/sys/bus/pci/devices/0000:{:02x}:00.0", index + 1);
         guest.wait_for_path(&path, FIND)?;
     }
+    // A card that is listed may not be ready for a driver yet. Looking for more waits for the one that adds it.
+    guest.write_file("/sys/bus/pci/rescan", "1")?;
     guest.load_module(CAPTURE_MODULE, "interrupt=1")?;
     let guest = guest.loaded_by_hand();
     let devices = guest.list("/dev")?;
