@@ -94,10 +94,7 @@ impl Place {
     /// memory: places about 4 GiB and the end of RAM need some above 4 GiB. Below it the last pages are the firmware's.
     pub fn low_memory(self, memory: u64) -> Option<u64> {
         let is_one_run = layout(memory, None).len() < 2;
-        let needs_high = matches!(
-            self,
-            Self::Below4G | Self::Above4G | Self::LastPage
-        );
+        let needs_high = matches!(self, Self::Below4G | Self::Above4G | Self::LastPage);
         (needs_high && is_one_run).then_some((memory / 2).next_multiple_of(MIB))
     }
 

@@ -171,7 +171,9 @@ impl Wishes {
         };
         if iova != 0 {
             // Else the DMA API gives out the addresses below 4 GiB first.
-            guest.append = format!("{} iommu.forcedac=1", guest.append).trim().to_owned();
+            guest.append = format!("{} iommu.forcedac=1", guest.append)
+                .trim()
+                .to_owned();
         }
         guest.check().map_err(|why| {
             let hint = "`landfall run --help` tells what goes together";
