@@ -204,7 +204,6 @@ where
     /// What is lent at `address` and above, ascending.
     pub fn used_from(&self, address: u64) -> impl Iterator<Item = &'_ Extent<T>> + '_ {
         self.blocks_from(address, Kind::Lent)
-            .skip_while(move |extent| extent.base < address)
     }
 
     /// The holes as (first byte, byte after), ascending.
@@ -216,7 +215,6 @@ where
     pub fn holes_from(&self, address: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
         self.blocks_from(address, Kind::Hole)
             .map(|hole| (hole.base, hole.end()))
-            .skip_while(move |(start, _)| *start < address)
     }
 
     /// The free ranges that begin at `address` or above as (first byte, byte after), ascending. None is
@@ -385,13 +383,14 @@ where
         None
     }
 
-    /// The extents of one kind from the block around `address` on; the first may begin below it.
-    fn blocks_from(&self, address: u64, kind: Kind) -> impl Iterator<Item = &'_ Extent<T>> + '_ {
-        let first = self.slots.first_after(address);
-        core::iter::successors(first, |index| self.slots.next::<ByAddress>(*index))
-            .filter_map(|index| self.slots.slot(index))
-            .filter(move |slot| slot.node.kind == kind)
-            .map(|slot| &slot.extent)
+    /// The extents of one kind that begin at `address` or above.
+    fn blocks_from(&self, address: u64, kind: Kind) -> Blocks<'_, B> {
+        Blocks {
+            slots: &self.slots,
+            at: self.slots.first_after(address),
+            from: address,
+            kind,
+        }
     }
 
     /// The block in whose footprint `address` lies.
@@ -438,4 +437,38 @@ where
 /// Whether `value` is a multiple of [`PAGE`], a power of two.
 fn is_page_aligned(value: u64) -> bool {
     value & (PAGE - 1) == 0
+}
+
+/// A walk over blocks, ascending by address. A type of its own: the kernel's tools have a limit on the length of
+/// symbols, and a chain of adapters passes it.
+struct Blocks<'a, B> {
+    slots: &'a Slots<B>,
+    /// The next block to look at.
+    at: Option<u32>,
+    /// Blocks that begin below this are passed over.
+    from: u64,
+    /// So are those of another kind.
+    kind: Kind,
+}
+
+impl<'a, T, B> Iterator for Blocks<'a, B>
+where
+    T: Copy + Default + 'static,
+    B: DerefMut<Target = [Slot<T>]>,
+{
+    type Item = &'a Extent<T>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let index = self.at?;
+            self.at = self.slots.next::<ByAddress>(index);
+            let slot = self.slots.slot(index);
+            let wanted =
+                |slot: &&Slot<T>| slot.node.kind == self.kind && slot.extent.base >= self.from;
+            // The head, which is in no slot, is none.
+            if let Some(slot) = slot.filter(wanted) {
+                return Some(&slot.extent);
+            }
+        }
+    }
 }
