@@ -263,6 +263,20 @@ impl Wishes {
                 "ask for more --memory, smaller frames or fewer",
             ));
         }
+        let least = captures.iter().map(|capture| {
+            u64::from(capture.buffers) * capture.frame_bytes().next_multiple_of(PAGE)
+        });
+        let least = least.max().unwrap_or(0);
+        if size < least && parameters.is_empty() {
+            return Err(Impossible::new(
+                format!(
+                    "a pool of {} KiB does not hold the buffers, which are {} KiB",
+                    size / 1024,
+                    least / 1024
+                ),
+                "ask for smaller frames or fewer, such as --width 320 --height 240 --frames 4, or a larger pool",
+            ));
+        }
         let pool = PoolOptions {
             source,
             size,
@@ -454,6 +468,10 @@ mod tests {
 
         let large = |wishes: &mut Wishes| wishes.pool_source = Some(PoolSource::Buddy);
         assert!(plan(large).unwrap_err().what.contains("4 MiB"));
+
+        let little = |wishes: &mut Wishes| wishes.pool_size = Some(2 * MIB);
+        let refused = plan(little).unwrap_err().what;
+        assert!(refused.contains("2048 KiB"), "{refused}");
     }
 
     #[test]
