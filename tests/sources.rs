@@ -317,6 +317,8 @@ fn cluster_gives_2_gib_in_one_piece_of_4() -> Result {
             parameters: "guard_pages=0".to_owned(),
             ..PoolOptions::default()
         },
+        // A snapshot of it would be as large, and drive out twenty others.
+        start: Start::Cold,
         deadlines: Deadlines {
             request: Duration::from_secs(300),
             ..Deadlines::default()

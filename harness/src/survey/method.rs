@@ -109,7 +109,7 @@ impl Method {
             Self::Cluster => "alloc_pages of the largest order, merged",
             Self::Bitmap => "alloc_page, a run found by bitmap",
             Self::Hugetlb => "mmap MAP_HUGETLB, pinned",
-            Self::Cma => "cma= and dma_alloc_contiguous",
+            Self::Cma => "cma= and cma_alloc",
             Self::Reserve => "reserve_mem=",
             Self::Mem => "mem=, the top of RAM",
             Self::Memmap => "memmap=size$address, a hole",
@@ -131,10 +131,10 @@ impl Method {
             Self::Slab => "kmem_cache_free",
             Self::Pages | Self::Order | Self::Buddy => "__free_pages",
             Self::Vmalloc => "vfree",
-            Self::Exact | Self::Cluster | Self::Bitmap => "__free_page, each",
-            Self::Contig => "free_contig_range",
+            Self::Exact => "free_pages_exact",
+            Self::Contig | Self::Cluster | Self::Bitmap => "free_contig_range",
             Self::Hugetlb => "unpin_user_pages, munmap",
-            Self::Cma => "dma_free_contiguous",
+            Self::Cma => "cma_release",
             Self::Reserve | Self::Mem | Self::Memmap => "not at all",
         }
     }

@@ -28,7 +28,8 @@ pub(crate) fn measure() -> Result<Table> {
         "Lending in the guest",
         "Two pages, while so many buffers of one page are held with a page free between any two: what first fit finds \
          hardest. Medians of 2000 (alloc_contig_pages: 100), in one guest and run. The pool's free fills the pages with \
-         the canary, the others write nothing.",
+         the canary, the others write nothing. alloc_contig_pages cannot hold as many: a page that it gave keeps a \
+         whole page block from its next calls.",
         &[
             "buffers held",
             "pool",
