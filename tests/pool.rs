@@ -2,7 +2,9 @@
 
 //! Where the pool's memory comes from and lies, and who shares it.
 
-use landfall::guest::{CardKind, GuestOptions, POOL_MODULE, PoolOptions, PoolSource};
+use landfall::guest::{
+    CardKind, GuestFailed, GuestOptions, POOL_MODULE, PoolOptions, PoolSource, What,
+};
 use landfall::run::{CapturePlan, Session};
 use landfall_device::devices::capture::CaptureOptions;
 use landfall_tests::errno::EINVAL;
@@ -147,5 +149,27 @@ fn wrong_parameters_are_refused_in_words() -> Result {
         "{regions}"
     );
     guest.unload_module(POOL_MODULE)?;
+    Ok(guest.power_off()?)
+}
+
+/// A size that no machine has is refused by every source, and the guest goes on: numbers do not wrap around.
+#[test]
+fn absurd_sizes_are_refused_by_every_source() -> Result {
+    let guest = boot(GuestOptions {
+        append: "cma=16M".to_owned(),
+        ..GuestOptions::default()
+    })?;
+
+    for source in PoolSource::ALL {
+        for pages in [u64::MAX, 1 << 52, (1 << 52) - 1, 1 << 40] {
+            let parameters = format!("source={source}:{pages} carveout_base=0x1000000");
+            match guest.load_module(POOL_MODULE, &parameters) {
+                Err(GuestFailed { what, .. }) if matches!(*what, What::Refused(_)) => {}
+                other => panic!("{source}, {pages} pages: {other:?}"),
+            }
+        }
+    }
+
+    guest.load_module(POOL_MODULE, "source=contig")?;
     Ok(guest.power_off()?)
 }

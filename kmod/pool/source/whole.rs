@@ -8,7 +8,7 @@ use kernel::prelude::*;
 
 /// Any number of pages, found now.
 pub(super) fn contig(wanted: &Wanted) -> Result<Memory> {
-    let pages = wanted.pages_or(DEFAULT_PAGES);
+    let pages = at_most_all("contig", wanted)?;
     let piece =
         Piece::contig(pages, wanted.address_bits).ok_or_else(|| none("contig", pages, wanted))?;
     Memory::piece("contig", piece, pages)
@@ -20,7 +20,7 @@ pub(super) fn cma(wanted: &Wanted) -> Result<Memory> {
         pr_err!("the kernel has no CMA area: boot with cma=<size>, or pass source=contig\n");
         return Err(ENODEV);
     }
-    let pages = wanted.pages_or(DEFAULT_PAGES);
+    let pages = at_most_all("cma", wanted)?;
     let piece = Piece::cma(pages).ok_or_else(|| none("cma", pages, wanted))?;
     Memory::piece("cma", piece, pages)
 }
@@ -49,6 +49,15 @@ pub(super) fn kmalloc(wanted: &Wanted) -> Result<Memory> {
     let piece =
         Piece::kmalloc(bytes, wanted.address_bits).ok_or_else(|| none("kmalloc", pages, wanted))?;
     Memory::piece("kmalloc", piece, pages)
+}
+
+/// The pages wanted, if the kernel has so many: some of its sums do not bear more.
+fn at_most_all(source: &str, wanted: &Wanted) -> Result<u64> {
+    let pages = wanted.pages_or(DEFAULT_PAGES);
+    if pages > shim::total_pages() {
+        return Err(none(source, pages, wanted));
+    }
+    Ok(pages)
 }
 
 /// The pages wanted, if one block can hold them.
