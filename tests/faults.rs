@@ -2,36 +2,19 @@
 
 //! Every fault of the card is named by its class, at its frame; the same run without it is silent.
 
-use landfall::Cancel;
-use landfall::accelerator::Choice;
-use landfall::qemu::command::Engine;
-use landfall::run::{Wishes, run};
+use landfall::run::Wishes;
 use landfall::schema::{Report, Verdict, View};
 use landfall_device::devices::capture::Fault;
-use landfall_tests::{Result, prepared};
+use landfall_tests::{Result, reported};
 
 /// The main job with a fault, at half the frames.
 fn report(fault: Option<Fault>, memory: Option<u64>) -> Result<Report> {
-    let wishes = Wishes {
+    reported(Wishes {
         fault: fault.map(|fault| (fault, None)),
         memory,
         frames: Some(4),
         ..Wishes::default()
-    };
-    let choice = Choice {
-        engine: Engine::Tcg,
-        reason: "the test says so".to_owned(),
-        probed: false,
-    };
-    let outcome = run(
-        &wishes.plan()?,
-        prepared(),
-        &choice,
-        Vec::new(),
-        &Cancel::default(),
-        &mut |_| (),
-    )?;
-    Ok(outcome.report)
+    })
 }
 
 fn assert_clean(report: &Report) {

@@ -2,15 +2,12 @@
 
 //! Memory that is watched from boot, and buffers that are placed to order.
 
-use landfall::Cancel;
-use landfall::accelerator::Choice;
 use landfall::guest::{Carveout, Configure, Guest, GuestOptions, Loaded, PoolOptions, What};
-use landfall::qemu::command::Engine;
-use landfall::run::{CapturePlan, Place, Session, Wishes, run};
+use landfall::run::{CapturePlan, Place, Session, Wishes};
 use landfall::schema::{Report, Verdict, View};
 use landfall_device::devices::capture::{CaptureOptions, Fault};
 use landfall_tests::errno::{EBUSY, EINVAL, ENOMEM, EOPNOTSUPP};
-use landfall_tests::{Result, assert_refused, boot_loaded, capture_clean, prepared};
+use landfall_tests::{Result, assert_refused, boot_loaded, capture_clean, reported};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -236,26 +233,12 @@ fn a_place_that_cannot_be_had_is_refused() -> Result {
 
 /// `landfall run --place`, with a fault.
 fn report(place: Place, fault: Option<Fault>) -> Result<Report> {
-    let wishes = Wishes {
+    reported(Wishes {
         place: Some(place),
         fault: fault.map(|fault| (fault, Some(0))),
         frames: Some(2),
         ..Wishes::default()
-    };
-    let choice = Choice {
-        engine: Engine::Tcg,
-        reason: "the test says so".to_owned(),
-        probed: false,
-    };
-    let outcome = run(
-        &wishes.plan()?,
-        prepared(),
-        &choice,
-        Vec::new(),
-        &Cancel::default(),
-        &mut |_| (),
-    )?;
-    Ok(outcome.report)
+    })
 }
 
 /// One byte past a buffer that ends where RAM ends: it goes nowhere, and the journal names it.

@@ -20,23 +20,23 @@ use kernel::{
 
 /// `struct landfall_pool_request`.
 #[repr(C)]
-struct RawRequest {
-    owner: *const c_char,
-    bytes: u64,
-    alignment: u64,
-    boundary: u64,
-    at: u64,
-    address_bits: u32,
-    flags: u32,
+pub(crate) struct RawRequest {
+    pub(crate) owner: *const c_char,
+    pub(crate) bytes: u64,
+    pub(crate) alignment: u64,
+    pub(crate) boundary: u64,
+    pub(crate) at: u64,
+    pub(crate) address_bits: u32,
+    pub(crate) flags: u32,
 }
 
 /// `struct landfall_pool_buffer`.
 #[repr(C)]
-struct RawBuffer {
-    phys: u64,
-    bytes: u64,
-    allocated: u64,
-    virt: *mut c_void,
+pub(crate) struct RawBuffer {
+    pub(crate) phys: u64,
+    pub(crate) bytes: u64,
+    pub(crate) allocated: u64,
+    pub(crate) virt: *mut c_void,
 }
 
 extern "C" {

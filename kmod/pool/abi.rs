@@ -1,31 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! The calls that other modules make. The contract is `include/landfall_pool.h`; the types here are laid
-//! out as those there.
+//! The calls that other modules make. The contract is `include/landfall_pool.h`.
 
-use super::{allocator, lend, shim, Owner};
+use super::{
+    allocator,
+    landfall_pool::{RawBuffer, RawRequest},
+    lend, shim, Owner,
+};
 use kernel::prelude::*;
-
-/// `struct landfall_pool_request`.
-#[repr(C)]
-pub(crate) struct PoolRequest {
-    owner: *const c_char,
-    bytes: u64,
-    alignment: u64,
-    boundary: u64,
-    at: u64,
-    address_bits: u32,
-    flags: u32,
-}
-
-/// `struct landfall_pool_buffer`.
-#[repr(C)]
-pub(crate) struct PoolBuffer {
-    pub(crate) phys: u64,
-    pub(crate) bytes: u64,
-    pub(crate) allocated: u64,
-    pub(crate) virt: *mut c_void,
-}
 
 /// `LANDFALL_POOL_UNCACHED`.
 const UNCACHED: u32 = super::uapi::UNCACHED;
@@ -40,8 +22,8 @@ const BEST_FIT: u32 = super::uapi::BEST_FIT;
 /// the answer.
 #[no_mangle]
 pub(crate) unsafe extern "C" fn landfall_pool_allocate(
-    request: *const PoolRequest,
-    buffer: *mut PoolBuffer,
+    request: *const RawRequest,
+    buffer: *mut RawBuffer,
 ) -> c_int {
     // SAFETY: the caller promises a valid request.
     let request = unsafe { &*request };
@@ -78,7 +60,7 @@ pub(crate) unsafe extern "C" fn landfall_pool_allocate(
 ///
 /// `buffer` points to a buffer's description. Nobody uses its memory any more.
 #[no_mangle]
-pub(crate) unsafe extern "C" fn landfall_pool_free(buffer: *const PoolBuffer) -> c_int {
+pub(crate) unsafe extern "C" fn landfall_pool_free(buffer: *const RawBuffer) -> c_int {
     // SAFETY: the caller promises a valid description.
     let (phys, bytes) = unsafe { ((*buffer).phys, (*buffer).bytes) };
     errno(lend::free(phys, bytes))

@@ -3,9 +3,10 @@
 //! Lending buffers and taking them back: the core's decisions, and what has to be done to the memory itself.
 
 use super::{
-    abi::PoolBuffer,
     allocator::{AllocateError, Fit, Request},
-    canary, listing,
+    canary,
+    landfall_pool::RawBuffer,
+    listing,
     regions::Lent,
     shim,
     source::Memory,
@@ -78,7 +79,7 @@ pub(crate) fn default_fit() -> Fit {
 }
 
 /// Lends a buffer. Sleeps only if it is to be uncached.
-pub(crate) fn allocate(wish: Request, owner: Owner, uncached: bool) -> Result<PoolBuffer> {
+pub(crate) fn allocate(wish: Request, owner: Owner, uncached: bool) -> Result<RawBuffer> {
     let owner = Owner { uncached, ..owner };
     let (lent, _) = stats::ALLOCATE.time(|| POOL.allocate(wish, owner, Memory::access));
     let lent = lent.map_err(|why| {
@@ -100,7 +101,7 @@ pub(crate) fn allocate(wish: Request, owner: Owner, uncached: bool) -> Result<Po
             _ => EINVAL,
         }
     })?;
-    let buffer = PoolBuffer {
+    let buffer = RawBuffer {
         phys: lent.extent.base,
         bytes: lent.extent.bytes,
         allocated: lent.extent.allocated(),

@@ -9,11 +9,13 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use landfall::Cancel;
+use landfall::accelerator::Choice;
 use landfall::guest::{
     Booted, Card, CardInfo, Configure, Guest, GuestOptions, Loaded, Running, What,
 };
-use landfall::run::{CapturePlan, RunFailed, Session};
-use landfall::schema::Violation;
+use landfall::qemu::command::Engine;
+use landfall::run::{CapturePlan, RunFailed, Session, Wishes, run};
+use landfall::schema::{Report, Violation};
 use landfall_device::dma::journal::Kind;
 use landfall_guest::{Event, Prepared, SetupOptions};
 
@@ -133,6 +135,27 @@ pub fn capture_clean(
     let violations = violations(guest, card, plan)?;
     assert_eq!(violations, [], "a clean capture of {plan:?}");
     Ok(())
+}
+
+/// `landfall run` with those wishes, under TCG: its report.
+///
+/// # Errors
+/// If the wishes exclude each other, or the guest fails.
+pub fn reported(wishes: Wishes) -> Result<Report> {
+    let choice = Choice {
+        engine: Engine::Tcg,
+        reason: "the test says so".to_owned(),
+        probed: false,
+    };
+    let outcome = run(
+        &wishes.plan()?,
+        prepared(),
+        &choice,
+        Vec::new(),
+        &Cancel::default(),
+        &mut |_| (),
+    )?;
+    Ok(outcome.report)
 }
 
 /// Starts a capture of eight frames of 1080p, which takes the card some milliseconds.
