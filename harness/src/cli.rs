@@ -376,7 +376,7 @@ fn parse_size(given: &str) -> Result<u64, String> {
         .map_err(|_| format!("{given:?} is no size, such as 256M or 6G"))?;
     let bytes = number.checked_mul(1 << shift).ok_or("too large")?;
     if bytes == 0 || bytes % 4096 != 0 {
-        return Err("not a multiple of the page size, 4096".to_owned());
+        return Err("not one or more pages of 4096 bytes".to_owned());
     }
     Ok(bytes)
 }
