@@ -145,7 +145,11 @@ fn a_set_up_is_imported_or_exported_and_not_both() {
 
 #[test]
 fn a_size_must_be_whole_pages_with_a_known_unit() {
-    for (size, why) in [("6X", "no unit"), ("1", "pages of 4096 bytes"), ("M", "no size")] {
+    for (size, why) in [
+        ("6X", "no unit"),
+        ("1", "pages of 4096 bytes"),
+        ("M", "no size"),
+    ] {
         let (mut command, _cache) = landfall();
         command
             .args(["--memory", size])
