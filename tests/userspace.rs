@@ -41,6 +41,17 @@ fn is_used(guest: &Guest<Booted>, phys: u64) -> Result<bool> {
     Ok(guest.used()?.iter().any(|used| used.base == phys))
 }
 
+/// How many entries of page tables, anywhere in the guest's memory, map the page at `phys` uncached (Intel SDM volume 3,
+/// 4.5: bit 0 present, bit 4 PCD, bits 12 to 51 the address, bit 63 execute-disable). Of cached ones no number would
+/// tell anything: page tables that were freed keep theirs.
+fn uncached_entries(guest: &Guest<Booted>, phys: u64) -> Result<usize> {
+    let all = guest.read_phys(0..GuestOptions::default().memory)?;
+    let (words, _) = all.as_chunks::<8>();
+    let entries = words.iter().map(|word| u64::from_le_bytes(*word));
+    let is_one = |entry: &u64| entry & 0x800f_ffff_ffff_f011 == 1 << 63 | phys | 0x11;
+    Ok(entries.filter(is_one).count())
+}
+
 /// What is written through a mapping, cached or not, lies at the physical address that the pool named, and what the
 /// host writes there is read.
 #[test]
@@ -63,6 +74,12 @@ fn a_mapping_is_the_buffer_cached_or_uncached() -> Result {
         assert!(there == bytes, "uncached={uncached}: the host's view");
         guest.memory().write(buffer.phys + PAGE, &[0xa5; 16])?;
         assert_eq!(mapping.read(PAGE, 16)?, [0xa5; 16], "uncached={uncached}");
+        let entries = uncached_entries(&guest, buffer.phys)?;
+        match uncached {
+            false => assert_eq!(entries, 0),
+            // The kernel's own in the direct map, and the process's.
+            true => assert!(entries >= 2, "{entries}"),
+        }
         mapping.unmap()?;
         pool.free(buffer.handle)?;
     }

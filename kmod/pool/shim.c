@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
  * What the Rust half of landfall_pool cannot say in Linux 7.3: exports, string parameters, macros and
- * inline functions. No decisions are made here, but for which zone an address width means.
+ * inline functions. Two decisions are made here: which zone an address width means, and what is a carve-out.
  */
 #include <linux/cma.h>
 #include <linux/dma-map-ops.h>
