@@ -177,6 +177,184 @@ pub enum Kind {
         /// What, and why.
         what: String,
     },
+    /// The witness in the guest tells of a call that the driver made to lend memory or to take it back.
+    Call(DriverCall),
+    /// The witness begins: what follows is all that the driver lends.
+    Attached {
+        /// Bus addresses of the kernel's text and read-only data: first byte.
+        text_start: u64,
+        /// First byte after them.
+        text_end: u64,
+    },
+    /// Events of the witness were lost: what is lent is not known any more.
+    WitnessGap {
+        /// Number that the next event should have had.
+        expected: u64,
+        /// Number that it had.
+        got: u64,
+    },
+    /// What a caller's address in the guest's kernel is called; told once, before the first call that has it.
+    Symbol {
+        /// The address.
+        address: u64,
+        /// `function+0x12/0x34 [module]`.
+        name: String,
+    },
+    /// The driver's life with this device goes on, as the witness saw it.
+    Driver {
+        /// The driver's name; empty if the guest did not say.
+        driver: String,
+        /// Where it is now.
+        state: DriverState,
+    },
+    /// The guest's kernel goes down, for a restart or another kernel: all drivers have shut their devices down.
+    KernelDown,
+    /// The machine mapped bus addresses for the card. Behind an IOMMU this is what the guest's IOMMU lets it reach.
+    BusMapped {
+        /// First bus address.
+        address: u64,
+        /// Bytes.
+        length: u64,
+        /// The card may read.
+        readable: bool,
+        /// The card may write.
+        writable: bool,
+    },
+    /// The machine took bus addresses away from the card.
+    BusUnmapped {
+        /// First bus address.
+        address: u64,
+        /// Bytes.
+        length: u64,
+    },
+    /// Memory decoding, `COMMAND` bit 1, was switched.
+    Decoding {
+        /// On or off.
+        on: bool,
+    },
+    /// The driver wrote a register that it must not write now; the card ignored it or not.
+    Illegal {
+        /// The register write.
+        register_write: Option<u64>,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// What the card was given to fetch had changed after the doorbell.
+    FetchChanged {
+        /// Which slot.
+        slot: u8,
+        /// Bus address of the first byte that changed.
+        address: u64,
+        /// The register write that rang.
+        register_write: Option<u64>,
+    },
+    /// A posted register write is still on its way: it is journalled, and has no effect yet.
+    Delayed {
+        /// The register write.
+        register_write: u64,
+    },
+    /// A delayed register write, and all before it, arrived at the card.
+    Arrived {
+        /// The register write.
+        register_write: u64,
+        /// A read of the driver made it arrive, which is how it should be.
+        flushed: bool,
+    },
+}
+
+/// Which call the driver made. What lends comes before it takes effect for the driver, what takes back before
+/// the memory can be anyone else's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Call {
+    /// `dma_map_single`, `dma_map_page`: streaming.
+    Map,
+    /// `dma_map_sg`: one event for each mapped segment.
+    MapList,
+    /// A mapping that failed; `address` is all-ones, as the driver sees it.
+    MapFailed,
+    /// `dma_unmap_single`, `dma_unmap_page`.
+    Unmap,
+    /// `dma_unmap_sg`: one event for each mapped segment.
+    UnmapList,
+    /// `dma_alloc_coherent` and its like.
+    Alloc,
+    /// `dma_free_coherent` and its like.
+    Free,
+    /// `dma_sync_single_for_cpu`, `dma_sync_sg_for_cpu`: the CPU's for now.
+    SyncForCpu,
+    /// `dma_sync_single_for_device`, `dma_sync_sg_for_device`: the device's again.
+    SyncForDevice,
+    /// A vb2 buffer was handed to the driver (`vb2_buf_queue`).
+    Queue,
+    /// A vb2 buffer went back to its user (`vb2_buf_done`).
+    Done,
+    /// The pool lent memory, which may never pass the DMA API; `address` is physical.
+    PoolLend,
+    /// The pool got it back.
+    PoolReturn,
+}
+
+/// What kind of memory was lent, as far as it must not be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Memory {
+    /// Ordinary.
+    #[default]
+    Plain,
+    /// The kernel's text or read-only data.
+    Text,
+    /// A stack.
+    Stack,
+    /// No RAM behind it: vmalloc space, or nothing at all.
+    Invalid,
+}
+
+/// A call of the driver's, as the witness saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct DriverCall {
+    /// Which.
+    pub call: Call,
+    /// Number of the event, from 0 without gaps.
+    pub number: u64,
+    /// First bus address.
+    pub address: u64,
+    /// CPU physical address of the first byte; all-ones: not told.
+    pub phys: u64,
+    /// Bytes, as the caller gave them.
+    pub length: u64,
+    /// Which way, as the caller gave it; both for coherent memory.
+    pub direction: crate::ledger::LendDirection,
+    /// Entries of the scatterlist, as the caller gave them; 0: none.
+    pub entries: u32,
+    /// Which segment of the list this is, from 0.
+    pub part: u32,
+    /// What kind of memory.
+    pub memory: Memory,
+    /// CPU and device see each other's bytes only through syncs: a bounce buffer is between them.
+    pub bounced: bool,
+    /// Where in the guest's kernel it was called, see [`Kind::Symbol`]; 0: not known.
+    pub caller: u64,
+    /// The guest's CPU.
+    pub cpu: u16,
+    /// The guest's monotonic clock, nanoseconds.
+    pub guest_ns: u64,
+}
+
+/// Where a driver is in its life with a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DriverState {
+    /// Its probe is about to run.
+    Binding,
+    /// Its probe was content.
+    Bound,
+    /// Its probe refused.
+    NotBound,
+    /// Its remove is about to run.
+    Unbinding,
+    /// Its remove is over: nothing may be lent any more.
+    Unbound,
 }
 
 /// One entry.

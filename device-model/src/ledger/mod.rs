@@ -84,7 +84,7 @@ pub struct Platform {
 }
 
 /// Which way a lend may be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LendDirection {
     /// The card may write it.
@@ -325,7 +325,20 @@ impl Ledger {
             | Kind::PowerState { .. }
             | Kind::FirstRead { .. }
             | Kind::Connected
-            | Kind::Refused { .. } => {}
+            | Kind::Refused { .. }
+            | Kind::Call(_)
+            | Kind::Attached { .. }
+            | Kind::WitnessGap { .. }
+            | Kind::Symbol { .. }
+            | Kind::Driver { .. }
+            | Kind::KernelDown
+            | Kind::BusMapped { .. }
+            | Kind::BusUnmapped { .. }
+            | Kind::Decoding { .. }
+            | Kind::Illegal { .. }
+            | Kind::FetchChanged { .. }
+            | Kind::Delayed { .. }
+            | Kind::Arrived { .. } => {}
         }
     }
 
