@@ -27,7 +27,7 @@ const struct mutant_bug mutant_bug_22 = {
 static void shutdown_nothing(struct mutant *m)
 {
 	/* What the card happens to do then: several frames that take their time. */
-	mutant_begin_slow(m, min(m->limits.slots, 8u));
+	mutant_begin_slow(m, min(m->limits.slots, 4u));
 }
 
 const struct mutant_bug mutant_bug_24 = {
