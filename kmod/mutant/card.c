@@ -85,9 +85,10 @@ bool card_in_work(struct mutant *m, unsigned int left)
 
 	return !read_poll_timeout(card_read, status,
 				  status == NOBODY ||
-				  FIELD_GET(CARD_STATUS_QUEUED, status) <= left, 0,
-				  IDLE_US, false, m, CARD_STATUS) &&
-	       status != NOBODY && status & CARD_STATUS_BUSY;
+				  (status & CARD_STATUS_BUSY &&
+				   FIELD_GET(CARD_STATUS_QUEUED, status) <= left),
+				  0, IDLE_US, false, m, CARD_STATUS) &&
+	       status != NOBODY;
 }
 
 void card_write_shape(struct mutant *m, u32 height)
@@ -127,7 +128,7 @@ irqreturn_t card_interrupt(int irq, void *data)
 		spin_lock(&m->lock);
 		done = card_read(m, CARD_DONE);
 		if (done != NOBODY)
-			STEP(m, done)(m, done);
+			mutant_done(m, done);
 		spin_unlock(&m->lock);
 	}
 	wake_up(&m->changed);
