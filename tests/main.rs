@@ -21,3 +21,4 @@ mod start;
 mod survey;
 mod tidy;
 mod userspace;
+mod scratch;

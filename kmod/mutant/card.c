@@ -122,13 +122,12 @@ irqreturn_t card_interrupt(int irq, void *data)
 	/* First the causes are cleared, then the done bits read: what completes in between raises anew. */
 	card_write(m, CARD_IRQ_STATUS, causes);
 	if (causes & CARD_IRQ_STATUS_DONE) {
-		u32 done;
-
-		/* With the lock, or a slot might be taken back and queued between the read and here. */
+		/*
+		 * With the lock, or a slot might be taken back and queued between the read and here. All-ones is
+		 * nothing special: the card may have 32 slots.
+		 */
 		spin_lock(&m->lock);
-		done = card_read(m, CARD_DONE);
-		if (done != NOBODY)
-			mutant_done(m, done);
+		mutant_done(m, card_read(m, CARD_DONE));
 		spin_unlock(&m->lock);
 	}
 	wake_up(&m->changed);
