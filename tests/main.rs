@@ -21,4 +21,3 @@ mod start;
 mod survey;
 mod tidy;
 mod userspace;
-mod scratch;
