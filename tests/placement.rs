@@ -2,9 +2,7 @@
 
 //! Memory that is watched from boot, and buffers that are placed to order.
 
-use landfall::guest::{
-    Carveout, Configure, Guest, GuestOptions, Iommu, Loaded, PoolOptions, What,
-};
+use landfall::guest::{Carveout, Configure, Guest, GuestOptions, Iommu, Loaded, PoolOptions, What};
 use landfall::run::{CapturePlan, Place, Session, Wishes};
 use landfall::schema::{Report, Verdict, View};
 use landfall_device::devices::capture::{CaptureOptions, Fault};

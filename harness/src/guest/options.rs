@@ -81,7 +81,9 @@ pub struct Module {
 }
 
 /// An IOMMU in front of the cards.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Iommu {
     /// None: bus addresses are physical ones.
