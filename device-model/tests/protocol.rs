@@ -65,6 +65,7 @@ fn verdict(machine: &Machine) -> Vec<Option<u8>> {
         ram: vec![all],
         pool: vec![all],
         address_bits: 64,
+        ..Platform::default()
     });
     ledger.lend(Lend {
         address: BASE,

@@ -186,5 +186,6 @@ fn platform(guest: &Guest<Loaded>, info: &CardInfo, regions: &[Region]) -> ledge
             .map(|region| range(region.base, region.bytes))
             .collect(),
         address_bits,
+        ..ledger::Platform::default()
     }
 }

@@ -217,7 +217,7 @@ fn in_frame(first: &Difference, at: &FrameAt<'_>, differences: &Differences) -> 
         {
             Reading {
                 class: Some(1),
-                name: "overrun",
+                name: "overrun".into(),
                 text: format!(
                     "byte {offset} holds what belongs to byte {} of the same frame",
                     origin.offset
@@ -330,7 +330,7 @@ fn of_ledger(
     });
     Violation {
         class: from.class,
-        name: from.name.to_owned(),
+        name: from.name.into_owned(),
         address: from.address.wrapping_add(shift),
         length: from.length,
         frame: from.frame,
@@ -385,7 +385,7 @@ mod tests {
     fn journal(class: u8, address: u64, length: u64) -> Findings {
         let violation = ledger::Violation {
             class: Some(class),
-            name: "overrun",
+            name: "overrun".into(),
             address,
             length,
             accesses: 1,
@@ -394,7 +394,9 @@ mod tests {
             job: Some(2),
             lend: None,
             register_write: None,
+            call: None,
             sequence: 9,
+            time_ns: 0,
             text: "the card wrote".to_owned(),
         };
         Findings::from_ledger(vec![violation], |_| Some(1), |_| 0)
