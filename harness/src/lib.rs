@@ -17,6 +17,7 @@ pub mod evidence;
 pub mod exercise;
 pub mod frames;
 pub mod guest;
+pub mod judge;
 pub mod map;
 pub mod memory;
 pub mod qemu;
