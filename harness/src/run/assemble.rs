@@ -480,7 +480,7 @@ fn summary(violations: &[Violation], transfers: &[Transfer], checked: Checked) -
 
 impl super::GuestFailed {
     /// Whether the guest itself failed, rather than the host or the user.
-    pub(super) fn is_guests(&self) -> bool {
+    pub(crate) fn is_guests(&self) -> bool {
         !self.what.is_hosts() && !matches!(*self.what, What::Interrupted)
     }
 }
