@@ -47,10 +47,8 @@ impl Bench {
     }
 
     fn bad(fault: Fault) -> Self {
-        let (fault, fault_frame) = (Some(fault), 0);
         Self::new(CaptureOptions {
-            fault,
-            fault_frame,
+            faults: vec![Planted::at(fault, 0)],
             ..CaptureOptions::default()
         })
     }
