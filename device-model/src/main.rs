@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use landfall_device::devices::capture::{CaptureCard, CaptureOptions, Fault};
+use landfall_device::devices::capture::{CaptureCard, CaptureOptions, Fault, Planted};
 use landfall_device::devices::template::Scratch;
 use landfall_device::function::{Function, InterruptKind};
 use landfall_device::serve::CardServer;
@@ -41,11 +41,11 @@ struct Serve {
     /// How it interrupts: intx, msi or msix.
     #[arg(long, default_value_t)]
     interrupt: InterruptKind,
-    /// How it misbehaves: overrun, shift, truncate32, after-stop, short or lost-irq.
+    /// How it misbehaves, such as overrun; a name that does not exist lists all.
     #[arg(long)]
     fault: Option<Fault>,
     /// Which frame of a run is the bad one, from 0.
-    #[arg(long, default_value_t = CaptureOptions::default().fault_frame)]
+    #[arg(long, default_value_t = 2)]
     fault_frame: u32,
     /// Address bits that the card drives: 24, 32, 36, 40 or 64.
     #[arg(long, default_value_t = CaptureOptions::default().address_bits,
@@ -115,8 +115,12 @@ fn run(serve: &Serve) -> Result<(), Box<dyn Error>> {
             boundary_shift: serve.boundary_shift,
             max_frame: serve.max_frame,
             interrupt: serve.interrupt,
-            fault: serve.fault,
-            fault_frame: serve.fault_frame,
+            faults: serve
+                .fault
+                .map(|fault| Planted::at(fault, serve.fault_frame))
+                .into_iter()
+                .collect(),
+            ..CaptureOptions::default()
         })),
     };
     let server = CardServer::bind(&serve.socket, function)?;

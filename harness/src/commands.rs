@@ -16,7 +16,7 @@ use landfall::guest::{
 };
 use landfall::run::{self, Wishes};
 use landfall::schema::{Timing, Verdict};
-use landfall_device::devices::capture::CaptureOptions;
+use landfall_device::devices::capture::{CaptureOptions, Planted};
 use landfall_guest::{Cancel, Prepared, SetupError, SetupOptions, Status};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -286,14 +286,14 @@ fn guest(arguments: &GuestArguments) -> GuestOptions {
 }
 
 fn card(arguments: &GuestArguments) -> CaptureOptions {
-    let fault = arguments.fault;
-    let default = CaptureOptions::default();
+    let planted = arguments
+        .fault
+        .map(|at| Planted::at(at.fault, at.frame.unwrap_or(run::FAULT_FRAME)));
     CaptureOptions {
         address_bits: arguments.address_bits,
         interrupt: arguments.interrupt,
-        fault: fault.map(|at| at.fault),
-        fault_frame: fault.and_then(|at| at.frame).unwrap_or(default.fault_frame),
-        ..default
+        faults: planted.into_iter().collect(),
+        ..CaptureOptions::default()
     }
 }
 
@@ -307,11 +307,7 @@ fn wishes(arguments: &RunArguments) -> Wishes {
     Wishes {
         guest: wanted,
         memory: of_guest.memory,
-        card: CaptureOptions {
-            fault: None,
-            fault_frame: CaptureOptions::default().fault_frame,
-            ..card(of_guest)
-        },
+        card: card(of_guest),
         fault: of_guest.fault.map(|at| (at.fault, at.frame)),
         pool_source: of_guest.pool_source,
         pool_size: of_guest.pool_size,

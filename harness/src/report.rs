@@ -12,6 +12,7 @@ use landfall::guest::CardKind;
 use landfall::map::{self, Block, Canvas, Layer, Map, size};
 use landfall::run::{Outcome, Plan};
 use landfall::schema::{Report, Verdict, Violation};
+use landfall_device::devices::capture::fault_names;
 use landfall_guest::{
     CacheSize, Exported, Finding, Imported, Prepared, Pruned, SetupOptions, Status,
 };
@@ -42,7 +43,7 @@ pub(crate) fn booting(prepared: &Prepared, choice: &Choice, plan: &Plan) -> Stri
         prepared.kernel_release, prepared.qemu.version, choice.engine, choice.reason
     );
     let fault = plan.guest.cards.iter().find_map(|card| match card {
-        CardKind::Capture(options) => options.fault,
+        CardKind::Capture(options) => fault_names(&options.faults),
         CardKind::Template => None,
     });
     let _ = write!(
@@ -52,7 +53,7 @@ pub(crate) fn booting(prepared: &Prepared, choice: &Choice, plan: &Plan) -> Stri
         size(plan.guest.pool.size),
         plan.guest.pool.source,
         match fault {
-            Some(fault) => format!("a capture card with the fault `{fault}`"),
+            Some(faults) => format!("a capture card with the fault `{faults}`"),
             None => "a capture card".to_owned(),
         }
     );

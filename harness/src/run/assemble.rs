@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use landfall_agent::protocol::LendKind;
-use landfall_device::devices::capture::result_name;
+use landfall_device::devices::capture::{fault_names, result_name};
 use landfall_device::dma::journal::{Entry, Kind};
 
 use super::capture::{Captured, Frame, OK};
@@ -186,7 +186,7 @@ impl Session {
             .to_owned(),
             interrupts: self.info.interrupts,
             address_bits: self.info.address_bits,
-            fault: card_options(plan).fault.map(|fault| fault.to_string()),
+            fault: fault_names(&card_options(plan).faults),
             journal_entries: self.journal.len(),
         }
     }

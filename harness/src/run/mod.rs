@@ -23,7 +23,7 @@ use landfall_guest::{Cancel, Prepared};
 
 pub use capture::CapturePlan;
 pub use placement::{Place, Placed};
-pub use plan::{Impossible, Plan, Wishes};
+pub use plan::{FAULT_FRAME, Impossible, Plan, Wishes};
 pub use session::Session;
 
 use crate::accelerator::Choice;
