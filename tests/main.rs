@@ -11,6 +11,7 @@ mod formats;
 mod fragment;
 mod interrupts;
 mod limits;
+mod mutant;
 mod placement;
 mod pool;
 mod pool_user;
