@@ -5,6 +5,7 @@
 mod bind;
 mod boot;
 mod cluster;
+mod debug;
 mod failures;
 mod faults;
 mod formats;

@@ -10,11 +10,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Lock, Snapshots, Step};
 
+/// Which kernel a guest boots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kernel {
+    /// The distribution's, as it is, or the one that the caller brought along.
+    #[default]
+    Stock,
+    /// The debug kernel, which finds faults by itself: see [`prepare_debug`](crate::prepare_debug).
+    Debug,
+}
+
 /// Everything needed to boot a guest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prepared {
     /// The emulator.
     pub qemu: Qemu,
+    /// Which kernel it is.
+    pub kernel: Kernel,
     /// Uncompressed kernel with a PVH entry, for `-kernel`.
     pub vmlinux: PathBuf,
     /// The kernel as its distribution or its build made it, for a boot through firmware and decompressor; `None` if

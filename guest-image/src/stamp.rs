@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::{Cache, write_whole};
 use crate::hash::Key;
-use crate::{Lock, Package, Prepared, Qemu, SNAPSHOT_LIMIT, Snapshots, Step, qemu};
+use crate::{Kernel, Lock, Package, Prepared, Qemu, SNAPSHOT_LIMIT, Snapshots, Step, qemu};
 
 /// Kind of the entries that hold a kernel's images alone.
 const VMLINUX: &str = "vmlinux";
@@ -182,6 +182,7 @@ impl Stamp {
             },
         };
         let prepared = Prepared {
+            kernel: Kernel::Stock,
             qemu: Qemu {
                 version: self.lock.qemu_version.clone(),
                 ..qemu
@@ -217,11 +218,11 @@ impl Stamp {
 }
 
 /// A file that is missing, or was written by another version, counts as not there.
-fn load<T: DeserializeOwned>(path: &Path) -> Option<T> {
+pub(crate) fn load<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
-fn save(path: &Path, value: &impl Serialize) -> io::Result<()> {
+pub(crate) fn save(path: &Path, value: &impl Serialize) -> io::Result<()> {
     write_whole(path, &json(value)?)
 }
 

@@ -279,6 +279,9 @@ pub(crate) struct SetupArguments {
     /// Take newer versions if the mirror has them
     #[arg(long)]
     pub(crate) refresh: bool,
+    /// Build the debug kernel too, with KASAN, dma-debug, lockdep and KFENCE: some minutes, once
+    #[arg(long)]
+    pub(crate) debug_kernel: bool,
     /// Write what running guests needs to one file, a .tar.gz, for a machine with the same Landfall
     #[arg(long, value_name = "FILE")]
     pub(crate) export: Option<PathBuf>,

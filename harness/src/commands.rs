@@ -182,6 +182,13 @@ fn setup(arguments: &SetupArguments, cancel: &Cancel) -> Done {
         options.refresh = false; // it is done
     }
     let prepared = prepare(&options, cancel, &mut progress)?;
+    if arguments.debug_kernel {
+        let debug = landfall_guest::prepare_debug(&options, &prepared, cancel, &mut |event| {
+            progress.setup(event)
+        });
+        progress.finish();
+        report::debug_kernel(&debug.map_err(failed)?);
+    }
     let pruned = match arguments.prune {
         true => Some(landfall_guest::prune(&options).map_err(failed)?),
         false => None,

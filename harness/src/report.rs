@@ -420,6 +420,16 @@ pub(crate) fn setup(
     }
 }
 
+/// Tells of the debug kernel.
+pub(crate) fn debug_kernel(prepared: &Prepared) {
+    say!(
+        stdout,
+        "debug kernel: Linux {}, modules {}",
+        prepared.kernel_release,
+        prepared.modules.join(" ")
+    );
+}
+
 /// Tells what was found on the host.
 pub(crate) fn doctor(findings: &[Finding]) {
     let paint = Paint::new(&stdout());

@@ -76,6 +76,8 @@ pub(crate) struct Machine {
     pub(super) failed: Option<String>,
     /// If it fails now, something else is tried: no evidence is kept.
     pub(super) on_trial: bool,
+    /// What its kernel reports is for [`crate::console_findings`] to judge: only a panic ends it.
+    pub(super) reports: bool,
     pub(super) place: Option<Place>,
     /// See [`super::Guest::watched`].
     pub(super) watched: Option<u64>,
@@ -286,7 +288,9 @@ impl Machine {
             let left = until.saturating_duration_since(Instant::now());
             match self.inbox.recv_timeout(left) {
                 Ok(Inbox::Fatal(line)) => return Err(self.fatal(line)),
-                Ok(Inbox::Agent(FromGuest::Event(protocol::Event::KernelFault { lines }))) => {
+                Ok(Inbox::Agent(FromGuest::Event(protocol::Event::KernelFault { lines })))
+                    if !self.reports =>
+                {
                     return Err(self.fail(What::KernelFault { lines }));
                 }
                 Ok(_) => {}
@@ -368,7 +372,9 @@ impl Machine {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.inbox.recv_timeout(left.min(TICK)) {
                 Ok(Inbox::Fatal(line)) => return Err(self.fatal(line)),
-                Ok(Inbox::Agent(FromGuest::Event(protocol::Event::KernelFault { lines }))) => {
+                Ok(Inbox::Agent(FromGuest::Event(protocol::Event::KernelFault { lines })))
+                    if !self.reports =>
+                {
                     return Err(self.fail(What::KernelFault { lines }));
                 }
                 Ok(Inbox::AgentBroken(detail)) => {

@@ -434,7 +434,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use landfall_guest::{Lock, Qemu, SNAPSHOT_LIMIT, Snapshots};
+    use landfall_guest::{Kernel, Lock, Qemu, SNAPSHOT_LIMIT, Snapshots};
     use serde_json::json;
 
     use super::super::options::{CardKind, Iommu};
@@ -448,6 +448,7 @@ mod tests {
             path
         };
         Prepared {
+            kernel: Kernel::Stock,
             qemu: Qemu {
                 program: file("qemu"),
                 arguments: Vec::new(),
