@@ -46,6 +46,7 @@ pub use cache::{CacheSize, size};
 pub use doctor::{Finding, Status, doctor};
 pub use error::SetupError;
 pub use event::{Event, Step};
+pub use hash::file_sha256;
 pub use lock::{Lock, Package};
 pub use options::{Cancel, SetupOptions};
 pub use prepared::{Prepared, Qemu};

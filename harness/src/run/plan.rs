@@ -8,6 +8,7 @@ use landfall_device::devices::capture::pattern::{Pattern, Pixel};
 use landfall_device::devices::capture::{CaptureOptions, Fault};
 
 use super::{CapturePlan, Place, Placed};
+use crate::bundle;
 use crate::guest::{CardKind, Carveout, GuestOptions, PoolOptions, PoolSource};
 use crate::memory::{Ram, layout};
 
@@ -49,6 +50,8 @@ pub struct Wishes {
     pub interval_us: u32,
     /// Where frames are saved.
     pub save_frames: Option<PathBuf>,
+    /// The bundle that is left if the run fails; `None`: none is.
+    pub bundle: Option<bundle::Request>,
 }
 
 impl Default for Wishes {
@@ -69,6 +72,7 @@ impl Default for Wishes {
             frames: None,
             interval_us: 0,
             save_frames: None,
+            bundle: None,
         }
     }
 }
@@ -82,6 +86,8 @@ pub struct Plan {
     pub captures: Vec<CapturePlan>,
     /// Where frames are saved.
     pub save_frames: Option<PathBuf>,
+    /// The bundle that is left if the run fails.
+    pub bundle: Option<bundle::Request>,
     /// Where the second card takes a page before the first card takes its buffers.
     pub neighbour: Option<u64>,
 }
@@ -183,6 +189,7 @@ impl Wishes {
             guest,
             captures,
             save_frames: self.save_frames,
+            bundle: self.bundle,
             neighbour,
         })
     }
