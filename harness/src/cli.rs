@@ -37,6 +37,12 @@ pub(crate) enum Command {
     /// Captures frames and gives the verdict (the default).
     #[command(after_help = exit_code::HELP)]
     Run(Box<RunArguments>),
+    /// Tells the story of a failed run from its bundle.
+    #[command(after_help = exit_code::HELP)]
+    Explain(ExplainArguments),
+    /// Repeats the verdict of a failed run from its bundle, without a guest.
+    #[command(after_help = exit_code::HELP)]
+    Replay(ReplayArguments),
     /// Gives an interactive shell in the guest, with a card in it.
     #[command(after_help = exit_code::HELP)]
     Shell(ShellArguments),
@@ -218,12 +224,39 @@ pub(crate) struct OutputArguments {
     /// Save the captured frames as PNG
     #[arg(long, value_name = "DIR")]
     pub(crate) save_frames: Option<PathBuf>,
+    /// Where the bundle of the run goes if it fails: a directory, or one file if the name ends in .tar.zst; a bundle
+    /// that is there is replaced [default: a new directory beside the logs]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) bundle: Option<PathBuf>,
     /// Where logs and journals go if the run fails
     #[arg(long, value_name = "DIR")]
     pub(crate) evidence: Option<PathBuf>,
     /// Keep logs and journals also if it does not
     #[arg(long)]
     pub(crate) keep: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ExplainArguments {
+    /// The bundle: a directory or a .tar.zst
+    #[arg(value_name = "BUNDLE")]
+    pub(crate) bundle: PathBuf,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ReplayArguments {
+    /// The bundle: a directory or a .tar.zst
+    #[arg(value_name = "BUNDLE")]
+    pub(crate) bundle: PathBuf,
+    /// Do the whole run again, with a guest, and compare the classes of what goes wrong. Where the guest's parts come
+    /// from is said here, never by the bundle
+    #[arg(long)]
+    pub(crate) live: bool,
+    /// Put the bundle of that run in the place of this one
+    #[arg(long, requires = "live")]
+    pub(crate) record: bool,
+    #[command(flatten)]
+    pub(crate) parts: PartArguments,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -2,6 +2,8 @@
 
 //! What each command does.
 
+mod explain;
+mod replay;
 mod survey;
 
 use std::sync::Arc;
@@ -9,12 +11,13 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use landfall::accelerator;
+use landfall::bundle;
 use landfall::exercise;
 use landfall::guest::{
     CardKind, Carveout, EvidenceOptions, Guest, GuestOptions, PoolOptions, PoolSource, Running,
     Start,
 };
-use landfall::run::{self, Wishes};
+use landfall::run::{self, Outcome, Wishes};
 use landfall::schema::{Timing, Verdict};
 use landfall_device::devices::capture::{CaptureOptions, Planted};
 use landfall_guest::{Cancel, Prepared, SetupError, SetupOptions, Status};
@@ -45,6 +48,8 @@ pub(crate) fn main(cli: Cli) -> ExitCode {
     let done = match cli.command {
         None => run(&cli.run, &cancel),
         Some(Command::Run(arguments)) => run(&arguments, &cancel),
+        Some(Command::Explain(arguments)) => explain::explain(&arguments),
+        Some(Command::Replay(arguments)) => replay::replay(&arguments, &cancel),
         Some(Command::Shell(arguments)) => shell(&arguments, &cancel),
         Some(Command::Survey(arguments)) => survey::survey(&arguments, &cancel),
         Some(Command::Setup(arguments)) => setup(&arguments, &cancel),
@@ -76,8 +81,48 @@ fn watch_signals() -> std::io::Result<Cancel> {
 }
 
 fn run(arguments: &RunArguments, cancel: &Cancel) -> Done {
+    let place = match &arguments.output.bundle {
+        Some(path) => bundle::Place::At(path.clone()),
+        None => bundle::Place::Evidence,
+    };
+    place.check().map_err(|error| Failure::of_place(&error))?;
+    let request = bundle::Request {
+        place,
+        command: command_line(),
+        ..bundle::Request::default()
+    };
+    let outcome = run_with(arguments, request, cancel)?;
+    report::outcome(&outcome);
+    if let Some(path) = &arguments.output.json {
+        report::write_json(path, &outcome.report)?;
+    }
+    outcome
+        .bundle
+        .map_err(|error| Failure::output_of_bundle(&error))?;
+    Ok(match outcome.report.verdict {
+        Verdict::Clean => ExitCode::Clean,
+        Verdict::Violations => ExitCode::Violations,
+    })
+}
+
+/// The command line that this process was given, without its name.
+fn command_line() -> Vec<String> {
+    let words = std::env::args_os().skip(1);
+    words
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect()
+}
+
+/// Does a run, and shows how it goes.
+fn run_with(
+    arguments: &RunArguments,
+    request: bundle::Request,
+    cancel: &Cancel,
+) -> Result<Outcome, Failure> {
     let began = Instant::now();
-    let plan = wishes(arguments).plan().map_err(Failure::usage)?;
+    let mut wishes = wishes(arguments);
+    wishes.bundle = Some(request);
+    let plan = wishes.plan().map_err(Failure::usage)?;
     let mut progress = Progress::new();
     let options = parts(&arguments.parts)?;
     let prepared = prepare(&options, cancel, &mut progress)?;
@@ -96,14 +141,7 @@ fn run(arguments: &RunArguments, cancel: &Cancel) -> Done {
     progress.finish();
     let mut outcome = outcome.map_err(|failed| Failure::of_run(&failed))?;
     outcome.report.timings.push(timing("total", began));
-    report::outcome(&outcome);
-    if let Some(path) = &arguments.output.json {
-        report::write_json(path, &outcome.report)?;
-    }
-    Ok(match outcome.report.verdict {
-        Verdict::Clean => ExitCode::Clean,
-        Verdict::Violations => ExitCode::Violations,
-    })
+    Ok(outcome)
 }
 
 fn shell(arguments: &ShellArguments, cancel: &Cancel) -> Done {
@@ -327,5 +365,6 @@ fn wishes(arguments: &RunArguments) -> Wishes {
         frames: capture.frames,
         interval_us: capture.interval,
         save_frames: output.save_frames.clone(),
+        bundle: None,
     }
 }

@@ -44,6 +44,8 @@ const MAX_EVENTS: usize = 1024;
 pub(super) const CONSOLE_LOG: &str = "console.log";
 /// Name of QEMU's log.
 pub(super) const QEMU_LOG: &str = "qemu.log";
+/// Name of the console's log of the boot, in a restored guest's directory.
+pub(super) const BOOT_LOG: &str = "console-boot.log";
 
 /// What the reading threads put into the inbox.
 #[derive(Debug)]
@@ -323,6 +325,11 @@ impl Machine {
             .keep(self.options.evidence.directory.as_deref())
     }
 
+    /// What the guest and QEMU have said so far, by the name of the log; those that are empty are left out.
+    pub(crate) fn logs(&self) -> Vec<(&'static str, String)> {
+        logs_in(self.directory.path())
+    }
+
     /// What the console has shown so far.
     pub(crate) fn console_log(&self) -> String {
         read_lossy(&self.directory.file(CONSOLE_LOG))
@@ -515,6 +522,7 @@ impl Machine {
             what: Box::new(what),
             kernel_line,
             evidence,
+            bundle: None,
         }
     }
 }
@@ -522,6 +530,15 @@ impl Machine {
 /// The path for a card's socket.
 pub(super) fn socket(directory: &RunDirectory, index: usize) -> std::path::PathBuf {
     directory.file(&command::card(index))
+}
+
+/// The logs in a run's directory, or in one that holds its evidence.
+pub(crate) fn logs_in(directory: &Path) -> Vec<(&'static str, String)> {
+    let log = |name| (name, read_lossy(&directory.join(name)));
+    let logs = [BOOT_LOG, CONSOLE_LOG, QEMU_LOG].map(log);
+    logs.into_iter()
+        .filter(|(_, text)| !text.is_empty())
+        .collect()
 }
 
 fn read_lossy(path: &Path) -> String {

@@ -78,6 +78,7 @@ pub use watch::Touched;
 use crate::memory::{GuestMemory, ReadError};
 use crate::qemu::qmp;
 use machine::Machine;
+pub(crate) use machine::logs_in;
 
 /// Stage: options are chosen, nothing runs.
 #[derive(Debug)]
@@ -406,6 +407,11 @@ impl<Stage: Running> Guest<Stage> {
         wanted: impl Fn(&qmp::Event) -> bool,
     ) -> Result<qmp::Event> {
         self.machine().event(what, limit, wanted)
+    }
+
+    /// What the guest and QEMU have said so far, by the name of the log.
+    pub(crate) fn logs(&self) -> Vec<(&'static str, String)> {
+        self.machine().logs()
     }
 
     /// What the console has shown so far.

@@ -23,7 +23,7 @@ use crate::verify::origin;
 impl Session {
     /// Makes the report, or gives the guest's failure back if nothing explains it.
     pub(super) fn assemble(
-        mut self,
+        &mut self,
         circumstances: Circumstances<'_>,
         died: Option<GuestFailed>,
         memory: &GuestMemory,
@@ -107,9 +107,10 @@ impl Session {
     /// Ends the ledger and merges what all three views found.
     pub(super) fn findings(&mut self, jobs: &HashMap<u32, Job>) -> Findings {
         self.feed();
-        let ledger = std::mem::take(&mut self.ledger);
+        self.judged = self.recorder.finish();
         let which = |entry| self.capture_of(entry);
-        let mut findings = Findings::from_ledger(ledger.finish(), which, |dma| self.shift(dma));
+        let judged = self.judged.clone();
+        let mut findings = Findings::from_ledger(judged, which, |dma| self.shift(dma));
         let mut earlier = Vec::new();
         for (number, captured) in (1..).zip(&self.captured) {
             findings.captured(number, captured, &earlier, jobs);
@@ -149,7 +150,7 @@ impl Session {
     }
 
     /// What to add to bus addresses of the lend at `dma` for physical ones; 0 without an IOMMU.
-    fn shift(&self, dma: u64) -> u64 {
+    pub(super) fn shift(&self, dma: u64) -> u64 {
         let mut lends = self.captured.iter().flat_map(|captured| &captured.lends);
         let lend = lends.find(|lend| lend.dma == dma);
         lend.map_or(0, |lend| lend.phys.wrapping_sub(lend.dma))

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use landfall_agent::protocol::CardInfo;
 use landfall_device::dma::journal::Journal;
-use landfall_device::ledger::{self, Ledger};
+use landfall_device::ledger;
 
 use super::capture::{Captured, OK};
 use super::jobs::jobs;
 use super::{CapturePlan, Clock, RunFailed};
+use crate::bundle::{Pages, Recorder};
 use crate::guest::{Card, Guest, Hole, Loaded, Region};
 use crate::memory::GuestMemory;
 use crate::schema::{SelfTest, Violation};
@@ -38,11 +39,16 @@ const SETTLE: Duration = Duration::from_millis(50);
 ///
 /// What other cards took from the pool is theirs: their sessions look at it.
 pub struct Session {
-    pub(super) ledger: Ledger,
+    /// The ledger, and what it was given: all that a bundle needs to judge again.
+    pub(super) recorder: Recorder,
+    /// What the ledger said when it ended.
+    pub(super) judged: Vec<ledger::Violation>,
+    /// Memory around what went wrong, for a bundle.
+    pub(super) pages: Pages,
+    /// How many of the ledger's violations were looked at for `pages`.
+    pub(super) seen: usize,
     /// First journal entry that is this session's.
     pub(super) first: u64,
-    /// Journal entries below this one were given to the ledger.
-    fed: u64,
     pub(super) journal: Journal,
     pub(super) info: CardInfo,
     pub(super) selftest: SelfTest,
@@ -66,9 +72,11 @@ impl Session {
         let holes = guest.holes()?.iter().map(Hole::range).collect();
         let first = journal.len();
         Ok(Self {
-            ledger: Ledger::new(platform(guest, &info, &regions)),
+            recorder: Recorder::new(platform(guest, &info, &regions), first),
+            judged: Vec::new(),
+            pages: Pages::default(),
+            seen: 0,
             first,
-            fed: first,
             journal,
             info,
             selftest,
@@ -156,10 +164,7 @@ impl Session {
 
     /// Gives the ledger what the journal has that it has not seen.
     pub(super) fn feed(&mut self) {
-        for entry in self.journal.entries_from(self.fed) {
-            self.fed = entry.sequence + 1;
-            self.ledger.entry(&entry);
-        }
+        self.recorder.feed(&self.journal);
     }
 }
 

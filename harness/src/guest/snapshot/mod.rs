@@ -28,7 +28,7 @@ use xxhash_rust::xxh3::Xxh3;
 use self::manifest::{Damaged, Manifest, RAM, STATE, file_hash};
 use self::ram::RamError;
 use super::failure::{GuestFailed, What};
-use super::machine::{CONSOLE_LOG, Machine};
+use super::machine::{BOOT_LOG, CONSOLE_LOG, Machine};
 use super::options::{GuestOptions, Module, Start, Transport};
 use super::start::{self, Launch};
 use super::started::Clock;
@@ -44,8 +44,6 @@ const OTHER: Duration = Duration::from_secs(300);
 const MIGRATION: Duration = Duration::from_secs(120);
 /// Threads of QEMU that move memory, where it moves it.
 const CHANNELS: u8 = 2;
-/// What the console's log of the boot is called in a restored guest's evidence.
-const BOOT_LOG: &str = "console-boot.log";
 
 impl Transport {
     /// The wanted one, or the better one, if a QEMU with these capabilities has it.
