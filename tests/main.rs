@@ -9,6 +9,7 @@ mod failures;
 mod faults;
 mod formats;
 mod fragment;
+mod grabber;
 mod interrupts;
 mod limits;
 mod placement;
