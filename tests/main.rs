@@ -10,6 +10,7 @@ mod failures;
 mod faults;
 mod formats;
 mod fragment;
+mod grabber;
 mod interrupts;
 mod limits;
 mod mutant;

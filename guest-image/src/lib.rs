@@ -40,6 +40,7 @@ mod setup;
 mod snapshots;
 mod stamp;
 mod unpack;
+mod video;
 mod vmlinux;
 
 pub use archive::{Exported, Imported, export, import};

@@ -261,7 +261,7 @@ pub(crate) struct ReplayArguments {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ShellArguments {
-    /// The card to plug in: capture or template
+    /// The card to plug in
     #[arg(long, value_name = "NAME", default_value = "capture", value_parser = landfall::guest::CardKind::NAMES)]
     pub(crate) device: String,
     #[command(flatten)]

@@ -20,6 +20,7 @@ use landfall::guest::{
 use landfall::run::{self, Outcome, Wishes};
 use landfall::schema::{Timing, Verdict};
 use landfall_device::devices::capture::{CaptureOptions, Planted};
+use landfall_device::devices::dt3155::Dt3155Options;
 use landfall_guest::{Cancel, Prepared, SetupError, SetupOptions, Status};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -152,6 +153,7 @@ fn shell(arguments: &ShellArguments, cancel: &Cancel) -> Done {
         .map_err(|failed| Failure::of_guest(&failed))?;
     let mut guest = guest(&arguments.guest);
     let card = match arguments.device.as_str() {
+        "dt3155" => CardKind::Dt3155(Dt3155Options::default()),
         "template" => CardKind::Template,
         _ => CardKind::Capture(card(&arguments.guest)),
     };

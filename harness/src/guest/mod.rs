@@ -38,6 +38,7 @@ mod snapshot;
 mod sources;
 mod start;
 mod started;
+mod video;
 mod watch;
 
 use std::cell::{RefCell, RefMut};

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use landfall_device::devices::capture::{CaptureCard, CaptureOptions};
+use landfall_device::devices::dt3155::{Dt3155, Dt3155Options};
 use landfall_device::devices::template::Scratch;
 use landfall_device::function::{Function, InterruptKind};
 
@@ -21,18 +22,21 @@ use crate::qemu::command::Engine;
 pub enum CardKind {
     /// The capture card.
     Capture(CaptureOptions),
+    /// The DT3155 frame grabber, which the distribution's own `dt3155` drives.
+    Dt3155(Dt3155Options),
     /// The template device: registers only.
     Template,
 }
 
 impl CardKind {
     /// Names of all kinds, as the command takes them.
-    pub const NAMES: [&'static str; 2] = ["capture", "template"];
+    pub const NAMES: [&'static str; 3] = ["capture", "dt3155", "template"];
 
     /// Makes the card.
     pub(crate) fn function(&self) -> Box<dyn Function> {
         match self {
             Self::Capture(options) => Box::new(CaptureCard::new(options.clone())),
+            Self::Dt3155(options) => Box::new(Dt3155::new(options.clone())),
             Self::Template => Box::<Scratch>::default(),
         }
     }
@@ -41,6 +45,7 @@ impl CardKind {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Capture(_) => "capture",
+            Self::Dt3155(_) => "dt3155",
             Self::Template => "template",
         }
     }
@@ -324,7 +329,7 @@ impl GuestOptions {
         let mut words = Vec::new();
         let of_card = self.cards.iter().find_map(|card| match card {
             CardKind::Capture(options) => Some(options.interrupt),
-            CardKind::Template => None,
+            CardKind::Dt3155(_) | CardKind::Template => None,
         });
         if let Some(kind) = self.driver_interrupt.or(of_card) {
             let number = match kind {

@@ -456,6 +456,7 @@ mod tests {
             bzimage: None,
             kernel_release: "7.3.4".to_owned(),
             initramfs: file("initramfs"),
+            video: None,
             modules: Vec::new(),
             module_warnings: Vec::new(),
             lock: Lock::default(),
