@@ -17,6 +17,7 @@ use landfall_device::devices::capture::pattern::{Pattern, Pixel};
 use landfall_device::function::InterruptKind;
 use landfall_reserve::allocator::Fit;
 
+use crate::commands::{CatalogArguments, LegsArguments};
 use crate::exit_code;
 
 /// Boots a real guest around an emulated card and proves where every byte landed.
@@ -49,6 +50,12 @@ pub(crate) enum Command {
     /// Measures every way to get contiguous memory in the kernel, with a card that writes there.
     #[command(after_help = exit_code::HELP)]
     Survey(SurveyArguments),
+    /// Runs the catalogue of 58 classes of DMA bugs: each planted, with a clean twin.
+    #[command(after_help = exit_code::HELP)]
+    Catalog(CatalogArguments),
+    /// Runs the same scenario on several platforms, and tells where they differ.
+    #[command(after_help = exit_code::HELP)]
+    Legs(LegsArguments),
     /// Gets everything that a guest needs into the cache, and tells how large it is.
     #[command(after_help = exit_code::HELP)]
     Setup(SetupArguments),

@@ -2,6 +2,7 @@
 
 //! What each command does.
 
+mod catalog;
 mod explain;
 mod replay;
 mod survey;
@@ -34,6 +35,8 @@ use crate::progress::Progress;
 use crate::report;
 use crate::terminal;
 
+pub(crate) use catalog::{CatalogArguments, LegsArguments};
+
 /// What a command runs into: an exit code and what to print.
 pub(crate) type Done = Result<ExitCode, Failure>;
 
@@ -53,6 +56,8 @@ pub(crate) fn main(cli: Cli) -> ExitCode {
         Some(Command::Replay(arguments)) => replay::replay(&arguments, &cancel),
         Some(Command::Shell(arguments)) => shell(&arguments, &cancel),
         Some(Command::Survey(arguments)) => survey::survey(&arguments, &cancel),
+        Some(Command::Catalog(arguments)) => catalog::catalog(&arguments, &cancel),
+        Some(Command::Legs(arguments)) => catalog::legs(&arguments, &cancel),
         Some(Command::Setup(arguments)) => setup(&arguments, &cancel),
         Some(Command::Doctor(arguments)) => doctor(&arguments),
         Some(Command::PoolExercise(arguments)) => pool_exercise(&arguments, &cancel),
@@ -223,11 +228,8 @@ fn setup(arguments: &SetupArguments, cancel: &Cancel) -> Done {
     }
     let prepared = prepare(&options, cancel, &mut progress)?;
     if arguments.debug_kernel {
-        let debug = landfall_guest::prepare_debug(&options, &prepared, cancel, &mut |event| {
-            progress.setup(event)
-        });
-        progress.finish();
-        report::debug_kernel(&debug.map_err(failed)?);
+        let debug = prepare_debug(&options, &prepared, cancel, &mut progress)?;
+        report::debug_kernel(&debug);
     }
     let pruned = match arguments.prune {
         true => Some(landfall_guest::prune(&options).map_err(failed)?),
@@ -237,6 +239,20 @@ fn setup(arguments: &SetupArguments, cancel: &Cancel) -> Done {
         .map_err(|error| Failure::host("cannot measure the cache", &error))?;
     report::setup(&options, &prepared, pruned.as_ref(), &size);
     Ok(ExitCode::Clean)
+}
+
+/// Makes sure of the debug kernel.
+fn prepare_debug(
+    options: &SetupOptions,
+    prepared: &Prepared,
+    cancel: &Cancel,
+    progress: &mut Progress,
+) -> Result<Prepared, Failure> {
+    let debug = landfall_guest::prepare_debug(options, prepared, cancel, &mut |event| {
+        progress.setup(event)
+    });
+    progress.finish();
+    debug.map_err(|error| Failure::of_setup(&error))
 }
 
 fn doctor(arguments: &DoctorArguments) -> Done {

@@ -6,6 +6,7 @@ use std::error::Error;
 use std::path::Path;
 
 use landfall::bundle::{BundleError, Refused};
+use landfall::catalog::CatalogFailed;
 use landfall::guest::{GuestFailed, What};
 use landfall::run::{Impossible, RunFailed};
 use landfall::survey::SurveyFailed;
@@ -133,6 +134,20 @@ impl Failure {
     /// A survey came to nothing.
     pub(crate) fn of_survey(failed: &SurveyFailed) -> Self {
         let mut failure = Self::of_run(&failed.source);
+        let what = std::mem::replace(&mut failure.what, failed.to_string());
+        failure.causes.insert(0, what);
+        failure
+    }
+
+    /// The catalogue came to nothing.
+    pub(crate) fn of_catalog(failed: &CatalogFailed) -> Self {
+        let mut failure = match failed {
+            CatalogFailed::Trial(trial) => Self::of_guest(&trial.source),
+            CatalogFailed::Run { source, .. } => Self::of_run(source),
+            CatalogFailed::NoDebugKernel => {
+                return Self::host("the catalogue cannot be run", failed);
+            }
+        };
         let what = std::mem::replace(&mut failure.what, failed.to_string());
         failure.causes.insert(0, what);
         failure

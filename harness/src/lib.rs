@@ -13,6 +13,7 @@
 
 pub mod accelerator;
 pub mod bundle;
+pub mod catalog;
 pub mod console_findings;
 pub mod drawing;
 pub mod evidence;
