@@ -20,3 +20,4 @@ mod start;
 mod survey;
 mod tidy;
 mod userspace;
+mod witness;

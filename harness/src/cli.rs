@@ -157,6 +157,9 @@ pub(crate) struct GuestArguments {
     /// Put an IOMMU in front of the card and use it strictly
     #[arg(long)]
     pub(crate) iommu: bool,
+    /// Leave out the module that tells the card's journal what its driver lends
+    #[arg(long)]
+    pub(crate) no_witness: bool,
     /// Append to the kernel's command line
     #[arg(long, value_name = "WORDS", default_value = "")]
     pub(crate) append: String,

@@ -208,6 +208,8 @@ pub const POOL_MODULE: &str = "landfall_pool";
 const REGIONS: &str = "/sys/kernel/debug/landfall_pool/regions";
 /// The module that fragments memory.
 pub const FRAGMENT_MODULE: &str = "landfall_fragment";
+/// The module that tells what drivers lend.
+pub const WITNESS_MODULE: &str = "landfall_witness";
 /// The capture driver's module.
 pub const CAPTURE_MODULE: &str = "landfall_capture";
 

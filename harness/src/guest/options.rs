@@ -153,6 +153,9 @@ pub struct GuestOptions {
     pub watch_from_boot: bool,
     /// An Intel IOMMU in front of the cards, used strictly.
     pub iommu: bool,
+    /// The module [`super::WITNESS_MODULE`], loaded before all others, tells each card's journal what its driver lends
+    /// and takes back. Without it the cards have no BAR for that.
+    pub witness: bool,
     /// Appended to the kernel's command line.
     pub append: String,
     /// What executes the guest.
@@ -189,6 +192,7 @@ impl Default for GuestOptions {
             watch: Vec::new(),
             watch_from_boot: false,
             iommu: false,
+            witness: false,
             append: String::new(),
             engine: Engine::Tcg,
             start: Start::default(),
@@ -208,6 +212,14 @@ impl GuestOptions {
         Self {
             cards: vec![CardKind::Capture(card)],
             ..Self::default()
+        }
+    }
+
+    /// What its cards have beyond their functions.
+    pub(crate) fn card_options(&self) -> landfall_device::serve::Options {
+        landfall_device::serve::Options {
+            witness: self.witness,
+            ..landfall_device::serve::Options::default()
         }
     }
 
@@ -264,12 +276,15 @@ impl GuestOptions {
         words.join(" ")
     }
 
-    /// Fragmenter, pool and capture driver, with the parameters that these options come to; in the order of loading.
+    /// Witness, fragmenter, pool and capture driver, with the parameters that these options come to; in the order of loading.
     pub(crate) fn modules(&self) -> Vec<Module> {
         let module = |name: &str, parameters| Module {
             name: name.to_owned(),
             parameters,
         };
+        let witness = self
+            .witness
+            .then(|| module(super::WITNESS_MODULE, String::new()));
         let fragment = self
             .fragment
             .map(|order| module(super::FRAGMENT_MODULE, format!("order={order}")));
@@ -277,7 +292,7 @@ impl GuestOptions {
             module(super::POOL_MODULE, self.pool.module_parameters(&self.ram())),
             module(super::CAPTURE_MODULE, self.driver_parameters()),
         ];
-        fragment.into_iter().chain(always).collect()
+        witness.into_iter().chain(fragment).chain(always).collect()
     }
 
     /// Parameters for the capture driver.
@@ -310,8 +325,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_fragmenter_comes_before_the_pool() {
+    fn the_witness_comes_first_and_the_fragmenter_before_the_pool() {
         let options = GuestOptions {
+            witness: true,
             fragment: Some(3),
             ..GuestOptions::default()
         };
@@ -322,7 +338,12 @@ mod tests {
             .collect();
         assert_eq!(
             modules,
-            ["landfall_fragment", "landfall_pool", "landfall_capture"]
+            [
+                "landfall_witness",
+                "landfall_fragment",
+                "landfall_pool",
+                "landfall_capture"
+            ]
         );
     }
 

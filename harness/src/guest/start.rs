@@ -112,7 +112,8 @@ impl<'a> Launch<'a> {
         };
         let mut cards = Vec::new();
         for (index, card) in options.cards.iter().enumerate() {
-            let server = CardServer::bind(&socket(&directory, index), card.function())
+            let path = socket(&directory, index);
+            let server = CardServer::bind_with(&path, card.function(), options.card_options())
                 .map_err(|source| What::Card { index, source })?;
             cards.push(server);
         }

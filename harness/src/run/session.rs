@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use landfall_agent::protocol::CardInfo;
-use landfall_device::dma::journal::Journal;
+use landfall_device::dma::journal::{Journal, Kind};
 use landfall_device::ledger::{self, Ledger};
 
 use super::capture::{Captured, OK};
@@ -54,19 +54,24 @@ pub struct Session {
 
 impl Session {
     /// Begins to watch an open card that is idle; what it did before is not looked at, but for its self-test,
-    /// which is checked here.
+    /// which is checked here. What its driver had lent by then, the ledger learns.
     ///
     /// # Errors
     /// If the guest refuses, or the three views of the self-test do not agree.
     pub fn begin(guest: &Guest<Loaded>, card: &Card<'_>) -> Result<Self, RunFailed> {
         let journal = guest.journal(card.index().into()).unwrap_or_default();
         let info = card.info()?;
-        let selftest = selftest::check(&guest.memory(), &info, &journal.entries_from(0))?;
+        let before = journal.entries_from(0);
+        let selftest = selftest::check(&guest.memory(), &info, &before)?;
         let regions = guest.regions()?;
         let holes = guest.holes()?.iter().map(Hole::range).collect();
-        let first = journal.len();
+        let mut ledger = Ledger::new(platform(guest, &info, &regions));
+        for entry in before.iter().filter(|entry| is_lasting(&entry.kind)) {
+            ledger.entry(entry);
+        }
+        let first = before.len() as u64;
         Ok(Self {
-            ledger: Ledger::new(platform(guest, &info, &regions)),
+            ledger,
             first,
             fed: first,
             journal,
@@ -161,6 +166,23 @@ impl Session {
             self.ledger.entry(&entry);
         }
     }
+}
+
+/// Whether what an entry tells still matters to what comes after.
+fn is_lasting(kind: &Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Call(_)
+            | Kind::Attached { .. }
+            | Kind::WitnessGap { .. }
+            | Kind::Symbol { .. }
+            | Kind::Driver { .. }
+            | Kind::BusMapped { .. }
+            | Kind::BusUnmapped { .. }
+            | Kind::BusMaster { .. }
+            | Kind::Decoding { .. }
+            | Kind::PowerState { .. }
+    )
 }
 
 /// What the ledger is told of the machine. Behind an IOMMU bus addresses are not physical ones, and it
