@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use landfall_agent::protocol::CardInfo;
-use landfall_device::dma::journal::{Journal, Kind};
+use landfall_device::dma::journal::{Entry, Journal, Kind};
 use landfall_device::ledger::{self, Ledger};
 
 use super::capture::{Captured, OK};
@@ -66,8 +66,8 @@ impl Session {
         let regions = guest.regions()?;
         let holes = guest.holes()?.iter().map(Hole::range).collect();
         let mut ledger = Ledger::new(platform(guest, &info, &regions));
-        for entry in before.iter().filter(|entry| is_lasting(&entry.kind)) {
-            ledger.entry(entry);
+        for entry in before.iter() {
+            ledger.entry(&remembered(entry));
         }
         let first = before.len() as u64;
         Ok(Self {
@@ -168,11 +168,13 @@ impl Session {
     }
 }
 
-/// Whether what an entry tells still matters to what comes after.
-fn is_lasting(kind: &Kind) -> bool {
-    matches!(
-        kind,
+/// What of an entry from before a session its ledger is to know: what is lent, who is bound, what is switched on.
+/// What was done then is not looked at, and a read of nothing stands for it: no number may be missing.
+fn remembered(entry: &Entry) -> Entry {
+    let lasting = matches!(
+        entry.kind,
         Kind::Call(_)
+            | Kind::Register { .. }
             | Kind::Attached { .. }
             | Kind::WitnessGap { .. }
             | Kind::Symbol { .. }
@@ -182,7 +184,15 @@ fn is_lasting(kind: &Kind) -> bool {
             | Kind::BusMaster { .. }
             | Kind::Decoding { .. }
             | Kind::PowerState { .. }
-    )
+    );
+    if lasting {
+        return entry.clone();
+    }
+    let (bar, offset, write) = (0, 0, false);
+    Entry {
+        kind: Kind::Unclaimed { bar, offset, write },
+        ..*entry
+    }
 }
 
 /// What the ledger is told of the machine. Behind an IOMMU bus addresses are not physical ones, and it
