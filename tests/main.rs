@@ -23,3 +23,4 @@ mod start;
 mod survey;
 mod tidy;
 mod userspace;
+mod witness;

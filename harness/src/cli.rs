@@ -170,6 +170,9 @@ pub(crate) struct GuestArguments {
     /// Put an IOMMU in front of the card: intel, or intel-lazy, which keeps what was unmapped within reach for a while
     #[arg(long, value_name = "KIND", num_args = 0..=1, default_missing_value = "intel")]
     pub(crate) iommu: Option<Iommu>,
+    /// Leave out the module that tells the card's journal what its driver lends
+    #[arg(long)]
+    pub(crate) no_witness: bool,
     /// Append to the kernel's command line
     #[arg(long, value_name = "WORDS", default_value = "")]
     pub(crate) append: String,

@@ -336,6 +336,7 @@ fn guest(arguments: &GuestArguments) -> GuestOptions {
         fragment: arguments.fragment,
         watch_from_boot: arguments.watch_from_boot,
         iommu: arguments.iommu.unwrap_or_default(),
+        witness: !arguments.no_witness,
         start: match (arguments.stock_boot, arguments.cold) {
             (true, _) => Start::Stock,
             (false, true) => Start::Cold,

@@ -252,6 +252,9 @@ pub struct Checked {
     pub watched_bytes: Option<u64>,
     /// The card's accesses compared with what was lent.
     pub accesses: u64,
+    /// Calls by which the driver lent memory or took it back, as the witness in the guest told them; `null`: there was
+    /// none.
+    pub driver_calls: Option<u64>,
 }
 
 /// What executed the guest.

@@ -464,7 +464,7 @@ mod tests {
 
     #[test]
     fn entries_are_those_of_the_classes() {
-        for (entry, class) in ENTRIES.iter().zip(landfall_device::ledger::CLASSES) {
+        for (entry, class) in ENTRIES.iter().zip(landfall_device::ledger::class::CLASSES) {
             assert_eq!(entry.number, class.number, "{}", class.title);
         }
     }

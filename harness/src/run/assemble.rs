@@ -47,6 +47,11 @@ impl Session {
         let transfers = transfers(&self.captured, &jobs, &violations);
         let checked = Checked {
             watched_bytes: circumstances.watched,
+            driver_calls: circumstances
+                .plan
+                .guest
+                .witness
+                .then(|| driver_calls(&self.journal.entries_from(0))),
             ..self.checked(&entries)
         };
         let mut versions = circumstances.versions;
@@ -136,6 +141,7 @@ impl Session {
         let frames = self.captured.iter().flat_map(|captured| &captured.frames);
         Checked {
             watched_bytes: None,
+            driver_calls: None,
             accesses: entries.iter().filter(is_access).count() as u64,
             canary_bytes: self
                 .captured
@@ -191,6 +197,12 @@ impl Session {
             journal_entries: self.journal.len(),
         }
     }
+}
+
+/// How many calls the witness told, from the time that the driver was bound on.
+fn driver_calls(entries: &[Entry]) -> u64 {
+    let is_call = |entry: &&Entry| matches!(entry.kind, Kind::Call(_));
+    entries.iter().filter(is_call).count() as u64
 }
 
 impl Findings {

@@ -59,7 +59,10 @@ pub struct Wishes {
 impl Default for Wishes {
     fn default() -> Self {
         Self {
-            guest: GuestOptions::default(),
+            guest: GuestOptions {
+                witness: true,
+                ..GuestOptions::default()
+            },
             memory: None,
             card: CaptureOptions::default(),
             fault: None,
