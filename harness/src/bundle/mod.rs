@@ -91,3 +91,6 @@ mod names {
     pub(super) const MAP_TXT: &str = "map.txt";
     pub(super) const MAP_SVG: &str = "map.svg";
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 
+use landfall_device::devices::capture::result_name;
 use landfall_device::dma::journal::{Call, Direction, Entry, Kind, Outcome};
 use landfall_device::ledger::Violation;
 
@@ -154,9 +155,11 @@ impl Timeline {
                 outcome,
                 ..
             } => {
-                let verb = match direction {
-                    Direction::Write => "writes",
-                    Direction::Read => "reads",
+                let verb = match (outcome, direction) {
+                    (Outcome::Ok, Direction::Write) => "writes",
+                    (Outcome::Ok, Direction::Read) => "reads",
+                    (Outcome::Refused(_), Direction::Write) => "tries to write",
+                    (Outcome::Refused(_), Direction::Read) => "tries to read",
                 };
                 let refused = match outcome {
                     Outcome::Ok => String::new(),
@@ -219,7 +222,7 @@ impl Timeline {
             } => {
                 let how = match result {
                     0 => format!("complete, {bytes} bytes"),
-                    result => format!("failed, result {result}"),
+                    result => format!("failed: {}", result_name(*result)),
                 };
                 let then = if *interrupt_enabled {
                     "; an interrupt must follow"
