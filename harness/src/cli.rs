@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
-use landfall::guest::{Accelerator, PoolSource};
+use landfall::guest::{Accelerator, Iommu, PoolSource};
 use landfall::qemu::command::Engine;
 use landfall::run::Place;
 use landfall::survey::Method;
@@ -160,9 +160,9 @@ pub(crate) struct GuestArguments {
     /// More parameters for the module landfall_capture
     #[arg(long, value_name = "PARAMETERS", default_value = "")]
     pub(crate) driver_parameters: String,
-    /// Put an IOMMU in front of the card and use it strictly
-    #[arg(long)]
-    pub(crate) iommu: bool,
+    /// Put an IOMMU in front of the card: intel, or intel-lazy, which keeps what was unmapped within reach for a while
+    #[arg(long, value_name = "KIND", num_args = 0..=1, default_missing_value = "intel")]
+    pub(crate) iommu: Option<Iommu>,
     /// Append to the kernel's command line
     #[arg(long, value_name = "WORDS", default_value = "")]
     pub(crate) append: String,
@@ -261,7 +261,7 @@ pub(crate) struct ReplayArguments {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ShellArguments {
-    /// The card to plug in: capture or template
+    /// The card to plug in
     #[arg(long, value_name = "NAME", default_value = "capture", value_parser = landfall::guest::CardKind::NAMES)]
     pub(crate) device: String,
     #[command(flatten)]
@@ -312,6 +312,9 @@ pub(crate) struct SetupArguments {
     /// Take newer versions if the mirror has them
     #[arg(long)]
     pub(crate) refresh: bool,
+    /// Build the debug kernel too, with KASAN, dma-debug, lockdep and KFENCE: some minutes, once
+    #[arg(long)]
+    pub(crate) debug_kernel: bool,
     /// Write what running guests needs to one file, a .tar.gz, for a machine with the same Landfall
     #[arg(long, value_name = "FILE")]
     pub(crate) export: Option<PathBuf>,

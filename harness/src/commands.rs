@@ -19,7 +19,8 @@ use landfall::guest::{
 };
 use landfall::run::{self, Outcome, Wishes};
 use landfall::schema::{Timing, Verdict};
-use landfall_device::devices::capture::CaptureOptions;
+use landfall_device::devices::capture::{CaptureOptions, Planted};
+use landfall_device::devices::dt3155::Dt3155Options;
 use landfall_guest::{Cancel, Prepared, SetupError, SetupOptions, Status};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -152,6 +153,7 @@ fn shell(arguments: &ShellArguments, cancel: &Cancel) -> Done {
         .map_err(|failed| Failure::of_guest(&failed))?;
     let mut guest = guest(&arguments.guest);
     let card = match arguments.device.as_str() {
+        "dt3155" => CardKind::Dt3155(Dt3155Options::default()),
         "template" => CardKind::Template,
         _ => CardKind::Capture(card(&arguments.guest)),
     };
@@ -220,6 +222,13 @@ fn setup(arguments: &SetupArguments, cancel: &Cancel) -> Done {
         options.refresh = false; // it is done
     }
     let prepared = prepare(&options, cancel, &mut progress)?;
+    if arguments.debug_kernel {
+        let debug = landfall_guest::prepare_debug(&options, &prepared, cancel, &mut |event| {
+            progress.setup(event)
+        });
+        progress.finish();
+        report::debug_kernel(&debug.map_err(failed)?);
+    }
     let pruned = match arguments.prune {
         true => Some(landfall_guest::prune(&options).map_err(failed)?),
         false => None,
@@ -310,7 +319,7 @@ fn guest(arguments: &GuestArguments) -> GuestOptions {
         },
         fragment: arguments.fragment,
         watch_from_boot: arguments.watch_from_boot,
-        iommu: arguments.iommu,
+        iommu: arguments.iommu.unwrap_or_default(),
         start: match (arguments.stock_boot, arguments.cold) {
             (true, _) => Start::Stock,
             (false, true) => Start::Cold,
@@ -324,14 +333,14 @@ fn guest(arguments: &GuestArguments) -> GuestOptions {
 }
 
 fn card(arguments: &GuestArguments) -> CaptureOptions {
-    let fault = arguments.fault;
-    let default = CaptureOptions::default();
+    let planted = arguments
+        .fault
+        .map(|at| Planted::at(at.fault, at.frame.unwrap_or(run::FAULT_FRAME)));
     CaptureOptions {
         address_bits: arguments.address_bits,
         interrupt: arguments.interrupt,
-        fault: fault.map(|at| at.fault),
-        fault_frame: fault.and_then(|at| at.frame).unwrap_or(default.fault_frame),
-        ..default
+        faults: planted.into_iter().collect(),
+        ..CaptureOptions::default()
     }
 }
 
@@ -345,11 +354,7 @@ fn wishes(arguments: &RunArguments) -> Wishes {
     Wishes {
         guest: wanted,
         memory: of_guest.memory,
-        card: CaptureOptions {
-            fault: None,
-            fault_frame: CaptureOptions::default().fault_frame,
-            ..card(of_guest)
-        },
+        card: card(of_guest),
         fault: of_guest.fault.map(|at| (at.fault, at.frame)),
         pool_source: of_guest.pool_source,
         pool_size: of_guest.pool_size,

@@ -13,10 +13,13 @@
 
 pub mod accelerator;
 pub mod bundle;
+pub mod console_findings;
+pub mod drawing;
 pub mod evidence;
 pub mod exercise;
 pub mod frames;
 pub mod guest;
+pub mod judge;
 pub mod map;
 pub mod memory;
 pub mod qemu;

@@ -13,6 +13,7 @@ use landfall::guest::CardKind;
 use landfall::map::{self, Canvas, size};
 use landfall::run::{Outcome, Plan};
 use landfall::schema::{Report, Verdict, Violation};
+use landfall_device::devices::capture::fault_names;
 use landfall_guest::{
     CacheSize, Exported, Finding, Imported, Prepared, Pruned, SetupOptions, Status,
 };
@@ -43,8 +44,8 @@ pub(crate) fn booting(prepared: &Prepared, choice: &Choice, plan: &Plan) -> Stri
         prepared.kernel_release, prepared.qemu.version, choice.engine, choice.reason
     );
     let fault = plan.guest.cards.iter().find_map(|card| match card {
-        CardKind::Capture(options) => options.fault,
-        CardKind::Template => None,
+        CardKind::Capture(options) => fault_names(&options.faults),
+        CardKind::Dt3155(_) | CardKind::Template => None,
     });
     let _ = write!(
         text,
@@ -53,7 +54,7 @@ pub(crate) fn booting(prepared: &Prepared, choice: &Choice, plan: &Plan) -> Stri
         size(plan.guest.pool.size),
         plan.guest.pool.source,
         match fault {
-            Some(fault) => format!("a capture card with the fault `{fault}`"),
+            Some(faults) => format!("a capture card with the fault `{faults}`"),
             None => "a capture card".to_owned(),
         }
     );
@@ -392,6 +393,16 @@ pub(crate) fn setup(
     for (name, bytes) in &cache.entries {
         say!(stdout, "  {:>10}  {name}", size(*bytes));
     }
+}
+
+/// Tells of the debug kernel.
+pub(crate) fn debug_kernel(prepared: &Prepared) {
+    say!(
+        stdout,
+        "debug kernel: Linux {}, modules {}",
+        prepared.kernel_release,
+        prepared.modules.join(" ")
+    );
 }
 
 /// Tells what was found on the host.

@@ -225,7 +225,7 @@ pub struct Card {
     pub interrupts: u64,
     /// Address bits it drives.
     pub address_bits: u32,
-    /// The fault that was planted.
+    /// The faults that were planted, separated by commas.
     pub fault: Option<String>,
     /// Journal entries.
     pub journal_entries: u64,

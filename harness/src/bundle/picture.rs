@@ -4,9 +4,9 @@
 
 use std::ops::Range;
 
+use crate::drawing::{Anchor, Colour, Drawing, Face, Item};
 use crate::map::{self, Block, Layer, Map, size};
 use crate::schema::Report;
-use crate::survey::{Anchor, Colour, Drawing, Face, Item};
 
 const WIDTH: i32 = 960;
 const LEFT: i32 = 110;

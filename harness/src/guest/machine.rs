@@ -78,6 +78,8 @@ pub(crate) struct Machine {
     pub(super) failed: Option<String>,
     /// If it fails now, something else is tried: no evidence is kept.
     pub(super) on_trial: bool,
+    /// What its kernel reports is for [`crate::console_findings`] to judge: only a panic ends it.
+    pub(super) reports: bool,
     pub(super) place: Option<Place>,
     /// See [`super::Guest::watched`].
     pub(super) watched: Option<u64>,
@@ -118,6 +120,7 @@ impl Machine {
                     machine.watched_before();
                 }
                 machine.plug_cards(!preload.is_empty())?;
+                machine.make_iommu_lazy()?;
                 clock.lap("plug in cards");
                 machine.started = clock.finish(None);
                 machine
@@ -125,6 +128,7 @@ impl Machine {
             Err(NotRestored::Failed(failed)) => return Err(failed),
             Err(NotRestored::Cold(why)) => {
                 let mut machine = Launch::cold(&options, prepared, cancel).boot(&mut clock)?;
+                machine.make_iommu_lazy()?;
                 machine.started = clock.finish(Some(why));
                 machine
             }
@@ -286,7 +290,9 @@ impl Machine {
             let left = until.saturating_duration_since(Instant::now());
             match self.inbox.recv_timeout(left) {
                 Ok(Inbox::Fatal(line)) => return Err(self.fatal(line)),
-                Ok(Inbox::Agent(FromGuest::Event(protocol::Event::KernelFault { lines }))) => {
+                Ok(Inbox::Agent(FromGuest::Event(protocol::Event::KernelFault { lines })))
+                    if !self.reports =>
+                {
                     return Err(self.fail(What::KernelFault { lines }));
                 }
                 Ok(_) => {}
@@ -373,7 +379,9 @@ impl Machine {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.inbox.recv_timeout(left.min(TICK)) {
                 Ok(Inbox::Fatal(line)) => return Err(self.fatal(line)),
-                Ok(Inbox::Agent(FromGuest::Event(protocol::Event::KernelFault { lines }))) => {
+                Ok(Inbox::Agent(FromGuest::Event(protocol::Event::KernelFault { lines })))
+                    if !self.reports =>
+                {
                     return Err(self.fail(What::KernelFault { lines }));
                 }
                 Ok(Inbox::AgentBroken(detail)) => {

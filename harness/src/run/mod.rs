@@ -24,7 +24,7 @@ use landfall_guest::{Cancel, Prepared};
 
 pub use capture::CapturePlan;
 pub use placement::{Place, Placed};
-pub use plan::{Impossible, Plan, Wishes};
+pub use plan::{FAULT_FRAME, Impossible, Plan, Wishes};
 pub use session::Session;
 
 use crate::accelerator::Choice;
@@ -294,7 +294,7 @@ fn versions(prepared: &Prepared, guest: Option<&Guest<Loaded>>) -> BTreeMap<Stri
 fn card_options(plan: &Plan) -> CaptureOptions {
     let capture = plan.guest.cards.iter().find_map(|card| match card {
         CardKind::Capture(options) => Some(options.clone()),
-        CardKind::Template => None,
+        CardKind::Dt3155(_) | CardKind::Template => None,
     });
     capture.unwrap_or_default()
 }

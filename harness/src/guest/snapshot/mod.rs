@@ -432,10 +432,10 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use landfall_guest::{Lock, Qemu, SNAPSHOT_LIMIT, Snapshots};
+    use landfall_guest::{Kernel, Lock, Qemu, SNAPSHOT_LIMIT, Snapshots};
     use serde_json::json;
 
-    use super::super::options::CardKind;
+    use super::super::options::{CardKind, Iommu};
     use super::super::sources::PoolOptions;
     use super::*;
 
@@ -446,6 +446,7 @@ mod tests {
             path
         };
         Prepared {
+            kernel: Kernel::Stock,
             qemu: Qemu {
                 program: file("qemu"),
                 arguments: Vec::new(),
@@ -455,6 +456,7 @@ mod tests {
             bzimage: None,
             kernel_release: "7.3.4".to_owned(),
             initramfs: file("initramfs"),
+            video: None,
             modules: Vec::new(),
             module_warnings: Vec::new(),
             lock: Lock::default(),
@@ -490,7 +492,7 @@ mod tests {
         differs(&|options| options.memory *= 2);
         differs(&|options| options.low_memory = Some(128 << 20));
         differs(&|options| options.cpus = 1);
-        differs(&|options| options.iommu = true);
+        differs(&|options| options.iommu = Iommu::Intel);
         differs(&|options| options.append = "debug".to_owned());
         differs(&|options| options.fragment = Some(3));
         differs(&|options| options.spare_ports = 1);
