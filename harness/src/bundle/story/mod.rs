@@ -240,7 +240,11 @@ fn chapter(
 /// How the guest died, if it did, and its last words.
 fn died(text: &mut String, bundle: &Bundle, told: &Told) -> Result<(), BundleError> {
     let kernel_line = told.run.kernel_line.as_ref();
-    if told.report.is_some() && kernel_line.is_none() {
+    let survived = |report: &Report| {
+        let failed = |violation: &Violation| violation.name == "guest failed";
+        !report.violations.iter().any(failed)
+    };
+    if told.report.as_ref().is_some_and(survived) {
         return Ok(());
     }
     let _ = writeln!(text, "\nThe guest failed: {}", told.run.summary);
