@@ -4,6 +4,7 @@
 
 mod bind;
 mod boot;
+mod bundle;
 mod cluster;
 mod debug;
 mod failures;

@@ -255,14 +255,14 @@ pub(crate) struct ExplainArguments {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ReplayArguments {
-    /// The bundle: a directory or a .tar.zst
-    #[arg(value_name = "BUNDLE")]
-    pub(crate) bundle: PathBuf,
+    /// The bundles: directories or .tar.zst
+    #[arg(value_name = "BUNDLE", required = true)]
+    pub(crate) bundles: Vec<PathBuf>,
     /// Do the whole run again, with a guest, and compare the classes of what goes wrong. Where the guest's parts come
     /// from is said here, never by the bundle
     #[arg(long)]
     pub(crate) live: bool,
-    /// Put the bundle of that run in the place of this one
+    /// Put the bundle of that run in the place of the old one
     #[arg(long, requires = "live")]
     pub(crate) record: bool,
     #[command(flatten)]

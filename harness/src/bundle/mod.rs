@@ -44,7 +44,7 @@ pub use pages::{Known, MAX_PAGES, PAGE, Page, Pages};
 pub use picture::{drawing, map};
 pub use place::Place;
 pub(crate) use store::{Logs, Parts, store};
-pub use story::story;
+pub use story::{printable, story};
 pub use stream::{Item, Judged, Recorder, judge};
 
 /// The bundle that a run leaves if it fails.
@@ -91,3 +91,6 @@ mod names {
     pub(super) const MAP_TXT: &str = "map.txt";
     pub(super) const MAP_SVG: &str = "map.svg";
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 //! `landfall replay`.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Instant;
 
 use clap::Parser;
@@ -18,24 +19,46 @@ use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::report;
 
-/// Repeats a verdict.
+/// Repeats verdicts. One that is another, or cannot be told, is not the end of it.
 pub(super) fn replay(arguments: &ReplayArguments, cancel: &Cancel) -> Done {
-    match arguments.live {
-        true => live(arguments, cancel),
-        false => offline(arguments),
+    let several = arguments.bundles.len() > 1;
+    let mut code = ExitCode::Clean;
+    for path in &arguments.bundles {
+        if several {
+            report::text(&format!("{}: ", path.display()));
+        }
+        let done = match arguments.live {
+            true => live(path, arguments, cancel),
+            false => offline(path),
+        };
+        match done {
+            Ok(ExitCode::Clean) => {}
+            Err(failure) if several && failure.code != ExitCode::Interrupted => {
+                report::failure(&failure);
+                code = failure.code;
+            }
+            Ok(other) => code = other,
+            Err(failure) => return Err(failure),
+        }
     }
+    Ok(code)
 }
 
-fn offline(arguments: &ReplayArguments) -> Done {
-    let path = &arguments.bundle;
+fn offline(path: &Path) -> Done {
     let began = Instant::now();
+    let refused = |error: BundleError| Failure::of_bundle(path, &error);
+    let bundle = Bundle::open(path).map_err(refused)?;
+    if !bundle.has_stream() {
+        return Err(Failure::foreign(
+            "there is nothing to judge: the guest died before; --live repeats the run",
+        ));
+    }
     let again = || -> Result<_, BundleError> {
-        let bundle = Bundle::open(path)?;
         let recorded = bundle.violations()?;
         let judged = bundle.judge(|_, _| ())?;
         Ok((recorded, judged))
     };
-    let (recorded, judged) = again().map_err(|error| Failure::of_bundle(path, &error))?;
+    let (recorded, judged) = again().map_err(refused)?;
     let comparison = compare(&recorded, &judged.violations);
     let took = began.elapsed().as_secs_f64() * 1e3;
     let mut text = format!(
@@ -44,7 +67,7 @@ fn offline(arguments: &ReplayArguments) -> Done {
         names_of_ledger(&judged.violations)
     );
     text.push_str(&outcome(&comparison));
-    report::text(&text);
+    report::text(&bundle::printable(&text));
     Ok(code(comparison.is_same()))
 }
 
@@ -70,8 +93,7 @@ fn code(same: bool) -> ExitCode {
 }
 
 /// Does the run again and compares classes: addresses and times are another guest's.
-fn live(arguments: &ReplayArguments, cancel: &Cancel) -> Done {
-    let path = &arguments.bundle;
+fn live(path: &Path, arguments: &ReplayArguments, cancel: &Cancel) -> Done {
     let refused = |error: BundleError| Failure::of_bundle(path, &error);
     let bundle = Bundle::open(path).map_err(refused)?;
     let recorded = bundle.run().map_err(refused)?;
@@ -81,14 +103,27 @@ fn live(arguments: &ReplayArguments, cancel: &Cancel) -> Done {
         tempfile::tempdir().map_err(|error| Failure::host("cannot make a directory", &error))?;
     let request = Request {
         place: match arguments.record {
-            true => Place::At(path.clone()),
+            true => Place::At(path.to_owned()),
             false => Place::At(scratch.path().join("bundle")),
         },
         command: recorded.command.clone(),
         scenario: bundle.text(bundle::SCENARIO).map_err(refused)?,
         seed: recorded.seed,
     };
-    let outcome = run_with(&wanted, request, cancel)?;
+    let outcome = match run_with(&wanted, request, cancel) {
+        // A guest that died then, and dies now.
+        Err(failure) if report.is_none() && failure.code == ExitCode::Guest => {
+            report::failure(&failure);
+            let same = failure.what == recorded.summary;
+            let was = match same {
+                true => "the same as recorded".to_owned(),
+                false => format!("recorded was: {}", recorded.summary),
+            };
+            report::text(&bundle::printable(&format!("\n{was}\n")));
+            return Ok(code(same));
+        }
+        other => other?,
+    };
     report::outcome(&outcome);
     let bundle = outcome
         .bundle
@@ -110,7 +145,7 @@ fn live(arguments: &ReplayArguments, cancel: &Cancel) -> Done {
             None => "the run was clean: the bundle is as it was\n",
         });
     }
-    report::text(&text);
+    report::text(&bundle::printable(&text));
     Ok(code(same))
 }
 

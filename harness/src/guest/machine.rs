@@ -507,10 +507,7 @@ impl Machine {
             What::Interrupted => None,
             What::QemuEnded { .. } => {
                 let log = read_lossy(&self.directory.file(QEMU_LOG));
-                let errors: String = log
-                    .split_inclusive('\n')
-                    .filter(|line| !line.contains(": warning: "))
-                    .collect();
+                let errors = without_warnings(&log);
                 console::telling_line(&errors)
                     .or_else(|| console::telling_line(&self.console_log()))
             }
@@ -532,13 +529,24 @@ pub(super) fn socket(directory: &RunDirectory, index: usize) -> std::path::PathB
     directory.file(&command::card(index))
 }
 
-/// The logs in a run's directory, or in one that holds its evidence.
+/// The logs in a run's directory, or in one that holds its evidence; QEMU's without its warnings.
 pub(crate) fn logs_in(directory: &Path) -> Vec<(&'static str, String)> {
-    let log = |name| (name, read_lossy(&directory.join(name)));
+    let log = |name| {
+        let text = read_lossy(&directory.join(name));
+        match name == QEMU_LOG {
+            true => (name, without_warnings(&text)),
+            false => (name, text),
+        }
+    };
     let logs = [BOOT_LOG, CONSOLE_LOG, QEMU_LOG].map(log);
     logs.into_iter()
         .filter(|(_, text)| !text.is_empty())
         .collect()
+}
+
+fn without_warnings(log: &str) -> String {
+    let lines = log.split_inclusive('\n');
+    lines.filter(|line| !line.contains(": warning: ")).collect()
 }
 
 fn read_lossy(path: &Path) -> String {
