@@ -181,6 +181,9 @@ fn shell(arguments: &ShellArguments, cancel: &Cancel) -> Done {
         attach(&guest, &mut progress, cancel)?;
     } else {
         let guest = guest.boot(&prepared, cancel).map_err(failed)?;
+        if arguments.device == "dt3155" {
+            guest.add_video(&prepared).map_err(failed)?;
+        }
         attach(&guest, &mut progress, cancel)?;
     }
     Ok(if cancel.is_cancelled() {
