@@ -152,6 +152,20 @@ pub enum Next {
     At(Duration),
 }
 
+/// What a well-behaved function has no use for, and one that misbehaves on purpose has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A register is about to be read; whatever this call changes, the read shows.
+    Read {
+        /// Which BAR.
+        bar: u8,
+        /// Bytes from the start of the BAR.
+        offset: u64,
+    },
+    /// Bus mastering was switched on.
+    BusMaster,
+}
+
 /// The machine, as lent to a function for one call.
 pub trait Host {
     /// Reads memory at a bus address. All or nothing: on an error `into` is unspecified and no byte
@@ -200,6 +214,10 @@ pub trait Host {
 
     /// Journal sequence number of the register write being served; `None` in a step.
     fn register_write(&self) -> Option<u64>;
+
+    /// Cuts the connection to the machine, as the sudden end of the function does, once this call is over. The
+    /// machine sees all-ones from then on; the function is reset, as by loss of power.
+    fn sever(&mut self) {}
 }
 
 /// A PCI function: registers, and work that it does by itself.
@@ -222,6 +240,10 @@ pub trait Function: Send {
 
     /// Writes a register.
     fn write(&mut self, bar: u8, offset: u64, value: u32, host: &mut dyn Host);
+
+    /// Hears of something that changes nothing by the data sheet. May access memory and raise interrupts; at most
+    /// about [`STEP_BYTES`] moved.
+    fn notice(&mut self, _notice: Notice, _host: &mut dyn Host) {}
 
     /// Returns to the state after power-on. No access to memory follows from what was before.
     fn reset(&mut self, kind: Reset);
