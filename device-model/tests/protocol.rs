@@ -65,6 +65,7 @@ fn verdict(machine: &Machine) -> Vec<Option<u8>> {
         ram: vec![all],
         pool: vec![all],
         address_bits: 64,
+        ..Platform::default()
     });
     ledger.lend(Lend {
         address: BASE,
@@ -281,6 +282,21 @@ fn unmapped_memory_is_not_touched_any_more() {
     machine.set(QUEUE, 0);
     machine.wait(|kind| matches!(kind, Kind::JobDone { result: 0, .. }));
     assert_ne!(machine.bytes(0, 8), [0; 8]);
+    let changes = machine.server.journal().entries_from(0);
+    let changes: Vec<_> = changes
+        .into_iter()
+        .map(|entry| entry.kind)
+        .filter(|kind| matches!(kind, Kind::BusMapped { .. } | Kind::BusUnmapped { .. }))
+        .collect();
+    let (address, length) = (BASE, RAM);
+    let mapped = Kind::BusMapped {
+        address,
+        length,
+        readable: true,
+        writable: true,
+    };
+    let unmapped = Kind::BusUnmapped { address, length };
+    assert_eq!(changes, [mapped.clone(), unmapped, mapped]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
-use landfall::guest::{Accelerator, PoolSource};
+use landfall::guest::{Accelerator, Iommu, PoolSource};
 use landfall::qemu::command::Engine;
 use landfall::run::Place;
 use landfall::survey::Method;
@@ -154,9 +154,9 @@ pub(crate) struct GuestArguments {
     /// More parameters for the module landfall_capture
     #[arg(long, value_name = "PARAMETERS", default_value = "")]
     pub(crate) driver_parameters: String,
-    /// Put an IOMMU in front of the card and use it strictly
-    #[arg(long)]
-    pub(crate) iommu: bool,
+    /// Put an IOMMU in front of the card: intel, or intel-lazy, which keeps what was unmapped within reach for a while
+    #[arg(long, value_name = "KIND", num_args = 0..=1, default_missing_value = "intel")]
+    pub(crate) iommu: Option<Iommu>,
     /// Append to the kernel's command line
     #[arg(long, value_name = "WORDS", default_value = "")]
     pub(crate) append: String,

@@ -272,7 +272,7 @@ fn guest(arguments: &GuestArguments) -> GuestOptions {
         },
         fragment: arguments.fragment,
         watch_from_boot: arguments.watch_from_boot,
-        iommu: arguments.iommu,
+        iommu: arguments.iommu.unwrap_or_default(),
         start: match (arguments.stock_boot, arguments.cold) {
             (true, _) => Start::Stock,
             (false, true) => Start::Cold,

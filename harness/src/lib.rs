@@ -12,10 +12,12 @@
 #![forbid(unsafe_op_in_unsafe_fn)]
 
 pub mod accelerator;
+pub mod drawing;
 pub mod evidence;
 pub mod exercise;
 pub mod frames;
 pub mod guest;
+pub mod judge;
 pub mod map;
 pub mod memory;
 pub mod qemu;

@@ -27,7 +27,7 @@ pub(crate) fn lookup(table: &[Description], offset: u64) -> Option<crate::functi
     table.iter().find_map(|entry| {
         let index = entry.index(offset)?;
         Some(crate::function::RegisterName {
-            name: entry.name,
+            name: entry.name.into(),
             index: entry.array.then_some(index),
         })
     })

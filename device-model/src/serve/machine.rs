@@ -13,17 +13,24 @@ use std::time::Duration;
 use crate::dma::DmaError;
 use crate::dma::journal::{Direction, Journal, Kind, Outcome};
 use crate::dma::map::{Map, PIECE};
-use crate::function::{Function, Host, InterruptKind, Next, Notice, Reset, Tag, UNCLAIMED, Vector};
+use crate::function::{
+    Bar, Function, Host, InterruptKind, Next, Notice, Reset, Tag, UNCLAIMED, Vector,
+};
 use crate::pci::bar::{Lanes, split};
 use crate::pci::config::{ConfigSpace, Effect};
 use crate::pci::irq::{Irqs, Wire};
 use crate::pci::msi::{MSIX_BAR, MsixTable};
+
+use super::Options;
+use super::witness::{self, Witness};
 
 /// A function, plugged in.
 pub(crate) struct Machine<W> {
     function: Box<dyn Function>,
     config: ConfigSpace,
     msix: Option<MsixTable>,
+    /// What BAR 5 is, if the function leaves it free and a witness is wanted.
+    witness: Option<Witness>,
     irqs: Irqs<W>,
     held: BTreeSet<Vector>,
     map: Arc<Map>,
@@ -49,10 +56,24 @@ struct Port<'a, W> {
 
 impl<W: Wire> Machine<W> {
     /// Plugs a function in, as after power-on.
-    pub(crate) fn new(function: Box<dyn Function>, map: Arc<Map>, journal: Journal) -> Self {
-        let identity = function.identity();
+    pub(crate) fn new(
+        function: Box<dyn Function>,
+        options: Options,
+        map: Arc<Map>,
+        journal: Journal,
+    ) -> Self {
+        let mut identity = function.identity();
+        let free = identity.bars.iter().all(|bar| bar.index != witness::BAR);
+        let witness = (options.witness && free).then(Witness::default);
+        if witness.is_some() {
+            identity.bars.push(Bar {
+                index: witness::BAR,
+                size: witness::SIZE,
+            });
+        }
         Self {
             config: ConfigSpace::new(&identity),
+            witness,
             msix: (identity.interrupt == InterruptKind::Msix).then(MsixTable::default),
             function,
             irqs: Irqs::default(),
@@ -75,6 +96,19 @@ impl<W: Wire> Machine<W> {
         self.function.identity().interrupt
     }
 
+    /// Whether a BAR is the witness's: what is written there concerns the journal, and no function.
+    pub(crate) fn is_witness(&self, bar: u32) -> bool {
+        bar == u32::from(witness::BAR) && self.witness.is_some()
+    }
+
+    /// Takes what the witness in the guest tells. Whether the function decodes its registers does not matter:
+    /// the witness only looks on.
+    pub(crate) fn tell(&mut self, offset: u64, from: &[u8]) {
+        if let Some(witness) = &mut self.witness {
+            witness.write(offset, from, &self.journal);
+        }
+    }
+
     /// Reads a BAR, at any offset and length.
     pub(crate) fn read(&mut self, bar: u8, offset: u64, into: &mut [u8]) {
         into.fill(0xff);
@@ -92,6 +126,9 @@ impl<W: Wire> Machine<W> {
 
     /// Writes a BAR, at any offset and length.
     pub(crate) fn write(&mut self, bar: u8, offset: u64, from: &[u8]) {
+        if self.is_witness(bar.into()) {
+            return self.tell(offset, from);
+        }
         let mut done = 0;
         for lanes in split(offset, from.len()) {
             if let Some(part) = from.get(done..done + lanes.count) {
@@ -121,6 +158,9 @@ impl<W: Wire> Machine<W> {
                 Effect::Power(state) => {
                     self.journal.push(Kind::PowerState { state });
                 }
+                Effect::Decoding(on) => {
+                    self.journal.push(Kind::Decoding { on });
+                }
             }
         }
         self.release_held();
@@ -139,6 +179,9 @@ impl<W: Wire> Machine<W> {
         self.reset_device();
         self.irqs = Irqs::default();
         self.was_read = false;
+        if let Some(witness) = &mut self.witness {
+            witness.unplug();
+        }
         self.map.clear();
     }
 
@@ -180,6 +223,9 @@ impl<W: Wire> Machine<W> {
     }
 
     fn read_register(&mut self, bar: u8, offset: u64) -> u32 {
+        if let Some(witness) = self.witness.as_ref().filter(|_| bar == witness::BAR) {
+            return witness.read(offset);
+        }
         if self.decodes() {
             match &self.msix {
                 Some(table) if bar == MSIX_BAR => return table.read(offset),
@@ -294,19 +340,19 @@ impl<W: Wire> Port<'_, W> {
     }
 }
 
+/// Accesses are journalled while the mappings are held: whether a mapping came or went before or after one is
+/// what the journal says.
 impl<W: Wire> Host for Port<'_, W> {
     fn dma_read(&mut self, address: u64, into: &mut [u8], tag: Tag) -> Result<(), DmaError> {
         let length = into.len();
-        let result = self
-            .may_master()
-            .and_then(|()| self.map.read(address, into));
+        let held = self.map.hold();
+        let result = self.may_master().and_then(|()| held.read(address, into));
         self.record(Direction::Read, address, length, tag, result)
     }
 
     fn dma_write(&mut self, address: u64, from: &[u8], tag: Tag) -> Result<(), DmaError> {
-        let result = self
-            .may_master()
-            .and_then(|()| self.map.write(address, from));
+        let held = self.map.hold();
+        let result = self.may_master().and_then(|()| held.write(address, from));
         self.record(Direction::Write, address, from.len(), tag, result)
     }
 
@@ -317,9 +363,10 @@ impl<W: Wire> Host for Port<'_, W> {
         make: &mut dyn FnMut(usize, &mut [u8]),
         tag: Tag,
     ) -> Result<(), DmaError> {
+        let held = self.map.hold();
         let result = self
             .may_master()
-            .and_then(|()| self.map.fill(address, length, self.piece, make));
+            .and_then(|()| held.fill(address, length, self.piece, make));
         self.record(Direction::Write, address, length, tag, result)
     }
 

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use landfall::accelerator;
-use landfall::survey::{self, Drawing, Event, Method, Options, Survey};
+use landfall::drawing::Drawing;
+use landfall::survey::{self, Event, Method, Options, Survey};
 use landfall_guest::Cancel;
 
 use super::{Done, parts, prepare};

@@ -116,6 +116,7 @@ impl Machine {
                     machine.watched_before();
                 }
                 machine.plug_cards(!preload.is_empty())?;
+                machine.make_iommu_lazy()?;
                 clock.lap("plug in cards");
                 machine.started = clock.finish(None);
                 machine
@@ -123,6 +124,7 @@ impl Machine {
             Err(NotRestored::Failed(failed)) => return Err(failed),
             Err(NotRestored::Cold(why)) => {
                 let mut machine = Launch::cold(&options, prepared, cancel).boot(&mut clock)?;
+                machine.make_iommu_lazy()?;
                 machine.started = clock.finish(Some(why));
                 machine
             }

@@ -61,7 +61,8 @@ use landfall_device::dma::map::Mapping;
 use landfall_device::serve::CardServer;
 use landfall_guest::{Cancel, Prepared};
 pub use options::{
-    Accelerator, CardKind, Deadlines, EvidenceOptions, GuestOptions, Module, Start, Transport,
+    Accelerator, CardKind, Deadlines, EvidenceOptions, GuestOptions, Iommu, Module, Start,
+    Transport,
 };
 pub use pool::{
     DmaBuf, GivenBack, Grown, Holder, HugePage, Measured, Pool, PoolBuffer, PoolMapping,

@@ -80,6 +80,45 @@ pub struct Module {
     pub parameters: String,
 }
 
+/// An IOMMU in front of the cards.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Iommu {
+    /// None: bus addresses are physical ones.
+    #[default]
+    None,
+    /// Intel's. What is unmapped is out of the card's reach before the call returns.
+    Intel,
+    /// Intel's, used lazily: what is unmapped stays within the card's reach until the kernel flushes, some ten
+    /// milliseconds later. A kernel that sees that its IOMMU is emulated is strict, so each card's group is switched
+    /// (`iommu_group/type`, `DMA-FQ`) when the card is on the bus.
+    IntelLazy,
+}
+
+impl Iommu {
+    /// Names of all kinds, as the command takes them.
+    pub const NAMES: [(&'static str, Self); 2] =
+        [("intel", Self::Intel), ("intel-lazy", Self::IntelLazy)];
+
+    /// Whether there is one.
+    pub fn is_there(self) -> bool {
+        self != Self::None
+    }
+}
+
+impl std::str::FromStr for Iommu {
+    type Err = String;
+
+    fn from_str(given: &str) -> Result<Self, String> {
+        let known = Self::NAMES.iter().find(|(name, _)| *name == given);
+        known
+            .map(|(_, kind)| *kind)
+            .ok_or_else(|| "choose intel or intel-lazy".to_owned())
+    }
+}
+
 /// Which engine to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Accelerator {
@@ -151,8 +190,8 @@ pub struct GuestOptions {
     /// Likewise for memory of `reserve_mem=`, whose place is known only when it is there: all of RAM is prepared
     /// for it, and what firmware writes to below 4 GiB is not the kernel's to use. The guest boots cold.
     pub watch_from_boot: bool,
-    /// An Intel IOMMU in front of the cards, used strictly.
-    pub iommu: bool,
+    /// An IOMMU in front of the cards.
+    pub iommu: Iommu,
     /// Appended to the kernel's command line.
     pub append: String,
     /// What executes the guest.
@@ -188,7 +227,7 @@ impl Default for GuestOptions {
             fragment: None,
             watch: Vec::new(),
             watch_from_boot: false,
-            iommu: false,
+            iommu: Iommu::default(),
             append: String::new(),
             engine: Engine::Tcg,
             start: Start::default(),

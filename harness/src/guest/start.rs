@@ -218,7 +218,7 @@ pub(super) fn describe(options: &GuestOptions, prepared: &Prepared) -> Descripti
         append: options.kernel_arguments(),
         cards: Vec::new(),
         spare_ports: options.spare_ports,
-        iommu: options.iommu,
+        iommu: options.iommu.is_there(),
         stock,
         incoming: false,
         extra: options.qemu_arguments.clone(),

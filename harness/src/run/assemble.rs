@@ -3,6 +3,7 @@
 //! From what was seen to a report.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use landfall_agent::protocol::LendKind;
 use landfall_device::devices::capture::{fault_names, result_name};
@@ -109,8 +110,10 @@ impl Session {
         let ledger = std::mem::take(&mut self.ledger);
         let which = |entry| self.capture_of(entry);
         let mut findings = Findings::from_ledger(ledger.finish(), which, |dma| self.shift(dma));
+        let mut earlier = Vec::new();
         for (number, captured) in (1..).zip(&self.captured) {
-            findings.captured(number, captured, jobs);
+            findings.captured(number, captured, &earlier, jobs);
+            earlier.extend(captured.spans().into_values());
         }
         for captured in &self.captured {
             findings.name_owners(captured.used.iter().filter(|used| captured.is_others(used)));
@@ -191,7 +194,15 @@ impl Session {
 
 impl Findings {
     /// Adds what one capture showed, in driver and memory.
-    fn captured(&mut self, number: usize, captured: &Captured, jobs: &HashMap<u32, Job>) {
+    ///
+    /// `earlier` is where the buffers of earlier captures lay.
+    fn captured(
+        &mut self,
+        number: usize,
+        captured: &Captured,
+        earlier: &[Range<u64>],
+        jobs: &HashMap<u32, Job>,
+    ) {
         let spans = captured.spans();
         let specs: Vec<_> = captured
             .frames
@@ -211,19 +222,25 @@ impl Findings {
             if let Some(check) = &frame.check {
                 self.frame(&at, &check.differences);
             }
-            if let Some(text) = driver_disagrees(frame, captured, jobs) {
+            let disagree = driver_disagrees(frame, captured, jobs)
+                .map(|text| bare("views disagree", number, &text));
+            let wrong_page = user_sees_other_bytes(frame).map(|text| Violation {
+                class: Some(6),
+                ..bare("wrong page", number, &text)
+            });
+            for violation in disagree.into_iter().chain(wrong_page) {
                 self.driver(Violation {
                     frame: Some(spec.sequence),
                     slot: Some(spec.slot),
                     address: at.range.start,
                     length: at.range.end - at.range.start,
-                    ..bare("views disagree", number, &text)
+                    ..violation
                 });
             }
             in_memory.push(at);
         }
         for differences in &captured.strays {
-            self.stray(number, &in_memory, differences);
+            self.stray(number, &in_memory, earlier, differences);
         }
         for text in lends_disagree(captured) {
             self.driver(bare("views disagree", number, &text));
@@ -270,6 +287,12 @@ fn driver_disagrees(
             }
         }
     }
+    None
+}
+
+/// The guest's user space and the host hash the same frame, and the host's is right: then user space has other memory
+/// mapped.
+fn user_sees_other_bytes(frame: &Frame) -> Option<String> {
     let host = frame
         .check
         .as_ref()

@@ -201,10 +201,10 @@ impl Wishes {
         let needed = captures.iter().map(CapturePlan::pool).max().unwrap_or(MIB);
         if let (Some(place), Some(first)) = (self.place, captures.first()) {
             let placed = place.arrange(memory, first)?;
-            if placed.iova != 0 && !self.guest.iommu {
+            if placed.iova != 0 && !self.guest.iommu.is_there() {
                 return Err(Impossible::new(
                     "no buffer can lie across 4 GiB: a PC has no RAM right below it, but firmware, interrupt controllers and the PCI hole",
-                    "give --iommu too: then it lies there for the card",
+                    "give --iommu intel too: then it lies there for the card",
                 ));
             }
             if self.pool_source.is_some()

@@ -168,7 +168,7 @@ impl Session {
 fn platform(guest: &Guest<Loaded>, info: &CardInfo, regions: &[Region]) -> ledger::Platform {
     let range = |start, length| ledger::Range { start, length };
     let address_bits = u8::try_from(info.address_bits).unwrap_or(64);
-    if guest.options().iommu {
+    if guest.options().iommu.is_there() {
         return ledger::Platform {
             address_bits,
             ..ledger::Platform::default()
@@ -186,5 +186,6 @@ fn platform(guest: &Guest<Loaded>, info: &CardInfo, regions: &[Region]) -> ledge
             .map(|region| range(region.base, region.bytes))
             .collect(),
         address_bits,
+        ..ledger::Platform::default()
     }
 }

@@ -437,7 +437,7 @@ mod tests {
     use landfall_guest::{Lock, Qemu, SNAPSHOT_LIMIT, Snapshots};
     use serde_json::json;
 
-    use super::super::options::CardKind;
+    use super::super::options::{CardKind, Iommu};
     use super::super::sources::PoolOptions;
     use super::*;
 
@@ -492,7 +492,7 @@ mod tests {
         differs(&|options| options.memory *= 2);
         differs(&|options| options.low_memory = Some(128 << 20));
         differs(&|options| options.cpus = 1);
-        differs(&|options| options.iommu = true);
+        differs(&|options| options.iommu = Iommu::Intel);
         differs(&|options| options.append = "debug".to_owned());
         differs(&|options| options.fragment = Some(3));
         differs(&|options| options.spare_ports = 1);

@@ -138,7 +138,11 @@ fn a_register_write_arms_a_fault() {
         ..When::default()
     };
     let mut bench = with(&[shift(element, 1)], 0);
-    assert_eq!(moved(&mut bench, 4), [0; 0], "written once, as the others were");
+    assert_eq!(
+        moved(&mut bench, 4),
+        [0; 0],
+        "written once, as the others were"
+    );
     bench.slot(2, BASE + 0x2000, BYTES as u32);
     assert_eq!(moved(&mut bench, 1), [0]);
 }
