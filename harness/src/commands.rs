@@ -2,8 +2,10 @@
 
 //! What each command does.
 
+mod fuzz;
 mod survey;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -15,6 +17,7 @@ use landfall::guest::{
     Start,
 };
 use landfall::run::{self, Wishes};
+use landfall::scenario::Scenario;
 use landfall::schema::{Timing, Verdict};
 use landfall_device::devices::capture::{CaptureOptions, Planted};
 use landfall_guest::{Cancel, Prepared, SetupError, SetupOptions, Status};
@@ -46,6 +49,7 @@ pub(crate) fn main(cli: Cli) -> ExitCode {
         None => run(&cli.run, &cancel),
         Some(Command::Run(arguments)) => run(&arguments, &cancel),
         Some(Command::Shell(arguments)) => shell(&arguments, &cancel),
+        Some(Command::Fuzz(arguments)) => fuzz::fuzz(&arguments, &cancel),
         Some(Command::Survey(arguments)) => survey::survey(&arguments, &cancel),
         Some(Command::Setup(arguments)) => setup(&arguments, &cancel),
         Some(Command::Doctor(arguments)) => doctor(&arguments),
@@ -77,7 +81,11 @@ fn watch_signals() -> std::io::Result<Cancel> {
 
 fn run(arguments: &RunArguments, cancel: &Cancel) -> Done {
     let began = Instant::now();
-    let plan = wishes(arguments).plan().map_err(Failure::usage)?;
+    let wishes = Wishes {
+        scenario: arguments.scenario.as_deref().map(scenario).transpose()?,
+        ..wishes(arguments)
+    };
+    let plan = wishes.plan().map_err(Failure::usage)?;
     let mut progress = Progress::new();
     let options = parts(&arguments.parts)?;
     let prepared = prepare(&options, cancel, &mut progress)?;
@@ -297,6 +305,13 @@ fn card(arguments: &GuestArguments) -> CaptureOptions {
     }
 }
 
+/// Reads a scenario.
+fn scenario(path: &Path) -> Result<Scenario, Failure> {
+    let text = std::fs::read_to_string(path);
+    let text = text.map_err(|error| Failure::no_scenario(path, &error))?;
+    Scenario::parse(&text).map_err(|error| Failure::no_scenario(path, &error))
+}
+
 fn wishes(arguments: &RunArguments) -> Wishes {
     let (of_guest, capture, output) = (&arguments.guest, &arguments.capture, &arguments.output);
     let mut wanted = guest(of_guest);
@@ -309,6 +324,7 @@ fn wishes(arguments: &RunArguments) -> Wishes {
         memory: of_guest.memory,
         card: card(of_guest),
         fault: of_guest.fault.map(|at| (at.fault, at.frame)),
+        scenario: None, // read by whoever may fail
         pool_source: of_guest.pool_source,
         pool_size: of_guest.pool_size,
         carveout: of_guest.carveout.map(|hole| (hole.size, hole.at)),

@@ -11,7 +11,7 @@ use landfall_device::dma::journal::{Entry, Kind};
 
 use super::capture::{Captured, Frame, OK};
 use super::jobs::{Job, duration, jobs, written};
-use super::{Circumstances, Plan, RunFailed, Session, card_options};
+use super::{Circumstances, GUEST_FAILED, Plan, RunFailed, Session, card_options};
 use crate::guest::{GuestFailed, What};
 use crate::memory::GuestMemory;
 use crate::schema::{
@@ -37,11 +37,7 @@ impl Session {
             }
             let line = died.kernel_line.as_deref().unwrap_or_default();
             let text = format!("the guest did not survive it: {died} {line}");
-            findings.push(bare(
-                "guest failed",
-                self.captured.len().max(1),
-                text.trim(),
-            ));
+            findings.push(bare(GUEST_FAILED, self.captured.len().max(1), text.trim()));
         }
         let violations = confirmed(findings, memory);
         let transfers = transfers(&self.captured, &jobs, &violations);
@@ -91,6 +87,7 @@ impl Session {
                 })
                 .collect(),
             card: self.card(circumstances.plan),
+            scenario: played(circumstances.plan),
             selftest: self.selftest,
             checked,
             versions,
@@ -190,6 +187,24 @@ impl Session {
             journal_entries: self.journal.len(),
         }
     }
+}
+
+/// The scenario of a plan, and how often its faults have struck.
+fn played(plan: &Plan) -> Option<schema::Scenario> {
+    let scenario = plan.scenario.as_ref()?;
+    let strikes = card_options(plan).strikes;
+    let faults = scenario.faults.iter().enumerate();
+    Some(schema::Scenario {
+        text: scenario.to_toml(),
+        seed: scenario.seed,
+        faults: faults
+            .map(|(index, planted)| schema::PlantedFault {
+                name: planted.what.to_string(),
+                class: planted.what.class(),
+                struck: strikes.of(index),
+            })
+            .collect(),
+    })
 }
 
 impl Findings {
@@ -480,7 +495,7 @@ fn summary(violations: &[Violation], transfers: &[Transfer], checked: Checked) -
 
 impl super::GuestFailed {
     /// Whether the guest itself failed, rather than the host or the user.
-    pub(super) fn is_guests(&self) -> bool {
+    pub(crate) fn is_guests(&self) -> bool {
         !self.what.is_hosts() && !matches!(*self.what, What::Interrupted)
     }
 }

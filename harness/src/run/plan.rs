@@ -5,11 +5,12 @@
 use std::path::PathBuf;
 
 use landfall_device::devices::capture::pattern::{Pattern, Pixel};
-use landfall_device::devices::capture::{CaptureOptions, Fault, Planted};
+use landfall_device::devices::capture::{CaptureOptions, Fault, Planted, Strikes};
 
 use super::{CapturePlan, Place, Placed};
 use crate::guest::{CardKind, Carveout, GuestOptions, PoolOptions, PoolSource};
 use crate::memory::{Ram, layout};
+use crate::scenario::Scenario;
 
 /// Most buffers that a capture uses, though the card has more slots: with more frames they go round.
 const BUFFERS: u32 = 8;
@@ -29,6 +30,8 @@ pub struct Wishes {
     pub card: CaptureOptions,
     /// The fault, and the frame that it strikes.
     pub fault: Option<(Fault, Option<u32>)>,
+    /// All faults, and when each strikes; not together with `fault`.
+    pub scenario: Option<Scenario>,
     /// Where the pool gets its memory.
     pub pool_source: Option<PoolSource>,
     /// Bytes of the pool.
@@ -60,6 +63,7 @@ impl Default for Wishes {
             memory: None,
             card: CaptureOptions::default(),
             fault: None,
+            scenario: None,
             pool_source: None,
             pool_size: None,
             carveout: None,
@@ -86,6 +90,8 @@ pub struct Plan {
     pub save_frames: Option<PathBuf>,
     /// Where the second card takes a page before the first card takes its buffers.
     pub neighbour: Option<u64>,
+    /// The scenario that the card's faults are from, if they are from one.
+    pub scenario: Option<Scenario>,
 }
 
 /// Wishes that cannot be had together.
@@ -114,7 +120,9 @@ impl Wishes {
     /// If the wishes exclude each other.
     pub fn plan(self) -> Result<Plan, Impossible> {
         let mut captures = self.captures()?;
-        let needs_high = matches!(self.fault, Some((Fault::Truncate32, _)));
+        let mut planted = self.scenario.iter().flat_map(|scenario| &scenario.faults);
+        let needs_high = matches!(self.fault, Some((Fault::Truncate32, _)))
+            || planted.any(|planted| planted.what == Fault::Truncate32);
         let least = self.place.map(Place::memory);
         let memory = self.memory.or(least).unwrap_or(match needs_high {
             true => 6 << 30,
@@ -156,8 +164,15 @@ impl Wishes {
             _ => FAULT_FRAME.min(frames - 1),
         };
         let planted = self.fault.map(|(fault, _)| Planted::at(fault, fault_frame));
+        let (faults, seed) = match &self.scenario {
+            Some(scenario) => (scenario.faults.clone(), scenario.seed),
+            None => (planted.into_iter().collect(), 0),
+        };
         let card = CaptureOptions {
-            faults: planted.into_iter().collect(),
+            faults,
+            seed,
+            // Its own, however often these wishes are planned.
+            strikes: Strikes::default(),
             ..self.card
         };
         let mut cards = vec![CardKind::Capture(card)];
@@ -186,6 +201,7 @@ impl Wishes {
             captures,
             save_frames: self.save_frames,
             neighbour,
+            scenario: self.scenario,
         })
     }
 
