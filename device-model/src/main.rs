@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use landfall_device::devices::capture::{CaptureCard, CaptureOptions, Fault, Planted};
+use landfall_device::devices::dt3155::{Dt3155, Dt3155Options};
 use landfall_device::devices::template::Scratch;
 use landfall_device::function::{Function, InterruptKind};
 use landfall_device::serve::CardServer;
@@ -68,6 +69,8 @@ struct Serve {
 enum Device {
     /// The capture card.
     Capture,
+    /// The DT3155 frame grabber.
+    Dt3155,
     /// The template device.
     Template,
 }
@@ -109,6 +112,7 @@ fn say(to: &mut dyn Write, line: &str) {
 fn run(serve: &Serve) -> Result<(), Box<dyn Error>> {
     let function: Box<dyn Function> = match serve.device {
         Device::Template => Box::<Scratch>::default(),
+        Device::Dt3155 => Box::new(Dt3155::new(Dt3155Options::default())),
         Device::Capture => Box::new(CaptureCard::new(CaptureOptions {
             address_bits: serve.address_bits,
             align_shift: serve.align_shift,

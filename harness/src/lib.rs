@@ -12,6 +12,9 @@
 #![forbid(unsafe_op_in_unsafe_fn)]
 
 pub mod accelerator;
+pub mod bundle;
+pub mod catalog;
+pub mod console_findings;
 pub mod drawing;
 pub mod evidence;
 pub mod exercise;

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::guest::{How, Started};
 
@@ -17,7 +17,7 @@ use crate::guest::{How, Started};
 pub const VERSION: u32 = 2;
 
 /// Whether the run was clean.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// Every byte landed where it should, and none elsewhere.
@@ -27,7 +27,7 @@ pub enum Verdict {
 }
 
 /// All that is known about a run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// [`VERSION`].
     pub schema: u32,
@@ -65,7 +65,7 @@ pub struct Report {
 }
 
 /// A range of physical addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
     /// First address.
     pub address: u64,
@@ -74,7 +74,7 @@ pub struct Span {
 }
 
 /// Who saw a violation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum View {
     /// The driver, by way of the agent.
@@ -97,7 +97,7 @@ impl View {
 }
 
 /// Something that must not happen, and did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Violation {
     /// Number of its class in Landfall's catalogue; `null`: of no known class.
     pub class: Option<u8>,
@@ -124,7 +124,7 @@ pub struct Violation {
 }
 
 /// The lend nearest to a violation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nearest {
     /// What it is, such as `frame buffer 2`.
     pub label: String,
@@ -137,7 +137,7 @@ pub struct Nearest {
 }
 
 /// A register write.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegisterWrite {
     /// Its number in the card's journal.
     pub sequence: u64,
@@ -150,7 +150,7 @@ pub struct RegisterWrite {
 }
 
 /// One frame's way into memory.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Transfer {
     /// Which capture, from 1.
     pub capture: usize,
@@ -179,7 +179,7 @@ pub struct Transfer {
 }
 
 /// What was captured.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Capture {
     /// Pixels of a line.
     pub width: u32,
@@ -204,7 +204,7 @@ pub struct Capture {
 }
 
 /// One region of the pool.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolRegion {
     /// Where its memory came from.
     pub source: String,
@@ -217,7 +217,7 @@ pub struct PoolRegion {
 }
 
 /// The card and its driver.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Card {
     /// PCI address in the guest.
     pub pci_address: String,
@@ -234,7 +234,7 @@ pub struct Card {
 }
 
 /// A scenario, and what came of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scenario {
     /// As TOML.
     pub text: String,
@@ -245,7 +245,7 @@ pub struct Scenario {
 }
 
 /// A fault of a scenario.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlantedFault {
     /// Its name.
     pub name: String,
@@ -256,7 +256,7 @@ pub struct PlantedFault {
 }
 
 /// The self-test at start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SelfTest {
     /// Where it was made.
     pub address: u64,
@@ -265,7 +265,7 @@ pub struct SelfTest {
 }
 
 /// How much was checked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checked {
     /// Bytes of frames compared.
     pub frame_bytes: u64,
@@ -276,10 +276,13 @@ pub struct Checked {
     pub watched_bytes: Option<u64>,
     /// The card's accesses compared with what was lent.
     pub accesses: u64,
+    /// Calls by which the driver lent memory or took it back, as the witness in the guest told them; `null`: there was
+    /// none.
+    pub driver_calls: Option<u64>,
 }
 
 /// What executed the guest.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accelerator {
     /// `kvm` or `tcg`.
     pub name: String,
@@ -288,7 +291,7 @@ pub struct Accelerator {
 }
 
 /// How the guest came to life.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Start {
     /// `restored` from a snapshot, or booted `cold`.
     pub how: String,
@@ -317,7 +320,7 @@ impl From<&Started> for Start {
 }
 
 /// How long a part of the run took.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Timing {
     /// Which.
     pub step: String,

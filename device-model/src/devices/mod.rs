@@ -3,6 +3,7 @@
 //! The devices, and what they share.
 
 pub mod capture;
+pub mod dt3155;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod template;
@@ -16,6 +17,10 @@ pub fn all() -> Vec<(&'static str, Box<dyn Function>)> {
         (
             "capture",
             Box::new(capture::CaptureCard::new(capture::CaptureOptions::default())),
+        ),
+        (
+            "dt3155",
+            Box::new(dt3155::Dt3155::new(dt3155::Dt3155Options::default())),
         ),
         ("template", Box::<template::Scratch>::default()),
     ]

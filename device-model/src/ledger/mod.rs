@@ -368,6 +368,11 @@ impl Ledger {
         }
     }
 
+    /// What went wrong so far, in the order found.
+    pub fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+
     /// Ends the ledger: every violation, in the order found.
     pub fn finish(mut self) -> Vec<Violation> {
         self.no_more_awaited();

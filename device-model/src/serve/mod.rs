@@ -97,16 +97,6 @@ impl Shared {
         result
     }
 
-    /// Cuts the connection if the function asked for it.
-    fn cut_if_severed(&self, machine: &mut Machine<EventWire>) {
-        if machine.take_severed()
-            && let Some(stream) = &*self.connection.lock()
-        {
-            // An error means that it is cut already.
-            let _ = stream.shutdown(std::net::Shutdown::Both);
-        }
-    }
-
     /// Writes to a BAR. The worker is not woken for what only the witness tells.
     pub(crate) fn write_bar(&self, bar: u8, offset: u64, from: &[u8]) {
         let mut machine = self.machine.lock();
@@ -118,6 +108,16 @@ impl Shared {
             self.wake.notify_one();
         }
         MutexGuard::unlock_fair(machine);
+    }
+
+    /// Cuts the connection if the function asked for it.
+    fn cut_if_severed(&self, machine: &mut Machine<EventWire>) {
+        if machine.take_severed()
+            && let Some(stream) = &*self.connection.lock()
+        {
+            // An error means that it is cut already.
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+        }
     }
 
     fn stopped(&self) -> bool {

@@ -117,7 +117,8 @@ impl Machine {
     /// Serves one more card and plugs it into the next empty port.
     pub(super) fn add_card(&mut self, card: CardKind) -> Result<usize> {
         let index = self.cards.len();
-        let server = CardServer::bind(&self.socket(index), card.function())
+        let with = self.options.card_options();
+        let server = CardServer::bind_with(&self.socket(index), card.function(), with)
             .map_err(|source| GuestFailed::early(What::Card { index, source }))?;
         self.cards.push(server);
         self.options.cards.push(card);

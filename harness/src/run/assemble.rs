@@ -23,7 +23,7 @@ use crate::verify::origin;
 impl Session {
     /// Makes the report, or gives the guest's failure back if nothing explains it.
     pub(super) fn assemble(
-        mut self,
+        &mut self,
         circumstances: Circumstances<'_>,
         died: Option<GuestFailed>,
         memory: &GuestMemory,
@@ -43,6 +43,11 @@ impl Session {
         let transfers = transfers(&self.captured, &jobs, &violations);
         let checked = Checked {
             watched_bytes: circumstances.watched,
+            driver_calls: circumstances
+                .plan
+                .guest
+                .witness
+                .then(|| driver_calls(&self.journal.entries_from(0))),
             ..self.checked(&entries)
         };
         let mut versions = circumstances.versions;
@@ -104,9 +109,10 @@ impl Session {
     /// Ends the ledger and merges what all three views found.
     pub(super) fn findings(&mut self, jobs: &HashMap<u32, Job>) -> Findings {
         self.feed();
-        let ledger = std::mem::take(&mut self.ledger);
+        self.judged = self.recorder.finish();
         let which = |entry| self.capture_of(entry);
-        let mut findings = Findings::from_ledger(ledger.finish(), which, |dma| self.shift(dma));
+        let judged = self.judged.clone();
+        let mut findings = Findings::from_ledger(judged, which, |dma| self.shift(dma));
         let mut earlier = Vec::new();
         for (number, captured) in (1..).zip(&self.captured) {
             findings.captured(number, captured, &earlier, jobs);
@@ -132,6 +138,7 @@ impl Session {
         let frames = self.captured.iter().flat_map(|captured| &captured.frames);
         Checked {
             watched_bytes: None,
+            driver_calls: None,
             accesses: entries.iter().filter(is_access).count() as u64,
             canary_bytes: self
                 .captured
@@ -146,7 +153,7 @@ impl Session {
     }
 
     /// What to add to bus addresses of the lend at `dma` for physical ones; 0 without an IOMMU.
-    fn shift(&self, dma: u64) -> u64 {
+    pub(super) fn shift(&self, dma: u64) -> u64 {
         let mut lends = self.captured.iter().flat_map(|captured| &captured.lends);
         let lend = lends.find(|lend| lend.dma == dma);
         lend.map_or(0, |lend| lend.phys.wrapping_sub(lend.dma))
@@ -205,6 +212,12 @@ fn played(plan: &Plan) -> Option<schema::Scenario> {
             })
             .collect(),
     })
+}
+
+/// How many calls the witness told, from the time that the driver was bound on.
+fn driver_calls(entries: &[Entry]) -> u64 {
+    let is_call = |entry: &&Entry| matches!(entry.kind, Kind::Call(_));
+    entries.iter().filter(is_call).count() as u64
 }
 
 impl Findings {

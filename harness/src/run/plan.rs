@@ -8,6 +8,7 @@ use landfall_device::devices::capture::pattern::{Pattern, Pixel};
 use landfall_device::devices::capture::{CaptureOptions, Fault, Planted, Strikes};
 
 use super::{CapturePlan, Place, Placed};
+use crate::bundle;
 use crate::guest::{CardKind, Carveout, GuestOptions, PoolOptions, PoolSource};
 use crate::memory::{Ram, layout};
 use crate::scenario::Scenario;
@@ -54,12 +55,17 @@ pub struct Wishes {
     pub interval_us: u32,
     /// Where frames are saved.
     pub save_frames: Option<PathBuf>,
+    /// The bundle that is left if the run fails; `None`: none is.
+    pub bundle: Option<bundle::Request>,
 }
 
 impl Default for Wishes {
     fn default() -> Self {
         Self {
-            guest: GuestOptions::default(),
+            guest: GuestOptions {
+                witness: true,
+                ..GuestOptions::default()
+            },
             memory: None,
             card: CaptureOptions::default(),
             fault: None,
@@ -75,6 +81,7 @@ impl Default for Wishes {
             frames: None,
             interval_us: 0,
             save_frames: None,
+            bundle: None,
         }
     }
 }
@@ -88,6 +95,8 @@ pub struct Plan {
     pub captures: Vec<CapturePlan>,
     /// Where frames are saved.
     pub save_frames: Option<PathBuf>,
+    /// The bundle that is left if the run fails.
+    pub bundle: Option<bundle::Request>,
     /// Where the second card takes a page before the first card takes its buffers.
     pub neighbour: Option<u64>,
     /// The scenario that the card's faults are from, if they are from one.
@@ -200,6 +209,7 @@ impl Wishes {
             guest,
             captures,
             save_frames: self.save_frames,
+            bundle: self.bundle,
             neighbour,
             scenario: self.scenario,
         })
