@@ -126,12 +126,25 @@ fn command_line() -> Vec<String> {
 /// Does a run, and shows how it goes.
 fn run_with(
     arguments: &RunArguments,
-    request: bundle::Request,
+    mut request: bundle::Request,
     cancel: &Cancel,
 ) -> Result<Outcome, Failure> {
     let began = Instant::now();
+    let scenario = match (&request.scenario, &arguments.scenario) {
+        // Of a bundle: the file that it was read from may be gone, or be another.
+        (Some(text), _) => Some(
+            Scenario::parse(text)
+                .map_err(|error| Failure::no_scenario(Path::new(bundle::SCENARIO), &error))?,
+        ),
+        (None, Some(path)) => Some(scenario(path)?),
+        (None, None) => None,
+    };
+    if let Some(scenario) = &scenario {
+        request.scenario = Some(scenario.to_toml());
+        request.seed = Some(scenario.seed);
+    }
     let wishes = Wishes {
-        scenario: arguments.scenario.as_deref().map(scenario).transpose()?,
+        scenario,
         bundle: Some(request),
         ..wishes(arguments)
     };
