@@ -13,7 +13,9 @@ use std::time::Duration;
 use crate::dma::DmaError;
 use crate::dma::journal::{Direction, Journal, Kind, Outcome};
 use crate::dma::map::{Map, PIECE};
-use crate::function::{Bar, Function, Host, InterruptKind, Next, Reset, Tag, UNCLAIMED, Vector};
+use crate::function::{
+    Bar, Function, Host, InterruptKind, Next, Notice, Reset, Tag, UNCLAIMED, Vector,
+};
 use crate::pci::bar::{Lanes, split};
 use crate::pci::config::{ConfigSpace, Effect};
 use crate::pci::irq::{Irqs, Wire};
@@ -36,6 +38,8 @@ pub(crate) struct Machine<W> {
     piece: Box<[u8; PIECE]>,
     /// A register was read since the machine connected.
     was_read: bool,
+    /// The function asked to be cut off.
+    severed: bool,
 }
 
 /// What a function is lent for one call.
@@ -47,6 +51,7 @@ struct Port<'a, W> {
     journal: &'a Journal,
     piece: &'a mut [u8; PIECE],
     register_write: Option<u64>,
+    severed: &'a mut bool,
 }
 
 impl<W: Wire> Machine<W> {
@@ -77,6 +82,7 @@ impl<W: Wire> Machine<W> {
             journal,
             piece: Box::new([0; PIECE]),
             was_read: false,
+            severed: false,
         }
     }
 
@@ -115,6 +121,7 @@ impl<W: Wire> Machine<W> {
             }
             done += lanes.count;
         }
+        self.settle();
     }
 
     /// Writes a BAR, at any offset and length.
@@ -144,6 +151,9 @@ impl<W: Wire> Machine<W> {
                 Effect::FunctionLevelReset => self.reset_function(Reset::FunctionLevel),
                 Effect::BusMaster(on) => {
                     self.journal.push(Kind::BusMaster { on });
+                    if on {
+                        self.notice(Notice::BusMaster);
+                    }
                 }
                 Effect::Power(state) => {
                     self.journal.push(Kind::PowerState { state });
@@ -198,6 +208,16 @@ impl<W: Wire> Machine<W> {
         self.journal.push(Kind::Reset { reset });
     }
 
+    /// Whether the function asked to be cut off since this was asked last.
+    pub(crate) fn take_severed(&mut self) -> bool {
+        std::mem::take(&mut self.severed)
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        let (function, mut port) = self.lend(None);
+        function.notice(notice, &mut port);
+    }
+
     fn decodes(&self) -> bool {
         self.config.memory_enabled() && self.config.power_state() == 0
     }
@@ -213,6 +233,7 @@ impl<W: Wire> Machine<W> {
                     if !std::mem::replace(&mut self.was_read, true) {
                         self.journal.push(Kind::FirstRead { bar, offset });
                     }
+                    self.notice(Notice::Read { bar, offset });
                     return self.function.read(bar, offset);
                 }
                 _ => {}
@@ -265,6 +286,7 @@ impl<W: Wire> Machine<W> {
             journal: &self.journal,
             piece: &mut self.piece,
             register_write,
+            severed: &mut self.severed,
         };
         (self.function.as_mut(), port)
     }
@@ -380,5 +402,9 @@ impl<W: Wire> Host for Port<'_, W> {
 
     fn register_write(&self) -> Option<u64> {
         self.register_write
+    }
+
+    fn sever(&mut self) {
+        *self.severed = true;
     }
 }

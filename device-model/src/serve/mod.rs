@@ -91,6 +91,7 @@ impl Shared {
     pub(crate) fn with_machine<R>(&self, action: impl FnOnce(&mut Machine<EventWire>) -> R) -> R {
         let mut machine = self.machine.lock();
         let result = action(&mut machine);
+        self.cut_if_severed(&mut machine);
         self.wake.notify_one();
         MutexGuard::unlock_fair(machine);
         result
@@ -103,9 +104,20 @@ impl Shared {
             machine.tell(offset, from);
         } else {
             machine.write(bar, offset, from);
+            self.cut_if_severed(&mut machine);
             self.wake.notify_one();
         }
         MutexGuard::unlock_fair(machine);
+    }
+
+    /// Cuts the connection if the function asked for it.
+    fn cut_if_severed(&self, machine: &mut Machine<EventWire>) {
+        if machine.take_severed()
+            && let Some(stream) = &*self.connection.lock()
+        {
+            // An error means that it is cut already.
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+        }
     }
 
     fn stopped(&self) -> bool {
@@ -294,7 +306,9 @@ impl Drop for CardServer {
 fn work(shared: &Shared) {
     let mut machine = shared.machine.lock();
     while !shared.stopped() {
-        match machine.step() {
+        let next = machine.step();
+        shared.cut_if_severed(&mut machine);
+        match next {
             Next::Again => MutexGuard::bump(&mut machine),
             Next::Idle => shared.wake.wait(&mut machine),
             Next::At(time) => {

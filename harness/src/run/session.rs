@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use landfall_agent::protocol::CardInfo;
-use landfall_device::dma::journal::{Entry, Journal, Kind};
-use landfall_device::ledger::{self, Ledger};
+use landfall_device::dma::journal::Journal;
+use landfall_device::ledger;
 
 use super::capture::{Captured, OK};
 use super::jobs::jobs;
 use super::{CapturePlan, Clock, RunFailed};
+use crate::bundle::{Pages, Recorder};
 use crate::guest::{Card, Guest, Hole, Loaded, Region};
 use crate::memory::GuestMemory;
 use crate::schema::{SelfTest, Violation};
@@ -38,11 +39,16 @@ const SETTLE: Duration = Duration::from_millis(50);
 ///
 /// What other cards took from the pool is theirs: their sessions look at it.
 pub struct Session {
-    pub(super) ledger: Ledger,
+    /// The ledger, and what it was given: all that a bundle needs to judge again.
+    pub(super) recorder: Recorder,
+    /// What the ledger said when it ended.
+    pub(super) judged: Vec<ledger::Violation>,
+    /// Memory around what went wrong, for a bundle.
+    pub(super) pages: Pages,
+    /// How many of the ledger's violations were looked at for `pages`.
+    pub(super) seen: usize,
     /// First journal entry that is this session's.
     pub(super) first: u64,
-    /// Journal entries below this one were given to the ledger.
-    fed: u64,
     pub(super) journal: Journal,
     pub(super) info: CardInfo,
     pub(super) selftest: SelfTest,
@@ -65,15 +71,15 @@ impl Session {
         let selftest = selftest::check(&guest.memory(), &info, &before)?;
         let regions = guest.regions()?;
         let holes = guest.holes()?.iter().map(Hole::range).collect();
-        let mut ledger = Ledger::new(platform(guest, &info, &regions));
-        for entry in before.iter() {
-            ledger.entry(&remembered(entry));
-        }
         let first = before.len() as u64;
+        let mut recorder = Recorder::new(platform(guest, &info, &regions), first);
+        recorder.feed(&journal);
         Ok(Self {
-            ledger,
+            recorder,
+            judged: Vec::new(),
+            pages: Pages::default(),
+            seen: 0,
             first,
-            fed: first,
             journal,
             info,
             selftest,
@@ -161,37 +167,7 @@ impl Session {
 
     /// Gives the ledger what the journal has that it has not seen.
     pub(super) fn feed(&mut self) {
-        for entry in self.journal.entries_from(self.fed) {
-            self.fed = entry.sequence + 1;
-            self.ledger.entry(&entry);
-        }
-    }
-}
-
-/// What of an entry from before a session its ledger is to know: what is lent, who is bound, what is switched on.
-/// What was done then is not looked at, and a read of nothing stands for it: no number may be missing.
-fn remembered(entry: &Entry) -> Entry {
-    let lasting = matches!(
-        entry.kind,
-        Kind::Call(_)
-            | Kind::Register { .. }
-            | Kind::Attached { .. }
-            | Kind::WitnessGap { .. }
-            | Kind::Symbol { .. }
-            | Kind::Driver { .. }
-            | Kind::BusMapped { .. }
-            | Kind::BusUnmapped { .. }
-            | Kind::BusMaster { .. }
-            | Kind::Decoding { .. }
-            | Kind::PowerState { .. }
-    );
-    if lasting {
-        return entry.clone();
-    }
-    let (bar, offset, write) = (0, 0, false);
-    Entry {
-        kind: Kind::Unclaimed { bar, offset, write },
-        ..*entry
+        self.recorder.feed(&self.journal);
     }
 }
 
@@ -200,7 +176,7 @@ fn remembered(entry: &Entry) -> Entry {
 fn platform(guest: &Guest<Loaded>, info: &CardInfo, regions: &[Region]) -> ledger::Platform {
     let range = |start, length| ledger::Range { start, length };
     let address_bits = u8::try_from(info.address_bits).unwrap_or(64);
-    if guest.options().iommu {
+    if guest.options().iommu.is_there() {
         return ledger::Platform {
             address_bits,
             ..ledger::Platform::default()
@@ -218,5 +194,6 @@ fn platform(guest: &Guest<Loaded>, info: &CardInfo, regions: &[Region]) -> ledge
             .map(|region| range(region.base, region.bytes))
             .collect(),
         address_bits,
+        ..ledger::Platform::default()
     }
 }
