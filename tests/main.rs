@@ -4,14 +4,17 @@
 
 mod bind;
 mod boot;
+mod bundle;
 mod cluster;
 mod debug;
 mod failures;
 mod faults;
 mod formats;
 mod fragment;
+mod grabber;
 mod interrupts;
 mod limits;
+mod mutant;
 mod placement;
 mod pool;
 mod pool_user;
@@ -21,3 +24,4 @@ mod start;
 mod survey;
 mod tidy;
 mod userspace;
+mod witness;

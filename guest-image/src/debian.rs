@@ -57,6 +57,7 @@ struct Parts<'a> {
     kernel: Option<KernelParts<'a>>,
     qemu: Option<Part<'a>>,
     guest: Part<'a>,
+    video: Option<Part<'a>>,
 }
 
 impl Work<'_> {
@@ -262,6 +263,13 @@ impl Work<'_> {
         parts.guest.entry.make(|tree| {
             Ok::<_, Making>(unpack(&sets.guest, &archives, tree, self.runner, &|_| {})?)
         })?;
+        if let Some(part) = &parts.video {
+            part.entry.make(|tree| {
+                unpack(&sets.video, &archives, tree, self.runner, &|_| {})?;
+                qemu::trim(tree);
+                Ok::<_, Making>(())
+            })?;
+        }
         let Some(part) = &parts.qemu else {
             return Ok(String::new());
         };
@@ -358,6 +366,7 @@ impl<'a> Parts<'a> {
             kernel: sets.kernel.as_ref().map(kernel),
             qemu: (!sets.qemu.is_empty()).then(|| part("qemu", vec![&sets.qemu], "1", 200, 5)),
             guest: part("busybox", vec![&sets.guest], "1", 3, 1),
+            video: (!sets.video.is_empty()).then(|| part("video", vec![&sets.video], "1", 60, 2)),
         }
     }
 
@@ -370,7 +379,8 @@ impl<'a> Parts<'a> {
                 &kernel.image,
             ]
         });
-        kernel.chain(&self.qemu).chain([&self.guest]).collect()
+        let others = kernel.chain(&self.qemu).chain([&self.guest]);
+        others.chain(&self.video).collect()
     }
 
     fn missing(&self) -> Vec<&Part<'a>> {
@@ -419,6 +429,7 @@ impl<'a> Parts<'a> {
             qemu: self.qemu.as_ref().map(name),
             qemu_version,
             guest: Some(name(&self.guest)),
+            video: self.video.as_ref().map(name),
         }
     }
 }

@@ -40,6 +40,7 @@ mod setup;
 mod snapshots;
 mod stamp;
 mod unpack;
+mod video;
 mod vmlinux;
 
 pub use archive::{Exported, Imported, export, import};
@@ -48,6 +49,7 @@ pub use debug_kernel::{debug_kernel_is_there, prepare_debug};
 pub use doctor::{Finding, Status, doctor};
 pub use error::SetupError;
 pub use event::{Event, Step};
+pub use hash::file_sha256;
 pub use lock::{Lock, Package};
 pub use options::{Cancel, SetupOptions};
 pub use prepared::{Kernel, Prepared, Qemu};

@@ -18,10 +18,10 @@ use crate::namespace::Namespaces;
 use crate::plan::{Plan, identity};
 use crate::process::Runner;
 use crate::reporter::Reporter;
-use crate::stamp::{Base, Emulator, Stamp};
+use crate::stamp::{Base, Emulator, Stamp, VIDEO_ARCHIVE};
 use crate::{
     Cancel, Event, Lock, Prepared, Qemu, SNAPSHOT_LIMIT, SetupError, SetupOptions, Step, kernel,
-    qemu,
+    qemu, video,
 };
 
 /// How long to wait for another set-up of the same cache.
@@ -374,9 +374,15 @@ impl Work<'_> {
         };
         let mut key = Key::new("initramfs")
             .text(initramfs::RECIPE)
+            .text(video::RECIPE)
             .text(AGENT_SHA256)
             .text(&booted.release);
-        let base_parts = [base.guest.as_deref(), base.kernel.as_deref(), own];
+        let base_parts = [
+            base.guest.as_deref(),
+            base.video.as_deref(),
+            base.kernel.as_deref(),
+            own,
+        ];
         for part in base_parts {
             key = key.text(part.unwrap_or_default());
         }
@@ -399,6 +405,11 @@ impl Work<'_> {
             entry.make(|path| {
                 let names = initramfs::write(&path.join("initramfs"), &contents)
                     .map_err(|error| Making(error.into()))?;
+                if let (Some(tree), Some(stock)) = (&base.video, &booted.stock) {
+                    let tree = self.cache.entries().join(tree);
+                    video::write(&path.join(VIDEO_ARCHIVE), &tree, stock, &booted.release)
+                        .map_err(|error| Making(error.into()))?;
+                }
                 Ok::<_, Making>(fs::write(path.join("modules"), names.join("\n"))?)
             })?;
             let names =

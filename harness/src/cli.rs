@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
-use landfall::guest::{Accelerator, PoolSource};
+use landfall::guest::{Accelerator, Iommu, PoolSource};
 use landfall::qemu::command::Engine;
 use landfall::run::Place;
 use landfall::survey::Method;
@@ -17,6 +17,7 @@ use landfall_device::devices::capture::pattern::{Pattern, Pixel};
 use landfall_device::function::InterruptKind;
 use landfall_reserve::allocator::Fit;
 
+use crate::commands::{CatalogArguments, LegsArguments};
 use crate::exit_code;
 
 /// Boots a real guest around an emulated card and proves where every byte landed.
@@ -37,12 +38,24 @@ pub(crate) enum Command {
     /// Captures frames and gives the verdict (the default).
     #[command(after_help = exit_code::HELP)]
     Run(Box<RunArguments>),
+    /// Tells the story of a failed run from its bundle.
+    #[command(after_help = exit_code::HELP)]
+    Explain(ExplainArguments),
+    /// Repeats the verdict of a failed run from its bundle, without a guest.
+    #[command(after_help = exit_code::HELP)]
+    Replay(ReplayArguments),
     /// Gives an interactive shell in the guest, with a card in it.
     #[command(after_help = exit_code::HELP)]
     Shell(ShellArguments),
     /// Measures every way to get contiguous memory in the kernel, with a card that writes there.
     #[command(after_help = exit_code::HELP)]
     Survey(SurveyArguments),
+    /// Runs the catalogue of 58 classes of DMA bugs: each planted, with a clean twin.
+    #[command(after_help = exit_code::HELP)]
+    Catalog(CatalogArguments),
+    /// Runs the same scenario on several platforms, and tells where they differ.
+    #[command(after_help = exit_code::HELP)]
+    Legs(LegsArguments),
     /// Gets everything that a guest needs into the cache, and tells how large it is.
     #[command(after_help = exit_code::HELP)]
     Setup(SetupArguments),
@@ -154,9 +167,12 @@ pub(crate) struct GuestArguments {
     /// More parameters for the module landfall_capture
     #[arg(long, value_name = "PARAMETERS", default_value = "")]
     pub(crate) driver_parameters: String,
-    /// Put an IOMMU in front of the card and use it strictly
+    /// Put an IOMMU in front of the card: intel, or intel-lazy, which keeps what was unmapped within reach for a while
+    #[arg(long, value_name = "KIND", num_args = 0..=1, default_missing_value = "intel")]
+    pub(crate) iommu: Option<Iommu>,
+    /// Leave out the module that tells the card's journal what its driver lends
     #[arg(long)]
-    pub(crate) iommu: bool,
+    pub(crate) no_witness: bool,
     /// Append to the kernel's command line
     #[arg(long, value_name = "WORDS", default_value = "")]
     pub(crate) append: String,
@@ -218,6 +234,10 @@ pub(crate) struct OutputArguments {
     /// Save the captured frames as PNG
     #[arg(long, value_name = "DIR")]
     pub(crate) save_frames: Option<PathBuf>,
+    /// Where the bundle of the run goes if it fails: a directory, or one file if the name ends in .tar.zst; a bundle
+    /// that is there is replaced [default: a new directory beside the logs]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) bundle: Option<PathBuf>,
     /// Where logs and journals go if the run fails
     #[arg(long, value_name = "DIR")]
     pub(crate) evidence: Option<PathBuf>,
@@ -227,8 +247,31 @@ pub(crate) struct OutputArguments {
 }
 
 #[derive(Clone, Debug, Args)]
+pub(crate) struct ExplainArguments {
+    /// The bundle: a directory or a .tar.zst
+    #[arg(value_name = "BUNDLE")]
+    pub(crate) bundle: PathBuf,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ReplayArguments {
+    /// The bundles: directories or .tar.zst
+    #[arg(value_name = "BUNDLE", required = true)]
+    pub(crate) bundles: Vec<PathBuf>,
+    /// Do the whole run again, with a guest, and compare the classes of what goes wrong. Where the guest's parts come
+    /// from is said here, never by the bundle
+    #[arg(long)]
+    pub(crate) live: bool,
+    /// Put the bundle of that run in the place of the old one
+    #[arg(long, requires = "live")]
+    pub(crate) record: bool,
+    #[command(flatten)]
+    pub(crate) parts: PartArguments,
+}
+
+#[derive(Clone, Debug, Args)]
 pub(crate) struct ShellArguments {
-    /// The card to plug in: capture or template
+    /// The card to plug in
     #[arg(long, value_name = "NAME", default_value = "capture", value_parser = landfall::guest::CardKind::NAMES)]
     pub(crate) device: String,
     #[command(flatten)]

@@ -29,7 +29,15 @@ fn help(arguments: &[&str]) -> String {
 fn help_documents_commands_and_exit_codes() {
     let help = help(&["--help"]);
 
-    for command in ["run", "shell", "setup", "doctor", "pool-exercise"] {
+    for command in [
+        "run",
+        "explain",
+        "replay",
+        "shell",
+        "setup",
+        "doctor",
+        "pool-exercise",
+    ] {
         let line = format!("\n  {command} ");
         assert!(help.contains(&line), "{command} is not in:\n{help}");
     }
@@ -56,6 +64,36 @@ fn shell_documents_every_option() {
 #[test]
 fn setup_and_doctor_document_every_option() {
     insta::assert_snapshot!(help(&["setup", "-h"]) + &help(&["doctor", "-h"]));
+}
+
+#[test]
+fn explain_and_replay_document_every_option() {
+    insta::assert_snapshot!(help(&["explain", "-h"]) + &help(&["replay", "-h"]));
+}
+
+#[test]
+fn what_is_no_bundle_is_neither_told_nor_replayed() {
+    for command in ["explain", "replay"] {
+        let (mut landfall, cache) = landfall();
+        landfall
+            .arg(command)
+            .arg(cache.path())
+            .assert()
+            .code(3)
+            .stderr(contains("it is no bundle: its manifest.json is missing"));
+    }
+}
+
+#[test]
+fn a_place_that_holds_something_else_is_refused_before_anything_is_set_up() {
+    let (mut command, cache) = landfall();
+    std::fs::write(cache.path().join("file"), "precious").expect("writable");
+    command
+        .args(["run", "--bundle", "file"])
+        .current_dir(cache.path())
+        .assert()
+        .code(2)
+        .stderr(contains("file is there already, and is no bundle"));
 }
 
 #[test]

@@ -63,7 +63,7 @@ impl Ledger {
         let nearest = finding.lend.or_else(|| self.nearest(access));
         let violation = Violation {
             class: finding.class,
-            name: finding.name,
+            name: finding.name.into(),
             address: finding.part.start,
             length: finding.part.length,
             accesses: 1,
@@ -72,7 +72,9 @@ impl Ledger {
             job: access.job,
             lend: nearest.map(|lend| NearLend::of(lend, finding.part)),
             register_write: None,
+            call: None,
             sequence: access.sequence,
+            time_ns: self.time_ns,
             text: finding.text + &refused,
         };
         let write = finding.write.or(job.and_then(|job| job.register_write));

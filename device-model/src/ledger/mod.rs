@@ -24,21 +24,22 @@
 //! | 56 | short transfer | a completion that reports more bytes than were written |
 //! | none | | anything else, named in words |
 
+pub mod class;
 mod classify;
 mod verdict;
 
 use std::collections::HashMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::dma::journal::{Direction, Entry, Kind};
-pub use verdict::{NearLend, RegisterWrite, Violation};
+pub use verdict::{Caller, NearLend, RegisterWrite, Violation};
 
 /// Most violations that are kept one by one; further ones are only counted.
 pub const MAX_VIOLATIONS: usize = 1000;
 
 /// A range of addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Range {
     /// First address.
     pub start: u64,
@@ -73,18 +74,30 @@ impl Range {
 }
 
 /// What the machine is like.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Platform {
     /// Bus addresses at which there is RAM. Empty: not known, not checked.
     pub ram: Vec<Range>,
     /// Bus addresses of the pools that frames must come from. Empty: not known, not checked.
     pub pool: Vec<Range>,
-    /// Address bits that the card drives.
+    /// Address bits that the card drives; 0: not checked.
     pub address_bits: u8,
+    /// A job's base must be a multiple of it, bytes; 0: not checked.
+    pub alignment: u64,
+    /// A job must not cross a multiple of it, bytes; 0: not checked.
+    pub boundary: u64,
+    /// Longest job, bytes; 0: not checked.
+    pub max_frame: u64,
+    /// A read of the card must not cross a multiple of it, bytes; 0: not checked.
+    pub fetch_boundary: u64,
+    /// The card is behind an IOMMU, so that what the machine maps for it is what the guest's IOMMU lets it
+    /// reach.
+    pub iommu: bool,
 }
 
 /// Which way a lend may be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LendDirection {
     /// The card may write it.
@@ -106,7 +119,7 @@ impl LendDirection {
 }
 
 /// What a lend is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LendKind {
     /// A frame.
@@ -115,10 +128,18 @@ pub enum LendKind {
     Clip,
     /// The self-test area: lent for as long as the driver is bound.
     SelfTest,
+    /// A streaming mapping of the DMA API, as the witness saw it.
+    Streaming,
+    /// Coherent memory of the DMA API, as the witness saw it.
+    Coherent,
+    /// A vb2 buffer in the hands of the driver.
+    Buffer,
+    /// Memory of the pool.
+    Pool,
 }
 
 /// A range that the driver mapped for the card.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lend {
     /// First bus address.
     pub address: u64,
@@ -184,6 +205,7 @@ struct Awaited {
     job: u64,
     slot: u8,
     sequence: u64,
+    time_ns: u64,
 }
 
 /// The ledger; see the module.
@@ -198,6 +220,8 @@ pub struct Ledger {
     last_silence: Option<Silence>,
     awaited: Option<Awaited>,
     next_entry: Option<u64>,
+    /// Time of the entry in hand.
+    time_ns: u64,
     violations: Vec<Violation>,
     uncounted: u64,
 }
@@ -242,7 +266,8 @@ impl Ledger {
         if self.next_entry.is_some_and(|next| next != entry.sequence) {
             self.report(verdict::incomplete(entry.sequence));
         }
-        self.next_entry = Some(entry.sequence + 1);
+        self.next_entry = Some(entry.sequence.wrapping_add(1));
+        self.time_ns = entry.time_ns;
         let sequence = entry.sequence;
         match entry.kind {
             Kind::Access {
@@ -269,7 +294,7 @@ impl Ledger {
             }
             Kind::Register {
                 offset,
-                name,
+                ref name,
                 value,
                 ..
             } => {
@@ -312,6 +337,7 @@ impl Ledger {
                     job,
                     slot,
                     sequence,
+                    time_ns: entry.time_ns,
                 };
                 self.awaited = interrupt_enabled.then_some(awaited);
             }
@@ -340,6 +366,11 @@ impl Ledger {
             | Kind::Delayed { .. }
             | Kind::Arrived { .. } => {}
         }
+    }
+
+    /// What went wrong so far, in the order found.
+    pub fn violations(&self) -> &[Violation] {
+        &self.violations
     }
 
     /// Ends the ledger: every violation, in the order found.
@@ -392,7 +423,8 @@ impl Ledger {
         job.done = Some(sequence);
         let job = *job;
         if result == 0 && bytes > job.written {
-            let violation = verdict::short(sequence, number, &job, slot, bytes);
+            let mut violation = verdict::short(sequence, number, &job, slot, bytes);
+            violation.time_ns = self.time_ns;
             let violation = self.with_write(violation, job.register_write);
             self.report(violation);
         }
@@ -404,7 +436,9 @@ impl Ledger {
             return;
         };
         let job = self.jobs.get(&awaited.job).copied().unwrap_or_default();
-        let violation = verdict::lost_interrupt(awaited.sequence, awaited.job, &job, awaited.slot);
+        let mut violation =
+            verdict::lost_interrupt(awaited.sequence, awaited.job, &job, awaited.slot);
+        violation.time_ns = awaited.time_ns;
         let violation = self.with_write(violation, job.register_write);
         self.report(violation);
     }

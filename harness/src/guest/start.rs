@@ -117,7 +117,8 @@ impl<'a> Launch<'a> {
         };
         let mut cards = Vec::new();
         for (index, card) in options.cards.iter().enumerate() {
-            let server = CardServer::bind(&socket(&directory, index), card.function())
+            let path = socket(&directory, index);
+            let server = CardServer::bind_with(&path, card.function(), options.card_options())
                 .map_err(|source| What::Card { index, source })?;
             cards.push(server);
         }
@@ -242,7 +243,7 @@ pub(super) fn describe(options: &GuestOptions, prepared: &Prepared) -> Descripti
         },
         cards: Vec::new(),
         spare_ports: options.spare_ports,
-        iommu: options.iommu,
+        iommu: options.iommu.is_there(),
         stock,
         incoming: false,
         extra: options.qemu_arguments.clone(),

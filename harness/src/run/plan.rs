@@ -5,14 +5,17 @@
 use std::path::PathBuf;
 
 use landfall_device::devices::capture::pattern::{Pattern, Pixel};
-use landfall_device::devices::capture::{CaptureOptions, Fault};
+use landfall_device::devices::capture::{CaptureOptions, Fault, Planted};
 
 use super::{CapturePlan, Place, Placed};
+use crate::bundle;
 use crate::guest::{CardKind, Carveout, GuestOptions, PoolOptions, PoolSource};
 use crate::memory::{Ram, layout};
 
 /// Most buffers that a capture uses, though the card has more slots: with more frames they go round.
 const BUFFERS: u32 = 8;
+/// The frame that a fault strikes if nobody says which, or the last if there are fewer.
+pub const FAULT_FRAME: u32 = 2;
 const PAGE: u64 = 4096;
 const MIB: u64 = 1 << 20;
 
@@ -23,7 +26,7 @@ pub struct Wishes {
     pub guest: GuestOptions,
     /// Bytes of memory.
     pub memory: Option<u64>,
-    /// The card, without its fault.
+    /// The card; its faults are replaced by what follows.
     pub card: CaptureOptions,
     /// The fault, and the frame that it strikes.
     pub fault: Option<(Fault, Option<u32>)>,
@@ -49,12 +52,17 @@ pub struct Wishes {
     pub interval_us: u32,
     /// Where frames are saved.
     pub save_frames: Option<PathBuf>,
+    /// The bundle that is left if the run fails; `None`: none is.
+    pub bundle: Option<bundle::Request>,
 }
 
 impl Default for Wishes {
     fn default() -> Self {
         Self {
-            guest: GuestOptions::default(),
+            guest: GuestOptions {
+                witness: true,
+                ..GuestOptions::default()
+            },
             memory: None,
             card: CaptureOptions::default(),
             fault: None,
@@ -69,6 +77,7 @@ impl Default for Wishes {
             frames: None,
             interval_us: 0,
             save_frames: None,
+            bundle: None,
         }
     }
 }
@@ -82,6 +91,8 @@ pub struct Plan {
     pub captures: Vec<CapturePlan>,
     /// Where frames are saved.
     pub save_frames: Option<PathBuf>,
+    /// The bundle that is left if the run fails.
+    pub bundle: Option<bundle::Request>,
     /// Where the second card takes a page before the first card takes its buffers.
     pub neighbour: Option<u64>,
 }
@@ -151,11 +162,11 @@ impl Wishes {
             Some((_, Some(frame))) => frame,
             // The first buffer is the one that was placed.
             _ if at != 0 || iova != 0 => 0,
-            _ => self.card.fault_frame.min(frames - 1),
+            _ => FAULT_FRAME.min(frames - 1),
         };
+        let planted = self.fault.map(|(fault, _)| Planted::at(fault, fault_frame));
         let card = CaptureOptions {
-            fault: self.fault.map(|(fault, _)| fault),
-            fault_frame,
+            faults: planted.into_iter().collect(),
             ..self.card
         };
         let mut cards = vec![CardKind::Capture(card)];
@@ -183,6 +194,7 @@ impl Wishes {
             guest,
             captures,
             save_frames: self.save_frames,
+            bundle: self.bundle,
             neighbour,
         })
     }
@@ -199,10 +211,10 @@ impl Wishes {
         let needed = captures.iter().map(CapturePlan::pool).max().unwrap_or(MIB);
         if let (Some(place), Some(first)) = (self.place, captures.first()) {
             let placed = place.arrange(memory, first)?;
-            if placed.iova != 0 && !self.guest.iommu {
+            if placed.iova != 0 && !self.guest.iommu.is_there() {
                 return Err(Impossible::new(
                     "no buffer can lie across 4 GiB: a PC has no RAM right below it, but firmware, interrupt controllers and the PCI hole",
-                    "give --iommu too: then it lies there for the card",
+                    "give --iommu intel too: then it lies there for the card",
                 ));
             }
             if self.pool_source.is_some()
@@ -425,7 +437,7 @@ mod tests {
         assert_eq!(shapes, [(1920, 1080, 8), (3840, 2160, 1)]);
         assert_eq!(plan.guest.pool.source, PoolSource::Reserve);
         assert_eq!(plan.guest.pool.size, 33 * MIB);
-        assert_eq!(card(&plan).fault, None);
+        assert_eq!(card(&plan).faults, []);
     }
 
     #[test]
@@ -522,9 +534,10 @@ mod tests {
         let strike = |frames, at| {
             plan(|wishes| (wishes.frames, wishes.fault) = (Some(frames), Some((Fault::Short, at))))
         };
-        assert_eq!(card(&strike(8, None).unwrap()).fault_frame, 2);
-        assert_eq!(card(&strike(1, None).unwrap()).fault_frame, 0);
-        assert_eq!(card(&strike(8, Some(7)).unwrap()).fault_frame, 7);
+        let struck = |plan: &Plan| card(plan).faults[0].when.frame;
+        assert_eq!(struck(&strike(8, None).unwrap()), Some(2));
+        assert_eq!(struck(&strike(1, None).unwrap()), Some(0));
+        assert_eq!(struck(&strike(8, Some(7)).unwrap()), Some(7));
         assert!(strike(8, Some(8)).unwrap_err().what.contains("frame 8"));
     }
 

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/* Bugs of ordering and coherency. */
+#include <linux/delay.h>
+
+#include "catalogue.h"
+
+static void leave(struct mutant *m, struct loan *loan)
+{
+}
+
+/* 34: missing write barrier before the doorbell. STM32H5 HAL #37; switchtec-dma #4, #5. */
+static void fill_frames_only(struct mutant *m, struct loan *loan, u8 byte)
+{
+	if (loan->slot >= 0)
+		mutant_fill(m, loan, byte);
+}
+
+static void queue_and_fill(struct mutant *m, unsigned int slot)
+{
+	mutant_queue(m, slot);
+	/* The doorbell is at the card; on another processor the mask's bytes would just be late. */
+	card_read(m, CARD_STATUS);
+	if (m->clip.virt)
+		mutant_fill(m, &m->clip, m->shape.clip);
+}
+
+const struct mutant_bug mutant_bug_34 = {
+	.steps.fill = fill_frames_only,
+	.steps.queue = queue_and_fill,
+};
+
+/*
+ * 36: posted write not flushed before free. Prandr/dma_ip_drivers #24. As always when a stream is stopped, frames are
+ * queued. The memory is freed only when the card is idle, for the guest's sake.
+ */
+static void stop_unflushed(struct mutant *m)
+{
+	unsigned int slot;
+
+	for (slot = 0; slot < m->buffers && m->frames[slot].lent; slot++)
+		mutant_recycle(m, slot);
+	card_read(m, CARD_STATUS);
+	card_write(m, CARD_CONTROL, 0);
+	mutant_unmap_all(m);
+	if (slot)
+		msleep(200);
+	mutant_stop(m);
+}
+
+const struct mutant_bug mutant_bug_36 = {
+	.steps.stop = stop_unflushed,
+	.interval_us = 20 * USEC_PER_MSEC,
+};
+
+/* 37: missing sync for the CPU. apache/nuttx #19506; openmv #1610. Shows with bounce buffers. */
+const struct mutant_bug mutant_bug_37 = {
+	.steps.to_cpu = leave,
+};
+
+/* 38: missing sync for the device. raspberrypi/linux #5727. Shows with bounce buffers. */
+const struct mutant_bug mutant_bug_38 = {
+	.steps.to_card = leave,
+};
+
+/* 39: wrong direction flag. igb_avb #11; xdna-driver #181; raspberrypi/linux #6995. */
+static int map_to_device(struct mutant *m, struct loan *loan)
+{
+	loan->direction = DMA_TO_DEVICE;
+	return mutant_map(m, loan);
+}
+
+const struct mutant_bug mutant_bug_39 = {
+	.steps.map = map_to_device,
+};
+
+/* 40: sync of a range never mapped. dma-debug: check_sync. Far enough behind the frame to be nobody's. */
+static void to_cpu_beside(struct mutant *m, struct loan *loan)
+{
+	mutant_to_cpu(m, loan);
+	dma_sync_single_for_cpu(m->dev, loan->dma + SZ_1M, loan->bytes, loan->direction);
+}
+
+const struct mutant_bug mutant_bug_40 = {
+	.steps.to_cpu = to_cpu_beside,
+};

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The driver with bugs to order: its clean twin, on several platforms, and the header it is built with.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use landfall::guest::{Booted, Guest, GuestOptions, Iommu};
+use landfall_device::devices::capture::CaptureOptions;
+use landfall_device::dma::journal::Kind;
+use landfall_device::function::InterruptKind;
+use landfall_tests::{Result, boot, root};
+
+const MUTANT: &str = "landfall_mutant";
+/// What the driver says of itself.
+const PARAMETERS: &str = "/sys/module/landfall_mutant/parameters";
+/// Frames of a capture, if nothing else is asked for.
+const FRAMES: u64 = 8;
+
+/// A number that the driver tells.
+fn told(guest: &Guest<Booted>, name: &str) -> Result<u64> {
+    let text = guest.read_text(&format!("{PARAMETERS}/{name}"))?;
+    Ok(text.trim().parse()?)
+}
+
+/// Without a bug all frames come, with the right bytes, and the journal shows a driver as it should be: each job done
+/// well and taken back, the card stopped, and bus mastering off at the end.
+fn clean_twin(options: GuestOptions, parameters: &str) -> Result {
+    let guest = boot(options)?;
+
+    guest.load_module(MUTANT, parameters)?;
+
+    assert_eq!(told(&guest, "completed")?, FRAMES);
+    assert_eq!(told(&guest, "right")?, FRAMES);
+    guest.unload_module(MUTANT)?;
+    let journal = guest.journal(0).expect("a card").entries_from(0);
+    let count = |is: &dyn Fn(&Kind) -> bool| journal.iter().filter(|entry| is(&entry.kind)).count();
+    let done = count(&|kind| matches!(kind, Kind::JobDone { result: 0, .. }));
+    assert_eq!(done as u64, FRAMES);
+    let back = |kind: &Kind| matches!(kind, Kind::TakenBack { slots, .. } if *slots != 0);
+    assert!(count(&back) >= done);
+    assert_eq!(
+        count(&|kind| matches!(kind, Kind::Access { outcome, .. } if !outcome.is_ok())),
+        0,
+        "no access was refused"
+    );
+    let last_access = journal
+        .iter()
+        .rposition(|entry| matches!(entry.kind, Kind::Access { .. }));
+    let idle = journal
+        .iter()
+        .position(|entry| matches!(entry.kind, Kind::Idle { .. }));
+    assert!(last_access < idle && idle.is_some(), "stopped at the end");
+    let master = journal.iter().rev().find_map(|entry| match entry.kind {
+        Kind::BusMaster { on } => Some(on),
+        _ => None,
+    });
+    assert_eq!(master, Some(false));
+    Ok(guest.power_off()?)
+}
+
+/// On plain memory, with each kind of interrupt.
+#[test]
+fn the_clean_twin_captures_every_frame() -> Result {
+    for interrupt in InterruptKind::ALL {
+        let card = CaptureOptions {
+            interrupt,
+            ..CaptureOptions::default()
+        };
+        clean_twin(GuestOptions::with_card(card), "")?;
+    }
+    Ok(())
+}
+
+/// Behind a strict IOMMU, with a list for each frame.
+#[test]
+fn the_clean_twin_captures_behind_an_iommu() -> Result {
+    let options = GuestOptions {
+        iommu: Iommu::Intel,
+        ..GuestOptions::default()
+    };
+    clean_twin(options, "memory=3")
+}
+
+/// Through bounce buffers: without its syncs no frame would be right.
+#[test]
+fn the_clean_twin_captures_through_bounce_buffers() -> Result {
+    let options = || GuestOptions {
+        append: "swiotlb=force".to_owned(),
+        ..GuestOptions::default()
+    };
+    clean_twin(options(), "")?;
+
+    let guest = boot(options())?;
+    guest.load_module(MUTANT, "bug=37")?;
+    assert_eq!(told(&guest, "completed")?, FRAMES);
+    assert_eq!(told(&guest, "right")?, 0);
+    guest.unload_module(MUTANT)?;
+    Ok(guest.power_off()?)
+}
+
+/// What `kmod/include/landfall_card.h` must define, by the register table.
+fn wanted() -> Result<BTreeMap<String, String>> {
+    let table = fs::read_to_string(root().join("device-model/src/devices/capture/regs.rs"))?;
+    let mut wanted = BTreeMap::new();
+    let mut register = "";
+    for line in table.lines().map(str::trim) {
+        if let Some(constant) = line.strip_prefix("pub(crate) const ") {
+            let (name, rest) = constant.split_once(": ").ok_or("a typed constant")?;
+            let (_, value) = rest.split_once(" = ").ok_or("a value")?;
+            let value = value.trim_end_matches(';').to_owned();
+            wanted.insert(format!("CARD_{name}"), value);
+        } else if let Some(head) = line.strip_prefix("pub(crate) ") {
+            let Some((name, rest)) = head.split_once("(u32)") else {
+                continue;
+            };
+            let (array, offset) = rest.split_once("@ ").ok_or("an offset")?;
+            let offset = offset.trim_end_matches(" {");
+            register = name;
+            match array.split_once("stride = ") {
+                None => wanted.insert(format!("CARD_{name}"), offset.to_owned()),
+                Some((_, stride)) => {
+                    let stride = stride.trim_end().trim_end_matches(']');
+                    let value = format!("{offset} + {stride} * (slot)");
+                    wanted.insert(format!("CARD_{name}(slot)"), value)
+                }
+            };
+        } else if let Some((bits, field)) = line.split_once(' ')
+            && let Some((high, low)) = bits.split_once(':')
+            && let Some((name, _)) = field.split_once(" => ")
+            && (high, low) != ("31", "0")
+        {
+            let value = match high == low {
+                true => format!("BIT({low})"),
+                false => format!("GENMASK({high}, {low})"),
+            };
+            wanted.insert(format!("CARD_{register}_{}", name.to_uppercase()), value);
+        }
+    }
+    Ok(wanted)
+}
+
+/// The header for drivers in C says what the register table says: each offset, field and constant, and nothing else.
+#[test]
+fn the_header_agrees_with_the_register_table() -> Result {
+    let header = fs::read_to_string(root().join("kmod/include/landfall_card.h"))?;
+    let mut found = BTreeMap::new();
+    for line in header.lines() {
+        let Some(definition) = line.strip_prefix("#define CARD_") else {
+            continue;
+        };
+        let (name, value) = definition.split_once(' ').ok_or("a value")?;
+        let value = value.trim();
+        let bare = value
+            .strip_prefix('(')
+            .and_then(|value| value.strip_suffix(')'));
+        let bare = bare.unwrap_or(value).to_owned();
+        assert_eq!(found.insert(format!("CARD_{name}"), bare), None, "{name}");
+    }
+
+    let wanted = wanted()?;
+    assert!(wanted.len() > 60, "{wanted:?}");
+    assert_eq!(found, wanted);
+    Ok(())
+}
