@@ -4,11 +4,14 @@
 
 mod bind;
 mod boot;
+mod bundle;
 mod cluster;
+mod debug;
 mod failures;
 mod faults;
 mod formats;
 mod fragment;
+mod grabber;
 mod interrupts;
 mod limits;
 mod mutant;
@@ -16,8 +19,10 @@ mod placement;
 mod pool;
 mod pool_user;
 mod reset;
+mod scenario;
 mod sources;
 mod start;
 mod survey;
 mod tidy;
 mod userspace;
+mod witness;

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use landfall::guest::{Booted, Guest, GuestOptions};
+use landfall::guest::{Booted, Guest, GuestOptions, Iommu};
 use landfall_device::devices::capture::CaptureOptions;
 use landfall_device::dma::journal::Kind;
 use landfall_device::function::InterruptKind;
@@ -76,7 +76,7 @@ fn the_clean_twin_captures_every_frame() -> Result {
 #[test]
 fn the_clean_twin_captures_behind_an_iommu() -> Result {
     let options = GuestOptions {
-        iommu: true,
+        iommu: Iommu::Intel,
         ..GuestOptions::default()
     };
     clean_twin(options, "memory=3")

@@ -2,7 +2,7 @@
 
 //! Memory that is watched from boot, and buffers that are placed to order.
 
-use landfall::guest::{Carveout, Configure, Guest, GuestOptions, Loaded, PoolOptions, What};
+use landfall::guest::{Carveout, Configure, Guest, GuestOptions, Iommu, Loaded, PoolOptions, What};
 use landfall::run::{CapturePlan, Place, Session, Wishes};
 use landfall::schema::{Report, Verdict, View};
 use landfall_device::devices::capture::{CaptureOptions, Fault};
@@ -300,13 +300,13 @@ fn across_4_gib_behind_an_iommu() -> Result {
         },
         ..Wishes::default()
     };
-    let refused = wishes(false).plan().expect_err("no such memory");
+    let refused = wishes(Iommu::None).plan().expect_err("no such memory");
     assert!(
         refused.what.contains("no RAM right below it"),
         "{refused:?}"
     );
 
-    let plan = wishes(true).plan()?;
+    let plan = wishes(Iommu::Intel).plan()?;
     let capture = &plan.captures[0];
     let guest = boot_loaded(plan.guest)?;
     let card = guest.open_card(0)?;

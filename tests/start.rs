@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use landfall::Cancel;
-use landfall::guest::{CardKind, Guest, GuestOptions, How, Loaded, PoolOptions, Start, Transport};
+use landfall::guest::{
+    CardKind, Guest, GuestOptions, How, Iommu, Loaded, PoolOptions, Start, Transport,
+};
 use landfall::run::CapturePlan;
 use landfall_device::devices::capture::CaptureOptions;
 use landfall_device::function::InterruptKind;
@@ -179,7 +181,7 @@ fn mapped_ram_restores_too() -> Result {
 #[test]
 fn behind_an_iommu_a_restored_guest_captures() -> Result {
     let options = GuestOptions {
-        iommu: true,
+        iommu: Iommu::Intel,
         ..GuestOptions::default()
     };
     drop(boot_loaded(options.clone())?);
@@ -267,5 +269,21 @@ fn many_guests_at_once_do_not_disturb_each_other() -> Result {
     for outcome in outcomes {
         assert_eq!(outcome.expect("no panic"), Ok(()));
     }
+    Ok(())
+}
+
+/// Used lazily, the IOMMU lets go of what was unmapped later than the driver unmapped it.
+#[test]
+fn a_lazy_iommu_is_lazy() -> Result {
+    let options = GuestOptions {
+        iommu: Iommu::IntelLazy,
+        ..GuestOptions::default()
+    };
+    let guest = boot_loaded(options)?;
+
+    let kind = guest.read_text("/sys/bus/pci/devices/0000:01:00.0/iommu_group/type")?;
+    assert_eq!(kind.trim(), "DMA-FQ");
+    let card = guest.open_card(0)?;
+    capture_clean(&guest, &card, &CapturePlan::default())?;
     Ok(())
 }

@@ -11,6 +11,7 @@
 //! two steps the lock is handed to whoever waits for it, so a register access waits for one piece of work at
 //! most, and whatever it changes (stop, reset, bus mastering) holds before the next byte moves.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::dma::DmaError;
@@ -75,10 +76,10 @@ pub struct Identity {
 }
 
 /// A register as the data sheet names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RegisterName {
     /// Its name.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Which element, if it is an array.
     pub index: Option<usize>,
 }
@@ -87,7 +88,7 @@ impl std::fmt::Display for RegisterName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.index {
             Some(index) => write!(f, "{}[{index}]", self.name),
-            None => f.write_str(self.name),
+            None => f.write_str(&self.name),
         }
     }
 }
@@ -95,6 +96,23 @@ impl std::fmt::Display for RegisterName {
 impl serde::Serialize for RegisterName {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+/// Takes what it serializes to: `NAME` or `NAME[3]`.
+impl<'de> serde::Deserialize<'de> for RegisterName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let element = text
+            .strip_suffix(']')
+            .and_then(|rest| rest.rsplit_once('['))
+            .and_then(|(name, index)| Some((name.to_owned(), index.parse().ok()?)));
+        let (name, index) = match element {
+            Some((name, index)) => (name, Some(index)),
+            None => (text, None),
+        };
+        let name = Cow::Owned(name);
+        Ok(Self { name, index })
     }
 }
 
@@ -112,7 +130,7 @@ pub struct Tag {
 }
 
 /// Where a reset came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reset {
     /// The machine reset the whole device (power-on, bus reset, system reset).
@@ -132,6 +150,20 @@ pub enum Next {
     Again,
     /// Another step when [`Host::now`] reaches this, or earlier.
     At(Duration),
+}
+
+/// What a well-behaved function has no use for, and one that misbehaves on purpose has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A register is about to be read; whatever this call changes, the read shows.
+    Read {
+        /// Which BAR.
+        bar: u8,
+        /// Bytes from the start of the BAR.
+        offset: u64,
+    },
+    /// Bus mastering was switched on.
+    BusMaster,
 }
 
 /// The machine, as lent to a function for one call.
@@ -182,6 +214,10 @@ pub trait Host {
 
     /// Journal sequence number of the register write being served; `None` in a step.
     fn register_write(&self) -> Option<u64>;
+
+    /// Cuts the connection to the machine, as the sudden end of the function does, once this call is over. The
+    /// machine sees all-ones from then on; the function is reset, as by loss of power.
+    fn sever(&mut self) {}
 }
 
 /// A PCI function: registers, and work that it does by itself.
@@ -204,6 +240,10 @@ pub trait Function: Send {
 
     /// Writes a register.
     fn write(&mut self, bar: u8, offset: u64, value: u32, host: &mut dyn Host);
+
+    /// Hears of something that changes nothing by the data sheet. May access memory and raise interrupts; at most
+    /// about [`STEP_BYTES`] moved.
+    fn notice(&mut self, _notice: Notice, _host: &mut dyn Host) {}
 
     /// Returns to the state after power-on. No access to memory follows from what was before.
     fn reset(&mut self, kind: Reset);

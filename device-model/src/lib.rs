@@ -17,6 +17,7 @@ pub mod dma;
 pub mod function;
 pub mod ledger;
 pub mod pci;
+pub mod random;
 mod register;
 pub mod serve;
 mod vfio_user;

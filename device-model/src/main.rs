@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use landfall_device::devices::capture::{CaptureCard, CaptureOptions, Fault};
+use landfall_device::devices::capture::{CaptureCard, CaptureOptions, Fault, Planted};
+use landfall_device::devices::dt3155::{Dt3155, Dt3155Options};
 use landfall_device::devices::template::Scratch;
 use landfall_device::function::{Function, InterruptKind};
 use landfall_device::serve::CardServer;
@@ -41,11 +42,11 @@ struct Serve {
     /// How it interrupts: intx, msi or msix.
     #[arg(long, default_value_t)]
     interrupt: InterruptKind,
-    /// How it misbehaves: overrun, shift, truncate32, after-stop, short or lost-irq.
+    /// How it misbehaves, such as overrun; a name that does not exist lists all.
     #[arg(long)]
     fault: Option<Fault>,
     /// Which frame of a run is the bad one, from 0.
-    #[arg(long, default_value_t = CaptureOptions::default().fault_frame)]
+    #[arg(long, default_value_t = 2)]
     fault_frame: u32,
     /// Address bits that the card drives: 24, 32, 36, 40 or 64.
     #[arg(long, default_value_t = CaptureOptions::default().address_bits,
@@ -68,6 +69,8 @@ struct Serve {
 enum Device {
     /// The capture card.
     Capture,
+    /// The DT3155 frame grabber.
+    Dt3155,
     /// The template device.
     Template,
 }
@@ -109,14 +112,19 @@ fn say(to: &mut dyn Write, line: &str) {
 fn run(serve: &Serve) -> Result<(), Box<dyn Error>> {
     let function: Box<dyn Function> = match serve.device {
         Device::Template => Box::<Scratch>::default(),
+        Device::Dt3155 => Box::new(Dt3155::new(Dt3155Options::default())),
         Device::Capture => Box::new(CaptureCard::new(CaptureOptions {
             address_bits: serve.address_bits,
             align_shift: serve.align_shift,
             boundary_shift: serve.boundary_shift,
             max_frame: serve.max_frame,
             interrupt: serve.interrupt,
-            fault: serve.fault,
-            fault_frame: serve.fault_frame,
+            faults: serve
+                .fault
+                .map(|fault| Planted::at(fault, serve.fault_frame))
+                .into_iter()
+                .collect(),
+            ..CaptureOptions::default()
         })),
     };
     let server = CardServer::bind(&serve.socket, function)?;

@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
 use landfall_device::devices::capture::pattern::{FrameSpec, Pattern, Pixel, fill};
-use landfall_device::devices::capture::{CaptureCard, CaptureOptions, Fault};
+use landfall_device::devices::capture::{CaptureCard, CaptureOptions, Fault, Planted};
 use landfall_device::dma::journal::Kind;
 use landfall_device::function::{InterruptKind, Reset};
 use landfall_device::ledger::{Ledger, Lend, LendDirection, LendKind, Platform, Range};
@@ -65,6 +65,7 @@ fn verdict(machine: &Machine) -> Vec<Option<u8>> {
         ram: vec![all],
         pool: vec![all],
         address_bits: 64,
+        ..Platform::default()
     });
     ledger.lend(Lend {
         address: BASE,
@@ -140,25 +141,43 @@ fn faults_are_told_from_the_journal_alone() {
         (Fault::Truncate32, 2),
         (Fault::Short, 56),
         (Fault::LostIrq, 43),
+        (Fault::EarlyDone, 41),
+        (Fault::ReadFrame, 39),
     ] {
+        assert_eq!(fault.class(), Some(class));
         let options = CaptureOptions {
-            fault: Some(fault),
-            fault_frame: 0,
+            faults: vec![Planted::at(fault, 0)],
             ..CaptureOptions::default()
         };
         let mut machine = capture(options);
         machine.set(CONTROL, 1);
         machine.set(QUEUE, 0);
         machine.wait(done);
-        assert_eq!(verdict(&machine), [Some(class)], "{fault}");
+        assert!(verdict(&machine).contains(&Some(class)), "{fault}");
     }
 }
 
 #[test]
-fn write_after_stop_is_told_from_the_journal_alone() {
-    let fault = Some(Fault::AfterStop);
+fn a_card_that_is_pulled_out_is_gone_for_the_machine() {
     let mut machine = capture(CaptureOptions {
-        fault,
+        faults: vec![Planted::once(Fault::Sever)],
+        ..CaptureOptions::default()
+    });
+    machine.set(CONTROL, 1);
+    // It may be gone before it can answer.
+    let _ = machine.client.region_write(0, QUEUE, &[0; 4]);
+    machine.wait(|kind| matches!(kind, Kind::Disconnected));
+    let mut bytes = [0; 4];
+    assert!(machine.client.region_read(0, ID, &mut bytes).is_err());
+    let accesses = machine.entries().into_iter();
+    let accesses = accesses.filter(|entry| matches!(entry.kind, Kind::Access { .. }));
+    assert_eq!(accesses.count(), 0, "before the first byte");
+}
+
+#[test]
+fn write_after_stop_is_told_from_the_journal_alone() {
+    let mut machine = capture(CaptureOptions {
+        faults: vec![Planted::at(Fault::AfterStop, 0)],
         ..CaptureOptions::default()
     });
     machine.set(CONTROL, 1);
@@ -283,6 +302,21 @@ fn unmapped_memory_is_not_touched_any_more() {
     machine.set(QUEUE, 0);
     machine.wait(|kind| matches!(kind, Kind::JobDone { result: 0, .. }));
     assert_ne!(machine.bytes(0, 8), [0; 8]);
+    let changes = machine.server.journal().entries_from(0);
+    let changes: Vec<_> = changes
+        .into_iter()
+        .map(|entry| entry.kind)
+        .filter(|kind| matches!(kind, Kind::BusMapped { .. } | Kind::BusUnmapped { .. }))
+        .collect();
+    let (address, length) = (BASE, RAM);
+    let mapped = Kind::BusMapped {
+        address,
+        length,
+        readable: true,
+        writable: true,
+    };
+    let unmapped = Kind::BusUnmapped { address, length };
+    assert_eq!(changes, [mapped.clone(), unmapped, mapped]);
 }
 
 #[test]

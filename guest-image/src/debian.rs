@@ -32,7 +32,7 @@ pub(crate) struct Work<'a> {
 }
 
 /// A mirror's speed for the estimate, bytes a second.
-const MIRROR_SPEED: u64 = 5_000_000;
+pub(crate) const MIRROR_SPEED: u64 = 5_000_000;
 /// Room that is left to others on the disk.
 const SPARE: u64 = 200 << 20;
 
@@ -57,24 +57,15 @@ struct Parts<'a> {
     kernel: Option<KernelParts<'a>>,
     qemu: Option<Part<'a>>,
     guest: Part<'a>,
+    video: Option<Part<'a>>,
 }
 
 impl Work<'_> {
     /// Makes all of Debian's entries that are not there yet.
     pub(crate) fn make_base(&self, plan: &Plan, given: Option<&str>) -> Result<Base, SetupError> {
-        let (uri, apt, sets) =
-            self.reporter
-                .step(Step::Indexes, "apt's indexes, signatures checked", || {
-                    let mirror = mirror::find(given, self.runner)?;
-                    let apt = Apt::create(&self.cache.apt(), &mirror, self.runner)
-                        .map_err(self.cache_failed())?;
-                    apt.update().map_err(|source| SetupError::Indexes {
-                        mirror: mirror.uri.clone(),
-                        source,
-                    })?;
-                    let sets = packages::choose(&apt, plan.kernel.is_none(), plan.qemu.is_none())?;
-                    Ok::<_, SetupError>((mirror.uri, apt, sets))
-                })?;
+        let (uri, apt, sets) = self.with_indexes(given, |apt| {
+            packages::choose(apt, plan.kernel.is_none(), plan.qemu.is_none())
+        })?;
         let namespaces = match sets.kernel {
             Some(_) => Some(Namespaces::find(self.runner)?),
             None => None,
@@ -109,6 +100,27 @@ impl Work<'_> {
         Ok(base)
     }
 
+    /// Fetches the indexes of the given mirror, or the host's, and has something chosen from them. Gives the mirror's
+    /// address, too.
+    pub(crate) fn with_indexes<T>(
+        &self,
+        given: Option<&str>,
+        choose: impl FnOnce(&Apt) -> Result<T, packages::PackagesError>,
+    ) -> Result<(String, Apt, T), SetupError> {
+        self.reporter
+            .step(Step::Indexes, "apt's indexes, signatures checked", || {
+                let mirror = mirror::find(given, self.runner)?;
+                let apt = Apt::create(&self.cache.apt(), &mirror, self.runner)
+                    .map_err(self.cache_failed())?;
+                apt.update().map_err(|source| SetupError::Indexes {
+                    mirror: mirror.uri.clone(),
+                    source,
+                })?;
+                let chosen = choose(&apt)?;
+                Ok((mirror.uri, apt, chosen))
+            })
+    }
+
     fn stop_if_failed<T>(&self, result: Result<T, SetupError>) -> Result<T, SetupError> {
         if result.is_err() {
             self.runner.stop_others();
@@ -127,17 +139,29 @@ impl Work<'_> {
         let disk = missing.iter().map(|part| part.disk).sum::<u64>() + whole;
         let seconds =
             missing.iter().map(|part| part.seconds).sum::<u64>() + download / MIRROR_SPEED;
-        let free = free(self.cache).map_err(self.cache_failed())?;
         if missing.is_empty() {
             return Ok(());
         }
+        self.check_disk(download, disk, whole - download, seconds)
+    }
+
+    /// Says what is needed, and refuses if the disk has not got it: bytes to be fetched, bytes on disk, of those bytes that
+    /// are there already, and seconds.
+    pub(crate) fn check_disk(
+        &self,
+        download: u64,
+        disk: u64,
+        there: u64,
+        seconds: u64,
+    ) -> Result<(), SetupError> {
+        let free = free(self.cache).map_err(self.cache_failed())?;
         self.reporter.send(Event::Needs {
             download,
             disk,
             free,
             about: Duration::from_secs(seconds),
         });
-        let need = disk - (whole - download) + SPARE;
+        let need = disk.saturating_sub(there) + SPARE;
         if free < need {
             let path = self.cache.root().to_owned();
             return Err(SetupError::Disk { need, free, path });
@@ -239,6 +263,13 @@ impl Work<'_> {
         parts.guest.entry.make(|tree| {
             Ok::<_, Making>(unpack(&sets.guest, &archives, tree, self.runner, &|_| {})?)
         })?;
+        if let Some(part) = &parts.video {
+            part.entry.make(|tree| {
+                unpack(&sets.video, &archives, tree, self.runner, &|_| {})?;
+                qemu::trim(tree);
+                Ok::<_, Making>(())
+            })?;
+        }
         let Some(part) = &parts.qemu else {
             return Ok(String::new());
         };
@@ -335,6 +366,7 @@ impl<'a> Parts<'a> {
             kernel: sets.kernel.as_ref().map(kernel),
             qemu: (!sets.qemu.is_empty()).then(|| part("qemu", vec![&sets.qemu], "1", 200, 5)),
             guest: part("busybox", vec![&sets.guest], "1", 3, 1),
+            video: (!sets.video.is_empty()).then(|| part("video", vec![&sets.video], "1", 60, 2)),
         }
     }
 
@@ -347,7 +379,8 @@ impl<'a> Parts<'a> {
                 &kernel.image,
             ]
         });
-        kernel.chain(&self.qemu).chain([&self.guest]).collect()
+        let others = kernel.chain(&self.qemu).chain([&self.guest]);
+        others.chain(&self.video).collect()
     }
 
     fn missing(&self) -> Vec<&Part<'a>> {
@@ -396,6 +429,7 @@ impl<'a> Parts<'a> {
             qemu: self.qemu.as_ref().map(name),
             qemu_version,
             guest: Some(name(&self.guest)),
+            video: self.video.as_ref().map(name),
         }
     }
 }

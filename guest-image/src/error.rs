@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::archive::ArchiveError;
+use crate::debug_kernel::DebugKernelError;
 use crate::initramfs::InitramfsError;
 use crate::kernel::KernelError;
 use crate::metadata::MetadataError;
@@ -100,6 +101,9 @@ pub enum SetupError {
     /// The modules.
     #[error("there are no modules for the guest")]
     Modules(#[from] ModulesError),
+    /// The debug kernel.
+    #[error("there is no debug kernel")]
+    DebugKernel(#[from] DebugKernelError),
     /// The initramfs.
     #[error("the guest's file system could not be written")]
     Initramfs(#[from] InitramfsError),
@@ -189,6 +193,9 @@ impl SetupError {
             }
             Self::Packages(PackagesError::NoSeries { .. }) => {
                 format!("update Landfall, whose newer versions know newer kernels; or {OWN}")
+            }
+            Self::DebugKernel(DebugKernelError::NoToolchain) => {
+                "`landfall setup --refresh`, without a kernel of your own, makes one that can build".to_owned()
             }
             Self::Disk { .. } => "free some room, or move the cache with LANDFALL_CACHE".to_owned(),
             Self::Qemu(_) => "leave --qemu out to use Debian's, or give one of 10.1 or newer with vfio-user".to_owned(),

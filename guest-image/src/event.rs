@@ -27,6 +27,8 @@ pub enum Step {
     Modules,
     /// The initramfs is written.
     Initramfs,
+    /// The debug kernel is built.
+    DebugKernel,
     /// The set-up is written to a file.
     Export,
     /// A set-up is read from a file and checked.
@@ -44,6 +46,7 @@ impl fmt::Display for Step {
             Self::Kernel => "kernel",
             Self::Modules => "modules",
             Self::Initramfs => "initramfs",
+            Self::DebugKernel => "debug kernel",
             Self::Export => "export",
             Self::Import => "import",
         })

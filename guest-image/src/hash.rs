@@ -44,8 +44,11 @@ pub(crate) fn short(key: &str) -> &str {
     key.get(..SHORT).unwrap_or(key)
 }
 
-/// SHA-256 of a file's bytes, hex.
-pub(crate) fn file_sha256(path: &Path) -> io::Result<String> {
+/// SHA-256 of a file's bytes, 64 hexadecimal digits.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn file_sha256(path: &Path) -> io::Result<String> {
     let mut file = File::open(path)?;
     let mut hash = Sha256::new();
     let mut chunk = vec![0; 256 << 10];

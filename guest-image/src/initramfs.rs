@@ -75,7 +75,7 @@ pub(crate) struct Contents<'a> {
 }
 
 /// One module, on its way into the guest.
-struct Module {
+pub(crate) struct Module {
     /// Path below `/lib/modules/RELEASE`.
     place: String,
     bytes: Vec<u8>,
@@ -101,7 +101,19 @@ pub(crate) fn write(path: &Path, contents: &Contents<'_>) -> Result<Vec<String>,
             archive.symlink(&format!("bin/{applet}"), "busybox");
         }
     }
-    let directory = format!("lib/modules/{}", contents.release);
+    add(&mut archive, &modules, contents.release, "modules.dep");
+    fs::write(path, archive.finish()).map_err(file(path))?;
+    Ok(modules.into_keys().collect())
+}
+
+/// Adds modules, and the file of that name that tells what each needs.
+pub(crate) fn add(
+    archive: &mut Archive,
+    modules: &BTreeMap<String, Module>,
+    release: &str,
+    list: &str,
+) {
+    let directory = format!("lib/modules/{release}");
     for module in modules.values() {
         archive.file(
             &format!("{directory}/{}", module.place),
@@ -110,16 +122,14 @@ pub(crate) fn write(path: &Path, contents: &Contents<'_>) -> Result<Vec<String>,
         );
     }
     archive.file(
-        &format!("{directory}/modules.dep"),
+        &format!("{directory}/{list}"),
         0o644,
-        dependencies(&modules).as_bytes(),
+        dependencies(modules).as_bytes(),
     );
-    fs::write(path, archive.finish()).map_err(file(path))?;
-    Ok(modules.into_keys().collect())
 }
 
 /// Reads the wanted modules and all they depend on.
-fn gather(contents: &Contents<'_>) -> Result<BTreeMap<String, Module>, InitramfsError> {
+pub(crate) fn gather(contents: &Contents<'_>) -> Result<BTreeMap<String, Module>, InitramfsError> {
     let mut modules = BTreeMap::new();
     let mut wanted: Vec<(String, Vec<String>)> = Vec::new();
     for path in contents.modules {
@@ -171,7 +181,7 @@ fn gather(contents: &Contents<'_>) -> Result<BTreeMap<String, Module>, Initramfs
 }
 
 /// Paths of the modules below a directory, by name.
-fn index(directory: Option<&Path>) -> Result<BTreeMap<String, PathBuf>, InitramfsError> {
+pub(crate) fn index(directory: Option<&Path>) -> Result<BTreeMap<String, PathBuf>, InitramfsError> {
     let mut index = BTreeMap::new();
     let mut open: Vec<PathBuf> = directory.into_iter().map(Path::to_owned).collect();
     while let Some(directory) = open.pop() {
@@ -259,11 +269,11 @@ fn read_module(path: &Path) -> Result<Vec<u8>, InitramfsError> {
     Ok(unpacked)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, InitramfsError> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, InitramfsError> {
     fs::read(path).map_err(file(path))
 }
 
-fn file(path: &Path) -> impl FnOnce(io::Error) -> InitramfsError {
+pub(crate) fn file(path: &Path) -> impl FnOnce(io::Error) -> InitramfsError {
     let path = path.to_owned();
     move |source| InitramfsError::File { path, source }
 }

@@ -15,6 +15,7 @@ mod archive;
 mod cache;
 mod cpio;
 mod debian;
+mod debug_kernel;
 mod doctor;
 mod embedded;
 mod error;
@@ -39,16 +40,19 @@ mod setup;
 mod snapshots;
 mod stamp;
 mod unpack;
+mod video;
 mod vmlinux;
 
 pub use archive::{Exported, Imported, export, import};
 pub use cache::{CacheSize, size};
+pub use debug_kernel::{debug_kernel_is_there, prepare_debug};
 pub use doctor::{Finding, Status, doctor};
 pub use error::SetupError;
 pub use event::{Event, Step};
+pub use hash::file_sha256;
 pub use lock::{Lock, Package};
 pub use options::{Cancel, SetupOptions};
-pub use prepared::{Prepared, Qemu};
+pub use prepared::{Kernel, Prepared, Qemu};
 pub use prune::{Pruned, prune};
 pub use setup::prepare;
 pub use snapshots::{Claim, ClaimError, Making, SNAPSHOT_LIMIT, Snapshot, Snapshots};
@@ -56,6 +60,7 @@ pub use snapshots::{Claim, ClaimError, Making, SNAPSHOT_LIMIT, Snapshot, Snapsho
 /// What each part of a set-up may fail with; the sources of [`SetupError`].
 pub mod failures {
     pub use crate::archive::{ArchiveError, Refused};
+    pub use crate::debug_kernel::DebugKernelError;
     pub use crate::initramfs::InitramfsError;
     pub use crate::kernel::KernelError;
     pub use crate::metadata::MetadataError;

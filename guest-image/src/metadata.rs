@@ -167,7 +167,7 @@ pub(crate) fn build(
         .lend(&source, "work/source")
         .show(&package, "work/modules")
         .run(
-            &extract(&package)?,
+            &extract(&package, parts)?,
             runner,
             &job("unpacking the kernel's source"),
             &mut || {},
@@ -253,8 +253,15 @@ pub(crate) fn compiler(configuration: &str) -> &str {
         .unwrap_or_default()
 }
 
-/// The script that takes [`PARTS`] out of the source's archive.
-fn extract(package: &Path) -> io::Result<String> {
+/// Words for `tar` that take [`PARTS`] of the source.
+fn parts(top: &str) -> String {
+    let parts: Vec<String> = PARTS.iter().map(|part| format!("'{top}/{part}'")).collect();
+    parts.join(" ")
+}
+
+/// The script that unpacks the source's archive, in its package at `work/modules`, to `work/source`: what the words say
+/// that `parts` gives for the archive's topmost directory.
+pub(crate) fn extract(package: &Path, parts: impl Fn(&str) -> String) -> io::Result<String> {
     let archive = fs::read_dir(package.join("usr/src"))?
         .filter_map(|file| file.ok()?.file_name().into_string().ok())
         .find(|name| name.starts_with("linux-source-") && name.ends_with(".tar.xz"))
@@ -265,11 +272,10 @@ fn extract(package: &Path) -> io::Result<String> {
             )
         })?;
     let top = archive.trim_end_matches(".tar.xz");
-    let parts: Vec<String> = PARTS.iter().map(|part| format!("'{top}/{part}'")).collect();
     Ok(format!(
         "cd /work/source; tar --extract --strip-components=1 --use-compress-program='xz -T0' --wildcards \
          --no-same-owner --file '/work/modules/usr/src/{archive}' {}",
-        parts.join(" ")
+        parts(top)
     ))
 }
 

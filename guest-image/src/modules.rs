@@ -36,12 +36,15 @@ pub enum ModulesError {
 
 /// What to build with.
 pub(crate) enum With<'a> {
-    /// Debian's toolchain and the metadata built for its kernel.
+    /// Debian's toolchain, and source and build directory of a kernel of its release.
     Debian {
         namespaces: &'a Namespaces,
         toolchain: &'a Path,
-        metadata: &'a Path,
+        source: &'a Path,
+        build: &'a Path,
         release: &'a str,
+        /// The kernel takes modules in Rust; else those in C are built alone.
+        rust: bool,
     },
     /// The host's `make` and compilers, and a kernel build tree.
     Host { kdir: &'a Path },
@@ -74,14 +77,16 @@ pub(crate) fn build(
         With::Debian {
             namespaces,
             toolchain,
-            metadata,
+            source,
+            build,
             release,
+            rust,
         } => namespaces
             .tree(toolchain)
-            .show(&metadata.join("source"), "work/source")
-            .show(&metadata.join("build"), "work/build")
+            .show(source, "work/source")
+            .show(build, "work/build")
             .lend(&tree, "work/modules")
-            .run(&script(release), runner, &job, &mut || {
+            .run(&script(release, *rust), runner, &job, &mut || {
                 follow.tell(&mut hear)
             })?,
         With::Host { kdir } => {
@@ -112,9 +117,14 @@ pub(crate) fn build(
     Ok(crate::cache::remove(&tree)?)
 }
 
-fn script(release: &str) -> String {
+fn script(release: &str, rust: bool) -> String {
+    // `LANDFALL_C_ONLY` is read by kmod/Kbuild.
+    let of = match rust {
+        true => "RUSTC=rustc BINDGEN=bindgen",
+        false => "LANDFALL_C_ONLY=y",
+    };
     format!(
-        "make -C /work/source O=/work/build CC=x86_64-linux-gnu-gcc-14 HOSTCC=gcc-14 RUSTC=rustc BINDGEN=bindgen \
+        "make -C /work/source O=/work/build CC=x86_64-linux-gnu-gcc-14 HOSTCC=gcc-14 {of} \
          CONFIG_DEBUG_INFO_BTF= CONFIG_DEBUG_INFO_BTF_MODULES= KERNELRELEASE='{release}' -j$(nproc) \
          M=/work/modules/kmod modules\n\
          x86_64-linux-gnu-strip --strip-debug /work/modules/kmod/*.ko"

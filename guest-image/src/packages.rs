@@ -41,6 +41,8 @@ const TOOLCHAIN: [&str; 24] = [
 const QEMU: &str = "qemu-system-x86";
 /// The guest's shell and tools.
 const GUEST: &str = "busybox-static";
+/// What uses video devices in a guest that asks for it.
+pub(crate) const VIDEO: &str = "v4l-utils";
 
 /// The packages could not be chosen.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +71,8 @@ pub(crate) struct Sets {
     pub(crate) kernel: Option<Kernel>,
     pub(crate) qemu: Vec<Chosen>,
     pub(crate) guest: Vec<Chosen>,
+    /// Empty without a kernel of Debian's, whose drivers it is for.
+    pub(crate) video: Vec<Chosen>,
 }
 
 /// A kernel of Debian's, what it was built from, and what it was built with.
@@ -111,6 +115,7 @@ impl Sets {
         }
         sets.push((&self.qemu, "qemu"));
         sets.push((&self.guest, "guest"));
+        sets.push((&self.video, "video"));
         sets
     }
 }
@@ -125,6 +130,11 @@ pub(crate) fn choose(apt: &Apt, kernel: bool, qemu: bool) -> Result<Sets, Packag
             Vec::new()
         },
         guest: closure(apt, RELEASE, &[GUEST])?,
+        video: if kernel {
+            closure(apt, RELEASE, &[VIDEO])?
+        } else {
+            Vec::new()
+        },
     })
 }
 
@@ -243,6 +253,7 @@ mod tests {
             kernel: None,
             qemu: vec![package.clone()],
             guest: vec![package.clone()],
+            video: Vec::new(),
         };
 
         assert_eq!(sets.all(), [(&package, vec!["qemu", "guest"])]);

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::SetupOptions;
 use crate::embedded::{AGENT_SHA256, SOURCES_SHA256};
 use crate::hash::Key;
-use crate::packages::SERIES;
+use crate::packages::{SERIES, VIDEO};
 use crate::{kernel, metadata};
 
 /// The options do not go together, or name what is not there.
@@ -60,7 +60,8 @@ impl Plan {
         }
         let base = |key: Key| {
             let key = SERIES.iter().fold(key, |key, series| key.text(series));
-            key.text(metadata::RECIPE)
+            key.text(VIDEO)
+                .text(metadata::RECIPE)
                 .text(kernel::RECIPE)
                 .text(&format!(
                     "{} {}",

@@ -10,11 +10,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Lock, Snapshots, Step};
 
+/// Which kernel a guest boots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kernel {
+    /// The distribution's, as it is, or the one that the caller brought along.
+    #[default]
+    Stock,
+    /// The debug kernel, which finds faults by itself: see [`prepare_debug`](crate::prepare_debug).
+    Debug,
+}
+
 /// Everything needed to boot a guest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prepared {
     /// The emulator.
     pub qemu: Qemu,
+    /// Which kernel it is.
+    pub kernel: Kernel,
     /// Uncompressed kernel with a PVH entry, for `-kernel`.
     pub vmlinux: PathBuf,
     /// The kernel as its distribution or its build made it, for a boot through firmware and decompressor; `None` if
@@ -24,6 +37,9 @@ pub struct Prepared {
     pub kernel_release: String,
     /// Newc cpio archive with the agent as `/init`, busybox and the modules, for `-initrd`.
     pub initramfs: PathBuf,
+    /// Likewise an archive, for guests that use video devices: v4l-utils, and stock drivers of cards that Landfall has a
+    /// model of. `None` if the kernel is not Debian's.
+    pub video: Option<PathBuf>,
     /// Names (without `.ko`) of the modules in the initramfs, those they depend on included.
     pub modules: Vec<String>,
     /// What the compilers warned of when Landfall's modules were built; empty is as it should be.

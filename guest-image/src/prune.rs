@@ -9,6 +9,7 @@ use std::io;
 use serde::Serialize;
 
 use crate::cache::{Cache, measure, remove};
+use crate::debug_kernel::{self, DebugStamp};
 use crate::plan::Plan;
 use crate::stamp::{Base, Stamp};
 use crate::{SetupError, SetupOptions, snapshots};
@@ -23,7 +24,8 @@ pub struct Pruned {
 }
 
 /// Removes everything from the cache that the set-up of these options does not need: entries of other
-/// set-ups and their snapshots, package indexes, logs. Without a finished set-up of these options nothing is needed.
+/// set-ups and their snapshots, package indexes, logs. A debug kernel that was built for this one stays. Without a
+/// finished set-up of these options nothing is needed.
 ///
 /// # Errors
 /// If another set-up is at work, or a file cannot be removed.
@@ -51,7 +53,7 @@ pub fn prune(options: &SetupOptions) -> Result<Pruned, SetupError> {
 fn prune_locked(cache: &Cache, plan: &Plan) -> io::Result<Pruned> {
     let mut keep = BTreeSet::from(["lock".to_owned(), "entries".to_owned(), "setups".to_owned()]);
     let stamp = Stamp::load(cache, &plan.key);
-    let guest = stamp.as_ref().map(Stamp::guest);
+    let mut guests: Vec<String> = stamp.iter().map(Stamp::guest).collect();
     if let Some(stamp) = stamp {
         keep.extend(stamp.entries);
         keep.extend(file_name(&Stamp::path(cache, &plan.key)));
@@ -59,6 +61,13 @@ fn prune_locked(cache: &Cache, plan: &Plan) -> io::Result<Pruned> {
         if let Some(base) = Base::load(cache, &plan.base_key) {
             keep.extend(base.entries().into_iter().cloned());
             keep.insert(format!("base-{}.json", plan.base_key));
+            // It takes minutes, and other modules need no other one.
+            keep.extend(debug_kernel::entry_name(&base, cache));
+        }
+        if let Some(debug) = DebugStamp::load(cache, &plan.key) {
+            guests.push(debug.guest());
+            keep.extend(debug.entries());
+            keep.extend(file_name(&DebugStamp::path(cache, &plan.key)));
         }
     }
     let mut pruned = Pruned::default();
@@ -73,7 +82,7 @@ fn prune_locked(cache: &Cache, plan: &Plan) -> io::Result<Pruned> {
             }
         }
     }
-    for (name, bytes) in snapshots::prune(cache.root(), guest.as_deref()) {
+    for (name, bytes) in snapshots::prune(cache.root(), &guests) {
         pruned.removed.push(name);
         pruned.freed += bytes;
     }

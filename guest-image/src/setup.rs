@@ -18,14 +18,16 @@ use crate::namespace::Namespaces;
 use crate::plan::{Plan, identity};
 use crate::process::Runner;
 use crate::reporter::Reporter;
-use crate::stamp::{Base, Emulator, Stamp};
+use crate::stamp::{Base, Emulator, Stamp, VIDEO_ARCHIVE};
 use crate::{
     Cancel, Event, Lock, Prepared, Qemu, SNAPSHOT_LIMIT, SetupError, SetupOptions, Step, kernel,
-    qemu,
+    qemu, video,
 };
 
 /// How long to wait for another set-up of the same cache.
 const OTHER: Duration = Duration::from_secs(60 * 60);
+/// What is wrong if what was made is not found then.
+pub(crate) const GONE: &str = "a part that was just made has gone";
 /// Version of [`Lock`].
 const LOCK_FORMAT: u32 = 1;
 
@@ -73,17 +75,31 @@ pub fn prepare(
         true => None,
         false => Base::load(&cache, &plan.base_key),
     };
+    let count = steps(&plan, base.is_some());
+    work(&cache, &runner, count, cancel, on_event, |work| {
+        work.make(&plan, base, options.mirror.as_deref())
+    })?;
+    ready(false).ok_or_else(|| failed(std::io::Error::other(GONE)))
+}
+
+/// Does a part of a set-up in a thread of its own and passes its events on.
+pub(crate) fn work(
+    cache: &Cache,
+    runner: &Runner,
+    steps: usize,
+    cancel: &Cancel,
+    on_event: &mut dyn FnMut(Event),
+    body: impl FnOnce(&Work<'_>) -> Result<(), SetupError> + Send,
+) -> Result<(), SetupError> {
     let (sender, events) = channel();
-    let reporter = Reporter::new(sender, steps(&plan, base.is_some()));
+    let reporter = Reporter::new(sender, steps);
     let made = thread::scope(|scope| {
-        let (cache, runner, plan) = (&cache, &runner, &plan);
         let making = scope.spawn(move || {
-            let work = Work {
+            body(&Work {
                 cache,
                 runner,
                 reporter: &reporter,
-            };
-            work.make(plan, base, options.mirror.as_deref())
+            })
         });
         for event in events {
             on_event(event);
@@ -93,12 +109,9 @@ pub fn prepare(
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     });
     match made {
-        Err(error) if cancel.is_cancelled() || error.is_stop() => {
-            return Err(SetupError::Cancelled);
-        }
-        other => other?,
+        Err(error) if cancel.is_cancelled() || error.is_stop() => Err(SetupError::Cancelled),
+        other => other,
     }
-    ready(false).ok_or_else(|| failed(std::io::Error::other("a part that was just made has gone")))
 }
 
 /// Takes the cache's lock, waiting for another set-up that has it.
@@ -149,14 +162,15 @@ fn steps(plan: &Plan, has_base: bool) -> usize {
 }
 
 /// The kernel that will be booted.
-struct Booted {
+pub(crate) struct Booted {
     /// Relative to the entries, or absolute.
-    vmlinux: PathBuf,
-    bzimage: Option<PathBuf>,
-    release: String,
+    pub(crate) vmlinux: PathBuf,
+    pub(crate) bzimage: Option<PathBuf>,
+    pub(crate) release: String,
     /// Entry, if it has one of its own beyond the base.
-    entry: Option<String>,
-    stock: Option<PathBuf>,
+    pub(crate) entry: Option<String>,
+    /// Its own modules, for what Landfall's depend on.
+    pub(crate) stock: Option<PathBuf>,
 }
 
 impl Work<'_> {
@@ -183,12 +197,7 @@ impl Work<'_> {
         files.extend(plan.modules.iter().cloned());
         let (initramfs, names) = self.initramfs(plan, &base, &booted, &files, own.as_deref())?;
 
-        let warnings = own
-            .as_ref()
-            .map(|entry| self.cache.entries().join(entry).join("warnings"));
-        let warnings = warnings
-            .and_then(|path| fs::read_to_string(path).ok())
-            .unwrap_or_default();
+        let warnings = own.as_ref().map(|entry| self.warnings(entry));
         let stamp = Stamp {
             base_key: plan.base_key.clone(),
             lock: Lock {
@@ -214,13 +223,20 @@ impl Work<'_> {
                 .flatten()
                 .collect(),
             modules: names,
-            module_warnings: warnings.lines().map(str::to_owned).collect(),
+            module_warnings: warnings.unwrap_or_default(),
             timings: self.reporter.timings(),
             cache_size: measure(self.cache.root()).map_err(self.cache_failed())?,
         };
         stamp
             .save(self.cache, &plan.key)
             .map_err(self.cache_failed())
+    }
+
+    /// What the compilers warned of when the modules in this entry were built.
+    pub(crate) fn warnings(&self, entry: &str) -> Vec<String> {
+        let path = self.cache.entries().join(entry).join("warnings");
+        let warnings = fs::read_to_string(path).unwrap_or_default();
+        warnings.lines().map(str::to_owned).collect()
     }
 
     fn emulator(&self, plan: &Plan, base: &Base) -> Result<(Emulator, String), SetupError> {
@@ -291,16 +307,19 @@ impl Work<'_> {
         }
         let entries = self.cache.entries();
         let namespaces;
-        let (toolchain, metadata);
+        let (toolchain, source, build);
         let (with, made_of) = match (&plan.kdir, &base.toolchain, &base.metadata) {
             (None, Some(tree), Some(data)) => {
                 namespaces = Namespaces::find(self.runner)?;
-                (toolchain, metadata) = (entries.join(tree), entries.join(data));
+                (toolchain, source) = (entries.join(tree), entries.join(data).join("source"));
+                build = entries.join(data).join("build");
                 let with = With::Debian {
                     namespaces: &namespaces,
                     toolchain: &toolchain,
-                    metadata: &metadata,
+                    source: &source,
+                    build: &build,
                     release: &booted.release,
+                    rust: true,
                 };
                 (with, format!("{tree} {data}"))
             }
@@ -312,26 +331,36 @@ impl Work<'_> {
                 )
             }
         };
-        let key = Key::new("modules")
-            .text(SOURCES_SHA256)
-            .text(&made_of)
-            .text(&booted.release);
-        let entry = self.cache.entry("modules", &key.finish());
-        self.reporter.step(
-            Step::Modules,
-            format!("for Linux {}", booted.release),
-            || {
-                entry.make(|path| {
-                    let mut line = |text: &str| self.reporter.line(Step::Modules, text);
-                    modules::build(path, &with, self.runner, &mut line)
-                        .map_err(|error| Making(error.into()))
-                })
-            },
-        )?;
-        Ok(Some(entry.name))
+        self.build_modules(&with, &made_of, &booted.release)
+            .map(Some)
     }
 
-    fn initramfs(
+    /// Builds Landfall's modules for the kernel `release`; `made_of` names what else they are made of. Gives the
+    /// entry's name.
+    pub(crate) fn build_modules(
+        &self,
+        with: &With<'_>,
+        made_of: &str,
+        release: &str,
+    ) -> Result<String, SetupError> {
+        let key = Key::new("modules")
+            .text(SOURCES_SHA256)
+            .text(made_of)
+            .text(release);
+        let entry = self.cache.entry("modules", &key.finish());
+        self.reporter
+            .step(Step::Modules, format!("for Linux {release}"), || {
+                entry.make(|path| {
+                    let mut line = |text: &str| self.reporter.line(Step::Modules, text);
+                    modules::build(path, with, self.runner, &mut line)
+                        .map_err(|error| Making(error.into()))
+                })
+            })?;
+        Ok(entry.name)
+    }
+
+    /// Writes the initramfs with these modules; gives the entry's name, and the names of all modules in it.
+    pub(crate) fn initramfs(
         &self,
         plan: &Plan,
         base: &Base,
@@ -345,9 +374,15 @@ impl Work<'_> {
         };
         let mut key = Key::new("initramfs")
             .text(initramfs::RECIPE)
+            .text(video::RECIPE)
             .text(AGENT_SHA256)
             .text(&booted.release);
-        let base_parts = [base.guest.as_deref(), base.kernel.as_deref(), own];
+        let base_parts = [
+            base.guest.as_deref(),
+            base.video.as_deref(),
+            base.kernel.as_deref(),
+            own,
+        ];
         for part in base_parts {
             key = key.text(part.unwrap_or_default());
         }
@@ -370,6 +405,11 @@ impl Work<'_> {
             entry.make(|path| {
                 let names = initramfs::write(&path.join("initramfs"), &contents)
                     .map_err(|error| Making(error.into()))?;
+                if let (Some(tree), Some(stock)) = (&base.video, &booted.stock) {
+                    let tree = self.cache.entries().join(tree);
+                    video::write(&path.join(VIDEO_ARCHIVE), &tree, stock, &booted.release)
+                        .map_err(|error| Making(error.into()))?;
+                }
                 Ok::<_, Making>(fs::write(path.join("modules"), names.join("\n"))?)
             })?;
             let names =

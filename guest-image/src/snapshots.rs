@@ -244,15 +244,15 @@ pub(crate) fn directory(cache: &Path) -> PathBuf {
     cache.join("snapshots")
 }
 
-/// Removes the snapshots of a cache that are not made from the set-up `keep`, and whatever makers that were killed
-/// left; those in use stay. Gives names and bytes.
-pub(crate) fn prune(cache: &Path, keep: Option<&str>) -> Vec<(String, u64)> {
+/// Removes the snapshots of a cache that are not made from one of the set-ups `keep`, and whatever makers that were
+/// killed left; those in use stay. Gives names and bytes.
+pub(crate) fn prune(cache: &Path, keep: &[String]) -> Vec<(String, u64)> {
     let mut removed = Vec::new();
     for path in all(&directory(cache)) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let bytes = measure(&path).unwrap_or(0);
         let setup = fs::read_to_string(path.join(SETUP)).ok();
-        let wanted = !is_new(&path) && setup.is_some() && setup.as_deref() == keep;
+        let wanted = !is_new(&path) && setup.is_some_and(|setup| keep.contains(&setup));
         if !wanted && discard(&path) {
             removed.push((format!("snapshot {name}"), bytes));
         }
@@ -441,14 +441,14 @@ mod tests {
         drop(make(&other, "others", 1));
         fs::create_dir(snapshots.root.join(".new-left")).unwrap();
 
-        let mut removed = prune(cache.path(), Some("this"));
+        let mut removed = prune(cache.path(), &["this".to_owned()]);
         removed.sort();
 
         let names: Vec<_> = removed.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["snapshot .new-left", "snapshot others"]);
         assert!(snapshots.has("mine"));
         assert_eq!(
-            prune(cache.path(), None).len(),
+            prune(cache.path(), &[]).len(),
             1,
             "without a set-up, none is needed"
         );

@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::{Cache, write_whole};
 use crate::hash::Key;
-use crate::{Lock, Package, Prepared, Qemu, SNAPSHOT_LIMIT, Snapshots, Step, qemu};
+use crate::{Kernel, Lock, Package, Prepared, Qemu, SNAPSHOT_LIMIT, Snapshots, Step, qemu};
 
+/// Name of the archive for guests that use video devices, beside the initramfs.
+pub(crate) const VIDEO_ARCHIVE: &str = "video";
 /// Kind of the entries that hold a kernel's images alone.
 const VMLINUX: &str = "vmlinux";
 
@@ -33,6 +35,8 @@ pub(crate) struct Base {
     pub(crate) qemu_version: String,
     /// Busybox.
     pub(crate) guest: Option<String>,
+    /// v4l-utils.
+    pub(crate) video: Option<String>,
 }
 
 impl Base {
@@ -44,6 +48,7 @@ impl Base {
             &self.metadata,
             &self.qemu,
             &self.guest,
+            &self.video,
         ]
         .into_iter()
         .flatten()
@@ -182,6 +187,7 @@ impl Stamp {
             },
         };
         let prepared = Prepared {
+            kernel: Kernel::Stock,
             qemu: Qemu {
                 version: self.lock.qemu_version.clone(),
                 ..qemu
@@ -190,6 +196,8 @@ impl Stamp {
             bzimage: self.bzimage.as_ref().map(|path| entries.join(path)),
             kernel_release: self.lock.kernel_release.clone(),
             initramfs: entries.join(&self.initramfs),
+            video: Some(entries.join(self.initramfs.with_file_name(VIDEO_ARCHIVE)))
+                .filter(|path| path.is_file()),
             modules: self.modules.clone(),
             module_warnings: self.module_warnings.clone(),
             lock: self.lock.clone(),
@@ -217,11 +225,11 @@ impl Stamp {
 }
 
 /// A file that is missing, or was written by another version, counts as not there.
-fn load<T: DeserializeOwned>(path: &Path) -> Option<T> {
+pub(crate) fn load<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
-fn save(path: &Path, value: &impl Serialize) -> io::Result<()> {
+pub(crate) fn save(path: &Path, value: &impl Serialize) -> io::Result<()> {
     write_whole(path, &json(value)?)
 }
 

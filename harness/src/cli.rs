@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
-use landfall::guest::{Accelerator, PoolSource};
+use landfall::guest::{Accelerator, Iommu, PoolSource};
 use landfall::qemu::command::Engine;
 use landfall::run::Place;
 use landfall::survey::Method;
@@ -17,6 +17,7 @@ use landfall_device::devices::capture::pattern::{Pattern, Pixel};
 use landfall_device::function::InterruptKind;
 use landfall_reserve::allocator::Fit;
 
+use crate::commands::{CatalogArguments, LegsArguments};
 use crate::exit_code;
 
 /// Boots a real guest around an emulated card and proves where every byte landed.
@@ -37,18 +38,33 @@ pub(crate) enum Command {
     /// Captures frames and gives the verdict (the default).
     #[command(after_help = exit_code::HELP)]
     Run(Box<RunArguments>),
+    /// Tells the story of a failed run from its bundle.
+    #[command(after_help = exit_code::HELP)]
+    Explain(ExplainArguments),
+    /// Repeats the verdict of a failed run from its bundle, without a guest.
+    #[command(after_help = exit_code::HELP)]
+    Replay(ReplayArguments),
     /// Gives an interactive shell in the guest, with a card in it.
     #[command(after_help = exit_code::HELP)]
     Shell(ShellArguments),
     /// Measures every way to get contiguous memory in the kernel, with a card that writes there.
     #[command(after_help = exit_code::HELP)]
     Survey(SurveyArguments),
+    /// Runs the catalogue of 58 classes of DMA bugs: each planted, with a clean twin.
+    #[command(after_help = exit_code::HELP)]
+    Catalog(CatalogArguments),
+    /// Runs the same scenario on several platforms, and tells where they differ.
+    #[command(after_help = exit_code::HELP)]
+    Legs(LegsArguments),
     /// Gets everything that a guest needs into the cache, and tells how large it is.
     #[command(after_help = exit_code::HELP)]
     Setup(SetupArguments),
     /// Says what this machine has, lacks and would use.
     #[command(after_help = exit_code::HELP)]
     Doctor(DoctorArguments),
+    /// Runs random scenarios of faults, and shrinks one whose verdict is not what it predicts.
+    #[command(after_help = exit_code::HELP)]
+    Fuzz(FuzzArguments),
     /// Exercises the pool's allocator at random, in user space, and compares it with a model at every step.
     #[command(after_help = exit_code::HELP)]
     PoolExercise(ExerciseArguments),
@@ -154,16 +170,20 @@ pub(crate) struct GuestArguments {
     /// More parameters for the module landfall_capture
     #[arg(long, value_name = "PARAMETERS", default_value = "")]
     pub(crate) driver_parameters: String,
-    /// Put an IOMMU in front of the card and use it strictly
+    /// Put an IOMMU in front of the card: intel, or intel-lazy, which keeps what was unmapped within reach for a while
+    #[arg(long, value_name = "KIND", num_args = 0..=1, default_missing_value = "intel")]
+    pub(crate) iommu: Option<Iommu>,
+    /// Leave out the module that tells the card's journal what its driver lends
     #[arg(long)]
-    pub(crate) iommu: bool,
+    pub(crate) no_witness: bool,
     /// Append to the kernel's command line
     #[arg(long, value_name = "WORDS", default_value = "")]
     pub(crate) append: String,
     /// One more argument for QEMU (repeatable)
     #[arg(long = "qemu-arg", value_name = "ARGUMENT", allow_hyphen_values = true)]
     pub(crate) qemu_arguments: Vec<OsString>,
-    /// Make the card misbehave: overrun, shift, truncate32, after-stop, short or lost-irq, at frame N (0 is the first)
+    /// Make the card misbehave, such as overrun, short or lost-irq, at frame N (0 is the first); a name that does not
+    /// exist lists all
     #[arg(long, value_name = "NAME[@N]")]
     pub(crate) fault: Option<FaultAt>,
 }
@@ -174,10 +194,48 @@ pub(crate) struct RunArguments {
     pub(crate) parts: PartArguments,
     #[command(flatten)]
     pub(crate) guest: GuestArguments,
+    /// Make the card misbehave as a scenario says: which faults, when, how often, and the seed
+    #[arg(
+        long,
+        value_name = "FILE",
+        help_heading = "Guest",
+        conflicts_with = "fault"
+    )]
+    pub(crate) scenario: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) capture: CaptureArguments,
     #[command(flatten)]
     pub(crate) output: OutputArguments,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct FuzzArguments {
+    /// The same seed gives the same scenarios
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// How many scenarios; it ends with the first that fails
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) runs: u64,
+    /// Number of the first scenario of the seed
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) first: u64,
+    /// Most runs to make a failing scenario smaller
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    pub(crate) shrink_runs: u32,
+    /// Where the smallest scenario that fails goes
+    #[arg(long, value_name = "FILE", default_value = "failing-scenario.toml")]
+    pub(crate) save: PathBuf,
+    /// Write what was found as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// What executes the guests: auto (KVM if a guest really boots under it), kvm or tcg
+    #[arg(long, value_name = "HOW", default_value = "auto", value_parser = parse_accelerator)]
+    pub(crate) accel: Accelerator,
+    /// Most guests at once on this machine; further ones wait [default: number of CPUs]
+    #[arg(long, value_name = "N", env = "LANDFALL_JOBS", hide_env_values = true)]
+    pub(crate) jobs: Option<NonZeroUsize>,
+    #[command(flatten)]
+    pub(crate) parts: PartArguments,
 }
 
 /// What is captured. By default 8 frames of 1920x1080 and then one of 3840x2160.
@@ -218,6 +276,10 @@ pub(crate) struct OutputArguments {
     /// Save the captured frames as PNG
     #[arg(long, value_name = "DIR")]
     pub(crate) save_frames: Option<PathBuf>,
+    /// Where the bundle of the run goes if it fails: a directory, or one file if the name ends in .tar.zst; a bundle
+    /// that is there is replaced [default: a new directory beside the logs]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) bundle: Option<PathBuf>,
     /// Where logs and journals go if the run fails
     #[arg(long, value_name = "DIR")]
     pub(crate) evidence: Option<PathBuf>,
@@ -227,8 +289,31 @@ pub(crate) struct OutputArguments {
 }
 
 #[derive(Clone, Debug, Args)]
+pub(crate) struct ExplainArguments {
+    /// The bundle: a directory or a .tar.zst
+    #[arg(value_name = "BUNDLE")]
+    pub(crate) bundle: PathBuf,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ReplayArguments {
+    /// The bundles: directories or .tar.zst
+    #[arg(value_name = "BUNDLE", required = true)]
+    pub(crate) bundles: Vec<PathBuf>,
+    /// Do the whole run again, with a guest, and compare the classes of what goes wrong. Where the guest's parts come
+    /// from is said here, never by the bundle
+    #[arg(long)]
+    pub(crate) live: bool,
+    /// Put the bundle of that run in the place of the old one
+    #[arg(long, requires = "live")]
+    pub(crate) record: bool,
+    #[command(flatten)]
+    pub(crate) parts: PartArguments,
+}
+
+#[derive(Clone, Debug, Args)]
 pub(crate) struct ShellArguments {
-    /// The card to plug in: capture or template
+    /// The card to plug in
     #[arg(long, value_name = "NAME", default_value = "capture", value_parser = landfall::guest::CardKind::NAMES)]
     pub(crate) device: String,
     #[command(flatten)]
@@ -279,6 +364,9 @@ pub(crate) struct SetupArguments {
     /// Take newer versions if the mirror has them
     #[arg(long)]
     pub(crate) refresh: bool,
+    /// Build the debug kernel too, with KASAN, dma-debug, lockdep and KFENCE: some minutes, once
+    #[arg(long)]
+    pub(crate) debug_kernel: bool,
     /// Write what running guests needs to one file, a .tar.gz, for a machine with the same Landfall
     #[arg(long, value_name = "FILE")]
     pub(crate) export: Option<PathBuf>,

@@ -2,21 +2,29 @@
 
 //! What each command does.
 
+mod catalog;
+mod explain;
+mod fuzz;
+mod replay;
 mod survey;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use landfall::accelerator;
+use landfall::bundle;
 use landfall::exercise;
 use landfall::guest::{
     CardKind, Carveout, EvidenceOptions, Guest, GuestOptions, PoolOptions, PoolSource, Running,
     Start,
 };
-use landfall::run::{self, Wishes};
+use landfall::run::{self, Outcome, Wishes};
+use landfall::scenario::Scenario;
 use landfall::schema::{Timing, Verdict};
-use landfall_device::devices::capture::CaptureOptions;
+use landfall_device::devices::capture::{CaptureOptions, Planted};
+use landfall_device::devices::dt3155::Dt3155Options;
 use landfall_guest::{Cancel, Prepared, SetupError, SetupOptions, Status};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -29,6 +37,8 @@ use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::report;
 use crate::terminal;
+
+pub(crate) use catalog::{CatalogArguments, LegsArguments};
 
 /// What a command runs into: an exit code and what to print.
 pub(crate) type Done = Result<ExitCode, Failure>;
@@ -45,8 +55,13 @@ pub(crate) fn main(cli: Cli) -> ExitCode {
     let done = match cli.command {
         None => run(&cli.run, &cancel),
         Some(Command::Run(arguments)) => run(&arguments, &cancel),
+        Some(Command::Explain(arguments)) => explain::explain(&arguments),
+        Some(Command::Replay(arguments)) => replay::replay(&arguments, &cancel),
         Some(Command::Shell(arguments)) => shell(&arguments, &cancel),
+        Some(Command::Fuzz(arguments)) => fuzz::fuzz(&arguments, &cancel),
         Some(Command::Survey(arguments)) => survey::survey(&arguments, &cancel),
+        Some(Command::Catalog(arguments)) => catalog::catalog(&arguments, &cancel),
+        Some(Command::Legs(arguments)) => catalog::legs(&arguments, &cancel),
         Some(Command::Setup(arguments)) => setup(&arguments, &cancel),
         Some(Command::Doctor(arguments)) => doctor(&arguments),
         Some(Command::PoolExercise(arguments)) => pool_exercise(&arguments, &cancel),
@@ -76,8 +91,64 @@ fn watch_signals() -> std::io::Result<Cancel> {
 }
 
 fn run(arguments: &RunArguments, cancel: &Cancel) -> Done {
+    let place = match &arguments.output.bundle {
+        Some(path) => bundle::Place::At(path.clone()),
+        None => bundle::Place::Evidence,
+    };
+    place.check().map_err(|error| Failure::of_place(&error))?;
+    let request = bundle::Request {
+        place,
+        command: command_line(),
+        ..bundle::Request::default()
+    };
+    let outcome = run_with(arguments, request, cancel)?;
+    report::outcome(&outcome);
+    if let Some(path) = &arguments.output.json {
+        report::write_json(path, &outcome.report)?;
+    }
+    outcome
+        .bundle
+        .map_err(|error| Failure::output_of_bundle(&error))?;
+    Ok(match outcome.report.verdict {
+        Verdict::Clean => ExitCode::Clean,
+        Verdict::Violations => ExitCode::Violations,
+    })
+}
+
+/// The command line that this process was given, without its name.
+fn command_line() -> Vec<String> {
+    let words = std::env::args_os().skip(1);
+    words
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect()
+}
+
+/// Does a run, and shows how it goes.
+fn run_with(
+    arguments: &RunArguments,
+    mut request: bundle::Request,
+    cancel: &Cancel,
+) -> Result<Outcome, Failure> {
     let began = Instant::now();
-    let plan = wishes(arguments).plan().map_err(Failure::usage)?;
+    let scenario = match (&request.scenario, &arguments.scenario) {
+        // Of a bundle: the file that it was read from may be gone, or be another.
+        (Some(text), _) => Some(
+            Scenario::parse(text)
+                .map_err(|error| Failure::no_scenario(Path::new(bundle::SCENARIO), &error))?,
+        ),
+        (None, Some(path)) => Some(scenario(path)?),
+        (None, None) => None,
+    };
+    if let Some(scenario) = &scenario {
+        request.scenario = Some(scenario.to_toml());
+        request.seed = Some(scenario.seed);
+    }
+    let wishes = Wishes {
+        scenario,
+        bundle: Some(request),
+        ..wishes(arguments)
+    };
+    let plan = wishes.plan().map_err(Failure::usage)?;
     let mut progress = Progress::new();
     let options = parts(&arguments.parts)?;
     let prepared = prepare(&options, cancel, &mut progress)?;
@@ -96,14 +167,7 @@ fn run(arguments: &RunArguments, cancel: &Cancel) -> Done {
     progress.finish();
     let mut outcome = outcome.map_err(|failed| Failure::of_run(&failed))?;
     outcome.report.timings.push(timing("total", began));
-    report::outcome(&outcome);
-    if let Some(path) = &arguments.output.json {
-        report::write_json(path, &outcome.report)?;
-    }
-    Ok(match outcome.report.verdict {
-        Verdict::Clean => ExitCode::Clean,
-        Verdict::Violations => ExitCode::Violations,
-    })
+    Ok(outcome)
 }
 
 fn shell(arguments: &ShellArguments, cancel: &Cancel) -> Done {
@@ -114,6 +178,7 @@ fn shell(arguments: &ShellArguments, cancel: &Cancel) -> Done {
         .map_err(|failed| Failure::of_guest(&failed))?;
     let mut guest = guest(&arguments.guest);
     let card = match arguments.device.as_str() {
+        "dt3155" => CardKind::Dt3155(Dt3155Options::default()),
         "template" => CardKind::Template,
         _ => CardKind::Capture(card(&arguments.guest)),
     };
@@ -136,6 +201,9 @@ fn shell(arguments: &ShellArguments, cancel: &Cancel) -> Done {
         attach(&guest, &mut progress, cancel)?;
     } else {
         let guest = guest.boot(&prepared, cancel).map_err(failed)?;
+        if arguments.device == "dt3155" {
+            guest.add_video(&prepared).map_err(failed)?;
+        }
         attach(&guest, &mut progress, cancel)?;
     }
     Ok(if cancel.is_cancelled() {
@@ -182,6 +250,10 @@ fn setup(arguments: &SetupArguments, cancel: &Cancel) -> Done {
         options.refresh = false; // it is done
     }
     let prepared = prepare(&options, cancel, &mut progress)?;
+    if arguments.debug_kernel {
+        let debug = prepare_debug(&options, &prepared, cancel, &mut progress)?;
+        report::debug_kernel(&debug);
+    }
     let pruned = match arguments.prune {
         true => Some(landfall_guest::prune(&options).map_err(failed)?),
         false => None,
@@ -190,6 +262,20 @@ fn setup(arguments: &SetupArguments, cancel: &Cancel) -> Done {
         .map_err(|error| Failure::host("cannot measure the cache", &error))?;
     report::setup(&options, &prepared, pruned.as_ref(), &size);
     Ok(ExitCode::Clean)
+}
+
+/// Makes sure of the debug kernel.
+fn prepare_debug(
+    options: &SetupOptions,
+    prepared: &Prepared,
+    cancel: &Cancel,
+    progress: &mut Progress,
+) -> Result<Prepared, Failure> {
+    let debug = landfall_guest::prepare_debug(options, prepared, cancel, &mut |event| {
+        progress.setup(event)
+    });
+    progress.finish();
+    debug.map_err(|error| Failure::of_setup(&error))
 }
 
 fn doctor(arguments: &DoctorArguments) -> Done {
@@ -272,7 +358,8 @@ fn guest(arguments: &GuestArguments) -> GuestOptions {
         },
         fragment: arguments.fragment,
         watch_from_boot: arguments.watch_from_boot,
-        iommu: arguments.iommu,
+        iommu: arguments.iommu.unwrap_or_default(),
+        witness: !arguments.no_witness,
         start: match (arguments.stock_boot, arguments.cold) {
             (true, _) => Start::Stock,
             (false, true) => Start::Cold,
@@ -286,15 +373,22 @@ fn guest(arguments: &GuestArguments) -> GuestOptions {
 }
 
 fn card(arguments: &GuestArguments) -> CaptureOptions {
-    let fault = arguments.fault;
-    let default = CaptureOptions::default();
+    let planted = arguments
+        .fault
+        .map(|at| Planted::at(at.fault, at.frame.unwrap_or(run::FAULT_FRAME)));
     CaptureOptions {
         address_bits: arguments.address_bits,
         interrupt: arguments.interrupt,
-        fault: fault.map(|at| at.fault),
-        fault_frame: fault.and_then(|at| at.frame).unwrap_or(default.fault_frame),
-        ..default
+        faults: planted.into_iter().collect(),
+        ..CaptureOptions::default()
     }
+}
+
+/// Reads a scenario.
+fn scenario(path: &Path) -> Result<Scenario, Failure> {
+    let text = std::fs::read_to_string(path);
+    let text = text.map_err(|error| Failure::no_scenario(path, &error))?;
+    Scenario::parse(&text).map_err(|error| Failure::no_scenario(path, &error))
 }
 
 fn wishes(arguments: &RunArguments) -> Wishes {
@@ -307,12 +401,9 @@ fn wishes(arguments: &RunArguments) -> Wishes {
     Wishes {
         guest: wanted,
         memory: of_guest.memory,
-        card: CaptureOptions {
-            fault: None,
-            fault_frame: CaptureOptions::default().fault_frame,
-            ..card(of_guest)
-        },
+        card: card(of_guest),
         fault: of_guest.fault.map(|at| (at.fault, at.frame)),
+        scenario: None, // read by whoever may fail
         pool_source: of_guest.pool_source,
         pool_size: of_guest.pool_size,
         carveout: of_guest.carveout.map(|hole| (hole.size, hole.at)),
@@ -324,5 +415,6 @@ fn wishes(arguments: &RunArguments) -> Wishes {
         frames: capture.frames,
         interval_us: capture.interval,
         save_frames: output.save_frames.clone(),
+        bundle: None,
     }
 }

@@ -27,16 +27,12 @@ pub struct RunDirectory {
 }
 
 impl RunDirectory {
-    /// Makes it in the system's directory for temporary files, or in `/tmp` if that path is too long for
-    /// sockets; removes those of runs that were killed.
+    /// Makes it in [`parent`]; removes those of runs that were killed.
     ///
     /// # Errors
     /// What the file system gave.
     pub fn new() -> io::Result<Self> {
-        let mut parent = std::env::temp_dir();
-        if parent.as_os_str().len() + PREFIX.len() + 6 > MAX_PATH {
-            parent = PathBuf::from("/tmp");
-        }
+        let parent = parent();
         sweep(&parent);
         Self::new_in(&parent)
     }
@@ -89,6 +85,16 @@ impl RunDirectory {
             }
         }
         Ok(to)
+    }
+}
+
+/// Where the directories of runs are, and what is left of them: the system's directory for temporary files, or
+/// `/tmp` if that path is too long for sockets.
+pub fn parent() -> PathBuf {
+    let parent = std::env::temp_dir();
+    match parent.as_os_str().len() + PREFIX.len() + 6 > MAX_PATH {
+        true => PathBuf::from("/tmp"),
+        false => parent,
     }
 }
 

@@ -5,6 +5,7 @@
 //! After every step it is compared with a model that keeps a state for each page and looks at all of them:
 //! the answer, the lists of what is lent and what is free, the sums; and its own invariants are checked.
 
+use landfall_device::random::Random;
 use landfall_reserve::allocator::{AllocateError, Fit, FreeError, PAGE, Request, Reserve, Slot};
 use landfall_reserve::naive::{Naive, Page};
 use serde::Serialize;
@@ -137,7 +138,7 @@ struct Exerciser {
 
 impl Exerciser {
     fn new(options: &Options) -> Self {
-        let mut random = Random(options.seed);
+        let mut random = Random::new(options.seed);
         let storage = vec![Slot::default(); BUFFERS + HOLES];
         let mut pool = Reserve::new(BASE, PAGES * PAGE, GUARD_PAGES, storage)
             .expect("the constants make a good region");
@@ -317,32 +318,6 @@ fn differ<T: PartialEq + std::fmt::Debug>(what: &str, got: &T, expected: &T) -> 
         }
     };
     (got != expected).then(|| format!("{what}: {}, expected {}", told(got), told(expected)))
-}
-
-/// SplitMix64: small, and the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// Less than `bound`, which is not 0.
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    fn index(&mut self, length: usize) -> usize {
-        // CAST: less than a length.
-        self.below(length as u64) as usize
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
 }
 
 #[cfg(test)]

@@ -5,8 +5,11 @@
 use std::error::Error;
 use std::path::Path;
 
+use landfall::bundle::{BundleError, Refused};
+use landfall::catalog::CatalogFailed;
 use landfall::guest::{GuestFailed, What};
 use landfall::run::{Impossible, RunFailed};
+use landfall::scenario::fuzz::FuzzFailed;
 use landfall::survey::SurveyFailed;
 use landfall_guest::SetupError;
 use landfall_guest::failures::ArchiveError;
@@ -73,6 +76,22 @@ impl Failure {
         }
     }
 
+    /// A file that should be a scenario is none, or cannot be read.
+    pub(crate) fn no_scenario(path: &Path, error: &dyn Error) -> Self {
+        Self {
+            code: ExitCode::Usage,
+            ..Self::host(&format!("{} is no scenario", path.display()), error)
+        }
+    }
+
+    /// A scenario could not be played.
+    pub(crate) fn of_fuzz(failed: FuzzFailed) -> Self {
+        match failed {
+            FuzzFailed::Impossible(impossible) => Self::usage(impossible),
+            FuzzFailed::Run(failed) => Self::of_run(&failed),
+        }
+    }
+
     /// The set-up failed.
     pub(crate) fn of_setup(error: &SetupError) -> Self {
         let code = match error {
@@ -112,6 +131,9 @@ impl Failure {
                 .lines
                 .push(("evidence", evidence.display().to_string()));
         }
+        if let Some(bundle) = &failed.bundle {
+            failure.lines.push(("bundle", bundle.display().to_string()));
+        }
         failure.hint = match &*failed.what {
             What::TimedOut { .. } => {
                 Some("the console's log in the evidence tells how far the guest came".to_owned())
@@ -134,11 +156,70 @@ impl Failure {
         failure
     }
 
+    /// The catalogue came to nothing.
+    pub(crate) fn of_catalog(failed: &CatalogFailed) -> Self {
+        let mut failure = match failed {
+            CatalogFailed::Trial(trial) => Self::of_guest(&trial.source),
+            CatalogFailed::Run { source, .. } => Self::of_run(source),
+            CatalogFailed::NoDebugKernel => {
+                return Self::host("the catalogue cannot be run", failed);
+            }
+        };
+        let what = std::mem::replace(&mut failure.what, failed.to_string());
+        failure.causes.insert(0, what);
+        failure
+    }
+
     /// What was found cannot be written.
     pub(crate) fn output(path: &Path, error: &dyn Error) -> Self {
         Self {
             code: ExitCode::Output,
             ..Self::host(&format!("cannot write {}", path.display()), error)
+        }
+    }
+
+    /// The place asked for cannot take a bundle.
+    pub(crate) fn of_place(error: &BundleError) -> Self {
+        Self {
+            hint: Some("name another place with --bundle".to_owned()),
+            ..Self::new(ExitCode::Usage, error)
+        }
+    }
+
+    /// A bundle was not written.
+    pub(crate) fn output_of_bundle(error: &BundleError) -> Self {
+        Self {
+            code: ExitCode::Output,
+            ..Self::host("the bundle was not written", error)
+        }
+    }
+
+    /// A bundle's command cannot be done again.
+    pub(crate) fn foreign(what: &str) -> Self {
+        Self {
+            code: ExitCode::Usage,
+            what: what.to_owned(),
+            causes: Vec::new(),
+            lines: Vec::new(),
+            hint: None,
+        }
+    }
+
+    /// A bundle is refused.
+    pub(crate) fn of_bundle(path: &Path, error: &BundleError) -> Self {
+        let doing = format!("cannot use the bundle {}", path.display());
+        Self {
+            hint: match error {
+                BundleError::Format { .. } => {
+                    Some("use the Landfall that wrote it, or record it again".to_owned())
+                }
+                BundleError::File {
+                    why: Refused::Size | Refused::Checksum | Refused::Missing,
+                    ..
+                } => Some("it was changed or cut short since it was written".to_owned()),
+                _ => None,
+            },
+            ..Self::host(&doing, error)
         }
     }
 

@@ -12,14 +12,20 @@
 #![forbid(unsafe_op_in_unsafe_fn)]
 
 pub mod accelerator;
+pub mod bundle;
+pub mod catalog;
+pub mod console_findings;
+pub mod drawing;
 pub mod evidence;
 pub mod exercise;
 pub mod frames;
 pub mod guest;
+pub mod judge;
 pub mod map;
 pub mod memory;
 pub mod qemu;
 pub mod run;
+pub mod scenario;
 pub mod schema;
 pub mod selftest;
 pub mod survey;

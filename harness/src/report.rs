@@ -7,11 +7,13 @@ use std::io::{self, IsTerminal, Write, stdout};
 use std::path::Path;
 
 use landfall::accelerator::Choice;
+use landfall::bundle;
 use landfall::exercise::{self, Difference};
 use landfall::guest::CardKind;
-use landfall::map::{self, Block, Canvas, Layer, Map, size};
+use landfall::map::{self, Canvas, size};
 use landfall::run::{Outcome, Plan};
 use landfall::schema::{Report, Verdict, Violation};
+use landfall_device::devices::capture::fault_names;
 use landfall_guest::{
     CacheSize, Exported, Finding, Imported, Prepared, Pruned, SetupOptions, Status,
 };
@@ -42,8 +44,8 @@ pub(crate) fn booting(prepared: &Prepared, choice: &Choice, plan: &Plan) -> Stri
         prepared.kernel_release, prepared.qemu.version, choice.engine, choice.reason
     );
     let fault = plan.guest.cards.iter().find_map(|card| match card {
-        CardKind::Capture(options) => options.fault,
-        CardKind::Template => None,
+        CardKind::Capture(options) => fault_names(&options.faults),
+        CardKind::Dt3155(_) | CardKind::Template => None,
     });
     let _ = write!(
         text,
@@ -52,7 +54,7 @@ pub(crate) fn booting(prepared: &Prepared, choice: &Choice, plan: &Plan) -> Stri
         size(plan.guest.pool.size),
         plan.guest.pool.source,
         match fault {
-            Some(fault) => format!("a capture card with the fault `{fault}`"),
+            Some(faults) => format!("a capture card with the fault `{faults}`"),
             None => "a capture card".to_owned(),
         }
     );
@@ -73,7 +75,8 @@ pub(crate) fn outcome(outcome: &Outcome) {
     let width = width();
     let text = render(&outcome.report, &paint, width)
         + &extras(outcome)
-        + &verdict(&outcome.report, &paint);
+        + &verdict(&outcome.report, &paint)
+        + &left(outcome);
     // A reader that went away, such as `head`, is no failure of the run.
     let _ = stdout().write_all(text.as_bytes());
 }
@@ -90,13 +93,24 @@ fn extras(outcome: &Outcome) -> String {
     text
 }
 
+/// Where a failed run can be looked at again.
+fn left(outcome: &Outcome) -> String {
+    match &outcome.bundle {
+        Ok(Some(bundle)) => {
+            let bundle = bundle.display();
+            format!("bundle: {bundle}\n  landfall explain {bundle}\n")
+        }
+        _ => String::new(),
+    }
+}
+
 /// All of a report but its last line.
 fn render(report: &Report, paint: &Paint, width: usize) -> String {
     let mut text = String::from("\n");
     versions(&mut text, report);
     text.push('\n');
     text.push_str(&map::draw(
-        &drawing(report),
+        &bundle::map(report),
         Canvas {
             width,
             colour: paint.0,
@@ -155,44 +169,6 @@ fn versions(text: &mut String, report: &Report) {
     );
 }
 
-fn drawing(report: &Report) -> Map {
-    let range = |address: u64, length: u64| address..address.saturating_add(length);
-    let layers = report.captures.iter().map(|capture| Layer {
-        title: format!("{}x{}", capture.width, capture.height),
-        buffers: (0..)
-            .zip(&capture.buffers)
-            .map(|(slot, span)| Block {
-                slot,
-                range: range(span.address, span.length),
-            })
-            .collect(),
-        written: capture
-            .written
-            .iter()
-            .map(|span| range(span.address, span.length))
-            .collect(),
-    });
-    Map {
-        ram: report
-            .ram
-            .iter()
-            .map(|span| range(span.address, span.length))
-            .collect(),
-        pool: report
-            .pool
-            .iter()
-            .map(|region| range(region.address, region.length))
-            .collect(),
-        layers: layers.collect(),
-        wrong: report
-            .violations
-            .iter()
-            .filter(|violation| violation.address != 0 || violation.length != 0)
-            .map(|violation| range(violation.address, violation.length.max(1)))
-            .collect(),
-    }
-}
-
 fn transfers(text: &mut String, report: &Report, paint: &Paint) {
     let _ = writeln!(
         text,
@@ -243,11 +219,15 @@ fn transfers(text: &mut String, report: &Report, paint: &Paint) {
     }
     let _ = writeln!(
         text,
-        "compared {} of frames, {} of canary, {} accesses\n",
+        "compared {} of frames, {} of canary, {} accesses",
         size(report.checked.frame_bytes),
         size(report.checked.canary_bytes),
         report.checked.accesses
     );
+    if let Some(calls) = report.checked.driver_calls {
+        let _ = writeln!(text, "the witness told {calls} calls of the driver");
+    }
+    text.push('\n');
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
@@ -417,6 +397,16 @@ pub(crate) fn setup(
     for (name, bytes) in &cache.entries {
         say!(stdout, "  {:>10}  {name}", size(*bytes));
     }
+}
+
+/// Tells of the debug kernel.
+pub(crate) fn debug_kernel(prepared: &Prepared) {
+    say!(
+        stdout,
+        "debug kernel: Linux {}, modules {}",
+        prepared.kernel_release,
+        prepared.modules.join(" ")
+    );
 }
 
 /// Tells what was found on the host.

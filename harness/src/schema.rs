@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::guest::{How, Started};
 
@@ -17,7 +17,7 @@ use crate::guest::{How, Started};
 pub const VERSION: u32 = 2;
 
 /// Whether the run was clean.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// Every byte landed where it should, and none elsewhere.
@@ -27,7 +27,7 @@ pub enum Verdict {
 }
 
 /// All that is known about a run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// [`VERSION`].
     pub schema: u32,
@@ -47,6 +47,8 @@ pub struct Report {
     pub ram: Vec<Span>,
     /// The card.
     pub card: Card,
+    /// The scenario that it played; `null`: none.
+    pub scenario: Option<Scenario>,
     /// The self-test at start.
     pub selftest: SelfTest,
     /// How much was checked.
@@ -63,7 +65,7 @@ pub struct Report {
 }
 
 /// A range of physical addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
     /// First address.
     pub address: u64,
@@ -72,7 +74,7 @@ pub struct Span {
 }
 
 /// Who saw a violation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum View {
     /// The driver, by way of the agent.
@@ -95,7 +97,7 @@ impl View {
 }
 
 /// Something that must not happen, and did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Violation {
     /// Number of its class in Landfall's catalogue; `null`: of no known class.
     pub class: Option<u8>,
@@ -122,7 +124,7 @@ pub struct Violation {
 }
 
 /// The lend nearest to a violation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nearest {
     /// What it is, such as `frame buffer 2`.
     pub label: String,
@@ -135,7 +137,7 @@ pub struct Nearest {
 }
 
 /// A register write.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegisterWrite {
     /// Its number in the card's journal.
     pub sequence: u64,
@@ -148,7 +150,7 @@ pub struct RegisterWrite {
 }
 
 /// One frame's way into memory.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Transfer {
     /// Which capture, from 1.
     pub capture: usize,
@@ -177,7 +179,7 @@ pub struct Transfer {
 }
 
 /// What was captured.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Capture {
     /// Pixels of a line.
     pub width: u32,
@@ -202,7 +204,7 @@ pub struct Capture {
 }
 
 /// One region of the pool.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolRegion {
     /// Where its memory came from.
     pub source: String,
@@ -215,7 +217,7 @@ pub struct PoolRegion {
 }
 
 /// The card and its driver.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Card {
     /// PCI address in the guest.
     pub pci_address: String,
@@ -225,14 +227,36 @@ pub struct Card {
     pub interrupts: u64,
     /// Address bits it drives.
     pub address_bits: u32,
-    /// The fault that was planted.
+    /// The faults that were planted, separated by commas.
     pub fault: Option<String>,
     /// Journal entries.
     pub journal_entries: u64,
 }
 
+/// A scenario, and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scenario {
+    /// As TOML.
+    pub text: String,
+    /// What is drawn at random is drawn from this; below 2^63.
+    pub seed: u64,
+    /// Its faults, in order.
+    pub faults: Vec<PlantedFault>,
+}
+
+/// A fault of a scenario.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlantedFault {
+    /// Its name.
+    pub name: String,
+    /// Number of the class of bug that it plants; `null`: none.
+    pub class: Option<u8>,
+    /// How often it has struck.
+    pub struck: u64,
+}
+
 /// The self-test at start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SelfTest {
     /// Where it was made.
     pub address: u64,
@@ -241,7 +265,7 @@ pub struct SelfTest {
 }
 
 /// How much was checked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checked {
     /// Bytes of frames compared.
     pub frame_bytes: u64,
@@ -252,10 +276,13 @@ pub struct Checked {
     pub watched_bytes: Option<u64>,
     /// The card's accesses compared with what was lent.
     pub accesses: u64,
+    /// Calls by which the driver lent memory or took it back, as the witness in the guest told them; `null`: there was
+    /// none.
+    pub driver_calls: Option<u64>,
 }
 
 /// What executed the guest.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accelerator {
     /// `kvm` or `tcg`.
     pub name: String,
@@ -264,7 +291,7 @@ pub struct Accelerator {
 }
 
 /// How the guest came to life.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Start {
     /// `restored` from a snapshot, or booted `cold`.
     pub how: String,
@@ -293,7 +320,7 @@ impl From<&Started> for Start {
 }
 
 /// How long a part of the run took.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Timing {
     /// Which.
     pub step: String,

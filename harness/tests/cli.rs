@@ -29,7 +29,15 @@ fn help(arguments: &[&str]) -> String {
 fn help_documents_commands_and_exit_codes() {
     let help = help(&["--help"]);
 
-    for command in ["run", "shell", "setup", "doctor", "pool-exercise"] {
+    for command in [
+        "run",
+        "explain",
+        "replay",
+        "shell",
+        "setup",
+        "doctor",
+        "pool-exercise",
+    ] {
         let line = format!("\n  {command} ");
         assert!(help.contains(&line), "{command} is not in:\n{help}");
     }
@@ -59,6 +67,36 @@ fn setup_and_doctor_document_every_option() {
 }
 
 #[test]
+fn explain_and_replay_document_every_option() {
+    insta::assert_snapshot!(help(&["explain", "-h"]) + &help(&["replay", "-h"]));
+}
+
+#[test]
+fn what_is_no_bundle_is_neither_told_nor_replayed() {
+    for command in ["explain", "replay"] {
+        let (mut landfall, cache) = landfall();
+        landfall
+            .arg(command)
+            .arg(cache.path())
+            .assert()
+            .code(3)
+            .stderr(contains("it is no bundle: its manifest.json is missing"));
+    }
+}
+
+#[test]
+fn a_place_that_holds_something_else_is_refused_before_anything_is_set_up() {
+    let (mut command, cache) = landfall();
+    std::fs::write(cache.path().join("file"), "precious").expect("writable");
+    command
+        .args(["run", "--bundle", "file"])
+        .current_dir(cache.path())
+        .assert()
+        .code(2)
+        .stderr(contains("file is there already, and is no bundle"));
+}
+
+#[test]
 fn a_wrong_option_is_a_usage_error() {
     let (mut command, _cache) = landfall();
     command
@@ -78,6 +116,47 @@ fn a_wrong_fault_lists_the_faults() {
         .stderr(contains(
             "overrun, shift, truncate32, after-stop, short, lost-irq",
         ));
+}
+
+/// What is wrong with a scenario is told with its line and the choices, before anything is set up.
+#[test]
+fn a_wrong_scenario_says_where_and_what_there_is() {
+    let (mut command, cache) = landfall();
+    let file = cache.path().join("wrong.toml");
+    std::fs::write(&file, "seed = 1\n\n[[fault]]\nwhat = \"overun\"\n").expect("writable");
+    command
+        .args(["run", "--scenario"])
+        .arg(&file)
+        .assert()
+        .code(2)
+        .stderr(
+            contains("wrong.toml is no scenario")
+                .and(contains("line 4, column 8"))
+                .and(contains(
+                    "\"overun\" is no fault; there are: overrun, shift",
+                )),
+        );
+    let (mut command, _cache) = landfall();
+    command
+        .args(["run", "--scenario", "/no/such/file"])
+        .assert()
+        .code(2)
+        .stderr(contains("/no/such/file is no scenario"));
+}
+
+#[test]
+fn a_scenario_and_a_fault_exclude_each_other() {
+    let (mut command, _cache) = landfall();
+    command
+        .args(["--scenario", "file", "--fault", "short"])
+        .assert()
+        .code(2)
+        .stderr(contains("cannot be used with"));
+}
+
+#[test]
+fn fuzz_documents_every_option() {
+    insta::assert_snapshot!(help(&["fuzz", "-h"]));
 }
 
 #[test]

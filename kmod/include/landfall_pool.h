@@ -90,6 +90,18 @@ int landfall_pool_shrink(unsigned int region);
 void *bmalloc(unsigned long size);
 int bfree(const void *address, unsigned long size);
 
+/*
+ * What is told of every buffer: that it is lent, before whoever asked has it, or that it is given back, before
+ * anybody else can have it. From the caller's context; must not sleep.
+ */
+typedef void (*landfall_pool_watcher)(bool lends, u64 phys, u64 bytes);
+
+/*
+ * Has a watcher called, in place of the one before; NULL: none. What is lent already is not told. May sleep; when
+ * it returns, the one before is not called any more.
+ */
+void landfall_pool_watch(landfall_pool_watcher watcher);
+
 /* For bmalloc only. */
 void *landfall_pool_bmalloc(unsigned long size, unsigned long caller);
 

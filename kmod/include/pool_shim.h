@@ -50,6 +50,8 @@ void landfall_pool_shim_unmap_carveout(u64 phys, u64 bytes, void *address);
 
 int landfall_pool_shim_pin(unsigned long address, unsigned long pages, struct page **list);
 void landfall_pool_shim_unpin(struct page **list, unsigned long pages);
+void landfall_pool_shim_tell(bool lends, u64 phys, u64 bytes);
+
 u64 landfall_pool_shim_page_phys(struct page *page);
 
 int landfall_pool_shim_uncached(void *address, unsigned long pages, bool uncached);

@@ -120,6 +120,7 @@ pub(crate) fn allocate(wish: Request, owner: Owner, uncached: bool) -> Result<Ra
             return Err(error);
         }
     }
+    shim::tell(true, buffer.phys, buffer.bytes);
     Ok(buffer)
 }
 
@@ -141,6 +142,7 @@ pub(crate) fn free(phys: u64, bytes: u64) -> Result {
 /// only looked at, so that what was written there stays as evidence.
 fn scrub(lent: &Lent<Owner, Access>) {
     let (extent, access) = (&lent.extent, &lent.view);
+    shim::tell(false, extent.base, extent.bytes);
     if extent.tag.uncached {
         // SAFETY: the buffer was made uncached when it was lent, and nobody has it any more.
         let cached = unsafe { shim::set_uncached(access.at(extent.base), extent.pages, false) };

@@ -12,6 +12,7 @@
 #include <linux/kallsyms.h>
 #include <linux/mm.h>
 #include <linux/moduleparam.h>
+#include <linux/rcupdate.h>
 #include <linux/set_memory.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
@@ -297,6 +298,27 @@ int landfall_pool_shim_uncached(void *address, unsigned long pages, bool uncache
 pgprot_t landfall_pool_shim_uncached_protection(pgprot_t protection)
 {
 	return pgprot_noncached(protection);
+}
+
+/* Who is told of each buffer that is lent or given back: a landfall_pool_watcher. */
+static void __rcu *watcher;
+
+void landfall_pool_watch(landfall_pool_watcher told)
+{
+	rcu_assign_pointer(watcher, (void *)told);
+	synchronize_rcu();
+}
+EXPORT_SYMBOL_GPL(landfall_pool_watch);
+
+void landfall_pool_shim_tell(bool lends, u64 phys, u64 bytes)
+{
+	landfall_pool_watcher tell;
+
+	rcu_read_lock();
+	tell = (landfall_pool_watcher)rcu_dereference(watcher);
+	if (tell)
+		tell(lends, phys, bytes);
+	rcu_read_unlock();
 }
 
 /* The old two calls, under their old names; Rust has no __builtin_return_address. */

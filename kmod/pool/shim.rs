@@ -51,6 +51,7 @@ extern "C" {
     fn landfall_pool_shim_unmap_carveout(phys: u64, bytes: u64, address: *mut c_void);
     fn landfall_pool_shim_pin(address: c_ulong, pages: c_ulong, list: *mut *mut c_void) -> c_int;
     fn landfall_pool_shim_unpin(list: *mut *mut c_void, pages: c_ulong);
+    fn landfall_pool_shim_tell(lends: bool, phys: u64, bytes: u64);
     fn landfall_pool_shim_page_phys(page: *mut c_void) -> u64;
     fn landfall_pool_shim_uncached(address: *mut c_void, pages: c_ulong, uncached: bool) -> c_int;
     fn landfall_pool_shim_uncached_protection(protection: bindings::pgprot_t)
@@ -110,6 +111,12 @@ pub(crate) fn total_pages() -> u64 {
 pub(crate) fn direct_map(phys: u64, bytes: u64) -> Option<NonNull<u64>> {
     // SAFETY: the function only looks; it checks the range itself.
     NonNull::new(unsafe { landfall_pool_shim_direct_map(phys, bytes) }.cast())
+}
+
+/// Tells whoever watches that a buffer is lent, or given back. From any context.
+pub(crate) fn tell(lends: bool, phys: u64, bytes: u64) {
+    // SAFETY: may be called anywhere, with any values.
+    unsafe { landfall_pool_shim_tell(lends, phys, bytes) };
 }
 
 /// Makes the kernel's mapping of whole pages in the direct map uncached, or cached again.

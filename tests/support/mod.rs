@@ -46,25 +46,7 @@ pub type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 pub fn prepared() -> &'static Prepared {
     static PREPARED: OnceLock<Prepared> = OnceLock::new();
     PREPARED.get_or_init(|| {
-        let cache = landfall::default_cache(|name| std::env::var_os(name))
-            .expect("HOME or LANDFALL_CACHE is set");
-        let options = SetupOptions {
-            mirror: std::env::var("LANDFALL_MIRROR").ok(),
-            ..SetupOptions::new(cache)
-        };
-        let mut tell = |event: Event| {
-            if let Event::StepStarted {
-                step,
-                detail,
-                index,
-                of,
-            } = event
-            {
-                // To the terminal, not to the test's captured output: the first set-up takes minutes.
-                let _ = writeln!(std::io::stderr(), "[{index}/{of}] {step}: {detail}");
-            }
-        };
-        match landfall_guest::prepare(&options, &Cancel::default(), &mut tell) {
+        match landfall_guest::prepare(&setup_options(), &Cancel::default(), &mut tell) {
             Ok(prepared) => prepared,
             Err(error) => panic!(
                 "the set-up failed; `landfall setup` says more: {}",
@@ -72,6 +54,56 @@ pub fn prepared() -> &'static Prepared {
             ),
         }
     })
+}
+
+/// The same with the debug kernel, if that is there: it is too large to be built for a test. If it is not, this says so
+/// on the terminal, and how to get it.
+///
+/// # Panics
+/// If its modules cannot be built.
+pub fn prepared_debug() -> Option<&'static Prepared> {
+    static PREPARED: OnceLock<Option<Prepared>> = OnceLock::new();
+    let prepared = PREPARED.get_or_init(|| {
+        let options = setup_options();
+        let stock = prepared();
+        if !landfall_guest::debug_kernel_is_there(&options) {
+            return None;
+        }
+        match landfall_guest::prepare_debug(&options, stock, &Cancel::default(), &mut tell) {
+            Ok(prepared) => Some(prepared),
+            Err(error) => panic!(
+                "the debug kernel's guests cannot be made; `landfall setup --debug-kernel` says more: {}",
+                chain(&error)
+            ),
+        }
+    });
+    if prepared.is_none() {
+        let why = "skipped: there is no debug kernel; `landfall setup --debug-kernel` builds it in minutes";
+        let _ = writeln!(std::io::stderr(), "{why}");
+    }
+    prepared.as_ref()
+}
+
+fn setup_options() -> SetupOptions {
+    let cache = landfall::default_cache(|name| std::env::var_os(name))
+        .expect("HOME or LANDFALL_CACHE is set");
+    SetupOptions {
+        mirror: std::env::var("LANDFALL_MIRROR").ok(),
+        ..SetupOptions::new(cache)
+    }
+}
+
+/// To the terminal, not to the test's captured output: the first set-up takes minutes.
+fn tell(event: Event) {
+    if let Event::StepStarted {
+        step,
+        detail,
+        index,
+        of,
+    } = event
+    {
+        let _ = writeln!(std::io::stderr(), "[{index}/{of}] {step}: {detail}");
+    }
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
@@ -137,20 +169,24 @@ pub fn capture_clean(
     Ok(())
 }
 
+/// The guest is executed by TCG.
+pub fn tcg() -> Choice {
+    Choice {
+        engine: Engine::Tcg,
+        reason: "the test says so".to_owned(),
+        probed: false,
+    }
+}
+
 /// `landfall run` with those wishes, under TCG: its report.
 ///
 /// # Errors
 /// If the wishes exclude each other, or the guest fails.
 pub fn reported(wishes: Wishes) -> Result<Report> {
-    let choice = Choice {
-        engine: Engine::Tcg,
-        reason: "the test says so".to_owned(),
-        probed: false,
-    };
     let outcome = run(
         &wishes.plan()?,
         prepared(),
-        &choice,
+        &tcg(),
         Vec::new(),
         &Cancel::default(),
         &mut |_| (),

@@ -23,6 +23,10 @@ pub(crate) struct FakeHost {
     pub(crate) time: Duration,
     pub(crate) interrupts: usize,
     pub(crate) notes: Vec<Kind>,
+    /// Number of the register write being served.
+    pub(crate) write: u64,
+    /// It was cut off.
+    pub(crate) severed: bool,
 }
 
 impl FakeHost {
@@ -163,6 +167,10 @@ impl Host for FakeHost {
     }
 
     fn register_write(&self) -> Option<u64> {
-        Some(0)
+        Some(self.write)
+    }
+
+    fn sever(&mut self) {
+        self.severed = true;
     }
 }

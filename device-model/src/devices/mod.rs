@@ -3,6 +3,7 @@
 //! The devices, and what they share.
 
 pub mod capture;
+pub mod dt3155;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod template;
@@ -17,6 +18,10 @@ pub fn all() -> Vec<(&'static str, Box<dyn Function>)> {
             "capture",
             Box::new(capture::CaptureCard::new(capture::CaptureOptions::default())),
         ),
+        (
+            "dt3155",
+            Box::new(dt3155::Dt3155::new(dt3155::Dt3155Options::default())),
+        ),
         ("template", Box::<template::Scratch>::default()),
     ]
 }
@@ -27,7 +32,7 @@ pub(crate) fn lookup(table: &[Description], offset: u64) -> Option<crate::functi
     table.iter().find_map(|entry| {
         let index = entry.index(offset)?;
         Some(crate::function::RegisterName {
-            name: entry.name,
+            name: entry.name.into(),
             index: entry.array.then_some(index),
         })
     })

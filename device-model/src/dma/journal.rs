@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::DmaError;
 use crate::function::{RegisterName, Reset};
@@ -19,7 +19,7 @@ use crate::function::{RegisterName, Reset};
 pub const CAPACITY: usize = 1 << 20;
 
 /// Direction of an access, from the card's view of memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// The card wrote memory.
@@ -29,7 +29,7 @@ pub enum Direction {
 }
 
 /// What came of an access.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// All bytes moved.
@@ -46,7 +46,7 @@ impl Outcome {
 }
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Kind {
     /// One access to memory.
@@ -111,7 +111,8 @@ pub enum Kind {
         job: u64,
         /// Which slot.
         slot: u8,
-        /// Sequence number of its frame.
+        /// Sequence number of its frame; `frame` in JSON, where the entry's own number is called so.
+        #[serde(rename = "frame")]
         sequence: u32,
         /// The frame's base as the driver programmed it.
         base: u64,
@@ -264,7 +265,7 @@ pub enum Kind {
 
 /// Which call the driver made. What lends comes before it takes effect for the driver, what takes back before
 /// the memory can be anyone else's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Call {
     /// `dma_map_single`, `dma_map_page`: streaming.
@@ -296,7 +297,7 @@ pub enum Call {
 }
 
 /// What kind of memory was lent, as far as it must not be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Memory {
     /// Ordinary.
@@ -311,7 +312,7 @@ pub enum Memory {
 }
 
 /// A call of the driver's, as the witness saw it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DriverCall {
     /// Which.
     pub call: Call,
@@ -342,7 +343,7 @@ pub struct DriverCall {
 }
 
 /// Where a driver is in its life with a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DriverState {
     /// Its probe is about to run.
@@ -358,7 +359,7 @@ pub enum DriverState {
 }
 
 /// One entry.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Its number, from 0 without gaps.
     pub sequence: u64,
@@ -502,5 +503,60 @@ mod tests {
                 "length": 8, "slot": 3, "job": 7, "outcome": {"refused": "not_master"}
             })
         );
+    }
+
+    #[test]
+    fn an_entry_comes_back_from_json_as_it_was() {
+        let name = |name: &'static str, index| RegisterName {
+            name: name.into(),
+            index,
+        };
+        let register = |name| Kind::Register {
+            bar: 0,
+            offset: 4,
+            name,
+            value: 7,
+        };
+        let kinds = [
+            register(name("QUEUE", None)),
+            register(name("SLOT_SIZE", Some(31))),
+            Kind::JobBegun {
+                job: 1,
+                slot: 2,
+                sequence: 3,
+                base: u64::MAX,
+                size: 5,
+                register_write: None,
+            },
+            Kind::Reset {
+                reset: Reset::FunctionLevel,
+            },
+            Kind::Connected,
+            Kind::Call(DriverCall {
+                call: Call::Map,
+                number: 1,
+                address: 0x1000,
+                phys: u64::MAX,
+                length: 64,
+                direction: crate::ledger::LendDirection::Both,
+                entries: 0,
+                part: 0,
+                memory: Memory::Plain,
+                bounced: true,
+                caller: u64::MAX - 1,
+                cpu: 1,
+                guest_ns: 12,
+            }),
+        ];
+        for kind in kinds {
+            let entry = Entry {
+                sequence: 9,
+                time_ns: 8,
+                kind,
+            };
+            let text = serde_json::to_string(&entry).expect("serializes");
+            let back: Entry = serde_json::from_str(&text).expect(&text);
+            assert_eq!(back, entry);
+        }
     }
 }

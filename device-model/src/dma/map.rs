@@ -14,7 +14,7 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Weak};
 
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockReadGuard};
 
 use super::DmaError;
 use super::window::{Window, WindowError};
@@ -55,6 +55,13 @@ pub struct Request {
     pub writable: bool,
     /// The memory, if it can be shared.
     pub file: Option<File>,
+}
+
+/// What the function may do with a mapping that was made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Added {
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
 }
 
 /// Why a mapping was not made.
@@ -130,6 +137,18 @@ impl Map {
     /// # Errors
     /// See [`MapError`]; the mappings are then as before.
     pub fn add(&self, request: Request) -> Result<(), MapError> {
+        self.add_and(request, |_| ())
+    }
+
+    /// Adds a mapping and tells of it before anybody can use it.
+    ///
+    /// # Errors
+    /// See [`MapError`]; the mappings are then as before, and nothing was told.
+    pub(crate) fn add_and(
+        &self,
+        request: Request,
+        tell: impl FnOnce(Added),
+    ) -> Result<(), MapError> {
         let Request { iova, length, .. } = request;
         if length == 0 || iova.checked_add(length - 1).is_none() {
             return Err(MapError::Range { iova, length });
@@ -157,6 +176,10 @@ impl Map {
             writable: request.writable && window.as_ref().is_none_or(|w| w.writable()),
             window,
         };
+        tell(Added {
+            readable: segment.readable,
+            writable: segment.writable,
+        });
         inner.segments.insert(iova, segment);
         Ok(())
     }
@@ -166,6 +189,19 @@ impl Map {
     /// # Errors
     /// See [`UnmapError`]; the mappings are then as before.
     pub fn remove(&self, iova: u64, length: u64) -> Result<usize, UnmapError> {
+        self.remove_and(iova, length, |_, _| ())
+    }
+
+    /// As [`Map::remove`], and tells address and length of each, in order, before anybody can find it gone.
+    ///
+    /// # Errors
+    /// See [`UnmapError`]; the mappings are then as before, and nothing was told.
+    pub(crate) fn remove_and(
+        &self,
+        iova: u64,
+        length: u64,
+        mut tell: impl FnMut(u64, u64),
+    ) -> Result<usize, UnmapError> {
         let mut inner = self.inner.write();
         let last = iova.saturating_add(length.saturating_sub(1));
         let mut doomed = Vec::new();
@@ -179,7 +215,9 @@ impl Map {
             return Err(UnmapError::Nothing { iova });
         }
         for start in &doomed {
-            inner.segments.remove(start);
+            if let Some(segment) = inner.segments.remove(start) {
+                tell(*start, segment.length);
+            }
         }
         inner.files.retain(|_, window| window.strong_count() > 0);
         Ok(doomed.len())
@@ -208,12 +246,54 @@ impl Map {
             .collect()
     }
 
+    /// Keeps the mappings as they are for as long as it is held. Nothing that changes them may be called by the
+    /// holder meanwhile: it would wait for itself.
+    pub fn hold(&self) -> Held<'_> {
+        Held(self.inner.read())
+    }
+
+    /// As [`Held::read`].
+    ///
+    /// # Errors
+    /// See [`DmaError`].
+    pub fn read(&self, address: u64, into: &mut [u8]) -> Result<(), DmaError> {
+        self.hold().read(address, into)
+    }
+
+    /// As [`Held::write`].
+    ///
+    /// # Errors
+    /// See [`DmaError`].
+    pub fn write(&self, address: u64, from: &[u8]) -> Result<(), DmaError> {
+        self.hold().write(address, from)
+    }
+
+    /// As [`Held::fill`].
+    ///
+    /// # Errors
+    /// See [`DmaError`].
+    pub fn fill(
+        &self,
+        address: u64,
+        length: usize,
+        piece: &mut [u8; PIECE],
+        make: &mut dyn FnMut(usize, &mut [u8]),
+    ) -> Result<(), DmaError> {
+        self.hold().fill(address, length, piece, make)
+    }
+}
+
+/// The mappings, unchanged as long as this lives.
+#[derive(Debug)]
+pub struct Held<'a>(RwLockReadGuard<'a, Inner>);
+
+impl Held<'_> {
     /// Reads memory; all or nothing. May span adjacent mappings.
     ///
     /// # Errors
     /// See [`DmaError`].
     pub fn read(&self, address: u64, into: &mut [u8]) -> Result<(), DmaError> {
-        let inner = self.inner.read();
+        let inner = &self.0;
         inner.check(address, into.len(), |segment| segment.readable)?;
         let mut done = 0;
         inner.pieces(address, into.len(), |window, offset, length| {
@@ -228,7 +308,7 @@ impl Map {
     /// # Errors
     /// See [`DmaError`].
     pub fn write(&self, address: u64, from: &[u8]) -> Result<(), DmaError> {
-        let inner = self.inner.read();
+        let inner = &self.0;
         inner.check(address, from.len(), |segment| segment.writable)?;
         let mut done = 0;
         inner.pieces(address, from.len(), |window, offset, length| {
@@ -238,7 +318,7 @@ impl Map {
         })
     }
 
-    /// Writes memory as [`Map::write`] does, with bytes that `make` puts into `piece`, one part of it after
+    /// Writes memory as [`Held::write`] does, with bytes that `make` puts into `piece`, one part of it after
     /// the other; it is told how many bytes came before. On an error it was not called.
     ///
     /// # Errors
@@ -250,7 +330,7 @@ impl Map {
         piece: &mut [u8; PIECE],
         make: &mut dyn FnMut(usize, &mut [u8]),
     ) -> Result<(), DmaError> {
-        let inner = self.inner.read();
+        let inner = &self.0;
         inner.check(address, length, |segment| segment.writable)?;
         let mut done = 0;
         inner.pieces(address, length, |window, offset, length| {

@@ -9,7 +9,9 @@ mod window;
 pub use window::WindowError;
 
 /// Why an access to memory was refused. Nothing was read or written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error, serde::Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum DmaError {
     /// Some byte of it is in no mapping.

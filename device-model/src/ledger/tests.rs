@@ -37,6 +37,7 @@ impl Story {
                 length: 64 * SIZE,
             }],
             address_bits: 64,
+            ..Platform::default()
         });
         ledger.lend(frame(0, BASE));
         ledger.lend(frame(1, BASE + 2 * SIZE));
@@ -60,7 +61,7 @@ impl Story {
     /// The driver queues slot 0 and the card begins job 0.
     fn begun(self) -> Self {
         let name = RegisterName {
-            name: "QUEUE",
+            name: "QUEUE".into(),
             index: None,
         };
         let register_write = Some(self.sequence);
@@ -121,11 +122,11 @@ impl Story {
         })
     }
 
-    fn classes(self) -> Vec<(Option<u8>, &'static str)> {
+    fn classes(self) -> Vec<(Option<u8>, String)> {
         self.ledger
             .finish()
             .iter()
-            .map(|v| (v.class, v.name))
+            .map(|v| (v.class, v.name.to_string()))
             .collect()
     }
 
@@ -219,7 +220,7 @@ fn other_widths_are_class_3() {
     story.ledger.platform.address_bits = 32;
     let found = story.begun().writes(BASE, 64).only();
     assert_eq!(
-        (found.class, found.name),
+        (found.class, found.name.as_ref()),
         (Some(3), "beyond the address width")
     );
 }
@@ -315,14 +316,14 @@ fn access_without_bus_mastering_is_class_22() {
 #[test]
 fn anything_else_is_named_in_words() {
     let wild = Story::new().begun().writes(0x2000_5000, 64);
-    assert_eq!(wild.classes(), [(None, "wild access")]);
+    assert_eq!(wild.classes(), [(None, "wild access".to_owned())]);
     let other = Story::new().begun().writes(BASE + 2 * SIZE, 64);
-    assert_eq!(other.classes(), [(None, "not queued")]);
+    assert_eq!(other.classes(), [(None, "not queued".to_owned())]);
     let refused = Outcome::Refused(DmaError::Unmapped);
     let unmapped = Story::new()
         .begun()
         .access(Direction::Write, BASE, 64, refused);
-    assert_eq!(unmapped.classes(), [(None, "lend not mapped")]);
+    assert_eq!(unmapped.classes(), [(None, "lend not mapped".to_owned())]);
 }
 
 #[test]

@@ -2,12 +2,15 @@
 
 //! What the ledger says about what went wrong.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 use super::{Job, Lend, LendKind, Range};
+use crate::dma::journal::Call;
 
 /// A register write that led to a violation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegisterWrite {
     /// Its number in the journal.
     pub sequence: u64,
@@ -19,8 +22,23 @@ pub struct RegisterWrite {
     pub value: u32,
 }
 
+/// A call of the driver's that led to a violation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Caller {
+    /// Which call.
+    pub call: Call,
+    /// Number of the witness's event.
+    pub number: u64,
+    /// Where in the guest's kernel it was called; 0: not known.
+    pub address: u64,
+    /// What is there, `function+0x12/0x34 [module]`, if the witness said so.
+    pub symbol: Option<String>,
+    /// The guest's monotonic clock, nanoseconds.
+    pub guest_ns: u64,
+}
+
 /// The lend that lies nearest to a violation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NearLend {
     /// How it is called.
     pub label: String,
@@ -50,12 +68,12 @@ impl NearLend {
 }
 
 /// Something that must not happen.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Violation {
     /// Number in the catalogue of DMA bugs, if it is of a class in there.
     pub class: Option<u8>,
     /// Its name in two or three words.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// First bus address outside what was allowed; of a completion, the frame's base.
     pub address: u64,
     /// Bytes outside what was allowed, or missing.
@@ -72,8 +90,12 @@ pub struct Violation {
     pub lend: Option<NearLend>,
     /// The register write that led to it.
     pub register_write: Option<RegisterWrite>,
+    /// The driver's call behind it, if a witness told of one.
+    pub call: Option<Caller>,
     /// Number of its first entry in the journal.
     pub sequence: u64,
+    /// When that was: nanoseconds since the journal began.
+    pub time_ns: u64,
     /// What happened, in one sentence.
     pub text: String,
 }
@@ -87,10 +109,15 @@ impl Violation {
     }
 }
 
-fn bare(sequence: u64, class: Option<u8>, name: &'static str, text: String) -> Violation {
+pub(super) fn bare(
+    sequence: u64,
+    class: Option<u8>,
+    name: &'static str,
+    text: String,
+) -> Violation {
     Violation {
         class,
-        name,
+        name: Cow::Borrowed(name),
         address: 0,
         length: 0,
         accesses: 0,
@@ -99,12 +126,14 @@ fn bare(sequence: u64, class: Option<u8>, name: &'static str, text: String) -> V
         job: None,
         lend: None,
         register_write: None,
+        call: None,
         sequence,
+        time_ns: 0,
         text,
     }
 }
 
-fn of_job(mut violation: Violation, number: u64, job: &Job, slot: u8) -> Violation {
+pub(super) fn of_job(mut violation: Violation, number: u64, job: &Job, slot: u8) -> Violation {
     violation.address = job.base;
     violation.frame = job.frame;
     violation.slot = Some(slot);

@@ -39,6 +39,8 @@ pub enum Effect {
     BusMaster(bool),
     /// The power state changed: 0 is D0, 3 is D3hot.
     Power(u8),
+    /// Memory decoding was switched on or off.
+    Decoding(bool),
 }
 
 /// The configuration space of one function.
@@ -92,6 +94,7 @@ impl ConfigSpace {
     pub fn write(&mut self, offset: u64, from: &[u8]) -> Vec<Effect> {
         let master = self.master_enabled();
         let power = self.power_state();
+        let memory = self.memory_enabled();
         let start = usize::try_from(offset).unwrap_or(SIZE);
         let mut reset = false;
         for (index, &value) in from.iter().enumerate() {
@@ -106,6 +109,9 @@ impl ConfigSpace {
             return vec![Effect::FunctionLevelReset];
         }
         let mut effects = Vec::new();
+        if self.memory_enabled() != memory {
+            effects.push(Effect::Decoding(!memory));
+        }
         if self.master_enabled() != master {
             effects.push(Effect::BusMaster(!master));
         }

@@ -97,14 +97,15 @@ fn bar_is_sized_by_writing_ones_in_any_width() {
 #[test]
 fn command_and_power_tell_what_changed_once() {
     let mut space = space(InterruptKind::Msi);
-    assert_eq!(space.write(4, &[6, 4]), [Effect::BusMaster(true)]);
+    let both = |on| [Effect::Decoding(on), Effect::BusMaster(on)];
+    assert_eq!(space.write(4, &[6, 4]), both(true));
     assert!(space.memory_enabled() && space.master_enabled() && !space.line_enabled());
     assert_eq!(space.write(4, &[6, 0]), []);
     assert_eq!(space.write(0x44, &[3, 0]), [Effect::Power(3)]);
     assert_eq!(space.write(0x44, &[1, 0]), [], "there is no D1");
     assert_eq!(space.power_state(), 3);
     assert_eq!(space.write(0x44, &[0, 0]), [Effect::Power(0)]);
-    assert_eq!(space.write(4, &[0, 0]), [Effect::BusMaster(false)]);
+    assert_eq!(space.write(4, &[0, 0]), both(false));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::Machine;
+use super::{Machine, Options};
 use crate::dma::journal::Journal;
 use crate::dma::map::Map;
 use crate::function::{Function, Next};
@@ -29,8 +29,14 @@ impl std::fmt::Debug for LocalCard {
 impl LocalCard {
     /// Plugs a function in, as after power-on, and switches memory decoding and bus mastering on.
     pub fn new(function: Box<dyn Function>) -> Self {
-        let (map, journal) = (Arc::new(Map::default()), Journal::default());
-        let mut machine = Machine::new(function, Arc::clone(&map), journal.clone());
+        Self::with(function, Options::default())
+    }
+
+    /// As [`LocalCard::new`], with options.
+    pub fn with(function: Box<dyn Function>, options: Options) -> Self {
+        let journal = Journal::with_capacity(options.journal);
+        let map = Arc::new(Map::default());
+        let mut machine = Machine::new(function, options, Arc::clone(&map), journal.clone());
         machine.write_config(4, &[6, 0]);
         Self {
             machine,
@@ -58,6 +64,11 @@ impl LocalCard {
 
     /// Writes a register.
     pub fn write(&mut self, bar: u8, offset: u64, value: u32) {
+        self.machine.write(bar, offset, &value.to_le_bytes());
+    }
+
+    /// Writes eight bytes at once.
+    pub fn write_long(&mut self, bar: u8, offset: u64, value: u64) {
         self.machine.write(bar, offset, &value.to_le_bytes());
     }
 

@@ -13,17 +13,24 @@ use std::time::Duration;
 use crate::dma::DmaError;
 use crate::dma::journal::{Direction, Journal, Kind, Outcome};
 use crate::dma::map::{Map, PIECE};
-use crate::function::{Function, Host, InterruptKind, Next, Reset, Tag, UNCLAIMED, Vector};
+use crate::function::{
+    Bar, Function, Host, InterruptKind, Next, Notice, Reset, Tag, UNCLAIMED, Vector,
+};
 use crate::pci::bar::{Lanes, split};
 use crate::pci::config::{ConfigSpace, Effect};
 use crate::pci::irq::{Irqs, Wire};
 use crate::pci::msi::{MSIX_BAR, MsixTable};
+
+use super::Options;
+use super::witness::{self, Witness};
 
 /// A function, plugged in.
 pub(crate) struct Machine<W> {
     function: Box<dyn Function>,
     config: ConfigSpace,
     msix: Option<MsixTable>,
+    /// What BAR 5 is, if the function leaves it free and a witness is wanted.
+    witness: Option<Witness>,
     irqs: Irqs<W>,
     held: BTreeSet<Vector>,
     map: Arc<Map>,
@@ -31,6 +38,8 @@ pub(crate) struct Machine<W> {
     piece: Box<[u8; PIECE]>,
     /// A register was read since the machine connected.
     was_read: bool,
+    /// The function asked to be cut off.
+    severed: bool,
 }
 
 /// What a function is lent for one call.
@@ -42,14 +51,29 @@ struct Port<'a, W> {
     journal: &'a Journal,
     piece: &'a mut [u8; PIECE],
     register_write: Option<u64>,
+    severed: &'a mut bool,
 }
 
 impl<W: Wire> Machine<W> {
     /// Plugs a function in, as after power-on.
-    pub(crate) fn new(function: Box<dyn Function>, map: Arc<Map>, journal: Journal) -> Self {
-        let identity = function.identity();
+    pub(crate) fn new(
+        function: Box<dyn Function>,
+        options: Options,
+        map: Arc<Map>,
+        journal: Journal,
+    ) -> Self {
+        let mut identity = function.identity();
+        let free = identity.bars.iter().all(|bar| bar.index != witness::BAR);
+        let witness = (options.witness && free).then(Witness::default);
+        if witness.is_some() {
+            identity.bars.push(Bar {
+                index: witness::BAR,
+                size: witness::SIZE,
+            });
+        }
         Self {
             config: ConfigSpace::new(&identity),
+            witness,
             msix: (identity.interrupt == InterruptKind::Msix).then(MsixTable::default),
             function,
             irqs: Irqs::default(),
@@ -58,6 +82,7 @@ impl<W: Wire> Machine<W> {
             journal,
             piece: Box::new([0; PIECE]),
             was_read: false,
+            severed: false,
         }
     }
 
@@ -69,6 +94,19 @@ impl<W: Wire> Machine<W> {
     /// How the function interrupts.
     pub(crate) fn interrupt(&self) -> InterruptKind {
         self.function.identity().interrupt
+    }
+
+    /// Whether a BAR is the witness's: what is written there concerns the journal, and no function.
+    pub(crate) fn is_witness(&self, bar: u32) -> bool {
+        bar == u32::from(witness::BAR) && self.witness.is_some()
+    }
+
+    /// Takes what the witness in the guest tells. Whether the function decodes its registers does not matter:
+    /// the witness only looks on.
+    pub(crate) fn tell(&mut self, offset: u64, from: &[u8]) {
+        if let Some(witness) = &mut self.witness {
+            witness.write(offset, from, &self.journal);
+        }
     }
 
     /// Reads a BAR, at any offset and length.
@@ -83,10 +121,14 @@ impl<W: Wire> Machine<W> {
             }
             done += lanes.count;
         }
+        self.settle();
     }
 
     /// Writes a BAR, at any offset and length.
     pub(crate) fn write(&mut self, bar: u8, offset: u64, from: &[u8]) {
+        if self.is_witness(bar.into()) {
+            return self.tell(offset, from);
+        }
         let mut done = 0;
         for lanes in split(offset, from.len()) {
             if let Some(part) = from.get(done..done + lanes.count) {
@@ -109,9 +151,15 @@ impl<W: Wire> Machine<W> {
                 Effect::FunctionLevelReset => self.reset_function(Reset::FunctionLevel),
                 Effect::BusMaster(on) => {
                     self.journal.push(Kind::BusMaster { on });
+                    if on {
+                        self.notice(Notice::BusMaster);
+                    }
                 }
                 Effect::Power(state) => {
                     self.journal.push(Kind::PowerState { state });
+                }
+                Effect::Decoding(on) => {
+                    self.journal.push(Kind::Decoding { on });
                 }
             }
         }
@@ -131,6 +179,9 @@ impl<W: Wire> Machine<W> {
         self.reset_device();
         self.irqs = Irqs::default();
         self.was_read = false;
+        if let Some(witness) = &mut self.witness {
+            witness.unplug();
+        }
         self.map.clear();
     }
 
@@ -157,11 +208,24 @@ impl<W: Wire> Machine<W> {
         self.journal.push(Kind::Reset { reset });
     }
 
+    /// Whether the function asked to be cut off since this was asked last.
+    pub(crate) fn take_severed(&mut self) -> bool {
+        std::mem::take(&mut self.severed)
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        let (function, mut port) = self.lend(None);
+        function.notice(notice, &mut port);
+    }
+
     fn decodes(&self) -> bool {
         self.config.memory_enabled() && self.config.power_state() == 0
     }
 
     fn read_register(&mut self, bar: u8, offset: u64) -> u32 {
+        if let Some(witness) = self.witness.as_ref().filter(|_| bar == witness::BAR) {
+            return witness.read(offset);
+        }
         if self.decodes() {
             match &self.msix {
                 Some(table) if bar == MSIX_BAR => return table.read(offset),
@@ -169,6 +233,7 @@ impl<W: Wire> Machine<W> {
                     if !std::mem::replace(&mut self.was_read, true) {
                         self.journal.push(Kind::FirstRead { bar, offset });
                     }
+                    self.notice(Notice::Read { bar, offset });
                     return self.function.read(bar, offset);
                 }
                 _ => {}
@@ -221,6 +286,7 @@ impl<W: Wire> Machine<W> {
             journal: &self.journal,
             piece: &mut self.piece,
             register_write,
+            severed: &mut self.severed,
         };
         (self.function.as_mut(), port)
     }
@@ -274,19 +340,19 @@ impl<W: Wire> Port<'_, W> {
     }
 }
 
+/// Accesses are journalled while the mappings are held: whether a mapping came or went before or after one is
+/// what the journal says.
 impl<W: Wire> Host for Port<'_, W> {
     fn dma_read(&mut self, address: u64, into: &mut [u8], tag: Tag) -> Result<(), DmaError> {
         let length = into.len();
-        let result = self
-            .may_master()
-            .and_then(|()| self.map.read(address, into));
+        let held = self.map.hold();
+        let result = self.may_master().and_then(|()| held.read(address, into));
         self.record(Direction::Read, address, length, tag, result)
     }
 
     fn dma_write(&mut self, address: u64, from: &[u8], tag: Tag) -> Result<(), DmaError> {
-        let result = self
-            .may_master()
-            .and_then(|()| self.map.write(address, from));
+        let held = self.map.hold();
+        let result = self.may_master().and_then(|()| held.write(address, from));
         self.record(Direction::Write, address, from.len(), tag, result)
     }
 
@@ -297,9 +363,10 @@ impl<W: Wire> Host for Port<'_, W> {
         make: &mut dyn FnMut(usize, &mut [u8]),
         tag: Tag,
     ) -> Result<(), DmaError> {
+        let held = self.map.hold();
         let result = self
             .may_master()
-            .and_then(|()| self.map.fill(address, length, self.piece, make));
+            .and_then(|()| held.fill(address, length, self.piece, make));
         self.record(Direction::Write, address, length, tag, result)
     }
 
@@ -335,5 +402,9 @@ impl<W: Wire> Host for Port<'_, W> {
 
     fn register_write(&self) -> Option<u64> {
         self.register_write
+    }
+
+    fn sever(&mut self) {
+        *self.severed = true;
     }
 }

@@ -9,6 +9,7 @@
 
 mod local;
 mod machine;
+mod witness;
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use crate::dma::journal::{Journal, Kind};
+use crate::dma::journal::{self, Journal, Kind};
 use crate::dma::map::{Map, Mapping};
 use crate::function::{Function, Next};
 use crate::vfio_user::{self, EventWire};
@@ -30,6 +31,24 @@ pub(crate) use machine::Machine;
 
 /// How long dropping a server waits for its threads before it leaves them to end by themselves.
 const JOIN_DEADLINE: Duration = Duration::from_secs(3);
+
+/// What a card has beyond its function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// BAR 5 of a function that leaves it free is where the witness in the guest tells of the driver's calls.
+    pub witness: bool,
+    /// Most entries that its journal keeps.
+    pub journal: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            witness: false,
+            journal: journal::CAPACITY,
+        }
+    }
+}
 
 /// Why a card could not be served.
 #[derive(Debug, thiserror::Error)]
@@ -72,9 +91,33 @@ impl Shared {
     pub(crate) fn with_machine<R>(&self, action: impl FnOnce(&mut Machine<EventWire>) -> R) -> R {
         let mut machine = self.machine.lock();
         let result = action(&mut machine);
+        self.cut_if_severed(&mut machine);
         self.wake.notify_one();
         MutexGuard::unlock_fair(machine);
         result
+    }
+
+    /// Writes to a BAR. The worker is not woken for what only the witness tells.
+    pub(crate) fn write_bar(&self, bar: u8, offset: u64, from: &[u8]) {
+        let mut machine = self.machine.lock();
+        if machine.is_witness(bar.into()) {
+            machine.tell(offset, from);
+        } else {
+            machine.write(bar, offset, from);
+            self.cut_if_severed(&mut machine);
+            self.wake.notify_one();
+        }
+        MutexGuard::unlock_fair(machine);
+    }
+
+    /// Cuts the connection if the function asked for it.
+    fn cut_if_severed(&self, machine: &mut Machine<EventWire>) {
+        if machine.take_severed()
+            && let Some(stream) = &*self.connection.lock()
+        {
+            // An error means that it is cut already.
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+        }
     }
 
     fn stopped(&self) -> bool {
@@ -127,6 +170,18 @@ impl CardServer {
     /// # Errors
     /// See [`ServeError`]; nothing is left behind.
     pub fn bind(socket: &Path, function: Box<dyn Function>) -> Result<Self, ServeError> {
+        Self::bind_with(socket, function, Options::default())
+    }
+
+    /// As [`CardServer::bind`], with options.
+    ///
+    /// # Errors
+    /// See [`ServeError`]; nothing is left behind.
+    pub fn bind_with(
+        socket: &Path,
+        function: Box<dyn Function>,
+        options: Options,
+    ) -> Result<Self, ServeError> {
         let path = socket.to_path_buf();
         let listener = UnixListener::bind(&path).map_err(|source| match source.kind() {
             io::ErrorKind::AddrInUse => ServeError::Exists { path: path.clone() },
@@ -135,9 +190,9 @@ impl CardServer {
                 source,
             },
         })?;
-        let journal = Journal::default();
+        let journal = Journal::with_capacity(options.journal);
         let map = Arc::new(Map::default());
-        let machine = Machine::new(function, Arc::clone(&map), journal.clone());
+        let machine = Machine::new(function, options, Arc::clone(&map), journal.clone());
         let shared = Arc::new(Shared {
             machine: Mutex::new(machine),
             wake: Condvar::new(),
@@ -251,7 +306,9 @@ impl Drop for CardServer {
 fn work(shared: &Shared) {
     let mut machine = shared.machine.lock();
     while !shared.stopped() {
-        match machine.step() {
+        let next = machine.step();
+        shared.cut_if_severed(&mut machine);
+        match next {
             Next::Again => MutexGuard::bump(&mut machine),
             Next::Idle => shared.wake.wait(&mut machine),
             Next::At(time) => {

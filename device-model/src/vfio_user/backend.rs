@@ -9,8 +9,8 @@ use ::vfio_user::{DmaMapFlags, DmaUnmapFlags, IrqInfo, ServerBackend};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::connection::Region;
-use crate::dma::journal::Kind;
-use crate::dma::map::{Request, UnmapError};
+use crate::dma::journal::{CAPACITY, Journal, Kind};
+use crate::dma::map::{Added, Request, UnmapError};
 use crate::function::InterruptKind;
 use crate::pci::config;
 use crate::pci::irq::{Irqs, Wire};
@@ -20,6 +20,8 @@ use crate::serve::Shared;
 const CONFIG_REGION: usize = 7;
 /// Regions that must be described.
 const REGIONS: usize = 9;
+/// Most changes of mappings that one connection journals; a quarter of the journal.
+const MAX_JOURNALLED: usize = CAPACITY / 4;
 /// Most wires that one command connects.
 const MAX_WIRES: u32 = 32;
 
@@ -56,6 +58,8 @@ pub(super) struct Backend<'a> {
     shared: &'a Shared,
     bars: [u32; 6],
     interrupt: InterruptKind,
+    /// Changes of mappings that were journalled.
+    journalled: usize,
 }
 
 impl<'a> Backend<'a> {
@@ -66,6 +70,7 @@ impl<'a> Backend<'a> {
             shared,
             bars,
             interrupt,
+            journalled: 0,
         }
     }
 
@@ -111,6 +116,19 @@ impl<'a> Backend<'a> {
     }
 }
 
+/// Journals a change of the mappings: of one connection the first [`MAX_JOURNALLED`], and then that there are
+/// more.
+fn journal_map(journal: &Journal, journalled: &mut usize, kind: Kind) {
+    match *journalled {
+        ..MAX_JOURNALLED => journal.push(kind),
+        MAX_JOURNALLED => journal.push(Kind::Refused {
+            what: "too many changes of mappings to journal; no more are told".to_owned(),
+        }),
+        _ => return,
+    };
+    *journalled += 1;
+}
+
 impl ServerBackend for Backend<'_> {
     fn region_read(&mut self, region: u32, offset: u64, data: &mut [u8]) -> io::Result<()> {
         self.shared.with_machine(|machine| match region {
@@ -122,11 +140,13 @@ impl ServerBackend for Backend<'_> {
     }
 
     fn region_write(&mut self, region: u32, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.shared.with_machine(|machine| match region {
-            0..=5 => machine.write(region as u8, offset, data),
-            7 => machine.write_config(offset, data),
+        match region {
+            0..=5 => self.shared.write_bar(region as u8, offset, data),
+            7 => self
+                .shared
+                .with_machine(|machine| machine.write_config(offset, data)),
             _ => {}
-        });
+        }
         Ok(())
     }
 
@@ -146,18 +166,35 @@ impl ServerBackend for Backend<'_> {
             writable: flags.contains(DmaMapFlags::WRITE),
             file,
         };
+        let journalled = &mut self.journalled;
+        let tell = |added: Added| {
+            let kind = Kind::BusMapped {
+                address,
+                length: size,
+                readable: added.readable,
+                writable: added.writable,
+            };
+            journal_map(&self.shared.journal, journalled, kind);
+        };
         self.shared
             .map
-            .add(request)
+            .add_and(request, tell)
             .map_err(|error| self.refuse(error.to_string(), io::ErrorKind::InvalidInput))
     }
 
     fn dma_unmap(&mut self, flags: DmaUnmapFlags, address: u64, size: u64) -> io::Result<()> {
         if flags.contains(DmaUnmapFlags::UNMAP_ALL) {
             self.shared.map.clear();
+            let (address, length) = (0, u64::MAX);
+            let kind = Kind::BusUnmapped { address, length };
+            journal_map(&self.shared.journal, &mut self.journalled, kind);
             return Ok(());
         }
-        match self.shared.map.remove(address, size) {
+        let tell = |address, length| {
+            let kind = Kind::BusUnmapped { address, length };
+            journal_map(&self.shared.journal, &mut self.journalled, kind);
+        };
+        match self.shared.map.remove_and(address, size, tell) {
             // Machines clear whole ranges in which nothing may be; Linux's own VFIO takes that as done.
             Ok(_) | Err(UnmapError::Nothing { .. }) => Ok(()),
             Err(error) => Err(self.refuse(error.to_string(), io::ErrorKind::InvalidInput)),

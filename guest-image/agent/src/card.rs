@@ -174,8 +174,18 @@ impl Cards {
 
     /// Keeps a frame mapped until [`Cards::drop_mappings`].
     pub(crate) fn hold(&mut self, card: u8, index: u32) -> Outcome<Reply> {
-        let mapping = self.map(card, index, false, false)?;
+        let mapping = self.map(card, index, false, true)?;
         self.held.push(mapping);
+        Ok(Reply::Done)
+    }
+
+    /// Writes to the start of everything that is held.
+    pub(crate) fn write_mappings(&mut self, data: &[u8]) -> Outcome<Reply> {
+        for mapping in &mut self.held {
+            mapping
+                .write(0, data)
+                .map_err(|error| failed("write to a held mapping".to_owned(), error))?;
+        }
         Ok(Reply::Done)
     }
 

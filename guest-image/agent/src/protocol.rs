@@ -13,7 +13,7 @@ use std::io::{self, Read, Write};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Version of this protocol; the agent states it in [`Hello`].
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// Name of the virtio-serial port that carries it.
 pub const PORT_NAME: &str = "org.landfall.agent";
 /// Largest frame in either direction, bytes, without the length.
@@ -181,6 +181,11 @@ pub enum Request {
         card: u8,
         /// Which buffer.
         buffer: u32,
+    },
+    /// Writes these bytes to the start of every frame that [`Request::HoldMapping`] holds, as a user would.
+    WriteMappings {
+        /// What to write.
+        data: Vec<u8>,
     },
     /// Drops what [`Request::HoldMapping`] holds.
     DropMappings,

@@ -91,6 +91,7 @@ fn answer(
         } => cards.write_clip(card, buffer, offset, &data),
         Request::HashBuffers { card, buffers } => cards.hashes(card, &buffers),
         Request::HoldMapping { card, buffer } => cards.hold(card, buffer),
+        Request::WriteMappings { data } => cards.write_mappings(&data),
         Request::DropMappings => cards.drop_mappings(),
         Request::Time {
             function,

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use landfall::accelerator;
-use landfall::survey::{self, Drawing, Event, Method, Options, Survey};
+use landfall::drawing::Drawing;
+use landfall::survey::{self, Event, Method, Options, Survey};
 use landfall_guest::Cancel;
 
 use super::{Done, parts, prepare};
@@ -70,10 +71,10 @@ fn write(arguments: &SurveyArguments, survey: &Survey) -> Result<(), Failure> {
     Ok(())
 }
 
-fn png(drawing: &Drawing, path: &Path) -> Result<Vec<u8>, Failure> {
+pub(super) fn png(drawing: &Drawing, path: &Path) -> Result<Vec<u8>, Failure> {
     drawing.png().map_err(|error| Failure::output(path, &error))
 }
 
-fn file(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
+pub(super) fn file(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
     std::fs::write(path, bytes).map_err(|error| Failure::output(path, &error))
 }

@@ -26,6 +26,8 @@ pub struct GuestFailed {
     pub kernel_line: Option<String>,
     /// Where console, QEMU's log, command line and journals were left.
     pub evidence: Option<PathBuf>,
+    /// Where the bundle of the run was left.
+    pub bundle: Option<PathBuf>,
 }
 
 impl std::fmt::Display for GuestFailed {
@@ -175,6 +177,7 @@ impl GuestFailed {
             what: Box::new(what),
             kernel_line: None,
             evidence: None,
+            bundle: None,
         }
     }
 

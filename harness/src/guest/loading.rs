@@ -10,7 +10,7 @@ use landfall_device::serve::CardServer;
 
 use super::failure::{GuestFailed, Result, What};
 use super::machine::Machine;
-use super::options::{CardKind, Module};
+use super::options::{CardKind, Iommu, Module};
 use super::{milliseconds, protocol_error, region, unexpected, watch};
 use crate::memory::ReadError;
 use crate::qemu::qmp;
@@ -108,9 +108,7 @@ impl Machine {
                 self.wait_for_capture_card(captures)?;
                 captures += 1;
             } else {
-                // Each root port has the bus of its own number.
-                let path = format!("/sys/bus/pci/devices/0000:{:02x}:00.0", index + 1);
-                self.wait_for_path(&path, BIND)?;
+                self.wait_for_path(&card_path(index), BIND)?;
             }
         }
         Ok(())
@@ -119,7 +117,8 @@ impl Machine {
     /// Serves one more card and plugs it into the next empty port.
     pub(super) fn add_card(&mut self, card: CardKind) -> Result<usize> {
         let index = self.cards.len();
-        let server = CardServer::bind(&self.socket(index), card.function())
+        let with = self.options.card_options();
+        let server = CardServer::bind_with(&self.socket(index), card.function(), with)
             .map_err(|source| GuestFailed::early(What::Card { index, source }))?;
         self.cards.push(server);
         self.options.cards.push(card);
@@ -131,6 +130,23 @@ impl Machine {
                 Err(failed)
             }
         }
+    }
+
+    /// Has the guest use its IOMMU lazily for every card, if the options ask for that. Cards may be bound.
+    pub(super) fn make_iommu_lazy(&mut self) -> Result<()> {
+        if self.options.iommu != Iommu::IntelLazy {
+            return Ok(());
+        }
+        (0..self.cards.len()).try_for_each(|index| {
+            let path = format!("{}/iommu_group/type", card_path(index));
+            self.wait_for_path(&path, BIND)?;
+            let write = Request::WriteFile {
+                path,
+                offset: 0,
+                data: b"DMA-FQ".to_vec(),
+            };
+            self.request(write, Duration::ZERO).map(drop)
+        })
     }
 
     fn plug_card(&mut self, index: usize) -> Result<()> {
@@ -168,6 +184,11 @@ impl Machine {
         }
         failed
     }
+}
+
+/// Where the guest has card `index`: each root port has the bus of its own number.
+fn card_path(index: usize) -> String {
+    format!("/sys/bus/pci/devices/0000:{:02x}:00.0", index + 1)
 }
 
 /// Guest memory could not be read.

@@ -44,6 +44,8 @@ const MAX_EVENTS: usize = 1024;
 pub(super) const CONSOLE_LOG: &str = "console.log";
 /// Name of QEMU's log.
 pub(super) const QEMU_LOG: &str = "qemu.log";
+/// Name of the console's log of the boot, in a restored guest's directory.
+pub(super) const BOOT_LOG: &str = "console-boot.log";
 
 /// What the reading threads put into the inbox.
 #[derive(Debug)]
@@ -76,6 +78,8 @@ pub(crate) struct Machine {
     pub(super) failed: Option<String>,
     /// If it fails now, something else is tried: no evidence is kept.
     pub(super) on_trial: bool,
+    /// What its kernel reports is for [`crate::console_findings`] to judge: only a panic ends it.
+    pub(super) reports: bool,
     pub(super) place: Option<Place>,
     /// See [`super::Guest::watched`].
     pub(super) watched: Option<u64>,
@@ -116,6 +120,7 @@ impl Machine {
                     machine.watched_before();
                 }
                 machine.plug_cards(!preload.is_empty())?;
+                machine.make_iommu_lazy()?;
                 clock.lap("plug in cards");
                 machine.started = clock.finish(None);
                 machine
@@ -123,6 +128,7 @@ impl Machine {
             Err(NotRestored::Failed(failed)) => return Err(failed),
             Err(NotRestored::Cold(why)) => {
                 let mut machine = Launch::cold(&options, prepared, cancel).boot(&mut clock)?;
+                machine.make_iommu_lazy()?;
                 machine.started = clock.finish(Some(why));
                 machine
             }
@@ -284,7 +290,9 @@ impl Machine {
             let left = until.saturating_duration_since(Instant::now());
             match self.inbox.recv_timeout(left) {
                 Ok(Inbox::Fatal(line)) => return Err(self.fatal(line)),
-                Ok(Inbox::Agent(FromGuest::Event(protocol::Event::KernelFault { lines }))) => {
+                Ok(Inbox::Agent(FromGuest::Event(protocol::Event::KernelFault { lines })))
+                    if !self.reports =>
+                {
                     return Err(self.fail(What::KernelFault { lines }));
                 }
                 Ok(_) => {}
@@ -315,6 +323,11 @@ impl Machine {
         }
         self.directory
             .keep(self.options.evidence.directory.as_deref())
+    }
+
+    /// What the guest and QEMU have said so far, by the name of the log; those that are empty are left out.
+    pub(crate) fn logs(&self) -> Vec<(&'static str, String)> {
+        logs_in(self.directory.path())
     }
 
     /// What the console has shown so far.
@@ -366,7 +379,9 @@ impl Machine {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.inbox.recv_timeout(left.min(TICK)) {
                 Ok(Inbox::Fatal(line)) => return Err(self.fatal(line)),
-                Ok(Inbox::Agent(FromGuest::Event(protocol::Event::KernelFault { lines }))) => {
+                Ok(Inbox::Agent(FromGuest::Event(protocol::Event::KernelFault { lines })))
+                    if !self.reports =>
+                {
                     return Err(self.fail(What::KernelFault { lines }));
                 }
                 Ok(Inbox::AgentBroken(detail)) => {
@@ -492,10 +507,7 @@ impl Machine {
             What::Interrupted => None,
             What::QemuEnded { .. } => {
                 let log = read_lossy(&self.directory.file(QEMU_LOG));
-                let errors: String = log
-                    .split_inclusive('\n')
-                    .filter(|line| !line.contains(": warning: "))
-                    .collect();
+                let errors = without_warnings(&log);
                 console::telling_line(&errors)
                     .or_else(|| console::telling_line(&self.console_log()))
             }
@@ -507,6 +519,7 @@ impl Machine {
             what: Box::new(what),
             kernel_line,
             evidence,
+            bundle: None,
         }
     }
 }
@@ -514,6 +527,26 @@ impl Machine {
 /// The path for a card's socket.
 pub(super) fn socket(directory: &RunDirectory, index: usize) -> std::path::PathBuf {
     directory.file(&command::card(index))
+}
+
+/// The logs in a run's directory, or in one that holds its evidence; QEMU's without its warnings.
+pub(crate) fn logs_in(directory: &Path) -> Vec<(&'static str, String)> {
+    let log = |name| {
+        let text = read_lossy(&directory.join(name));
+        match name == QEMU_LOG {
+            true => (name, without_warnings(&text)),
+            false => (name, text),
+        }
+    };
+    let logs = [BOOT_LOG, CONSOLE_LOG, QEMU_LOG].map(log);
+    logs.into_iter()
+        .filter(|(_, text)| !text.is_empty())
+        .collect()
+}
+
+fn without_warnings(log: &str) -> String {
+    let lines = log.split_inclusive('\n');
+    lines.filter(|line| !line.contains(": warning: ")).collect()
 }
 
 fn read_lossy(path: &Path) -> String {

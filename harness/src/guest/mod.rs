@@ -38,6 +38,7 @@ mod snapshot;
 mod sources;
 mod start;
 mod started;
+mod video;
 mod watch;
 
 use std::cell::{RefCell, RefMut};
@@ -61,7 +62,8 @@ use landfall_device::dma::map::Mapping;
 use landfall_device::serve::CardServer;
 use landfall_guest::{Cancel, Prepared};
 pub use options::{
-    Accelerator, CardKind, Deadlines, EvidenceOptions, GuestOptions, Module, Start, Transport,
+    Accelerator, CardKind, Deadlines, EvidenceOptions, GuestOptions, Iommu, Module, Start,
+    Transport,
 };
 pub use pool::{
     DmaBuf, GivenBack, Grown, Holder, HugePage, Measured, Pool, PoolBuffer, PoolMapping,
@@ -77,6 +79,7 @@ pub use watch::Touched;
 use crate::memory::{GuestMemory, ReadError};
 use crate::qemu::qmp;
 use machine::Machine;
+pub(crate) use machine::logs_in;
 
 /// Stage: options are chosen, nothing runs.
 #[derive(Debug)]
@@ -208,6 +211,8 @@ pub const POOL_MODULE: &str = "landfall_pool";
 const REGIONS: &str = "/sys/kernel/debug/landfall_pool/regions";
 /// The module that fragments memory.
 pub const FRAGMENT_MODULE: &str = "landfall_fragment";
+/// The module that tells what drivers lend.
+pub const WITNESS_MODULE: &str = "landfall_witness";
 /// The capture driver's module.
 pub const CAPTURE_MODULE: &str = "landfall_capture";
 
@@ -405,6 +410,11 @@ impl<Stage: Running> Guest<Stage> {
         wanted: impl Fn(&qmp::Event) -> bool,
     ) -> Result<qmp::Event> {
         self.machine().event(what, limit, wanted)
+    }
+
+    /// What the guest and QEMU have said so far, by the name of the log.
+    pub(crate) fn logs(&self) -> Vec<(&'static str, String)> {
+        self.machine().logs()
     }
 
     /// What the console has shown so far.

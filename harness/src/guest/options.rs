@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use landfall_device::devices::capture::{CaptureCard, CaptureOptions};
+use landfall_device::devices::dt3155::{Dt3155, Dt3155Options};
 use landfall_device::devices::template::Scratch;
+use landfall_device::dma::journal::CAPACITY;
 use landfall_device::function::{Function, InterruptKind};
 
 use super::sources::{PoolOptions, PoolSource, top};
@@ -21,18 +23,21 @@ use crate::qemu::command::Engine;
 pub enum CardKind {
     /// The capture card.
     Capture(CaptureOptions),
+    /// The DT3155 frame grabber, which the distribution's own `dt3155` drives.
+    Dt3155(Dt3155Options),
     /// The template device: registers only.
     Template,
 }
 
 impl CardKind {
     /// Names of all kinds, as the command takes them.
-    pub const NAMES: [&'static str; 2] = ["capture", "template"];
+    pub const NAMES: [&'static str; 3] = ["capture", "dt3155", "template"];
 
     /// Makes the card.
     pub(crate) fn function(&self) -> Box<dyn Function> {
         match self {
             Self::Capture(options) => Box::new(CaptureCard::new(options.clone())),
+            Self::Dt3155(options) => Box::new(Dt3155::new(options.clone())),
             Self::Template => Box::<Scratch>::default(),
         }
     }
@@ -41,6 +46,7 @@ impl CardKind {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Capture(_) => "capture",
+            Self::Dt3155(_) => "dt3155",
             Self::Template => "template",
         }
     }
@@ -78,6 +84,45 @@ pub struct Module {
     pub name: String,
     /// Its parameters.
     pub parameters: String,
+}
+
+/// An IOMMU in front of the cards.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Iommu {
+    /// None: bus addresses are physical ones.
+    #[default]
+    None,
+    /// Intel's. What is unmapped is out of the card's reach before the call returns.
+    Intel,
+    /// Intel's, used lazily: what is unmapped stays within the card's reach until the kernel flushes, some ten
+    /// milliseconds later. A kernel that sees that its IOMMU is emulated is strict, so each card's group is switched
+    /// (`iommu_group/type`, `DMA-FQ`) when the card is on the bus.
+    IntelLazy,
+}
+
+impl Iommu {
+    /// Names of all kinds, as the command takes them.
+    pub const NAMES: [(&'static str, Self); 2] =
+        [("intel", Self::Intel), ("intel-lazy", Self::IntelLazy)];
+
+    /// Whether there is one.
+    pub fn is_there(self) -> bool {
+        self != Self::None
+    }
+}
+
+impl std::str::FromStr for Iommu {
+    type Err = String;
+
+    fn from_str(given: &str) -> Result<Self, String> {
+        let known = Self::NAMES.iter().find(|(name, _)| *name == given);
+        known
+            .map(|(_, kind)| *kind)
+            .ok_or_else(|| "choose intel or intel-lazy".to_owned())
+    }
 }
 
 /// Which engine to use.
@@ -151,8 +196,13 @@ pub struct GuestOptions {
     /// Likewise for memory of `reserve_mem=`, whose place is known only when it is there: all of RAM is prepared
     /// for it, and what firmware writes to below 4 GiB is not the kernel's to use. The guest boots cold.
     pub watch_from_boot: bool,
-    /// An Intel IOMMU in front of the cards, used strictly.
-    pub iommu: bool,
+    /// An IOMMU in front of the cards.
+    pub iommu: Iommu,
+    /// The module [`super::WITNESS_MODULE`], loaded before all others, tells each card's journal what its driver lends
+    /// and takes back. Without it the cards have no BAR for that.
+    pub witness: bool,
+    /// Most entries that a card's journal keeps; about 150 bytes each.
+    pub journal: usize,
     /// Appended to the kernel's command line.
     pub append: String,
     /// What executes the guest.
@@ -188,7 +238,9 @@ impl Default for GuestOptions {
             fragment: None,
             watch: Vec::new(),
             watch_from_boot: false,
-            iommu: false,
+            iommu: Iommu::default(),
+            witness: false,
+            journal: CAPACITY,
             append: String::new(),
             engine: Engine::Tcg,
             start: Start::default(),
@@ -208,6 +260,14 @@ impl GuestOptions {
         Self {
             cards: vec![CardKind::Capture(card)],
             ..Self::default()
+        }
+    }
+
+    /// What its cards have beyond their functions.
+    pub(crate) fn card_options(&self) -> landfall_device::serve::Options {
+        landfall_device::serve::Options {
+            witness: self.witness,
+            journal: self.journal,
         }
     }
 
@@ -264,12 +324,15 @@ impl GuestOptions {
         words.join(" ")
     }
 
-    /// Fragmenter, pool and capture driver, with the parameters that these options come to; in the order of loading.
+    /// Witness, fragmenter, pool and capture driver, with the parameters that these options come to; in the order of loading.
     pub(crate) fn modules(&self) -> Vec<Module> {
         let module = |name: &str, parameters| Module {
             name: name.to_owned(),
             parameters,
         };
+        let witness = self
+            .witness
+            .then(|| module(super::WITNESS_MODULE, String::new()));
         let fragment = self
             .fragment
             .map(|order| module(super::FRAGMENT_MODULE, format!("order={order}")));
@@ -277,7 +340,7 @@ impl GuestOptions {
             module(super::POOL_MODULE, self.pool.module_parameters(&self.ram())),
             module(super::CAPTURE_MODULE, self.driver_parameters()),
         ];
-        fragment.into_iter().chain(always).collect()
+        witness.into_iter().chain(fragment).chain(always).collect()
     }
 
     /// Parameters for the capture driver.
@@ -285,7 +348,7 @@ impl GuestOptions {
         let mut words = Vec::new();
         let of_card = self.cards.iter().find_map(|card| match card {
             CardKind::Capture(options) => Some(options.interrupt),
-            CardKind::Template => None,
+            CardKind::Dt3155(_) | CardKind::Template => None,
         });
         if let Some(kind) = self.driver_interrupt.or(of_card) {
             let number = match kind {
@@ -310,8 +373,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_fragmenter_comes_before_the_pool() {
+    fn the_witness_comes_first_and_the_fragmenter_before_the_pool() {
         let options = GuestOptions {
+            witness: true,
             fragment: Some(3),
             ..GuestOptions::default()
         };
@@ -322,7 +386,12 @@ mod tests {
             .collect();
         assert_eq!(
             modules,
-            ["landfall_fragment", "landfall_pool", "landfall_capture"]
+            [
+                "landfall_witness",
+                "landfall_fragment",
+                "landfall_pool",
+                "landfall_capture"
+            ]
         );
     }
 

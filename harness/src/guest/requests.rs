@@ -148,6 +148,15 @@ impl<Stage: Running> Guest<Stage> {
         self.ask_within(request, limit).map(|_| ())
     }
 
+    /// Writes to the start of every frame that [`Card::hold_mapping`] holds, as a user would who has it still mapped.
+    ///
+    /// # Errors
+    /// If the guest refuses.
+    pub fn write_mappings(&self, data: impl AsRef<[u8]>) -> Result<()> {
+        let data = data.as_ref().to_vec();
+        self.ask(Request::WriteMappings { data }).map(|_| ())
+    }
+
     /// Drops what [`Card::hold_mapping`] holds.
     ///
     /// # Errors

@@ -10,10 +10,11 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
+use std::time::Duration;
 
-use landfall_agent::protocol::{self, Hello};
+use landfall_agent::protocol::{self, Hello, Request};
 use landfall_device::serve::CardServer;
-use landfall_guest::{Cancel, Prepared};
+use landfall_guest::{Cancel, Kernel, Prepared};
 
 use super::console;
 use super::failure::{GuestFailed, Result, What};
@@ -26,6 +27,7 @@ use crate::memory::{GuestMemory, Ram};
 use crate::qemu::command::Machine as Description;
 use crate::qemu::process::Process;
 use crate::qemu::qmp::Message;
+use crate::qemu::tuning::{DEBUG_KERNEL, joined};
 
 /// One way to start QEMU.
 pub(super) struct Launch<'a> {
@@ -69,6 +71,9 @@ impl<'a> Launch<'a> {
         let mut machine = self.start()?;
         clock.lap("start QEMU");
         machine.wait_for_hello()?;
+        if machine.reports {
+            machine.have_all_reported()?;
+        }
         clock.lap("boot");
         Ok(machine)
     }
@@ -112,7 +117,8 @@ impl<'a> Launch<'a> {
         };
         let mut cards = Vec::new();
         for (index, card) in options.cards.iter().enumerate() {
-            let server = CardServer::bind(&socket(&directory, index), card.function())
+            let path = socket(&directory, index);
+            let server = CardServer::bind_with(&path, card.function(), options.card_options())
                 .map_err(|source| What::Card { index, source })?;
             cards.push(server);
         }
@@ -191,9 +197,22 @@ impl<'a> Launch<'a> {
             next_id: 1,
             failed: None,
             on_trial: false,
+            reports: prepared.kernel == Kernel::Debug,
             place: None,
             watched: None,
         })
+    }
+}
+
+impl Machine {
+    /// dma-debug reports one fault and then keeps quiet, unless it is told otherwise.
+    fn have_all_reported(&mut self) -> Result<()> {
+        let request = Request::WriteFile {
+            path: "/sys/kernel/debug/dma-api/all_errors".to_owned(),
+            offset: 0,
+            data: b"1".to_vec(),
+        };
+        self.request(request, Duration::ZERO).map(drop)
     }
 }
 
@@ -215,10 +234,16 @@ pub(super) fn describe(options: &GuestOptions, prepared: &Prepared) -> Descripti
         console_fd: 0,
         kernel: kernel.clone(),
         initramfs: prepared.initramfs.clone(),
-        append: options.kernel_arguments(),
+        append: match prepared.kernel {
+            Kernel::Stock => options.kernel_arguments(),
+            Kernel::Debug => {
+                let own = options.kernel_arguments();
+                format!("{} {own}", joined(DEBUG_KERNEL, " "))
+            }
+        },
         cards: Vec::new(),
         spare_ports: options.spare_ports,
-        iommu: options.iommu,
+        iommu: options.iommu.is_there(),
         stock,
         incoming: false,
         extra: options.qemu_arguments.clone(),

@@ -56,7 +56,7 @@ pub struct Machine {
     pub cards: Vec<PathBuf>,
     /// Root ports left empty behind the cards'.
     pub spare_ports: usize,
-    /// An Intel IOMMU in front of the cards, used strictly by the guest.
+    /// An Intel IOMMU in front of the cards. The guest uses it strictly at first.
     pub iommu: bool,
     /// Leaves out the options of [`tuning`] that only save time.
     pub stock: bool,

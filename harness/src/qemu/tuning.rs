@@ -119,6 +119,22 @@ pub const KERNEL: &[Tuning] = &[
     ),
 ];
 
+/// What the debug kernel gets besides, after those; the caller's own still come last.
+pub const DEBUG_KERNEL: &[Tuning] = &[
+    row(
+        "loglevel=5",
+        "dma-debug and lockdep report as warnings, which `quiet` keeps from the console",
+    ),
+    row(
+        "kasan_multi_shot",
+        "KASAN reports every fault, not the first alone",
+    ),
+    row(
+        "dma_debug_entries=4096",
+        "the kernel makes more when they run out; 65536 at once take long under emulation",
+    ),
+];
+
 /// The options of a table, joined by `separator`.
 pub fn joined(table: &[Tuning], separator: &str) -> String {
     let options: Vec<&str> = table.iter().map(|row| row.option).collect();
@@ -131,7 +147,14 @@ mod tests {
 
     #[test]
     fn every_option_is_given_once_and_has_a_reason() {
-        for table in [NEEDED, NEEDED_OF_MACHINE, MACHINE, CPU, KERNEL] {
+        for table in [
+            NEEDED,
+            NEEDED_OF_MACHINE,
+            MACHINE,
+            CPU,
+            KERNEL,
+            DEBUG_KERNEL,
+        ] {
             for (at, row) in table.iter().enumerate() {
                 let name = row.option.split('=').next();
                 assert!(!row.reason.is_empty(), "{} has no reason", row.option);

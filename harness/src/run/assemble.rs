@@ -3,14 +3,15 @@
 //! From what was seen to a report.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use landfall_agent::protocol::LendKind;
-use landfall_device::devices::capture::result_name;
+use landfall_device::devices::capture::{fault_names, result_name};
 use landfall_device::dma::journal::{Entry, Kind};
 
 use super::capture::{Captured, Frame, OK};
 use super::jobs::{Job, duration, jobs, written};
-use super::{Circumstances, Plan, RunFailed, Session, card_options};
+use super::{Circumstances, GUEST_FAILED, Plan, RunFailed, Session, card_options};
 use crate::guest::{GuestFailed, What};
 use crate::memory::GuestMemory;
 use crate::schema::{
@@ -22,7 +23,7 @@ use crate::verify::origin;
 impl Session {
     /// Makes the report, or gives the guest's failure back if nothing explains it.
     pub(super) fn assemble(
-        mut self,
+        &mut self,
         circumstances: Circumstances<'_>,
         died: Option<GuestFailed>,
         memory: &GuestMemory,
@@ -36,16 +37,17 @@ impl Session {
             }
             let line = died.kernel_line.as_deref().unwrap_or_default();
             let text = format!("the guest did not survive it: {died} {line}");
-            findings.push(bare(
-                "guest failed",
-                self.captured.len().max(1),
-                text.trim(),
-            ));
+            findings.push(bare(GUEST_FAILED, self.captured.len().max(1), text.trim()));
         }
         let violations = confirmed(findings, memory);
         let transfers = transfers(&self.captured, &jobs, &violations);
         let checked = Checked {
             watched_bytes: circumstances.watched,
+            driver_calls: circumstances
+                .plan
+                .guest
+                .witness
+                .then(|| driver_calls(&self.journal.entries_from(0))),
             ..self.checked(&entries)
         };
         let mut versions = circumstances.versions;
@@ -90,6 +92,7 @@ impl Session {
                 })
                 .collect(),
             card: self.card(circumstances.plan),
+            scenario: played(circumstances.plan),
             selftest: self.selftest,
             checked,
             versions,
@@ -106,11 +109,14 @@ impl Session {
     /// Ends the ledger and merges what all three views found.
     pub(super) fn findings(&mut self, jobs: &HashMap<u32, Job>) -> Findings {
         self.feed();
-        let ledger = std::mem::take(&mut self.ledger);
+        self.judged = self.recorder.finish();
         let which = |entry| self.capture_of(entry);
-        let mut findings = Findings::from_ledger(ledger.finish(), which, |dma| self.shift(dma));
+        let judged = self.judged.clone();
+        let mut findings = Findings::from_ledger(judged, which, |dma| self.shift(dma));
+        let mut earlier = Vec::new();
         for (number, captured) in (1..).zip(&self.captured) {
-            findings.captured(number, captured, jobs);
+            findings.captured(number, captured, &earlier, jobs);
+            earlier.extend(captured.spans().into_values());
         }
         for captured in &self.captured {
             findings.name_owners(captured.used.iter().filter(|used| captured.is_others(used)));
@@ -132,6 +138,7 @@ impl Session {
         let frames = self.captured.iter().flat_map(|captured| &captured.frames);
         Checked {
             watched_bytes: None,
+            driver_calls: None,
             accesses: entries.iter().filter(is_access).count() as u64,
             canary_bytes: self
                 .captured
@@ -146,7 +153,7 @@ impl Session {
     }
 
     /// What to add to bus addresses of the lend at `dma` for physical ones; 0 without an IOMMU.
-    fn shift(&self, dma: u64) -> u64 {
+    pub(super) fn shift(&self, dma: u64) -> u64 {
         let mut lends = self.captured.iter().flat_map(|captured| &captured.lends);
         let lend = lends.find(|lend| lend.dma == dma);
         lend.map_or(0, |lend| lend.phys.wrapping_sub(lend.dma))
@@ -183,15 +190,47 @@ impl Session {
             .to_owned(),
             interrupts: self.info.interrupts,
             address_bits: self.info.address_bits,
-            fault: card_options(plan).fault.map(|fault| fault.to_string()),
+            fault: fault_names(&card_options(plan).faults),
             journal_entries: self.journal.len(),
         }
     }
 }
 
+/// The scenario of a plan, and how often its faults have struck.
+fn played(plan: &Plan) -> Option<schema::Scenario> {
+    let scenario = plan.scenario.as_ref()?;
+    let strikes = card_options(plan).strikes;
+    let faults = scenario.faults.iter().enumerate();
+    Some(schema::Scenario {
+        text: scenario.to_toml(),
+        seed: scenario.seed,
+        faults: faults
+            .map(|(index, planted)| schema::PlantedFault {
+                name: planted.what.to_string(),
+                class: planted.what.class(),
+                struck: strikes.of(index),
+            })
+            .collect(),
+    })
+}
+
+/// How many calls the witness told, from the time that the driver was bound on.
+fn driver_calls(entries: &[Entry]) -> u64 {
+    let is_call = |entry: &&Entry| matches!(entry.kind, Kind::Call(_));
+    entries.iter().filter(is_call).count() as u64
+}
+
 impl Findings {
     /// Adds what one capture showed, in driver and memory.
-    fn captured(&mut self, number: usize, captured: &Captured, jobs: &HashMap<u32, Job>) {
+    ///
+    /// `earlier` is where the buffers of earlier captures lay.
+    fn captured(
+        &mut self,
+        number: usize,
+        captured: &Captured,
+        earlier: &[Range<u64>],
+        jobs: &HashMap<u32, Job>,
+    ) {
         let spans = captured.spans();
         let specs: Vec<_> = captured
             .frames
@@ -211,19 +250,25 @@ impl Findings {
             if let Some(check) = &frame.check {
                 self.frame(&at, &check.differences);
             }
-            if let Some(text) = driver_disagrees(frame, captured, jobs) {
+            let disagree = driver_disagrees(frame, captured, jobs)
+                .map(|text| bare("views disagree", number, &text));
+            let wrong_page = user_sees_other_bytes(frame).map(|text| Violation {
+                class: Some(6),
+                ..bare("wrong page", number, &text)
+            });
+            for violation in disagree.into_iter().chain(wrong_page) {
                 self.driver(Violation {
                     frame: Some(spec.sequence),
                     slot: Some(spec.slot),
                     address: at.range.start,
                     length: at.range.end - at.range.start,
-                    ..bare("views disagree", number, &text)
+                    ..violation
                 });
             }
             in_memory.push(at);
         }
         for differences in &captured.strays {
-            self.stray(number, &in_memory, differences);
+            self.stray(number, &in_memory, earlier, differences);
         }
         for text in lends_disagree(captured) {
             self.driver(bare("views disagree", number, &text));
@@ -270,6 +315,12 @@ fn driver_disagrees(
             }
         }
     }
+    None
+}
+
+/// The guest's user space and the host hash the same frame, and the host's is right: then user space has other memory
+/// mapped.
+fn user_sees_other_bytes(frame: &Frame) -> Option<String> {
     let host = frame
         .check
         .as_ref()
@@ -457,7 +508,7 @@ fn summary(violations: &[Violation], transfers: &[Transfer], checked: Checked) -
 
 impl super::GuestFailed {
     /// Whether the guest itself failed, rather than the host or the user.
-    pub(super) fn is_guests(&self) -> bool {
+    pub(crate) fn is_guests(&self) -> bool {
         !self.what.is_hosts() && !matches!(*self.what, What::Interrupted)
     }
 }

@@ -149,7 +149,7 @@ impl Session {
         let first = self.captured.is_empty();
         if !first {
             self.feed();
-            self.ledger.reclaim();
+            self.recorder.reclaim();
         }
         let from = self.journal.len();
         let format = card.configure(&Configure {
@@ -177,7 +177,7 @@ impl Session {
             .iter()
             .filter(|lend| first || lend.kind != LendKind::SelfTest)
         {
-            self.ledger.lend(of_ledger(lend));
+            self.recorder.lend(of_ledger(lend));
         }
         Ok(Captured {
             plan: wanted.clone(),

@@ -9,6 +9,7 @@
 mod assemble;
 mod capture;
 mod jobs;
+mod leave;
 mod look;
 mod placement;
 mod plan;
@@ -23,16 +24,20 @@ use landfall_guest::{Cancel, Prepared};
 
 pub use capture::CapturePlan;
 pub use placement::{Place, Placed};
-pub use plan::{Impossible, Plan, Wishes};
+pub use plan::{FAULT_FRAME, Impossible, Plan, Wishes};
 pub use session::Session;
 
 use crate::accelerator::Choice;
+use crate::bundle::{self, BundleError};
 use crate::frames::SaveError;
 use crate::guest::{Card, CardKind, Configure, Guest, GuestFailed, Loaded, Start, Started};
 use crate::memory::Ram;
 use crate::memory::ReadError;
 use crate::schema::{Report, Timing};
 use crate::selftest::SelfTestFailed;
+
+/// The name of the violation that the guest did not survive.
+pub const GUEST_FAILED: &str = "guest failed";
 
 /// Something worth showing while the run goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +82,8 @@ pub struct Outcome {
     pub saved: Vec<PathBuf>,
     /// Where logs and journals were left, if anywhere.
     pub evidence: Option<PathBuf>,
+    /// Where the bundle was left, if the run was to leave one and failed; or why it could not be written.
+    pub bundle: Result<Option<PathBuf>, BundleError>,
 }
 
 /// Does the main job.
@@ -84,7 +91,8 @@ pub struct Outcome {
 /// `timings` are those of what came before, such as the set-up; they go into the report.
 ///
 /// # Errors
-/// If it comes to no verdict. A guest that dies of what its card did is a verdict, not an error.
+/// If it comes to no verdict. A guest that dies of what its card did is a verdict, not an error. Of a guest that
+/// died the bundle, if one was asked for, is in [`GuestFailed::bundle`].
 pub fn run(
     plan: &Plan,
     prepared: &Prepared,
@@ -93,7 +101,37 @@ pub fn run(
     cancel: &Cancel,
     on_event: &mut dyn FnMut(Event),
 ) -> Result<Outcome, RunFailed> {
+    let mut traces = Traces::default();
+    let done = watch(
+        plan,
+        prepared,
+        choice,
+        timings,
+        (cancel, on_event),
+        &mut traces,
+    );
+    leave::leave(plan, traces, done)
+}
+
+/// What a run leaves behind for its bundle, however it ends.
+#[derive(Default)]
+struct Traces {
+    session: Option<Session>,
+    versions: BTreeMap<String, String>,
+    logs: bundle::Logs,
+}
+
+/// Does the main job and keeps its traces.
+fn watch(
+    plan: &Plan,
+    prepared: &Prepared,
+    choice: &Choice,
+    timings: Vec<Timing>,
+    (cancel, on_event): (&Cancel, &mut dyn FnMut(Event)),
+    traces: &mut Traces,
+) -> Result<Outcome, RunFailed> {
     let mut clock = Clock { timings, on_event };
+    traces.versions = versions(prepared, None);
     let guest = Guest::configure(plan.guest.clone());
     let step = match (plan.guest.start, guest.needs_snapshot(prepared)) {
         (Start::Cold | Start::Stock, _) => "boot",
@@ -106,12 +144,15 @@ pub fn run(
 
     let neighbour = plan.neighbour.map(|at| take_page(&guest, at)).transpose()?;
     let card = guest.open_card(0)?;
-    let versions = versions(prepared, &guest);
-    let mut session = Session::begin(&guest, &card)?;
+    traces.versions = versions(prepared, Some(&guest));
+    let session = traces.session.insert(Session::begin(&guest, &card)?);
     let mut saved = Vec::new();
     let mut failure = None;
     for capture in &plan.captures {
         let captured = session.timed_capture(capture, &guest, &card, &mut clock);
+        if plan.bundle.is_some() {
+            session.keep_pages(&guest.memory());
+        }
         let done = captured.and_then(|()| match &plan.save_frames {
             Some(directory) => session.save(directory, &guest.memory(), &mut saved),
             None => Ok(()),
@@ -123,6 +164,11 @@ pub fn run(
     }
     if failure.is_none() {
         failure = session.settle(&guest, &card).err();
+    }
+    if plan.bundle.is_some() {
+        session.keep_pages(&guest.memory());
+        let alive = failure.is_none() && session.has_findings();
+        traces.logs = leave::logs(&guest, alive);
     }
     let ram: Vec<_> = guest.memory().ram().to_vec();
     let mut evidence = None;
@@ -149,13 +195,17 @@ pub fn run(
         ram: &ram,
         watched,
         started,
-        versions,
+        versions: traces.versions.clone(),
     };
     let report = session.assemble(circumstances, died, &memory)?;
+    if plan.bundle.is_some() {
+        session.keep_pages_of_judged(&memory);
+    }
     Ok(Outcome {
         report,
         saved,
         evidence,
+        bundle: Ok(None),
     })
 }
 
@@ -207,12 +257,16 @@ fn take_page(guest: &Guest<Loaded>, at: u64) -> Result<Card<'_>, GuestFailed> {
     Ok(card)
 }
 
-/// What takes part in a run.
-fn versions(prepared: &Prepared, guest: &Guest<Loaded>) -> BTreeMap<String, String> {
+/// What takes part in a run, as far as it is known: more once there is a guest.
+fn versions(prepared: &Prepared, guest: Option<&Guest<Loaded>>) -> BTreeMap<String, String> {
+    let release = || prepared.kernel_release.clone();
     let mut versions = BTreeMap::from([
         ("landfall".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
         ("qemu".to_owned(), prepared.qemu.version.clone()),
-        ("kernel".to_owned(), guest.kernel_release()),
+        (
+            "kernel".to_owned(),
+            guest.map_or_else(release, Guest::kernel_release),
+        ),
     ]);
     let lock = &prepared.lock;
     for (name, version) in [
@@ -224,6 +278,9 @@ fn versions(prepared: &Prepared, guest: &Guest<Loaded>) -> BTreeMap<String, Stri
             versions.insert(name.to_owned(), version.clone());
         }
     }
+    let Some(guest) = guest else {
+        return versions;
+    };
     for module in [crate::guest::POOL_MODULE, crate::guest::CAPTURE_MODULE] {
         let path = format!("/sys/module/{module}/version");
         let version = guest.read_text(&path).unwrap_or_default();
@@ -237,10 +294,10 @@ fn versions(prepared: &Prepared, guest: &Guest<Loaded>) -> BTreeMap<String, Stri
 }
 
 /// How the first capture card of a plan is made.
-fn card_options(plan: &Plan) -> CaptureOptions {
+pub(crate) fn card_options(plan: &Plan) -> CaptureOptions {
     let capture = plan.guest.cards.iter().find_map(|card| match card {
         CardKind::Capture(options) => Some(options.clone()),
-        CardKind::Template => None,
+        CardKind::Dt3155(_) | CardKind::Template => None,
     });
     capture.unwrap_or_default()
 }

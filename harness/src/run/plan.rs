@@ -5,14 +5,18 @@
 use std::path::PathBuf;
 
 use landfall_device::devices::capture::pattern::{Pattern, Pixel};
-use landfall_device::devices::capture::{CaptureOptions, Fault};
+use landfall_device::devices::capture::{CaptureOptions, Fault, Planted, Strikes};
 
 use super::{CapturePlan, Place, Placed};
+use crate::bundle;
 use crate::guest::{CardKind, Carveout, GuestOptions, PoolOptions, PoolSource};
 use crate::memory::{Ram, layout};
+use crate::scenario::Scenario;
 
 /// Most buffers that a capture uses, though the card has more slots: with more frames they go round.
 const BUFFERS: u32 = 8;
+/// The frame that a fault strikes if nobody says which, or the last if there are fewer.
+pub const FAULT_FRAME: u32 = 2;
 const PAGE: u64 = 4096;
 const MIB: u64 = 1 << 20;
 
@@ -23,10 +27,12 @@ pub struct Wishes {
     pub guest: GuestOptions,
     /// Bytes of memory.
     pub memory: Option<u64>,
-    /// The card, without its fault.
+    /// The card; its faults are replaced by what follows.
     pub card: CaptureOptions,
     /// The fault, and the frame that it strikes.
     pub fault: Option<(Fault, Option<u32>)>,
+    /// All faults, and when each strikes; not together with `fault`.
+    pub scenario: Option<Scenario>,
     /// Where the pool gets its memory.
     pub pool_source: Option<PoolSource>,
     /// Bytes of the pool.
@@ -49,15 +55,21 @@ pub struct Wishes {
     pub interval_us: u32,
     /// Where frames are saved.
     pub save_frames: Option<PathBuf>,
+    /// The bundle that is left if the run fails; `None`: none is.
+    pub bundle: Option<bundle::Request>,
 }
 
 impl Default for Wishes {
     fn default() -> Self {
         Self {
-            guest: GuestOptions::default(),
+            guest: GuestOptions {
+                witness: true,
+                ..GuestOptions::default()
+            },
             memory: None,
             card: CaptureOptions::default(),
             fault: None,
+            scenario: None,
             pool_source: None,
             pool_size: None,
             carveout: None,
@@ -69,6 +81,7 @@ impl Default for Wishes {
             frames: None,
             interval_us: 0,
             save_frames: None,
+            bundle: None,
         }
     }
 }
@@ -82,8 +95,12 @@ pub struct Plan {
     pub captures: Vec<CapturePlan>,
     /// Where frames are saved.
     pub save_frames: Option<PathBuf>,
+    /// The bundle that is left if the run fails.
+    pub bundle: Option<bundle::Request>,
     /// Where the second card takes a page before the first card takes its buffers.
     pub neighbour: Option<u64>,
+    /// The scenario that the card's faults are from, if they are from one.
+    pub scenario: Option<Scenario>,
 }
 
 /// Wishes that cannot be had together.
@@ -112,7 +129,9 @@ impl Wishes {
     /// If the wishes exclude each other.
     pub fn plan(self) -> Result<Plan, Impossible> {
         let mut captures = self.captures()?;
-        let needs_high = matches!(self.fault, Some((Fault::Truncate32, _)));
+        let mut planted = self.scenario.iter().flat_map(|scenario| &scenario.faults);
+        let needs_high = matches!(self.fault, Some((Fault::Truncate32, _)))
+            || planted.any(|planted| planted.what == Fault::Truncate32);
         let least = self.place.map(Place::memory);
         let memory = self.memory.or(least).unwrap_or(match needs_high {
             true => 6 << 30,
@@ -151,11 +170,18 @@ impl Wishes {
             Some((_, Some(frame))) => frame,
             // The first buffer is the one that was placed.
             _ if at != 0 || iova != 0 => 0,
-            _ => self.card.fault_frame.min(frames - 1),
+            _ => FAULT_FRAME.min(frames - 1),
+        };
+        let planted = self.fault.map(|(fault, _)| Planted::at(fault, fault_frame));
+        let (faults, seed) = match &self.scenario {
+            Some(scenario) => (scenario.faults.clone(), scenario.seed),
+            None => (planted.into_iter().collect(), 0),
         };
         let card = CaptureOptions {
-            fault: self.fault.map(|(fault, _)| fault),
-            fault_frame,
+            faults,
+            seed,
+            // Its own, however often these wishes are planned.
+            strikes: Strikes::default(),
             ..self.card
         };
         let mut cards = vec![CardKind::Capture(card)];
@@ -183,7 +209,9 @@ impl Wishes {
             guest,
             captures,
             save_frames: self.save_frames,
+            bundle: self.bundle,
             neighbour,
+            scenario: self.scenario,
         })
     }
 
@@ -199,10 +227,10 @@ impl Wishes {
         let needed = captures.iter().map(CapturePlan::pool).max().unwrap_or(MIB);
         if let (Some(place), Some(first)) = (self.place, captures.first()) {
             let placed = place.arrange(memory, first)?;
-            if placed.iova != 0 && !self.guest.iommu {
+            if placed.iova != 0 && !self.guest.iommu.is_there() {
                 return Err(Impossible::new(
                     "no buffer can lie across 4 GiB: a PC has no RAM right below it, but firmware, interrupt controllers and the PCI hole",
-                    "give --iommu too: then it lies there for the card",
+                    "give --iommu intel too: then it lies there for the card",
                 ));
             }
             if self.pool_source.is_some()
@@ -425,7 +453,7 @@ mod tests {
         assert_eq!(shapes, [(1920, 1080, 8), (3840, 2160, 1)]);
         assert_eq!(plan.guest.pool.source, PoolSource::Reserve);
         assert_eq!(plan.guest.pool.size, 33 * MIB);
-        assert_eq!(card(&plan).fault, None);
+        assert_eq!(card(&plan).faults, []);
     }
 
     #[test]
@@ -522,9 +550,10 @@ mod tests {
         let strike = |frames, at| {
             plan(|wishes| (wishes.frames, wishes.fault) = (Some(frames), Some((Fault::Short, at))))
         };
-        assert_eq!(card(&strike(8, None).unwrap()).fault_frame, 2);
-        assert_eq!(card(&strike(1, None).unwrap()).fault_frame, 0);
-        assert_eq!(card(&strike(8, Some(7)).unwrap()).fault_frame, 7);
+        let struck = |plan: &Plan| card(plan).faults[0].when.frame;
+        assert_eq!(struck(&strike(8, None).unwrap()), Some(2));
+        assert_eq!(struck(&strike(1, None).unwrap()), Some(0));
+        assert_eq!(struck(&strike(8, Some(7)).unwrap()), Some(7));
         assert!(strike(8, Some(8)).unwrap_err().what.contains("frame 8"));
     }
 

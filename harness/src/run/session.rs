@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use landfall_agent::protocol::CardInfo;
 use landfall_device::dma::journal::Journal;
-use landfall_device::ledger::{self, Ledger};
+use landfall_device::ledger;
 
 use super::capture::{Captured, OK};
 use super::jobs::jobs;
 use super::{CapturePlan, Clock, RunFailed};
+use crate::bundle::{Pages, Recorder};
 use crate::guest::{Card, Guest, Hole, Loaded, Region};
 use crate::memory::GuestMemory;
 use crate::schema::{SelfTest, Violation};
@@ -38,11 +39,16 @@ const SETTLE: Duration = Duration::from_millis(50);
 ///
 /// What other cards took from the pool is theirs: their sessions look at it.
 pub struct Session {
-    pub(super) ledger: Ledger,
+    /// The ledger, and what it was given: all that a bundle needs to judge again.
+    pub(super) recorder: Recorder,
+    /// What the ledger said when it ended.
+    pub(super) judged: Vec<ledger::Violation>,
+    /// Memory around what went wrong, for a bundle.
+    pub(super) pages: Pages,
+    /// How many of the ledger's violations were looked at for `pages`.
+    pub(super) seen: usize,
     /// First journal entry that is this session's.
     pub(super) first: u64,
-    /// Journal entries below this one were given to the ledger.
-    fed: u64,
     pub(super) journal: Journal,
     pub(super) info: CardInfo,
     pub(super) selftest: SelfTest,
@@ -54,21 +60,26 @@ pub struct Session {
 
 impl Session {
     /// Begins to watch an open card that is idle; what it did before is not looked at, but for its self-test,
-    /// which is checked here.
+    /// which is checked here. What its driver had lent by then, the ledger learns.
     ///
     /// # Errors
     /// If the guest refuses, or the three views of the self-test do not agree.
     pub fn begin(guest: &Guest<Loaded>, card: &Card<'_>) -> Result<Self, RunFailed> {
         let journal = guest.journal(card.index().into()).unwrap_or_default();
         let info = card.info()?;
-        let selftest = selftest::check(&guest.memory(), &info, &journal.entries_from(0))?;
+        let before = journal.entries_from(0);
+        let selftest = selftest::check(&guest.memory(), &info, &before)?;
         let regions = guest.regions()?;
         let holes = guest.holes()?.iter().map(Hole::range).collect();
-        let first = journal.len();
+        let first = before.len() as u64;
+        let mut recorder = Recorder::new(platform(guest, &info, &regions), first);
+        recorder.feed(&journal);
         Ok(Self {
-            ledger: Ledger::new(platform(guest, &info, &regions)),
+            recorder,
+            judged: Vec::new(),
+            pages: Pages::default(),
+            seen: 0,
             first,
-            fed: first,
             journal,
             info,
             selftest,
@@ -156,10 +167,7 @@ impl Session {
 
     /// Gives the ledger what the journal has that it has not seen.
     pub(super) fn feed(&mut self) {
-        for entry in self.journal.entries_from(self.fed) {
-            self.fed = entry.sequence + 1;
-            self.ledger.entry(&entry);
-        }
+        self.recorder.feed(&self.journal);
     }
 }
 
@@ -168,7 +176,7 @@ impl Session {
 fn platform(guest: &Guest<Loaded>, info: &CardInfo, regions: &[Region]) -> ledger::Platform {
     let range = |start, length| ledger::Range { start, length };
     let address_bits = u8::try_from(info.address_bits).unwrap_or(64);
-    if guest.options().iommu {
+    if guest.options().iommu.is_there() {
         return ledger::Platform {
             address_bits,
             ..ledger::Platform::default()
@@ -186,5 +194,6 @@ fn platform(guest: &Guest<Loaded>, info: &CardInfo, regions: &[Region]) -> ledge
             .map(|region| range(region.base, region.bytes))
             .collect(),
         address_bits,
+        ..ledger::Platform::default()
     }
 }

@@ -6,7 +6,6 @@
 //! Each way has a guest of its own that nothing else has used; what has to be asked for at boot is searched for by
 //! booting, with less each time, until the kernel comes up. Guests run side by side, as the machine's budget allows.
 
-mod drawing;
 mod measure;
 mod method;
 mod page;
@@ -22,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use landfall_guest::{Cancel, Prepared};
 
-pub use drawing::{Anchor, Colour, Drawing, Face, Item};
+use crate::drawing::{Anchor, Colour, Drawing, Face, Item};
 pub use method::{Method, When};
 
 pub use page::{page, table};

@@ -86,7 +86,7 @@ fn agree(block: &[u8; BLOCK], want: impl Fn(u64) -> u64) -> bool {
 }
 
 /// Fills `out` with what must lie at `offset` of a frame that begins at physical address `phys`.
-pub(super) fn fill(out: &mut [u8], offset: u64, phys: u64, spec: &FrameSpec, clip: Option<&[u8]>) {
+pub(crate) fn fill(out: &mut [u8], offset: u64, phys: u64, spec: &FrameSpec, clip: Option<&[u8]>) {
     pattern::fill(out, offset, spec);
     let stride = u64::from(spec.stride);
     if stride == 0 || (stride == spec.line_bytes() && clip.is_none()) {

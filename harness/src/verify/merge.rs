@@ -77,7 +77,13 @@ impl Findings {
     }
 
     /// Adds what memory shows outside everything that was lent; `frames` are those in memory then.
-    pub fn stray(&mut self, capture: usize, frames: &[FrameAt<'_>], differences: &Differences) {
+    pub fn stray(
+        &mut self,
+        capture: usize,
+        frames: &[FrameAt<'_>],
+        earlier: &[Range<u64>],
+        differences: &Differences,
+    ) {
         for range in &differences.ranges {
             let end = range.address + range.length;
             let overlaps = |known: &Violation| {
@@ -88,7 +94,7 @@ impl Findings {
                 known.see(View::Memory);
                 continue;
             }
-            self.list.push(stray(capture, frames, range));
+            self.list.push(stray(capture, frames, earlier, range));
         }
     }
 
@@ -217,7 +223,7 @@ fn in_frame(first: &Difference, at: &FrameAt<'_>, differences: &Differences) -> 
         {
             Reading {
                 class: Some(1),
-                name: "overrun",
+                name: "overrun".into(),
                 text: format!(
                     "byte {offset} holds what belongs to byte {} of the same frame",
                     origin.offset
@@ -246,7 +252,14 @@ fn in_frame(first: &Difference, at: &FrameAt<'_>, differences: &Differences) -> 
 }
 
 /// A range outside everything lent, of which the journal knows nothing.
-fn stray(capture: usize, frames: &[FrameAt<'_>], range: &Difference) -> Violation {
+///
+/// If it was lent in an earlier capture, whoever had it then still writes to it.
+fn stray(
+    capture: usize,
+    frames: &[FrameAt<'_>],
+    earlier: &[Range<u64>],
+    range: &Difference,
+) -> Violation {
     let behind = frames.iter().find(|frame| frame.range.end == range.address);
     let near = frames
         .iter()
@@ -267,14 +280,29 @@ fn stray(capture: usize, frames: &[FrameAt<'_>], range: &Difference) -> Violatio
             (Some(at.spec.sequence), Some(at.spec.slot))
         }),
     };
+    let before = earlier
+        .iter()
+        .any(|earlier| earlier.contains(&range.address));
+    let (class, name, text) = match (behind, before, range.found) {
+        (Some(_), ..) => (
+            Some(1),
+            "overrun",
+            "memory that nobody was lent has changed",
+        ),
+        (None, true, Found::Other) => (
+            Some(21),
+            "freed while mapped",
+            "a buffer that was given back has changed, and the card did not write there: somebody has it still mapped",
+        ),
+        (None, ..) => (
+            None,
+            "wild write",
+            "memory that nobody was lent has changed",
+        ),
+    };
     Violation {
-        class: behind.map(|_| 1),
-        name: if behind.is_some() {
-            "overrun"
-        } else {
-            "wild write"
-        }
-        .to_owned(),
+        class,
+        name: name.to_owned(),
         address: range.address,
         length: range.length,
         frame,
@@ -283,7 +311,7 @@ fn stray(capture: usize, frames: &[FrameAt<'_>], range: &Difference) -> Violatio
         views: vec![View::Memory],
         nearest: near.map(|at| nearest(&at.range, at.spec.slot, range)),
         register_write: None,
-        text: format!("memory that nobody was lent has changed: {from}"),
+        text: format!("{text}: {from}"),
     }
 }
 
@@ -330,7 +358,7 @@ fn of_ledger(
     });
     Violation {
         class: from.class,
-        name: from.name.to_owned(),
+        name: from.name.into_owned(),
         address: from.address.wrapping_add(shift),
         length: from.length,
         frame: from.frame,
@@ -385,7 +413,7 @@ mod tests {
     fn journal(class: u8, address: u64, length: u64) -> Findings {
         let violation = ledger::Violation {
             class: Some(class),
-            name: "overrun",
+            name: "overrun".into(),
             address,
             length,
             accesses: 1,
@@ -394,7 +422,9 @@ mod tests {
             job: Some(2),
             lend: None,
             register_write: None,
+            call: None,
             sequence: 9,
+            time_ns: 0,
             text: "the card wrote".to_owned(),
         };
         Findings::from_ledger(vec![violation], |_| Some(1), |_| 0)
@@ -410,14 +440,14 @@ mod tests {
     fn clean_views_give_no_violation() {
         let mut findings = Findings::from_ledger(Vec::new(), |_| None, |_| 0);
         findings.frame(&AT, &Differences::new(None));
-        findings.stray(1, &[AT], &Differences::new(None));
+        findings.stray(1, &[AT], &[], &Differences::new(None));
         assert!(findings.is_empty());
     }
 
     #[test]
     fn what_journal_and_memory_saw_is_one_violation() {
         let mut findings = journal(1, 0x2000, 1);
-        findings.stray(1, &[AT], &differences(0x2000, 1, Found::Other));
+        findings.stray(1, &[AT], &[], &differences(0x2000, 1, Found::Other));
 
         let violation = only(findings);
         assert_eq!(violation.views, [View::Journal, View::Memory]);
@@ -451,13 +481,18 @@ mod tests {
     #[test]
     fn memory_alone_names_an_overrun_and_a_wild_write() {
         let mut findings = Findings::default();
-        findings.stray(1, &[AT], &differences(0x2000, 8, Found::Other));
+        findings.stray(1, &[AT], &[], &differences(0x2000, 8, Found::Other));
         let origin = Origin {
             slot: 7,
             sequence: 5,
             offset: 64,
         };
-        findings.stray(1, &[AT], &differences(0x9000, 64, Found::Frame(origin)));
+        findings.stray(
+            1,
+            &[AT],
+            &[],
+            &differences(0x9000, 64, Found::Frame(origin)),
+        );
 
         let list = findings.finish();
         assert_eq!((list[0].class, list[0].frame), (Some(1), Some(2)));
@@ -466,6 +501,26 @@ mod tests {
             (None, Some(5), Some(7))
         );
         assert_eq!(list[1].nearest.as_ref().unwrap().distance, 0x7000);
+    }
+
+    #[test]
+    fn what_was_lent_before_and_changed_is_still_mapped() {
+        let mut findings = Findings::default();
+        findings.stray(
+            1,
+            &[AT],
+            &[0x9000..0xa000],
+            &differences(0x9000, 8, Found::Other),
+        );
+        findings.stray(
+            1,
+            &[AT],
+            &[0x9000..0xa000],
+            &differences(0xb000, 8, Found::Other),
+        );
+
+        let classes: Vec<_> = findings.finish().iter().map(|found| found.class).collect();
+        assert_eq!(classes, [Some(21), None]);
     }
 
     #[test]

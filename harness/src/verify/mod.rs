@@ -21,6 +21,7 @@ use xxhash_rust::xxh64::Xxh64;
 
 pub(crate) use collect::origin;
 pub use collect::{Difference, Differences, Found, Origin};
+pub(crate) use expected::fill;
 
 use crate::memory::{GuestMemory, ReadError};
 

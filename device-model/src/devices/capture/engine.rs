@@ -6,9 +6,12 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::CaptureOptions;
-use super::fault::Fault;
-use super::job::{self, Job, Picture, Slot};
-use super::pattern::{self, FrameSpec, Painter};
+use super::fetch::Fetched;
+use super::job::{self, Job, Picture, Record, Slot};
+use super::misbehave::{Afterlife, Struck, sooner};
+use super::pattern::{FrameSpec, Painter};
+use super::planted::Faults;
+use super::posted::Posted;
 use super::regs::{
     self, CONTROL, IRQ_ENABLE, IRQ_STATUS, RESULT_ABORTED, RESULT_BUS, RESULT_GEOMETRY,
     RESULT_NO_MASTER, RESULT_OK,
@@ -19,12 +22,6 @@ use crate::function::{Host, Next, STEP_BYTES, Tag, Vector};
 
 /// Most accesses in one step, however small they are.
 const ACCESSES: usize = 256;
-/// How long after idle the fault `after-stop` strikes.
-const LATE: Duration = Duration::from_millis(5);
-/// How much the fault `after-stop` writes.
-const LATE_BYTES: usize = 64;
-/// How far the fault `shift` displaces a frame.
-const SHIFT: u64 = 4096;
 /// How often a card with nothing queued looks at its frame clock, at most.
 const IDLE_TICK: Duration = Duration::from_millis(1);
 
@@ -35,7 +32,18 @@ pub struct CaptureCard {
     pub(super) registers: Registers,
     /// Jobs begun since it was made; resets do not begin it anew, so that a number means one job.
     jobs: u64,
-    late: Option<Late>,
+    pub(super) faults: Faults,
+    pub(super) afterlife: Afterlife,
+    /// Register writes on their way.
+    pub(super) posted: Posted,
+    /// Clip masks as they were when their slots were queued.
+    pub(super) fetched: Fetched,
+    /// A register was read since it was powered.
+    pub(super) was_read: bool,
+    /// A job was begun since it was powered.
+    pub(super) began: bool,
+    /// It cut its connection, and waits for loss of power.
+    pub(super) severed: bool,
 }
 
 /// Everything that a reset clears.
@@ -60,40 +68,51 @@ pub(super) struct Registers {
     pub(super) next_frame: Option<Duration>,
     /// Frames begun since `run` was set.
     pub(super) run_frames: u32,
-    last: Option<Written>,
+    pub(super) last: Option<Written>,
+    /// Where the frame went whose slot the driver took back last.
+    pub(super) taken: Option<Written>,
+    /// Where the last frame of each slot went.
+    pub(super) of_slot: [Option<Written>; regs::SLOTS],
 }
 
-/// Where the last frame went.
+/// Where a frame was to go.
 #[derive(Clone, Copy, Debug)]
-struct Written {
-    spec: FrameSpec,
-    base: u64,
-    tag: Tag,
-}
-
-/// A write that should not happen.
-#[derive(Clone, Copy, Debug)]
-struct Late {
-    due: Duration,
-    target: Written,
+pub(super) struct Written {
+    pub(super) spec: FrameSpec,
+    pub(super) base: u64,
+    pub(super) tag: Tag,
 }
 
 impl CaptureCard {
     /// Makes a card, as after power-on.
     pub fn new(options: CaptureOptions) -> Self {
         Self {
+            faults: Faults::new(&options.faults, options.seed, options.strikes.clone()),
             options,
             registers: Registers::default(),
             jobs: 0,
-            late: None,
+            afterlife: Afterlife::default(),
+            posted: Posted::default(),
+            fetched: Fetched::default(),
+            was_read: false,
+            began: false,
+            severed: false,
         }
     }
 
-    /// Forgets everything but how it was made; a late write survives unless the card loses power.
+    /// Forgets everything but how it was made and which faults have struck; what a fault does after a stop
+    /// survives unless the card loses power.
     pub(super) fn clear(&mut self, power: bool) {
+        if let Some(job) = self.registers.job.take() {
+            for strike in &job.strikes {
+                self.faults.spare(strike);
+            }
+        }
         self.registers = Registers::default();
+        self.fetched = Fetched::default();
         if power {
-            self.late = None;
+            self.afterlife = Afterlife::default();
+            (self.was_read, self.began, self.severed) = (false, false, false);
         }
     }
 
@@ -106,6 +125,14 @@ impl CaptureCard {
 
     /// Does the next piece of work.
     pub(super) fn work(&mut self, host: &mut dyn Host) -> Next {
+        if self.severed {
+            return Next::Idle;
+        }
+        let due = self.arrive_due(host);
+        sooner(self.serve(host), due)
+    }
+
+    fn serve(&mut self, host: &mut dyn Host) -> Next {
         if self.registers.selftest_busy {
             self.registers.selftest_result = self.selftest(host);
             self.registers.selftest_busy = false;
@@ -120,16 +147,11 @@ impl CaptureCard {
             return Next::Again;
         }
         let late = self.strike_late(host);
-        let next = self.begin_due(host);
-        match (next, late) {
-            (Next::Idle, Some(due)) => Next::At(due),
-            (Next::At(time), Some(due)) => Next::At(time.min(due)),
-            (next, _) => next,
-        }
+        sooner(self.begin_due(host), late)
     }
 
     /// Sets a cause, and raises the interrupt if it is enabled.
-    fn cause(&mut self, cause: IRQ_STATUS, host: &mut dyn Host) {
+    pub(super) fn cause(&mut self, cause: IRQ_STATUS, host: &mut dyn Host) {
         let r = &mut self.registers;
         r.irq_status = IRQ_STATUS::from_raw(r.irq_status.into_raw() | cause.into_raw());
         if r.irq_enable.into_raw() & cause.into_raw() != 0 {
@@ -138,16 +160,13 @@ impl CaptureCard {
     }
 
     fn stop(&mut self, register_write: Option<u64>, host: &mut dyn Host) {
-        if let Some(job) = self.registers.job.take() {
-            self.finish(&job, RESULT_ABORTED, host);
+        let mut position = None;
+        if let Some(mut job) = self.registers.job.take() {
+            position = Some(job.position);
+            self.finish(&mut job, RESULT_ABORTED, host);
         }
         self.registers.stopping = None;
-        if self.options.fault == Some(Fault::AfterStop) {
-            self.late = self.registers.last.map(|target| Late {
-                due: host.now() + LATE,
-                target,
-            });
-        }
+        self.strike_at_stop(position, host);
         host.note(Kind::Idle { register_write });
         self.cause(IRQ_STATUS::compose(true, false), host);
     }
@@ -200,6 +219,7 @@ impl CaptureCard {
         let spec = r.picture.frame(r.sequence, number);
         let job = self.jobs;
         self.jobs += 1;
+        self.began = true;
         host.note(Kind::JobBegun {
             job,
             slot: number,
@@ -215,45 +235,51 @@ impl CaptureCard {
             Ok(spec)
         });
         match checked {
-            Ok(spec) => self.accept(job, &slot, spec),
-            Err(result) => self.complete(job, number, next, result, 0, true, host),
+            Ok(spec) => self.accept(job, &slot, spec, host),
+            Err(result) => {
+                let record = Record {
+                    job,
+                    slot: number,
+                    sequence: next,
+                    result,
+                    bytes: 0,
+                };
+                self.complete(&record, true, host);
+            }
         }
     }
 
-    fn accept(&mut self, number: u64, slot: &Slot, spec: FrameSpec) {
+    fn accept(&mut self, number: u64, slot: &Slot, spec: FrameSpec, host: &dyn Host) {
+        let bytes = spec.frame_bytes();
+        let strikes = self.strikes_of_frame(slot, bytes, host);
         let r = &mut self.registers;
-        let struck = r.run_frames == self.options.fault_frame;
-        let fault = self.options.fault.filter(|_| struck);
         r.sequence = r.sequence.wrapping_add(1);
         r.run_frames = r.run_frames.saturating_add(1);
-        let base = match fault {
-            Some(Fault::Shift) => slot.base.wrapping_add(SHIFT),
-            Some(Fault::Truncate32) => slot.base & u64::from(u32::MAX),
-            _ => slot.base,
-        };
-        let bytes = spec.frame_bytes();
         let clip = (slot.clip, spec.clip_bytes() as usize);
-        r.job = Some(Job {
+        let job = Job {
             number,
             slot: spec.slot,
             spec,
             painter: Painter::new(spec),
-            base,
+            base: slot.base,
+            clip: slot.clip,
             mask_wanted: (slot.clip_size != 0).then_some(clip),
             mask: None,
             position: 0,
-            end: if fault == Some(Fault::Short) {
-                bytes / 2
-            } else {
-                bytes
-            },
             written: 0,
-            fault,
-        });
-        let job = Some(number);
-        let slot = Some(spec.slot);
-        let tag = Tag { slot, job };
-        r.last = Some(Written { spec, base, tag });
+            completed: false,
+            strikes,
+        };
+        let written = Written {
+            spec,
+            base: slot.base,
+            tag: job.tag(),
+        };
+        r.last = Some(written);
+        if let Some(last) = r.of_slot.get_mut(usize::from(spec.slot)) {
+            *last = Some(written);
+        }
+        r.job = Some(job);
     }
 
     /// Writes the next pieces of the job in hand, and completes it after the last.
@@ -261,38 +287,43 @@ impl CaptureCard {
         let Some(mut job) = self.registers.job.take() else {
             return;
         };
-        match Self::write_pieces(&mut job, host) {
+        match self.write_pieces(&mut job, host) {
             Ok(false) => self.registers.job = Some(job),
-            Ok(true) => self.finish(&job, RESULT_OK, host),
-            Err(error) => self.finish(&job, result_of(error), host),
+            Ok(true) => self.finish(&mut job, RESULT_OK, host),
+            Err(error) => self.finish(&mut job, result_of(error), host),
         }
     }
 
     /// Writes up to one step's bytes. True: the frame is complete.
-    fn write_pieces(job: &mut Job, host: &mut dyn Host) -> Result<bool, DmaError> {
-        let tag = Tag {
-            slot: Some(job.slot),
-            job: Some(job.number),
-        };
+    fn write_pieces(&mut self, job: &mut Job, host: &mut dyn Host) -> Result<bool, DmaError> {
+        let tag = job.tag();
         host.may_master()?;
         if let Some((address, length)) = job.mask_wanted.take() {
             let mut mask = vec![0; length];
             host.dma_read(address, &mut mask, tag)?;
+            self.compare_fetched(job.slot, address, &mask, host);
             job.mask = Some(mask);
             return Ok(false);
         }
         let mut budget = STEP_BYTES;
         for _ in 0..ACCESSES {
-            let Some(run) = job.next_run() else {
-                if job.fault == Some(Fault::Overrun) {
-                    host.dma_write(job.base.wrapping_add(job.end), &[0xa5], tag)?;
-                }
+            let run = job.next_run();
+            let position = run.as_ref().map_or(u64::MAX, |run| run.start);
+            match self.strike_in_frame(job, position, host) {
+                Struck::No => {}
+                Struck::Severed => return Ok(false),
+                // What follows comes before the driver can have taken the frame back.
+                Struck::Completed => budget = STEP_BYTES,
+            }
+            let Some(run) = run else {
+                self.strike_at_end(job, host)?;
                 return Ok(true);
             };
+            self.bent(job, run.start);
             let length = usize::try_from(run.end - run.start)
                 .unwrap_or(STEP_BYTES)
                 .min(budget);
-            let address = job.base.wrapping_add(run.start);
+            let address = job.address(run.start);
             let painter = &mut job.painter;
             let mut make = |done: usize, piece: &mut [u8]| {
                 painter.fill(piece, run.start + done as u64);
@@ -308,37 +339,23 @@ impl CaptureCard {
         Ok(false)
     }
 
-    fn finish(&mut self, job: &Job, result: u8, host: &mut dyn Host) {
-        let full = job.fault == Some(Fault::Short) && result == RESULT_OK;
-        let bytes = if full {
-            job.spec.frame_bytes()
-        } else {
-            job.written
-        };
-        let told = job.fault != Some(Fault::LostIrq);
-        self.complete(
-            job.number,
-            job.slot,
-            job.spec.sequence,
-            result,
-            bytes,
-            told,
-            host,
-        );
+    fn finish(&mut self, job: &mut Job, result: u8, host: &mut dyn Host) {
+        let (bytes, told) = self.told(job, result);
+        if !job.completed {
+            self.complete(&job.record(result, bytes), told, host);
+        }
+        self.after_completion(job, told, host);
     }
 
     /// Writes a slot's record, sets its bit in `DONE` and, if `told`, the cause.
-    #[expect(clippy::too_many_arguments, reason = "a record has that many fields")]
-    fn complete(
-        &mut self,
-        job: u64,
-        number: u8,
-        sequence: u32,
-        result: u8,
-        bytes: u64,
-        told: bool,
-        host: &mut dyn Host,
-    ) {
+    pub(super) fn complete(&mut self, record: &Record, told: bool, host: &mut dyn Host) {
+        let Record {
+            job,
+            slot: number,
+            sequence,
+            result,
+            bytes,
+        } = *record;
         let r = &mut self.registers;
         if let Some(slot) = r.slots.get_mut(usize::from(number)) {
             slot.result = result;
@@ -374,25 +391,6 @@ impl CaptureCard {
             Ok(_) => transfer(host).map_or_else(result_of, |()| RESULT_OK),
             Err(result) => result,
         }
-    }
-
-    /// Strikes with the late write if it is due; else tells when it is.
-    fn strike_late(&mut self, host: &mut dyn Host) -> Option<Duration> {
-        let late = self.late?;
-        if host.now() < late.due {
-            return Some(late.due);
-        }
-        self.late = None;
-        let length = late.target.spec.frame_bytes().min(LATE_BYTES as u64) as usize;
-        let mut bytes = [0; LATE_BYTES];
-        let bytes = bytes.get_mut(..length).unwrap_or_default();
-        pattern::fill(bytes, 0, &late.target.spec);
-        for byte in bytes.iter_mut() {
-            *byte = !*byte;
-        }
-        // Refused or not, nobody is told.
-        let _ = host.dma_write(late.target.base, bytes, late.target.tag);
-        None
     }
 }
 

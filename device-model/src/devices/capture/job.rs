@@ -5,9 +5,10 @@
 use std::ops::Range;
 
 use super::CaptureOptions;
-use super::fault::Fault;
 use super::pattern::{FrameSpec, Painter, Pattern, Pixel};
+use super::planted::Strike;
 use super::regs::{self, FORMAT, GEOMETRY};
+use crate::function::Tag;
 
 /// A slot's registers.
 #[derive(Clone, Copy, Debug, Default)]
@@ -93,36 +94,90 @@ pub(super) struct Job {
     pub(super) slot: u8,
     pub(super) spec: FrameSpec,
     pub(super) painter: Painter,
-    /// Where it really goes; not where the driver said, if the card misbehaves.
+    /// Where the driver said that it goes.
     pub(super) base: u64,
+    /// Where its clip mask is, if it has one.
+    pub(super) clip: u64,
     /// Address and length of the mask while it is yet to be read.
     pub(super) mask_wanted: Option<(u64, usize)>,
     pub(super) mask: Option<Vec<u8>>,
     /// Offset in the frame up to which all is done.
     pub(super) position: u64,
-    /// Offset in the frame at which it ends.
-    pub(super) end: u64,
     pub(super) written: u64,
-    pub(super) fault: Option<Fault>,
+    /// Its completion was told already.
+    pub(super) completed: bool,
+    /// The faults that strike it.
+    pub(super) strikes: Vec<Strike>,
+}
+
+/// A frame's outcome, as its slot's record has it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Record {
+    pub(super) job: u64,
+    pub(super) slot: u8,
+    pub(super) sequence: u32,
+    pub(super) result: u8,
+    pub(super) bytes: u64,
 }
 
 impl Job {
+    pub(super) fn tag(&self) -> Tag {
+        Tag {
+            slot: Some(self.slot),
+            job: Some(self.number),
+        }
+    }
+
+    pub(super) fn record(&self, result: u8, bytes: u64) -> Record {
+        Record {
+            job: self.number,
+            slot: self.slot,
+            sequence: self.spec.sequence,
+            result,
+            bytes,
+        }
+    }
+
+    /// The bus address that byte `position` of the frame really goes to.
+    pub(super) fn address(&self, position: u64) -> u64 {
+        let bends = self.strikes.iter().filter(|strike| strike.bends(position));
+        let base = bends.fold(self.base, |base, strike| strike.what.bend(base));
+        base.wrapping_add(position)
+    }
+
+    /// Offset in the frame at which it ends.
+    fn end(&self) -> u64 {
+        let ends = self.strikes.iter().filter_map(Strike::end);
+        ends.fold(self.spec.frame_bytes(), u64::min)
+    }
+
     /// The next bytes to write at once, as offsets in the frame; `None`: the frame is complete.
     pub(super) fn next_run(&self) -> Option<Range<u64>> {
+        let mut run = self.next_gapless()?;
+        for at in self.strikes.iter().filter_map(|strike| strike.byte) {
+            if run.start < at && at < run.end {
+                run.end = at;
+            }
+        }
+        Some(run)
+    }
+
+    fn next_gapless(&self) -> Option<Range<u64>> {
+        let end = self.end();
         let line = self.spec.line_bytes();
         let stride = u64::from(self.spec.stride);
         if line == stride && self.mask.is_none() {
-            return (self.position < self.end).then_some(self.position..self.end);
+            return (self.position < end).then_some(self.position..end);
         }
         let mut at = self.position;
-        while at < self.end {
+        while at < end {
             let start = at - at % stride;
             let inside = at - start;
             if let Some(run) = (inside < line)
                 .then(|| self.run_in_line(start, inside))
                 .flatten()
             {
-                let run = start + run.start..(start + run.end).min(self.end);
+                let run = start + run.start..(start + run.end).min(end);
                 return (run.start < run.end).then_some(run);
             }
             at = start + stride;

@@ -72,9 +72,14 @@
 
 mod engine;
 mod fault;
+mod fetch;
+mod illegal;
 mod job;
+mod misbehave;
 pub mod pattern;
 mod picture;
+mod planted;
+mod posted;
 mod registers;
 #[expect(
     dead_code,
@@ -87,6 +92,7 @@ pub(crate) mod regs;
 pub(crate) use crate::register::register;
 pub use engine::CaptureCard;
 pub use fault::Fault;
+pub use planted::{ALWAYS, MILLION, NthWrite, Planted, Strikes, When, fault_names};
 
 use crate::function::InterruptKind;
 
@@ -103,10 +109,15 @@ pub struct CaptureOptions {
     pub max_frame: u32,
     /// How it interrupts.
     pub interrupt: InterruptKind,
-    /// How it misbehaves, if it does.
-    pub fault: Option<Fault>,
-    /// Which frame since `CONTROL.run` was set is the bad one, from 0. [`Fault::AfterStop`] ignores it.
-    pub fault_frame: u32,
+    /// A clip mask must not cross a multiple of this, bytes; 0: no such boundary. The card does not check it,
+    /// and fetches all the same.
+    pub fetch_boundary: u32,
+    /// How it misbehaves.
+    pub faults: Vec<Planted>,
+    /// From which the faults' probabilities are drawn: the same seed and the same driver give the same run.
+    pub seed: u64,
+    /// Where it counts how often each of them has struck.
+    pub strikes: Strikes,
 }
 
 impl Default for CaptureOptions {
@@ -117,8 +128,10 @@ impl Default for CaptureOptions {
             boundary_shift: 0,
             max_frame: 64 << 20,
             interrupt: InterruptKind::Msi,
-            fault: None,
-            fault_frame: 2,
+            fetch_boundary: 0,
+            faults: Vec::new(),
+            seed: 0,
+            strikes: Strikes::default(),
         }
     }
 }

@@ -15,6 +15,7 @@
 //! of less than 1.6 % of brightness.
 
 use super::picture::Drawing;
+use crate::random::mix;
 
 /// The picture, as in `FORMAT.pattern`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
@@ -273,13 +274,6 @@ fn partial(shown: &mut [u8], from: usize, word: impl Fn(u64) -> u64) {
     for (old, byte) in shown.iter_mut().zip(new.iter().skip(from)) {
         *old = *byte;
     }
-}
-
-/// Spreads every bit of `value` over all bits of the result (the finisher of SplitMix64).
-const fn mix(value: u64) -> u64 {
-    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 //! What reading and writing the card's registers does.
 
-use super::engine::CaptureCard;
+use super::engine::{CaptureCard, Registers};
 use super::job::Slot;
 use super::pattern::Pixel;
 use super::regs::{
@@ -13,7 +13,7 @@ use super::regs::{
 };
 use crate::dma::journal::Kind;
 use crate::function::{
-    Bar, Function, Host, Identity, Next, RegisterName, Reset, UNCLAIMED, Vector,
+    Bar, Function, Host, Identity, Next, Notice, RegisterName, Reset, UNCLAIMED, Vector,
 };
 
 /// Bytes from one slot's registers to the next's.
@@ -79,9 +79,47 @@ impl Function for CaptureCard {
 
     fn write(&mut self, _bar: u8, offset: u64, value: u32, host: &mut dyn Host) {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+        self.strike_at_write(offset, host);
+        self.post(offset, value, host);
+    }
+
+    fn notice(&mut self, notice: Notice, host: &mut dyn Host) {
+        match notice {
+            Notice::Read { offset, .. } => {
+                self.flush(host);
+                self.strike_at_read(usize::try_from(offset).unwrap_or(usize::MAX), host);
+            }
+            Notice::BusMaster => self.strike_early(host),
+        }
+    }
+
+    fn reset(&mut self, kind: Reset) {
+        self.drop_posted();
+        self.clear(kind == Reset::Device);
+    }
+
+    fn step(&mut self, host: &mut dyn Host) -> Next {
+        self.work(host)
+    }
+
+    fn line(&self) -> bool {
+        self.registers.irq_status.into_raw() & self.registers.irq_enable.into_raw() != 0
+    }
+}
+
+impl CaptureCard {
+    /// A register write has its effect; `register_write`: its number in the journal.
+    pub(super) fn apply(
+        &mut self,
+        offset: usize,
+        value: u32,
+        register_write: Option<u64>,
+        host: &mut dyn Host,
+    ) {
+        self.note_illegal(offset, register_write, host);
         let r = &mut self.registers;
         match offset {
-            CONTROL::OFFSET => self.control(CONTROL::from_raw(value), host),
+            CONTROL::OFFSET => self.control(CONTROL::from_raw(value), register_write, host),
             IRQ_STATUS::OFFSET => {
                 r.irq_status = IRQ_STATUS::from_raw(r.irq_status.into_raw() & !value);
             }
@@ -90,11 +128,11 @@ impl Function for CaptureCard {
             GEOMETRY::OFFSET => r.picture.geometry = GEOMETRY::from_raw(value),
             STRIDE::OFFSET => r.picture.stride = value,
             INTERVAL::OFFSET => r.interval_us = value,
-            QUEUE::OFFSET => self.queue(QUEUE::from_raw(value).slot(), host),
+            QUEUE::OFFSET => self.queue(QUEUE::from_raw(value).slot(), register_write, host),
             DONE::OFFSET => {
                 let slots = r.done & value;
                 r.done &= !value;
-                let register_write = host.register_write();
+                r.take_back(slots);
                 host.note(Kind::TakenBack {
                     slots,
                     register_write,
@@ -113,20 +151,6 @@ impl Function for CaptureCard {
         }
     }
 
-    fn reset(&mut self, kind: Reset) {
-        self.clear(kind == Reset::Device);
-    }
-
-    fn step(&mut self, host: &mut dyn Host) -> Next {
-        self.work(host)
-    }
-
-    fn line(&self) -> bool {
-        self.registers.irq_status.into_raw() & self.registers.irq_enable.into_raw() != 0
-    }
-}
-
-impl CaptureCard {
     fn limits(&self) -> LIMITS {
         let o = &self.options;
         LIMITS::compose(
@@ -137,8 +161,7 @@ impl CaptureCard {
         )
     }
 
-    fn control(&mut self, value: CONTROL, host: &mut dyn Host) {
-        let register_write = host.register_write();
+    fn control(&mut self, value: CONTROL, register_write: Option<u64>, host: &mut dyn Host) {
         if value.reset() {
             let reset = Reset::Register;
             self.clear(false);
@@ -172,16 +195,16 @@ impl CaptureCard {
         }
     }
 
-    fn queue(&mut self, number: u8, host: &mut dyn Host) {
+    fn queue(&mut self, number: u8, register_write: Option<u64>, host: &mut dyn Host) {
         let r = &mut self.registers;
-        let serving = r.job.as_ref().is_some_and(|job| job.slot == number);
+        let job = r.job.as_ref();
+        let serving = job.is_some_and(|job| job.slot == number && !job.completed);
         if serving || r.queue.contains(&number) {
             return;
         }
         let Some(slot) = r.slots.get_mut(usize::from(number)) else {
             return;
         };
-        let register_write = host.register_write();
         slot.queued_by = register_write;
         r.done &= !(1 << number);
         r.queue.push_back(number);
@@ -189,6 +212,18 @@ impl CaptureCard {
             slot: number,
             register_write,
         });
+        self.fetch_at_doorbell(number, host);
+    }
+}
+
+impl Registers {
+    /// Remembers where the frames went whose slots the driver takes back.
+    fn take_back(&mut self, slots: u32) {
+        for (number, written) in self.of_slot.iter_mut().enumerate() {
+            if slots >> number & 1 != 0 {
+                self.taken = written.take().or(self.taken);
+            }
+        }
     }
 }
 
@@ -224,7 +259,7 @@ impl Slot {
 }
 
 /// Splits the offset of a slot's register: slot, and offset of the same register of slot 0.
-fn slot_register(offset: usize) -> Option<(usize, usize)> {
+pub(super) fn slot_register(offset: usize) -> Option<(usize, usize)> {
     let inside = offset.checked_sub(SLOT_BASE_LO::OFFSET)?;
     let register = SLOT_BASE_LO::OFFSET + inside % SLOT_STRIDE;
     Some((inside / SLOT_STRIDE, register))

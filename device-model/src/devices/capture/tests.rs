@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
+mod environments;
 mod faults;
+mod moments;
+mod when;
 
 use std::time::Duration;
 
@@ -12,7 +15,7 @@ use super::*;
 use crate::devices::fake::FakeHost;
 use crate::dma::DmaError;
 use crate::dma::journal::{Direction, Kind};
-use crate::function::{Function, Next, Reset, STEP_BYTES};
+use crate::function::{Function, Next, Notice, Reset, STEP_BYTES};
 
 const BASE: u64 = 0x1_0010_0000;
 const WIDTH: u32 = 64;
@@ -47,16 +50,30 @@ impl Bench {
     }
 
     fn bad(fault: Fault) -> Self {
-        let (fault, fault_frame) = (Some(fault), 0);
         Self::new(CaptureOptions {
-            fault,
-            fault_frame,
+            faults: vec![Planted::at(fault, 0)],
             ..CaptureOptions::default()
         })
     }
 
     fn get(&self, register: usize) -> u32 {
         self.card.read(0, register as u64)
+    }
+
+    /// Reads a register as a machine does.
+    fn look(&mut self, register: usize) -> u32 {
+        let (bar, offset) = (0, register as u64);
+        self.notice(Notice::Read { bar, offset });
+        self.get(register)
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        self.card.notice(notice, &mut self.host);
+    }
+
+    /// How often the first planted fault struck.
+    fn strikes(&self) -> u64 {
+        self.card.options.strikes.of(0)
     }
 
     fn set(&mut self, register: usize, value: u32) {

@@ -28,7 +28,7 @@ use xxhash_rust::xxh3::Xxh3;
 use self::manifest::{Damaged, Manifest, RAM, STATE, file_hash};
 use self::ram::RamError;
 use super::failure::{GuestFailed, What};
-use super::machine::{CONSOLE_LOG, Machine};
+use super::machine::{BOOT_LOG, CONSOLE_LOG, Machine};
 use super::options::{GuestOptions, Module, Start, Transport};
 use super::start::{self, Launch};
 use super::started::Clock;
@@ -44,8 +44,6 @@ const OTHER: Duration = Duration::from_secs(300);
 const MIGRATION: Duration = Duration::from_secs(120);
 /// Threads of QEMU that move memory, where it moves it.
 const CHANNELS: u8 = 2;
-/// What the console's log of the boot is called in a restored guest's evidence.
-const BOOT_LOG: &str = "console-boot.log";
 
 impl Transport {
     /// The wanted one, or the better one, if a QEMU with these capabilities has it.
@@ -434,10 +432,10 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use landfall_guest::{Lock, Qemu, SNAPSHOT_LIMIT, Snapshots};
+    use landfall_guest::{Kernel, Lock, Qemu, SNAPSHOT_LIMIT, Snapshots};
     use serde_json::json;
 
-    use super::super::options::CardKind;
+    use super::super::options::{CardKind, Iommu};
     use super::super::sources::PoolOptions;
     use super::*;
 
@@ -448,6 +446,7 @@ mod tests {
             path
         };
         Prepared {
+            kernel: Kernel::Stock,
             qemu: Qemu {
                 program: file("qemu"),
                 arguments: Vec::new(),
@@ -457,6 +456,7 @@ mod tests {
             bzimage: None,
             kernel_release: "7.3.4".to_owned(),
             initramfs: file("initramfs"),
+            video: None,
             modules: Vec::new(),
             module_warnings: Vec::new(),
             lock: Lock::default(),
@@ -492,7 +492,7 @@ mod tests {
         differs(&|options| options.memory *= 2);
         differs(&|options| options.low_memory = Some(128 << 20));
         differs(&|options| options.cpus = 1);
-        differs(&|options| options.iommu = true);
+        differs(&|options| options.iommu = Iommu::Intel);
         differs(&|options| options.append = "debug".to_owned());
         differs(&|options| options.fragment = Some(3));
         differs(&|options| options.spare_ports = 1);

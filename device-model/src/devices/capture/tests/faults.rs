@@ -90,6 +90,8 @@ fn after_stop_writes_later_also_over_a_reset() {
 fn names_of_faults_go_both_ways() {
     for fault in Fault::ALL {
         assert_eq!(fault.to_string().parse(), Ok(fault));
+        assert_eq!(Planted::once(fault).check(), Ok(()));
+        assert!(fault.description().len() < 80);
     }
     let error = "shift2".parse::<Fault>().expect_err("no such fault");
     assert!(

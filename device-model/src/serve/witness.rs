@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The witness BAR: what `landfall_witness`, in the guest, tells about the driver, as entries of the journal.
+//!
+//! It belongs to no function: the access layer adds it to a function that leaves BAR 5 free, and no function
+//! sees it. It is in the card itself so that one socket carries both the driver's register writes and these:
+//! their order in the journal is the order in which the guest made them.
+//!
+//! An event is some fields and then a commit, which takes them and forgets them. Offsets and bits:
+//! `kmod/include/landfall_witness.h`, which the guest's module compiles and a test below compares. Whatever is
+//! written, what is kept is one event; what makes no sense is counted, and the first [`MAX_REFUSED`] times
+//! journalled as [`Kind::Refused`].
+
+use crate::dma::journal::{Call, DriverCall, DriverState, Journal, Kind, Memory};
+use crate::ledger::LendDirection;
+
+/// Which BAR.
+pub(crate) const BAR: u8 = 5;
+/// Bytes of it.
+pub(crate) const SIZE: u32 = 0x1000;
+
+const MAGIC_VALUE: u32 = u32::from_le_bytes(*b"LFWT");
+const VERSION_VALUE: u32 = 1;
+/// Most bytes of a name.
+const MAX_TEXT: usize = 128;
+/// Most entries with a name that one card journals; more are counted as refused.
+const MAX_NAMES: u32 = 4096;
+/// Most refusals that one card journals.
+const MAX_REFUSED: u32 = 64;
+
+const MAGIC: u64 = 0x00;
+const VERSION: u64 = 0x04;
+const EVENTS: u64 = 0x08;
+const REFUSED: u64 = 0x0c;
+/// The fields, eight bytes each.
+const FIELDS: u64 = 0x10;
+
+/// A field's place among those of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+enum Field {
+    Address,
+    Phys,
+    Length,
+    Caller,
+    Time,
+    List,
+    Text,
+    Short,
+    Commit,
+}
+
+const FIELD_COUNT: usize = Field::Commit as usize + 1;
+
+/// Operations of a commit that are no calls; the calls are numbered from 1 as [`CALLS`] has them.
+const OP_ATTACHED: u8 = 32;
+const OP_SYMBOL: u8 = 33;
+const OP_DRIVER: u8 = 34;
+const OP_KERNEL_DOWN: u8 = 35;
+
+const CALLS: [Call; 13] = [
+    Call::Map,
+    Call::MapList,
+    Call::MapFailed,
+    Call::Unmap,
+    Call::UnmapList,
+    Call::Alloc,
+    Call::Free,
+    Call::SyncForCpu,
+    Call::SyncForDevice,
+    Call::Queue,
+    Call::Done,
+    Call::PoolLend,
+    Call::PoolReturn,
+];
+
+const DIRECTIONS: [LendDirection; 3] = [
+    LendDirection::Both,
+    LendDirection::ToDevice,
+    LendDirection::FromDevice,
+];
+
+const MEMORIES: [Memory; 4] = [Memory::Plain, Memory::Text, Memory::Stack, Memory::Invalid];
+
+const STATES: [DriverState; 5] = [
+    DriverState::Binding,
+    DriverState::Bound,
+    DriverState::NotBound,
+    DriverState::Unbinding,
+    DriverState::Unbound,
+];
+
+/// What of an event came so far.
+#[derive(Debug, Default)]
+struct Staging {
+    values: [u64; FIELD_COUNT],
+    /// Bits 2n and 2n + 1: the lower and the upper half of field n were written.
+    halves: u32,
+    text: Vec<u8>,
+}
+
+impl Staging {
+    fn get(&self, field: Field) -> Option<u64> {
+        let both = 3 << (2 * field as usize);
+        (self.halves & both == both).then(|| self.values[field as usize])
+    }
+
+    /// The name, printable, without what pads it.
+    fn name(&self) -> String {
+        let end = self.text.iter().position(|byte| *byte == 0);
+        let bytes = self.text.get(..end.unwrap_or(self.text.len()));
+        let printable = |byte: &u8| match byte {
+            0x20..=0x7e => char::from(*byte),
+            _ => '?',
+        };
+        bytes.unwrap_or_default().iter().map(printable).collect()
+    }
+}
+
+/// The commit word, taken apart.
+#[derive(Clone, Copy, Debug)]
+struct Commit(u64);
+
+impl Commit {
+    const fn bits(self, shift: u32, count: u32) -> u64 {
+        self.0 >> shift & ((1 << count) - 1)
+    }
+
+    const fn number(self) -> u32 {
+        self.0 as u32
+    }
+
+    const fn op(self) -> u8 {
+        self.bits(32, 8) as u8
+    }
+
+    fn of<T: Copy>(self, shift: u32, table: &[T], what: &'static str) -> Result<T, &'static str> {
+        let found = table.get(self.bits(shift, 4) as usize);
+        found.copied().ok_or(what)
+    }
+}
+
+/// The registers of one card's witness.
+#[derive(Debug, Default)]
+pub(crate) struct Witness {
+    staging: Staging,
+    /// Number that the next event should have.
+    expected: u64,
+    events: u32,
+    refused: u32,
+    names: u32,
+}
+
+impl Witness {
+    /// Forgets the guest: another one may come. What was counted stays counted.
+    pub(crate) fn unplug(&mut self) {
+        self.staging = Staging::default();
+        self.expected = 0;
+    }
+
+    /// Reads a whole register of 4 bytes.
+    pub(crate) fn read(&self, offset: u64) -> u32 {
+        match offset {
+            MAGIC => MAGIC_VALUE,
+            VERSION => VERSION_VALUE,
+            EVENTS => self.events,
+            REFUSED => self.refused,
+            _ => 0,
+        }
+    }
+
+    /// Takes a write as the machine made it.
+    pub(crate) fn write(&mut self, offset: u64, from: &[u8], journal: &Journal) {
+        let Some(field) = field(offset) else {
+            return self.refuse("a write where the witness has no field", journal);
+        };
+        let whole = from.first_chunk::<8>().filter(|_| from.len() == 8);
+        let half = from.first_chunk::<4>().filter(|_| from.len() == 4);
+        match (offset % 8, whole, half) {
+            (0, Some(bytes), _) => self.put(field, u64::from_le_bytes(*bytes), 3, from),
+            (0, _, Some(bytes)) => self.put(field, u32::from_le_bytes(*bytes).into(), 1, from),
+            (4, _, Some(bytes)) => {
+                let value = u64::from(u32::from_le_bytes(*bytes)) << 32;
+                self.put(field, value, 2, from);
+            }
+            _ => return self.refuse("a write of an odd size or place", journal),
+        }
+        if field == Field::Commit as usize && self.staging.halves >> (2 * field) & 2 != 0 {
+            let staging = std::mem::take(&mut self.staging);
+            self.commit(&staging, journal);
+        }
+    }
+
+    fn put(&mut self, field: usize, value: u64, halves: u32, bytes: &[u8]) {
+        let staging = &mut self.staging;
+        let keep = match halves {
+            1 => !0 << 32,
+            2 => !0 >> 32,
+            _ => 0,
+        };
+        if let Some(held) = staging.values.get_mut(field) {
+            *held = *held & keep | value;
+        }
+        staging.halves |= halves << (2 * field);
+        if field == Field::Text as usize {
+            let room = MAX_TEXT.saturating_sub(staging.text.len()).min(bytes.len());
+            staging.text.extend(bytes.iter().take(room));
+        }
+    }
+
+    fn refuse(&mut self, what: &str, journal: &Journal) {
+        if self.refused < MAX_REFUSED {
+            let what = format!("witness: {what}");
+            journal.push(Kind::Refused { what });
+        }
+        self.refused = self.refused.wrapping_add(1);
+    }
+
+    fn commit(&mut self, staging: &Staging, journal: &Journal) {
+        let Some(word) = staging.get(Field::Commit).map(Commit) else {
+            return self.refuse("half a commit", journal);
+        };
+        let number = self.number(word, journal);
+        match self.event(word, staging, number) {
+            Ok(kind) => {
+                self.events = self.events.wrapping_add(1);
+                journal.push(kind);
+            }
+            Err(what) => self.refuse(what, journal),
+        }
+    }
+
+    /// The whole number of an event, after telling of those between it and the last.
+    fn number(&mut self, word: Commit, journal: &Journal) -> u64 {
+        // A module that is loaded again begins again.
+        if word.op() == OP_ATTACHED && word.number() == 0 {
+            self.expected = 0;
+        }
+        let expected = self.expected;
+        let ahead = word.number().wrapping_sub(expected as u32);
+        let got = match ahead {
+            0 => expected,
+            1..0x8000_0000 => expected.wrapping_add(ahead.into()),
+            _ => word.number().into(),
+        };
+        if got != expected {
+            journal.push(Kind::WitnessGap { expected, got });
+        }
+        self.expected = got.wrapping_add(1);
+        got
+    }
+
+    fn event(
+        &mut self,
+        word: Commit,
+        staging: &Staging,
+        number: u64,
+    ) -> Result<Kind, &'static str> {
+        let address = staging.get(Field::Address);
+        match word.op() {
+            OP_ATTACHED => Ok(Kind::Attached {
+                text_start: address.ok_or("it begins without the kernel's place")?,
+                text_end: staging.get(Field::Phys).unwrap_or(0),
+            }),
+            OP_SYMBOL => Ok(Kind::Symbol {
+                address: address.ok_or("a name for no address")?,
+                name: self.name(staging)?,
+            }),
+            OP_DRIVER => Ok(Kind::Driver {
+                state: word.of(40, &STATES, "a state that no driver is in")?,
+                driver: self.name(staging)?,
+            }),
+            OP_KERNEL_DOWN => Ok(Kind::KernelDown),
+            op => {
+                let call = usize::from(op).checked_sub(1);
+                let call = call.and_then(|index| CALLS.get(index));
+                let call = *call.ok_or("an event of no known kind")?;
+                driver_call(call, word, staging, number).map(Kind::Call)
+            }
+        }
+    }
+
+    fn name(&mut self, staging: &Staging) -> Result<String, &'static str> {
+        if self.names == MAX_NAMES {
+            return Err("too many names");
+        }
+        self.names += 1;
+        Ok(staging.name())
+    }
+}
+
+/// The field that an offset lies in.
+fn field(offset: u64) -> Option<usize> {
+    let field = usize::try_from(offset.checked_sub(FIELDS)? / 8).ok()?;
+    (field < FIELD_COUNT).then_some(field)
+}
+
+fn driver_call(
+    call: Call,
+    word: Commit,
+    staging: &Staging,
+    number: u64,
+) -> Result<DriverCall, &'static str> {
+    let address = staging
+        .get(Field::Address)
+        .ok_or("a call without an address")?;
+    let short = staging.get(Field::Short);
+    // The kernel's own addresses have all upper bits set.
+    let short_caller = short.map(|short| match short >> 32 {
+        0 => 0,
+        low => low | 0xffff_ffff_0000_0000,
+    });
+    let direct = word.bits(49, 1) != 0;
+    let list = staging.get(Field::List).unwrap_or(0);
+    Ok(DriverCall {
+        call,
+        number,
+        address,
+        phys: match staging.get(Field::Phys) {
+            Some(phys) => phys,
+            None if direct => address,
+            None => u64::MAX,
+        },
+        length: staging
+            .get(Field::Length)
+            .or(short.map(|short| short & 0xffff_ffff))
+            .ok_or("a call without a length")?,
+        direction: word.of(40, &DIRECTIONS, "a direction that there is not")?,
+        entries: list as u32,
+        part: (list >> 32) as u32,
+        memory: word.of(44, &MEMORIES, "a kind of memory that there is not")?,
+        bounced: word.bits(48, 1) != 0,
+        caller: staging
+            .get(Field::Caller)
+            .or(short_caller)
+            .unwrap_or_default(),
+        cpu: word.bits(50, 14) as u16,
+        guest_ns: staging.get(Field::Time).unwrap_or_default(),
+    })
+}
+
+#[cfg(test)]
+#[path = "witness_tests.rs"]
+mod tests;

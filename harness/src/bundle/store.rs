@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Writes a bundle: beside its place, the manifest last, and then renamed.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use landfall_device::dma::journal::Journal;
+use landfall_device::ledger::Violation;
+use serde::Serialize;
+
+use super::manifest::{LARGEST_MANIFEST, NAME};
+use super::pack::pack;
+use super::place::{is_archive, parent};
+use super::{
+    BundleError, FORMAT, Manifest, Member, Pages, Place, Recorder, Request, Run, drawing, map,
+    names,
+};
+use crate::map::{Canvas, draw};
+use crate::schema::Report;
+
+/// Beginning of the name of a bundle in the evidence place; while it is written a dot comes before it.
+pub(super) const PREFIX: &str = "landfall-bundle-";
+/// Columns of the map.
+const COLUMNS: usize = 100;
+/// Most bytes of a log that are kept: its end.
+const LARGEST_LOG: usize = 1 << 20;
+
+/// Text of logs, by the name that each has in a run's directory.
+pub(crate) type Logs = Vec<(&'static str, String)>;
+
+/// What goes into a bundle.
+pub(crate) struct Parts<'a> {
+    pub(crate) request: &'a Request,
+    pub(crate) run: Run,
+    /// What the ledger was fed with, and what it said; `None` if there was nothing to watch yet.
+    pub(crate) stream: Option<(&'a Recorder, &'a Journal)>,
+    pub(crate) violations: &'a [Violation],
+    pub(crate) report: Option<&'a Report>,
+    pub(crate) pages: &'a Pages,
+    pub(crate) logs: &'a Logs,
+}
+
+/// Writes a bundle; `evidence` is where evidence goes. Gives its place.
+pub(crate) fn store(parts: &Parts<'_>, evidence: &Path) -> Result<PathBuf, BundleError> {
+    let (path, parent, mode) = match &parts.request.place {
+        Place::At(path) => (Some(path), parent(path), 0o777), // less the umask, as of any directory
+        Place::Evidence => (None, evidence, 0o700),
+    };
+    let failed = |source| BundleError::Write {
+        path: path.map_or(parent, PathBuf::as_path).to_owned(),
+        source,
+    };
+    parts.request.place.check()?;
+    fs::create_dir_all(parent).map_err(failed)?;
+    let temporary = tempfile::Builder::new()
+        .prefix(&format!(".{PREFIX}"))
+        .permissions(fs::Permissions::from_mode(mode))
+        .tempdir_in(parent)
+        .map_err(failed)?;
+    let manifest = fill(parts, temporary.path()).map_err(failed)?;
+    let Some(path) = path else {
+        let name = temporary.path().file_name().unwrap_or_default();
+        let name = name.to_string_lossy();
+        let place = parent.join(name.strip_prefix('.').unwrap_or(&name));
+        fs::rename(temporary.path(), &place).map_err(failed)?;
+        let _ = temporary.keep(); // it has its name
+        return Ok(place);
+    };
+    if is_archive(path) {
+        pack(&manifest, temporary.path(), path).map_err(failed)?;
+        return Ok(path.clone());
+    }
+    replace(temporary.path(), path).map_err(failed)?;
+    let _ = temporary.keep();
+    Ok(path.clone())
+}
+
+/// Gives a directory its name. A bundle that has it goes.
+fn replace(new: &Path, path: &Path) -> io::Result<()> {
+    if !path.exists() {
+        return fs::rename(new, path);
+    }
+    let old = tempfile::Builder::new()
+        .prefix(&format!(".{PREFIX}old-"))
+        .tempdir_in(parent(path))?;
+    // Over the empty directory; it and what it holds by then are removed when `old` goes.
+    fs::rename(path, old.path())?;
+    fs::rename(new, path)
+}
+
+/// Writes the files, and the manifest last.
+fn fill(parts: &Parts<'_>, directory: &Path) -> io::Result<Manifest> {
+    let mut files = Files {
+        directory,
+        members: Vec::new(),
+    };
+    files.json(names::RUN, &parts.run)?;
+    if let Some(scenario) = &parts.request.scenario {
+        files.bytes(names::SCENARIO, scenario.as_bytes())?;
+    }
+    if let Some((recorder, journal)) = parts.stream {
+        files.with(names::STREAM, |out| recorder.write(journal, out))?;
+        files.json(names::VIOLATIONS, &parts.violations)?;
+    }
+    if let Some(report) = parts.report {
+        files.json(names::REPORT, report)?;
+        let map = map(report);
+        let canvas = Canvas {
+            width: COLUMNS,
+            colour: false,
+        };
+        files.bytes(names::MAP_TXT, draw(&map, canvas).as_bytes())?;
+        files.bytes(names::MAP_SVG, drawing(&map).svg().as_bytes())?;
+    }
+    if !parts.pages.is_empty() {
+        let (index, bytes, expected) = parts.pages.split();
+        files.json(names::PAGES, &index)?;
+        files.bytes(names::PAGES_BIN, &bytes)?;
+        files.bytes(names::EXPECTED_BIN, &expected)?;
+    }
+    for (name, text) in parts.logs {
+        files.bytes(name, end(text).as_bytes())?;
+    }
+    let manifest = Manifest {
+        format: FORMAT,
+        landfall: env!("CARGO_PKG_VERSION").to_owned(),
+        files: files.members,
+    };
+    let mut text = serde_json::to_vec_pretty(&manifest)?;
+    text.push(b'\n');
+    debug_assert!(text.len() as u64 <= LARGEST_MANIFEST);
+    fs::write(directory.join(NAME), text)?;
+    Ok(manifest)
+}
+
+/// The end of a log, from the beginning of a line.
+fn end(text: &str) -> &str {
+    let Some(from) = text.len().checked_sub(LARGEST_LOG) else {
+        return text;
+    };
+    let newline = text.bytes().skip(from).position(|byte| byte == b'\n');
+    let from = newline.map_or(text.len(), |at| from + at + 1);
+    text.get(from..).unwrap_or_default()
+}
+
+/// The files that were written.
+struct Files<'a> {
+    directory: &'a Path,
+    members: Vec<Member>,
+}
+
+impl Files<'_> {
+    /// Writes a file, unless it would be empty.
+    fn bytes(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        match bytes.is_empty() {
+            true => Ok(()),
+            false => self.with(name, |out| out.write_all(bytes)),
+        }
+    }
+
+    fn json(&mut self, name: &str, value: &impl Serialize) -> io::Result<()> {
+        self.with(name, |out| {
+            serde_json::to_writer_pretty(&mut *out, value)?;
+            out.write_all(b"\n")
+        })
+    }
+
+    fn with(
+        &mut self,
+        name: &str,
+        write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let path = self.directory.join(name);
+        let mut out = BufWriter::new(File::create_new(&path)?);
+        write(&mut out)?;
+        let file = out.into_inner().map_err(|error| error.into_error())?;
+        self.members.push(Member {
+            name: name.to_owned(),
+            size: file.metadata()?.len(),
+            sha256: landfall_guest::file_sha256(&path)?,
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The story of a failed run, in order, for a person.
+//!
+//! Bounded: of many violations the first are told one by one, of a long journal what lies around them. Whatever
+//! a bundle says is shown without control characters.
+
+mod lends;
+mod memory;
+mod timeline;
+
+use std::fmt::Write;
+
+use landfall_device::ledger;
+use landfall_device::ledger::class::class;
+
+use super::{Bundle, BundleError, Item, Pages, Run, names};
+use crate::map::{address, size};
+use crate::schema::{Report, Violation};
+use lends::Lends;
+use timeline::Timeline;
+
+/// Most violations that are told one by one.
+const MOST: usize = 6;
+/// Most lines of a log that are shown.
+const LOG_LINES: usize = 12;
+/// Most characters of a line that is somebody else's.
+const LINE: usize = 400;
+
+/// What the parts of the story are told from.
+struct Told {
+    run: Run,
+    report: Option<Report>,
+    violations: Vec<ledger::Violation>,
+    pages: Pages,
+}
+
+/// Tells the story of a bundle, which a person calls `name`.
+///
+/// # Errors
+/// If a file of it cannot be read or makes no sense.
+pub fn story(bundle: &Bundle, name: &str) -> Result<String, BundleError> {
+    let told = Told {
+        run: bundle.run()?,
+        report: bundle.report()?,
+        violations: match bundle.has_stream() {
+            true => bundle.violations()?,
+            false => Vec::new(),
+        },
+        pages: bundle.pages()?,
+    };
+    let of_journal = told.violations.get(..told.violations.len().min(MOST));
+    let mut lends = Lends::default();
+    let mut timeline = Timeline::new(of_journal.unwrap_or_default());
+    let mut items = 0;
+    if bundle.has_stream() {
+        bundle.judge(|line, item| {
+            items = line;
+            lends.item(item);
+            if let Item::Entry(entry) = item {
+                timeline.entry(entry);
+            }
+        })?;
+    }
+
+    let mut text = format!("{name}: {}\n", told.run.summary);
+    asked(&mut text, &told);
+    if let Some(map) = bundle.text(names::MAP_TXT)? {
+        let _ = write!(text, "\nWhere\n{}", indented(&map, 40));
+    }
+    text.push_str(&lends.table(of_journal.unwrap_or_default(), &timeline));
+    text.push_str(&timeline.text());
+    chapters(&mut text, &told, &timeline);
+    died(&mut text, bundle, &told)?;
+    repeat(&mut text, bundle, name, &told.run);
+    let _ = writeln!(text, "\nIn the bundle");
+    for file in &bundle.manifest().files {
+        let lines = match file.name == names::STREAM {
+            true => format!(", {items} lines"),
+            false => String::new(),
+        };
+        let _ = writeln!(text, "  {:<18} {}{lines}", file.name, size(file.size));
+    }
+    Ok(printable(&text))
+}
+
+/// What was asked for.
+fn asked(text: &mut String, told: &Told) {
+    let version = |name: &str| told.run.versions.get(name).map_or("?", String::as_str);
+    let _ = writeln!(text, "\nWhat was asked");
+    let _ = writeln!(text, "  landfall {}", command(&told.run.command));
+    if let Some(seed) = told.run.seed {
+        let _ = writeln!(text, "  seed {seed}");
+    }
+    let _ = writeln!(
+        text,
+        "  by Landfall {}, of Linux {} in QEMU {}",
+        version("landfall"),
+        version("kernel"),
+        version("qemu")
+    );
+    let Some(report) = &told.report else {
+        return;
+    };
+    let card = &report.card;
+    let _ = writeln!(
+        text,
+        "  a capture card at {} with {} address bits and {}{}",
+        card.pci_address,
+        card.address_bits,
+        card.interrupt,
+        match &card.fault {
+            Some(fault) => format!(", made to misbehave: `{fault}`"),
+            None => String::new(),
+        }
+    );
+    for (number, capture) in (1..).zip(&report.captures).take(MOST) {
+        let _ = writeln!(
+            text,
+            "  capture {number}: {} frames of {}x{} {}, {} bytes each, into {} buffers",
+            capture.frames,
+            capture.width,
+            capture.height,
+            capture.format.to_uppercase(),
+            capture.frame_bytes,
+            capture.buffers.len()
+        );
+    }
+}
+
+/// A chapter for each violation.
+fn chapters(text: &mut String, told: &Told, timeline: &Timeline) {
+    let Some(report) = &told.report else {
+        return;
+    };
+    let count = report.violations.len();
+    for (index, violation) in report.violations.iter().enumerate().take(MOST) {
+        // The report's list begins with what the ledger said, in its order.
+        let of_ledger = told.violations.get(index);
+        chapter(text, (index + 1, count), violation, of_ledger, timeline);
+        text.push_str(&memory::excerpt(&told.pages, violation));
+    }
+    if count > MOST {
+        let _ = writeln!(
+            text,
+            "\n{} more violations are in report.json.",
+            count - MOST
+        );
+    }
+}
+
+fn chapter(
+    text: &mut String,
+    (number, of): (usize, usize),
+    violation: &Violation,
+    of_ledger: Option<&ledger::Violation>,
+    timeline: &Timeline,
+) {
+    let mut line = |name: &str, what: String| {
+        let _ = writeln!(text, "  {name:<14} {what}");
+    };
+    let title = match violation.class.and_then(class) {
+        Some(class) => format!("{}, class {}", violation.name, class.number),
+        None => format!("{}, of no known class", violation.name),
+    };
+    line("", String::new());
+    line(
+        &format!("VIOLATION {number}/{of}"),
+        title
+            + &violation
+                .frame
+                .map_or_else(String::new, |frame| format!(", frame {frame}"))
+            + &violation
+                .slot
+                .map_or_else(String::new, |slot| format!(", slot {slot}")),
+    );
+    if let Some(class) = violation.class.and_then(class) {
+        line("class", class.title.to_owned());
+    }
+    line("what", violation.text.clone());
+    if violation.address != 0 || violation.length != 0 {
+        let length = match violation.length {
+            0 => String::new(),
+            1 => ", 1 byte".to_owned(),
+            length => format!(", {length} bytes"),
+        };
+        line("where", format!("{}{length}", address(violation.address)));
+    }
+    if let Some(of_ledger) = of_ledger {
+        let job = of_ledger
+            .job
+            .map_or_else(String::new, |job| format!(", job {job} of the card"));
+        let at = timeline.when(of_ledger.time_ns);
+        line("when", format!("{at}, entry #{}{job}", of_ledger.sequence));
+    }
+    if let Some(nearest) = &violation.nearest {
+        line(
+            "nearest lend",
+            format!(
+                "{}, {}, {} bytes",
+                nearest.label,
+                range(nearest.lend.address, nearest.lend.length),
+                nearest.lend.length
+            ),
+        );
+        line(
+            "",
+            format!(
+                "{} bytes between them; it begins {:+} bytes from the lend's start",
+                nearest.distance, nearest.offset
+            ),
+        );
+    }
+    if let Some(write) = &violation.register_write {
+        line(
+            "set going by",
+            format!(
+                "{} = {:#x}, BAR 0 + {:#x}, entry #{}",
+                write.name, write.value, write.offset, write.sequence
+            ),
+        );
+    }
+    if let Some(call) = of_ledger.and_then(|of_ledger| of_ledger.call.as_ref()) {
+        line(
+            "driver's call",
+            format!(
+                "{}, event {} of the witness, from {}",
+                timeline::call_name(call.call),
+                call.number,
+                call.symbol
+                    .clone()
+                    .unwrap_or_else(|| format!("{:#x}", call.address))
+            ),
+        );
+    }
+    let views: Vec<&str> = violation.views.iter().map(|view| view.name()).collect();
+    line("seen in", views.join(", "));
+}
+
+/// How the guest died, if it did, and its last words.
+fn died(text: &mut String, bundle: &Bundle, told: &Told) -> Result<(), BundleError> {
+    let kernel_line = told.run.kernel_line.as_ref();
+    let survived = |report: &Report| {
+        let failed = |violation: &Violation| violation.name == "guest failed";
+        !report.violations.iter().any(failed)
+    };
+    if told.report.as_ref().is_some_and(survived) {
+        return Ok(());
+    }
+    let _ = writeln!(text, "\nThe guest failed: {}", told.run.summary);
+    if let Some(line) = kernel_line {
+        let _ = writeln!(text, "  its kernel said: {line}");
+    }
+    for log in ["console.log", "qemu.log"] {
+        let Some(said) = bundle.text(log)? else {
+            continue;
+        };
+        let lines: Vec<&str> = said
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .collect();
+        let last = lines.len().saturating_sub(LOG_LINES);
+        let _ = writeln!(text, "  the end of {log}:");
+        for line in lines.get(last..).unwrap_or_default() {
+            let _ = writeln!(text, "    {}", cut(line));
+        }
+    }
+    Ok(())
+}
+
+fn repeat(text: &mut String, bundle: &Bundle, name: &str, run: &Run) {
+    let quoted = command(&[name.to_owned()]);
+    let _ = writeln!(text, "\nHow to repeat it");
+    let mut line = |command: &str, what: &str| {
+        let _ = writeln!(text, "  {command}\n      {what}");
+    };
+    if bundle.has_stream() {
+        line(
+            &format!("landfall replay {quoted}"),
+            "the verdict, from the recorded stream, without a guest",
+        );
+    }
+    line(
+        &format!("landfall replay --live {quoted}"),
+        "the whole run, with a guest",
+    );
+    line(
+        &format!("landfall {}", command(&run.command)),
+        "the same by hand",
+    );
+}
+
+/// A range by its first and last address.
+fn range(start: u64, length: u64) -> String {
+    let last = start.saturating_add(length.saturating_sub(1));
+    format!("{} - {}", address(start), address(last))
+}
+
+/// A command line that a shell takes as it was given.
+fn command(words: &[String]) -> String {
+    let plain = |word: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_=./:,@+%".contains(&byte);
+        !word.is_empty() && word.bytes().all(plain)
+    };
+    let quoted = words.iter().map(|word| match plain(word) {
+        true => word.clone(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    });
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
+/// At most so many lines of a text, moved to the right.
+fn indented(text: &str, most: usize) -> String {
+    let line = |line: &str| match line.is_empty() {
+        true => "\n".to_owned(),
+        false => format!("  {}\n", cut(line)),
+    };
+    text.lines().take(most).map(line).collect()
+}
+
+fn cut(line: &str) -> &str {
+    match line.char_indices().nth(LINE) {
+        Some((end, _)) => line.get(..end).unwrap_or_default(),
+        None => line,
+    }
+}
+
+/// A text without control characters, with which a terminal could be steered.
+pub fn printable(text: &str) -> String {
+    let line = |line: &str| -> String {
+        let shown = line.trim_end().chars().map(|char| match char.is_control() {
+            true => '\u{fffd}',
+            false => char,
+        });
+        shown.chain(['\n']).collect()
+    };
+    text.lines().map(line).collect()
+}

@@ -1,0 +1,482 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What happened around the violations, in order.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Write;
+
+use landfall_device::devices::capture::result_name;
+use landfall_device::dma::journal::{Call, Direction, Entry, Kind, Outcome};
+use landfall_device::ledger::Violation;
+
+use super::range;
+use crate::map::address;
+
+/// Entries before and after a violation that are looked at.
+const NEAR: (u64, u64) = (400, 60);
+/// Lines before and after one that are shown.
+const LINES: (usize, usize) = (12, 8);
+/// Most lines in all.
+const MOST: usize = 120;
+/// Register writes in a row that are told as one line.
+const ROW: usize = 3;
+
+/// Most names of callers that are kept.
+const MOST_SYMBOLS: usize = 4096;
+
+/// One line.
+#[derive(Clone)]
+struct Line {
+    first: u64,
+    last: u64,
+    time_ns: u64,
+    who: &'static str,
+    text: String,
+    what: What,
+}
+
+/// What kind of line it is, as far as lines are joined.
+#[derive(Clone)]
+enum What {
+    /// A register write without an effect of its own; the register's name.
+    Register(String),
+    /// Accesses that follow each other.
+    Access {
+        job: Option<u64>,
+        write: bool,
+        start: u64,
+        end: u64,
+        count: u64,
+    },
+    Other,
+}
+
+/// What happened around some violations.
+pub(super) struct Timeline {
+    lines: Vec<Line>,
+    /// Violations by the entry that each began with: number and name.
+    marks: BTreeMap<u64, Vec<(usize, String)>>,
+    /// Entries that are told wherever they are.
+    told: BTreeSet<u64>,
+    /// Violations by the register write that set them going.
+    causes: BTreeMap<u64, Vec<usize>>,
+    jobs: BTreeSet<u64>,
+    symbols: HashMap<u64, String>,
+    start_ns: Option<u64>,
+}
+
+impl Timeline {
+    pub(super) fn new(violations: &[Violation]) -> Self {
+        let mut marks: BTreeMap<u64, Vec<_>> = BTreeMap::new();
+        let mut causes: BTreeMap<u64, Vec<_>> = BTreeMap::new();
+        for (number, violation) in (1..).zip(violations) {
+            if let Some(write) = &violation.register_write {
+                causes.entry(write.sequence).or_default().push(number);
+            }
+            let mark = (number, violation.name.to_string());
+            marks.entry(violation.sequence).or_default().push(mark);
+        }
+        Self {
+            lines: Vec::new(),
+            marks,
+            told: causes.keys().copied().collect(),
+            causes,
+            jobs: violations
+                .iter()
+                .filter_map(|violation| violation.job)
+                .collect(),
+            symbols: HashMap::new(),
+            start_ns: None,
+        }
+    }
+
+    /// A time, from the first entry on.
+    pub(super) fn when(&self, time_ns: u64) -> String {
+        let since = time_ns.saturating_sub(self.start_ns.unwrap_or(time_ns));
+        format!("{}.{:03} ms", since / 1_000_000, since / 1000 % 1000)
+    }
+
+    pub(super) fn entry(&mut self, entry: &Entry) {
+        self.start_ns.get_or_insert(entry.time_ns);
+        let sequence = entry.sequence;
+        if let Kind::Symbol { address, name } = &entry.kind
+            && self.symbols.len() < MOST_SYMBOLS
+        {
+            self.symbols.insert(*address, name.clone());
+        }
+        let from = sequence.saturating_sub(NEAR.1);
+        let near = self
+            .marks
+            .range(from..=sequence.saturating_add(NEAR.0))
+            .next()
+            .is_some();
+        let begins = matches!(entry.kind, Kind::JobBegun { job, .. } if self.jobs.contains(&job));
+        if begins {
+            self.told.insert(sequence);
+        }
+        if near || self.told.contains(&sequence) {
+            self.add(entry);
+        }
+    }
+
+    fn add(&mut self, entry: &Entry) {
+        let Some((who, text, what)) = self.describe(&entry.kind) else {
+            return;
+        };
+        if let Some(last) = self.lines.last_mut()
+            && !self.marks.contains_key(&entry.sequence)
+            && last.joins(entry, &text)
+        {
+            return;
+        }
+        self.lines.push(Line {
+            first: entry.sequence,
+            last: entry.sequence,
+            time_ns: entry.time_ns,
+            who,
+            text,
+            what,
+        });
+    }
+
+    /// Who did what; `None` for what is told elsewhere.
+    fn describe(&self, kind: &Kind) -> Option<(&'static str, String, What)> {
+        let other = |who, text: String| Some((who, text, What::Other));
+        let count = |length: u64| match length {
+            1 => "1 byte".to_owned(),
+            length => format!("{length} bytes"),
+        };
+        match kind {
+            Kind::Access {
+                direction,
+                address: at,
+                length,
+                job,
+                outcome,
+                ..
+            } => {
+                let verb = match (outcome, direction) {
+                    (Outcome::Ok, Direction::Write) => "writes",
+                    (Outcome::Ok, Direction::Read) => "reads",
+                    (Outcome::Refused(_), Direction::Write) => "tries to write",
+                    (Outcome::Refused(_), Direction::Read) => "tries to read",
+                };
+                let refused = match outcome {
+                    Outcome::Ok => String::new(),
+                    Outcome::Refused(why) => format!(", refused: {why}"),
+                };
+                let place = match length {
+                    0 | 1 => address(*at),
+                    _ => range(*at, *length),
+                };
+                let text = format!("{verb} {} at {place}{refused}", count(*length));
+                let what = match outcome {
+                    Outcome::Ok => What::Access {
+                        job: *job,
+                        write: *direction == Direction::Write,
+                        start: *at,
+                        end: at.saturating_add(*length),
+                        count: 1,
+                    },
+                    Outcome::Refused(_) => What::Other,
+                };
+                Some(("card", text, what))
+            }
+            Kind::FirstRead { bar, offset } => other(
+                "driver",
+                format!("reads a register for the first time: BAR {bar} + {offset:#x}"),
+            ),
+            Kind::Register { name, value, .. } => {
+                let name = name.to_string();
+                let text = format!("{name} = {value:#x}");
+                Some(("driver", text, What::Register(name)))
+            }
+            Kind::Unclaimed { bar, offset, write } => {
+                let verb = if *write { "writes" } else { "reads" };
+                other(
+                    "driver",
+                    format!("{verb} BAR {bar} + {offset:#x}, where there is no register"),
+                )
+            }
+            Kind::Queued { slot, .. } => other("driver", format!("slot {slot} is the card's")),
+            Kind::TakenBack { slots, .. } => other("driver", taken(*slots)),
+            Kind::JobBegun {
+                slot,
+                sequence,
+                base,
+                size,
+                ..
+            } => other(
+                "card",
+                format!(
+                    "begins frame {sequence} for slot {slot}: {size} bytes at {}",
+                    address(*base)
+                ),
+            ),
+            Kind::JobDone {
+                slot,
+                bytes,
+                result,
+                interrupt_enabled,
+                ..
+            } => {
+                let how = match result {
+                    0 => format!("complete, {bytes} bytes"),
+                    result => format!("failed: {}", result_name(*result)),
+                };
+                let then = if *interrupt_enabled {
+                    "; an interrupt must follow"
+                } else {
+                    ""
+                };
+                other("card", format!("reports slot {slot} as {how}{then}"))
+            }
+            Kind::Interrupt { vector } => other("card", format!("interrupts, vector {vector}")),
+            Kind::InterruptHeld { vector } => other(
+                "card",
+                format!("holds its interrupt back: no bus mastering, vector {vector}"),
+            ),
+            Kind::Stopping { .. } => other("driver", "the card is to stop".to_owned()),
+            Kind::Idle { .. } => other(
+                "card",
+                "says that it is idle: no byte may follow".to_owned(),
+            ),
+            Kind::Reset { reset } => other("driver", format!("the card is reset ({reset:?})")),
+            Kind::BusMaster { on } => other("driver", format!("bus mastering {}", switched(*on))),
+            Kind::Decoding { on } => other("driver", format!("memory decoding {}", switched(*on))),
+            Kind::PowerState { state } => other("driver", format!("power state D{state}")),
+            Kind::Connected => other("qemu", "connects to the card".to_owned()),
+            Kind::Disconnected => other("qemu", "its connection to the card ends".to_owned()),
+            Kind::Refused { what } => other("qemu", format!("is refused: {what}")),
+            Kind::Call(call) => {
+                let from = match self.symbols.get(&call.caller) {
+                    Some(name) => format!(", from {name}"),
+                    None => String::new(),
+                };
+                other(
+                    "driver",
+                    format!(
+                        "{}: {}, {} bytes, {}{from}",
+                        call_name(call.call),
+                        range(call.address, call.length),
+                        call.length,
+                        super::lends::way(call.direction)
+                    ),
+                )
+            }
+            Kind::Attached { .. } => other("driver", "the witness begins".to_owned()),
+            Kind::WitnessGap { expected, got } => other(
+                "driver",
+                format!("events {expected} to {got} of the witness are lost"),
+            ),
+            Kind::Symbol { .. } | Kind::BusMapped { .. } | Kind::BusUnmapped { .. } => None,
+            Kind::Driver { driver, state } => other("driver", format!("{driver}: {state:?}")),
+            Kind::KernelDown => other("driver", "the kernel goes down".to_owned()),
+            Kind::Illegal { what, .. } => other("driver", format!("must not: {what}")),
+            Kind::FetchChanged {
+                slot, address: at, ..
+            } => other(
+                "card",
+                format!(
+                    "what it fetches for slot {slot} has changed at {}",
+                    address(*at)
+                ),
+            ),
+            Kind::Delayed { register_write } => other(
+                "card",
+                format!("the write of #{register_write} is still on its way"),
+            ),
+            Kind::Arrived {
+                register_write,
+                flushed,
+            } => {
+                let how = if *flushed { ", flushed by a read" } else { "" };
+                other(
+                    "card",
+                    format!("the write of #{register_write} arrives{how}"),
+                )
+            }
+        }
+    }
+
+    /// The lines around the violations.
+    pub(super) fn text(&self) -> String {
+        let lines = self.joined();
+        let marked = |line: &Line| self.marks.range(line.first..=line.last).next().is_some();
+        let mut shown = BTreeSet::new();
+        for (index, line) in lines.iter().enumerate() {
+            if marked(line) {
+                shown.extend(index.saturating_sub(LINES.0)..=index + LINES.1);
+            } else if self.told.range(line.first..=line.last).next().is_some() {
+                shown.insert(index);
+            }
+        }
+        let mut text = String::new();
+        let mut next = None;
+        for (index, line) in lines
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| shown.contains(index))
+            .take(MOST)
+        {
+            if next.is_some_and(|next| next != index) {
+                text.push_str("      ...\n");
+            }
+            next = Some(index + 1);
+            let _ = write!(
+                text,
+                "{:>7} {:>14}  {:<7}{}",
+                format!("#{}", line.first),
+                self.when(line.time_ns),
+                line.who,
+                line.text
+            );
+            let causes = self.causes.range(line.first..=line.last);
+            for number in causes.flat_map(|(_, numbers)| numbers) {
+                let _ = write!(text, "   <-- sets {number} going");
+            }
+            for (number, name) in self
+                .marks
+                .range(line.first..=line.last)
+                .flat_map(|(_, marks)| marks)
+            {
+                let _ = write!(text, "   <== VIOLATION {number}: {name}");
+            }
+            text.push('\n');
+        }
+        match text.is_empty() {
+            true => text,
+            false => {
+                format!("\nWhat happened (entry of the journal, time since its first)\n{text}")
+            }
+        }
+    }
+
+    /// The lines, rows of register writes joined.
+    fn joined(&self) -> Vec<Line> {
+        let mut joined: Vec<Line> = Vec::new();
+        let plain = |line: &Line| {
+            let named = self.told.contains(&line.first) || self.marks.contains_key(&line.first);
+            matches!(&line.what, What::Register(_)) && !named
+        };
+        let mut row: Vec<&Line> = Vec::new();
+        let end = |row: &mut Vec<&Line>, joined: &mut Vec<Line>| {
+            match row.as_slice() {
+                [first, .., last] if row.len() > ROW => {
+                    let name = |line: &Line| match &line.what {
+                        What::Register(name) => name.clone(),
+                        _ => String::new(),
+                    };
+                    joined.push(Line {
+                        first: first.first,
+                        last: last.last,
+                        time_ns: first.time_ns,
+                        who: first.who,
+                        text: format!("{} registers, {} to {}", row.len(), name(first), name(last)),
+                        what: What::Other,
+                    });
+                }
+                few => joined.extend(few.iter().map(|line| (*line).clone())),
+            }
+            row.clear();
+        };
+        for line in &self.lines {
+            match plain(line) {
+                true => row.push(line),
+                false => {
+                    end(&mut row, &mut joined);
+                    joined.push(line.clone());
+                }
+            }
+        }
+        end(&mut row, &mut joined);
+        joined
+    }
+}
+
+impl Line {
+    /// Adds an entry that goes on where this line ends, or is the effect of its register write.
+    fn joins(&mut self, entry: &Entry, text: &str) -> bool {
+        let effect = match &entry.kind {
+            Kind::Queued { register_write, .. }
+            | Kind::TakenBack { register_write, .. }
+            | Kind::Stopping { register_write }
+            | Kind::Illegal { register_write, .. } => *register_write == Some(self.last),
+            _ => false,
+        };
+        if effect && matches!(self.what, What::Register(_)) {
+            let _ = write!(self.text, ": {text}");
+            self.what = What::Other;
+            self.last = entry.sequence;
+            return true;
+        }
+        let (
+            What::Access {
+                job,
+                write,
+                start,
+                end,
+                count,
+            },
+            Kind::Access {
+                direction,
+                address: at,
+                length,
+                job: of,
+                outcome: Outcome::Ok,
+                ..
+            },
+        ) = (&mut self.what, &entry.kind)
+        else {
+            return false;
+        };
+        if *job != *of || *write != (*direction == Direction::Write) || *end != *at {
+            return false;
+        }
+        *end = at.saturating_add(*length);
+        *count += 1;
+        let verb = if *write { "writes" } else { "reads" };
+        let bytes = *end - *start;
+        self.text = format!(
+            "{verb} {bytes} bytes at {}, in {count} pieces",
+            range(*start, bytes)
+        );
+        self.last = entry.sequence;
+        true
+    }
+}
+
+fn taken(slots: u32) -> String {
+    let list: Vec<String> = (0..32)
+        .filter(|slot| slots >> slot & 1 != 0)
+        .map(|slot: u32| slot.to_string())
+        .collect();
+    match list.len() {
+        0 => "takes no slot back".to_owned(),
+        1 => format!("slot {} is the driver's again", list.concat()),
+        _ => format!("slots {} are the driver's again", list.join(", ")),
+    }
+}
+
+fn switched(on: bool) -> &'static str {
+    if on { "on" } else { "off" }
+}
+
+/// The kernel's name for a call.
+pub(super) fn call_name(call: Call) -> &'static str {
+    match call {
+        Call::Map => "dma_map_single or page",
+        Call::MapList => "dma_map_sg",
+        Call::MapFailed => "a mapping that failed",
+        Call::Unmap => "dma_unmap_single or page",
+        Call::UnmapList => "dma_unmap_sg",
+        Call::Alloc => "dma_alloc_coherent",
+        Call::Free => "dma_free_coherent",
+        Call::SyncForCpu => "dma_sync for the CPU",
+        Call::SyncForDevice => "dma_sync for the device",
+        Call::Queue => "vb2_buf_queue",
+        Call::Done => "vb2_buf_done",
+        Call::PoolLend => "the pool lends",
+        Call::PoolReturn => "the pool gets back",
+    }
+}

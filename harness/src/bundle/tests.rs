@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Bundles of a card that never was: written, opened, judged; damaged and hostile ones refused.
+
+use std::fs;
+use std::io::Cursor;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use landfall_device::dma::journal::{Direction, Journal, Kind, Outcome};
+use landfall_device::ledger::{Lend, LendDirection, LendKind, Platform, Violation};
+use tempfile::TempDir;
+
+use super::*;
+use crate::memory::GuestMemory;
+
+mod hostile;
+
+fn lend(slot: u8) -> Lend {
+    Lend {
+        address: 0x10_0000 + u64::from(slot) * 0x1_0000,
+        length: 0x1000,
+        direction: LendDirection::FromDevice,
+        kind: LendKind::Frame,
+        slot: Some(slot),
+        label: format!("frame buffer {slot}"),
+    }
+}
+
+/// A card that serves two frames, `beyond` bytes too far in the second.
+fn watched(beyond: u64) -> (Recorder, Journal) {
+    let journal = Journal::default();
+    journal.push(Kind::Connected);
+    let mut recorder = Recorder::new(Platform::default(), journal.len());
+    recorder.lend(lend(0));
+    recorder.lend(lend(1));
+    for slot in 0..2_u8 {
+        let base = lend(slot).address;
+        let job = Some(u64::from(slot));
+        let queue = journal.push(Kind::BusMaster { on: true });
+        journal.push(Kind::Queued {
+            slot,
+            register_write: Some(queue),
+        });
+        journal.push(Kind::JobBegun {
+            job: slot.into(),
+            slot,
+            sequence: slot.into(),
+            base,
+            size: 0x1000,
+            register_write: Some(queue),
+        });
+        let length = 0x1000 + if slot == 1 { beyond } else { 0 };
+        journal.push(Kind::Access {
+            direction: Direction::Write,
+            address: base,
+            length,
+            slot: Some(slot),
+            job,
+            outcome: Outcome::Ok,
+        });
+        journal.push(Kind::JobDone {
+            job: slot.into(),
+            slot,
+            result: 0,
+            bytes: 0x1000,
+            interrupt_enabled: true,
+        });
+        recorder.feed(&journal);
+        journal.push(Kind::Interrupt { vector: 0 });
+    }
+    recorder.reclaim();
+    recorder.feed(&journal);
+    (recorder, journal)
+}
+
+/// Writes the bundle of such a card to a place.
+fn stored(place: Place, evidence: &Path) -> Result<(PathBuf, Vec<Violation>), BundleError> {
+    let (mut recorder, journal) = watched(8);
+    let violations = recorder.finish();
+    let memory = GuestMemory::new(1 << 22).expect("memory");
+    let mut pages = Pages::default();
+    pages.keep(&memory, &(0x11_1000..0x11_1008), &|page, at| {
+        page.know(at, &(0x11_0000..0x11_1000), "frame 1", |bytes, _| {
+            bytes.fill(1);
+        });
+    });
+    let parts = Parts {
+        request: &Request {
+            place,
+            ..Request::default()
+        },
+        run: Run {
+            command: vec!["run".to_owned(), "it's".to_owned()],
+            summary: "1 violation: \u{1b}[31moverrun".to_owned(),
+            ..Run::default()
+        },
+        stream: Some((&recorder, &journal)),
+        violations: &violations,
+        report: None,
+        pages: &pages,
+        logs: &vec![("console.log", "hello\n".to_owned())],
+    };
+    Ok((store(&parts, evidence)?, violations))
+}
+
+fn in_directory() -> (TempDir, PathBuf, Vec<Violation>) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (path, violations) = stored(Place::Evidence, directory.path()).expect("it is written");
+    (directory, path, violations)
+}
+
+/// The same verdict from the recorded stream as while the card ran, out of a directory and out of an archive.
+#[test]
+fn what_was_recorded_is_judged_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = directory.path().join("bundle.tar.zst");
+    for place in [Place::Evidence, Place::At(archive)] {
+        let (path, violations) = stored(place, directory.path()).unwrap();
+        assert_eq!(violations.len(), 1, "{violations:#?}");
+        let bundle = Bundle::open(&path).unwrap();
+
+        let judged = bundle.judge(|_, _| ()).unwrap();
+
+        assert_eq!(judged.violations, violations);
+        assert_eq!(bundle.violations().unwrap(), violations);
+        assert_eq!(judged.lines, 1 + 2 + 12 + 1);
+        assert!(compare(&violations, &judged.violations).is_same());
+    }
+    let left = fs::read_dir(directory.path()).unwrap().count();
+    assert_eq!(left, 2, "nothing else is left");
+}
+
+/// The negative control: a stream in which something else happened is judged otherwise, and it is said how.
+#[test]
+fn another_stream_is_told_apart() {
+    let (mut recorder, _) = watched(8);
+    let recorded = recorder.finish();
+    let (mut longer, _) = watched(16);
+    let (mut clean, _) = watched(0);
+
+    let longer = compare(&recorded, &longer.finish());
+    assert_eq!(longer.differences.len(), 1, "{longer:?}");
+    assert!(
+        longer.differences[0].contains("length was 8, is 16"),
+        "{longer:?}"
+    );
+    let clean = clean.finish();
+    let gone = compare(&recorded, &clean);
+    assert!(
+        gone.differences[0].contains("not there any more"),
+        "{gone:?}"
+    );
+    let new = compare(&clean, &recorded);
+    assert!(new.differences[0].contains("is new"), "{new:?}");
+}
+
+/// Other words for the same are no other verdict, and are counted.
+#[test]
+fn words_may_change() {
+    let (mut recorder, _) = watched(8);
+    let recorded = recorder.finish();
+    let mut now = recorded.clone();
+    now[0].text = "in other words".to_owned();
+
+    let comparison = compare(&recorded, &now);
+
+    assert!(comparison.is_same());
+    assert_eq!(comparison.reworded, 1);
+}
+
+#[test]
+fn pages_come_back_with_what_should_lie_there() {
+    let (_directory, path, _) = in_directory();
+    let pages = Bundle::open(&path).unwrap().pages().unwrap();
+
+    assert_eq!(pages.len(), 3, "the page concerned and those beside it");
+    let before = pages.at(0x11_0fff).unwrap();
+    assert_eq!((before.bytes[0xfff], before.expected(0xfff)), (0, Some(1)));
+    assert_eq!(pages.at(0x11_1000).unwrap().expected(0), None);
+    assert!(pages.at(0x20_0000).is_none());
+}
+
+#[test]
+fn no_more_pages_are_kept_than_there_is_room_for() {
+    let memory = GuestMemory::new(1 << 22).unwrap();
+    let mut pages = Pages::default();
+    for range in (0..100_u64).map(|n| n * 0x8000..n * 0x8000 + 1) {
+        pages.keep(&memory, &range, &|_, _| ());
+    }
+    assert_eq!(pages.len(), MAX_PAGES);
+    pages.keep(&memory, &(u64::MAX - 1..u64::MAX), &|_, _| ());
+    assert_eq!(pages.len(), MAX_PAGES, "what is no RAM is left out");
+}
+
+#[test]
+fn the_story_is_told_without_control_characters() {
+    let (_directory, path, _) = in_directory();
+
+    let told = story(&Bundle::open(&path).unwrap(), "B").unwrap();
+
+    assert!(told.contains("<== VIOLATION 1: overrun"), "{told}");
+    assert!(told.contains("landfall run 'it'\\''s'"), "{told}");
+    assert!(!told.contains('\u{1b}'), "{told}");
+}
+
+/// A bundle takes the place of one that is there, and of nothing else.
+#[test]
+fn only_a_bundle_is_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    fs::create_dir(at("empty")).unwrap();
+    for name in ["new", "new", "empty", "one.tar.zst", "one.tar.zst"] {
+        let (path, _) = stored(Place::At(at(name)), directory.path()).unwrap();
+        Bundle::open(&path).unwrap();
+    }
+    let names = fs::read_dir(directory.path()).unwrap().count();
+    assert_eq!(names, 3, "nothing else is left");
+
+    fs::create_dir(at("other")).unwrap();
+    fs::write(at("other/file"), "precious").unwrap();
+    fs::write(at("file"), "precious").unwrap();
+    fs::create_dir(at("two.tar.zst")).unwrap();
+    for name in ["other", "file", "two.tar.zst"] {
+        let refused = stored(Place::At(at(name)), directory.path()).unwrap_err();
+        assert!(matches!(refused, BundleError::Taken { .. }), "{refused}");
+    }
+    let nowhere = Place::At(at("no/such/bundle"));
+    assert!(matches!(nowhere.check(), Err(BundleError::Write { .. })));
+    assert_eq!(fs::read_to_string(at("other/file")).unwrap(), "precious");
+}

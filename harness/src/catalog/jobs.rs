@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Running the catalogue, side by side on the machine's CPUs.
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use landfall_device::devices::capture::CaptureOptions;
+use landfall_guest::{Cancel, Prepared};
+
+use super::entries::{Entry, Recipe, Way};
+use super::leg::Leg;
+use super::schema::{ClassRun, LegRun, Runs, Seen, VERSION, names};
+use super::trial::{Named, Observed, Trial, TrialFailed};
+use crate::run::RunFailed;
+use crate::scenario::Scenario;
+
+/// Most that is told of one run.
+const SAID: usize = 8;
+
+/// Something worth showing while the catalogue runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A run is over.
+    Done {
+        /// What it was.
+        what: String,
+        /// What came of it.
+        result: String,
+        /// How long it took.
+        elapsed: Duration,
+    },
+}
+
+/// The catalogue came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogFailed {
+    /// A trial did.
+    #[error(transparent)]
+    Trial(#[from] TrialFailed),
+    /// A class that needs the pool.
+    #[error("class {number} could not be run")]
+    Run {
+        /// Number of the class.
+        number: u8,
+        /// Why.
+        #[source]
+        source: RunFailed,
+    },
+    /// There is no debug kernel.
+    #[error("the platform debug needs its kernel, which was not prepared")]
+    NoDebugKernel,
+}
+
+/// What the platforms boot.
+#[derive(Clone, Copy, Debug)]
+pub struct Platforms<'a> {
+    /// All but one.
+    pub stock: &'a Prepared,
+    /// [`Leg::Debug`].
+    pub debug: Option<&'a Prepared>,
+    /// Runs at a time; `None`: one on each of the machine's CPUs.
+    pub jobs: Option<NonZeroUsize>,
+}
+
+impl Platforms<'_> {
+    pub(super) fn of(&self, leg: Leg) -> Result<&Prepared, CatalogFailed> {
+        match leg {
+            Leg::Debug => self.debug.ok_or(CatalogFailed::NoDebugKernel),
+            _ => Ok(self.stock),
+        }
+    }
+
+    /// Does `work` on each of `items`, side by side, and gives what came of it in their order. After a failure no
+    /// further ones are begun.
+    pub(super) fn all<T: Sync, R: Send>(
+        &self,
+        items: &[T],
+        work: impl Fn(&T) -> Result<R, CatalogFailed> + Sync,
+    ) -> Result<Vec<R>, CatalogFailed> {
+        let threads = self.jobs.or(thread::available_parallelism().ok());
+        let next = AtomicUsize::new(0);
+        let done = Mutex::new(Vec::new());
+        thread::scope(|scope| {
+            for _ in 0..threads.map_or(1, NonZeroUsize::get) {
+                scope.spawn(|| {
+                    loop {
+                        let index = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(item) = items.get(index) else { break };
+                        let result = work(item);
+                        if result.is_err() {
+                            next.store(items.len(), Ordering::Relaxed);
+                        }
+                        let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+                        done.push((index, result));
+                    }
+                });
+            }
+        });
+        let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        done.sort_by_key(|(index, _)| *index);
+        done.into_iter().map(|(_, result)| result).collect()
+    }
+}
+
+impl Recipe {
+    /// The trial on a platform, planted or clean.
+    pub(super) fn trial(&self, number: u8, leg: Leg, planted: bool) -> Trial {
+        let mut card = CaptureOptions::default();
+        (self.card)(&mut card);
+        card.faults.extend(self.environment);
+        card.faults.extend(self.fault.filter(|_| planted));
+        let mutant = (planted && self.mutant).then(|| format!("bug={number}"));
+        let parameters = (!self.parameters.is_empty()).then(|| self.parameters.to_owned());
+        let words: Vec<_> = mutant.into_iter().chain(parameters).collect();
+        Trial {
+            leg,
+            parameters: words.join(" "),
+            card,
+            action: self.action,
+        }
+    }
+}
+
+impl Entry {
+    /// Runs it once, planted or clean; `None` if it is planted nowhere.
+    pub(super) fn observe(
+        &self,
+        leg: Leg,
+        planted: bool,
+        platforms: &Platforms<'_>,
+        cancel: &Cancel,
+    ) -> Result<Option<Observed>, CatalogFailed> {
+        let prepared = platforms.of(leg)?;
+        match &self.planted {
+            Way::Trial(recipe) => {
+                let trial = recipe.trial(self.number, leg, planted);
+                Ok(Some(trial.run(prepared, cancel)?))
+            }
+            Way::Job(job) => {
+                let number = self.number;
+                let observed = job.run(planted, prepared, cancel);
+                observed
+                    .map(Some)
+                    .map_err(|source| CatalogFailed::Run { number, source })
+            }
+            Way::Nowhere { .. } => Ok(None),
+        }
+    }
+
+    /// How well it was seen.
+    pub(super) fn seen(&self, observed: &Observed) -> Seen {
+        match observed.class() {
+            Some(class) if class == self.number => Seen::Named,
+            _ if observed.is_silent() => Seen::Missed,
+            _ => Seen::Seen,
+        }
+    }
+}
+
+/// Runs classes where they must be named, each with its clean twin.
+///
+/// # Errors
+/// If a guest fails where no bug of driver or card can be the reason.
+pub fn run(
+    entries: &[&'static Entry],
+    platforms: &Platforms<'_>,
+    cancel: &Cancel,
+    on_event: &(dyn Fn(Event) + Sync),
+) -> Result<Runs, CatalogFailed> {
+    let began = Instant::now();
+    let wanted: Vec<_> = entries
+        .iter()
+        .flat_map(|entry| entry.legs.iter().map(move |leg| (*entry, *leg)))
+        .collect();
+    let classes = platforms.all(&wanted, |&(entry, leg)| {
+        let run = class_run(entry, leg, platforms, cancel)?;
+        on_event(Event::Done {
+            what: format!("{:>2} {} on {leg}", run.number, run.name),
+            result: match &run.why {
+                None => "named; its twin is silent".to_owned(),
+                Some(why) => why.clone(),
+            },
+            elapsed: Duration::from_secs_f64(run.seconds),
+        });
+        Ok(run)
+    })?;
+    Ok(Runs {
+        schema: VERSION,
+        classes,
+        seconds: began.elapsed().as_secs_f64(),
+    })
+}
+
+fn class_run(
+    entry: &Entry,
+    leg: Leg,
+    platforms: &Platforms<'_>,
+    cancel: &Cancel,
+) -> Result<ClassRun, CatalogFailed> {
+    let began = Instant::now();
+    let observe = |planted| {
+        let observed = entry.observe(leg, planted, platforms, cancel);
+        observed.map(Option::unwrap_or_default)
+    };
+    let (planted, clean) = (observe(true)?, observe(false)?);
+    let seen = entry.seen(&planted);
+    let why = match (seen, clean.is_silent(), clean.is_telling()) {
+        _ if !planted.struck => Some("the card's fault did not strike".to_owned()),
+        (Seen::Named, true, true) => None,
+        (Seen::Named, true, false) => Some(format!(
+            "the twin did too little for its silence to mean anything: {} frames, {} accesses, {} calls",
+            clean.frames, clean.accesses, clean.calls
+        )),
+        (Seen::Named, false, _) => Some(format!("the twin was not silent: {}", clean.first())),
+        (Seen::Seen, ..) => Some(format!("seen, but not named: {}", planted.first())),
+        (Seen::Missed, ..) => Some("missed".to_owned()),
+    };
+    Ok(ClassRun {
+        number: entry.number,
+        name: names(entry.number).0,
+        leg,
+        seen,
+        said: planted.said(),
+        clean: clean.said(),
+        passed: why.is_none(),
+        why,
+        seconds: began.elapsed().as_secs_f64(),
+    })
+}
+
+impl Observed {
+    /// What was said, the first first.
+    fn said(&self) -> Vec<Named> {
+        let mut said: Vec<_> = self.violations.iter().take(SAID).cloned().collect();
+        let other = |name: &str, text: &str| Named {
+            class: None,
+            name: name.to_owned(),
+            text: text.to_owned(),
+        };
+        said.extend(self.died.iter().map(|how| other("guest failed", how)));
+        let findings = self.findings.iter().take(SAID);
+        said.extend(findings.map(|finding| other("kernel", &finding.line)));
+        said
+    }
+
+    /// The first that was said, in words.
+    pub(super) fn first(&self) -> String {
+        let said = self.said();
+        said.first().map_or_else(
+            || "nothing".to_owned(),
+            |first| format!("{}: {}", first.name, first.text),
+        )
+    }
+}
+
+/// Runs the same scenario on several platforms.
+///
+/// # Errors
+/// As [`run`].
+pub fn legs(
+    bug: u32,
+    scenario: &Scenario,
+    legs: &[Leg],
+    platforms: &Platforms<'_>,
+    cancel: &Cancel,
+) -> Result<Vec<LegRun>, CatalogFailed> {
+    platforms.all(legs, |&leg| {
+        let card = CaptureOptions {
+            faults: scenario.faults.clone(),
+            seed: scenario.seed,
+            ..CaptureOptions::default()
+        };
+        let trial = Trial {
+            leg,
+            parameters: format!("bug={bug}"),
+            card,
+            action: super::Action::Nothing,
+        };
+        let observed = trial.run(platforms.of(leg)?, cancel)?;
+        Ok(LegRun {
+            leg,
+            violations: observed.violations.clone(),
+            findings: observed
+                .findings
+                .iter()
+                .map(|finding| finding.line.clone())
+                .collect(),
+            died: observed.died,
+            frames: observed.frames,
+            refused: observed.refused,
+        })
+    })
+}

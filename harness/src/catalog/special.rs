@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The classes that need the pool, user space or boot-time memory, and so no [`super::Trial`].
+
+use std::time::Duration;
+
+use landfall_guest::{Cancel, Prepared};
+
+use super::entries::Job;
+use super::trial::{Named, Observed};
+use crate::guest::{
+    Booted, Card, Carveout, Guest, GuestOptions, Loaded, POOL_MODULE, PoolOptions, PoolSource, What,
+};
+use crate::run::{CapturePlan, RunFailed, Session};
+use crate::schema::Violation;
+
+/// The module that stands for other people's drivers.
+const POOL_USER: &str = "landfall_pool_user";
+/// How long the guest may take to show its log.
+const LOG: Duration = Duration::from_secs(10);
+/// What the pool says of a wrong free.
+const REFUSED: &str = "refused to free";
+const MIB: u64 = 1 << 20;
+
+impl From<Violation> for Named {
+    fn from(violation: Violation) -> Self {
+        Self {
+            class: violation.class,
+            name: violation.name,
+            text: violation.text,
+        }
+    }
+}
+
+impl Job {
+    /// Runs it, planted or clean.
+    ///
+    /// # Errors
+    /// If the guest fails where that is not what was planted.
+    pub(super) fn run(
+        self,
+        planted: bool,
+        prepared: &Prepared,
+        cancel: &Cancel,
+    ) -> Result<Observed, RunFailed> {
+        match self {
+            Self::WrongPage => capture(
+                self.mutant(planted),
+                prepared,
+                cancel,
+                |session, guest, card| {
+                    session
+                        .capture(&CapturePlan::default(), guest, card)
+                        .map(drop)
+                },
+            ),
+            Self::FreedWhileMapped => capture(
+                self.mutant(planted),
+                prepared,
+                cancel,
+                |session, guest, card| {
+                    session.capture(&CapturePlan::default(), guest, card)?;
+                    card.hold_mapping(3)?;
+                    card.release()?;
+                    guest.write_mappings("written by whoever has it mapped")?;
+                    let few = CapturePlan {
+                        frames: 1,
+                        buffers: 1,
+                        ..CapturePlan::default()
+                    };
+                    session.capture(&few, guest, card).map(drop)
+                },
+            ),
+            Self::NotReserved => not_reserved(planted, prepared, cancel),
+            Self::InteriorPointer => interior_pointer(planted, prepared, cancel),
+        }
+    }
+
+    /// A guest whose capture driver has the mutant of the class, if it is planted.
+    fn mutant(self, planted: bool) -> GuestOptions {
+        let number = match self {
+            Self::WrongPage => 6,
+            Self::NotReserved => 8,
+            Self::FreedWhileMapped => 21,
+            Self::InteriorPointer => 33,
+        };
+        GuestOptions {
+            driver_parameters: match planted {
+                true => format!("mutant={number}"),
+                false => String::new(),
+            },
+            ..GuestOptions::default()
+        }
+    }
+}
+
+/// Captures with the driver in Rust. The mutant is a parameter, so the driver is loaded after the restore: a snapshot
+/// of each would be a snapshot too many.
+fn capture(
+    options: GuestOptions,
+    prepared: &Prepared,
+    cancel: &Cancel,
+    work: impl FnOnce(&mut Session, &Guest<Loaded>, &Card<'_>) -> Result<(), RunFailed>,
+) -> Result<Observed, RunFailed> {
+    let guest = Guest::configure(options).boot(prepared, cancel)?.load()?;
+    let card = guest.open_card(0)?;
+    let mut session = Session::begin(&guest, &card)?;
+    work(&mut session, &guest, &card)?;
+    let violations = session.finish(&guest, &card)?;
+    Ok(seen(violations.into_iter().map(Named::from).collect()))
+}
+
+/// A carve-out, which a boot option keeps from the kernel; or ordinary memory that nothing keeps.
+fn not_reserved(
+    planted: bool,
+    prepared: &Prepared,
+    cancel: &Cancel,
+) -> Result<Observed, RunFailed> {
+    let mut options = GuestOptions::default();
+    match planted {
+        true => options.watch.push(68 * MIB..192 * MIB),
+        false => {
+            options.pool = PoolOptions {
+                source: PoolSource::Carveout,
+                size: 16 * MIB,
+                carveout: Carveout::Top,
+                ..PoolOptions::default()
+            };
+        }
+    }
+    match Guest::configure(options).boot_loaded(prepared, cancel) {
+        Ok(guest) => {
+            let watched = guest.watched().unwrap_or(0);
+            let mut observed = seen(Vec::new());
+            observed.accesses = watched;
+            Ok(observed)
+        }
+        Err(failed) => match &*failed.what {
+            What::Touched(touched) => Ok(seen(vec![Named::of(8, touched.to_string())])),
+            _ => Err(failed.into()),
+        },
+    }
+}
+
+/// The pool lends a C driver two buffers, which gives them back rightly, or wrongly in every way.
+fn interior_pointer(
+    planted: bool,
+    prepared: &Prepared,
+    cancel: &Cancel,
+) -> Result<Observed, RunFailed> {
+    let options = GuestOptions {
+        cards: Vec::new(),
+        ..GuestOptions::default()
+    };
+    let guest: Guest<Booted> = Guest::configure(options).boot(prepared, cancel)?;
+    guest.load_module(POOL_MODULE, "source=contig pages=4096")?;
+    let parameters = match planted {
+        true => "misuse=1 pages=16",
+        false => "take=2 pages=16",
+    };
+    guest.load_module(POOL_USER, parameters)?;
+    guest.unload_module(POOL_USER)?;
+    let log = guest.run(&["/bin/busybox", "dmesg"], LOG)?.stdout;
+    let refused = log.lines().find(|line| line.contains(REFUSED));
+    let violations = refused.map(|line| {
+        let times = log.matches(REFUSED).count();
+        Named::of(
+            33,
+            format!("the pool {REFUSED} {times} times, first: {}", line.trim()),
+        )
+    });
+    Ok(seen(violations.into_iter().collect()))
+}
+
+/// What was seen of something that always happens when it comes to an end.
+fn seen(violations: Vec<Named>) -> Observed {
+    Observed {
+        violations,
+        accesses: 1,
+        calls: 2,
+        frames: 1,
+        struck: true,
+        ..Observed::default()
+    }
+}

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! One guest, one driver, one card, one bug or none; and what was seen of it from outside.
+//!
+//! Witness and driver are loaded into a guest whose card nobody has bound. The driver captures while it is loaded and
+//! tears down when it is unloaded, so that a trial is: load, perhaps do something to the guest, unload, look.
+
+use std::time::{Duration, Instant};
+
+use landfall_device::devices::capture::CaptureOptions;
+use landfall_device::dma::DmaError;
+use landfall_device::dma::journal::{Entry, Kind, Outcome};
+use landfall_device::ledger::{Platform, Range, Violation};
+use landfall_guest::{Cancel, Prepared};
+
+use super::conduct;
+use super::{Action, Leg};
+use crate::console_findings::{self, Finding};
+use crate::guest::{Booted, Guest, GuestFailed, What};
+use crate::judge::judge;
+use crate::memory::Ram;
+
+/// The witness's module.
+const WITNESS: &str = "landfall_witness";
+/// The module with the mutants.
+const MUTANT: &str = "landfall_mutant";
+/// How long a card is watched after everything, for what it might still do.
+const SETTLE: Duration = Duration::from_millis(50);
+/// How long a driver that is told to go may take. One that takes longer waits for something that never comes.
+const COME_BACK: Duration = Duration::from_secs(5);
+/// How long a restart of the kernel may take until QEMU ends.
+const RESTART: Duration = Duration::from_secs(20);
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// On which platform.
+    pub leg: Leg,
+    /// Parameters of the driver, its mutant among them.
+    pub parameters: String,
+    /// The card, with its faults.
+    pub card: CaptureOptions,
+    /// What is done to the guest while the driver is bound.
+    pub action: Action,
+}
+
+/// A violation, as far as the catalogue needs it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Named {
+    /// Number of its class; `null`: of no known class.
+    pub class: Option<u8>,
+    /// Name of the class, or a short name.
+    pub name: String,
+    /// What happened, in words.
+    pub text: String,
+}
+
+impl Named {
+    /// One of a class.
+    pub(super) fn of(class: u8, text: String) -> Self {
+        Self {
+            class: Some(class),
+            name: super::schema::names(class).0.to_owned(),
+            text,
+        }
+    }
+}
+
+impl From<Violation> for Named {
+    fn from(violation: Violation) -> Self {
+        Self {
+            class: violation.class,
+            name: violation.name.into_owned(),
+            text: violation.text,
+        }
+    }
+}
+
+/// What was seen of a trial.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// What went wrong, the first first.
+    pub violations: Vec<Named>,
+    /// What the kernel said on its console.
+    pub findings: Vec<Finding>,
+    /// How the guest died, if it did.
+    pub died: Option<String>,
+    /// Accesses of the card.
+    pub accesses: u64,
+    /// Those that the bus refused: nothing is mapped there, or not that way.
+    pub refused: u64,
+    /// Calls of the driver that the witness told of.
+    pub calls: u64,
+    /// Frames that the card completed.
+    pub frames: u64,
+    /// Every fault of the card struck.
+    pub struck: bool,
+    /// How long the driver took for everything.
+    pub took: Duration,
+}
+
+impl Observed {
+    /// The class that was named: that of the first violation.
+    pub fn class(&self) -> Option<u8> {
+        self.violations.first().and_then(|first| first.class)
+    }
+
+    /// Whether nothing at all was seen.
+    pub fn is_silent(&self) -> bool {
+        self.violations.is_empty() && self.findings.is_empty() && self.died.is_none()
+    }
+
+    /// Whether enough happened for silence to mean anything: lends were told, and the card used them.
+    pub fn is_telling(&self) -> bool {
+        self.frames > 0 && self.accesses > 0 && self.calls > 1
+    }
+}
+
+/// A trial came to nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("the trial on {leg} with `{parameters}` failed")]
+pub struct TrialFailed {
+    /// On which platform.
+    pub leg: Leg,
+    /// The driver's parameters.
+    pub parameters: String,
+    /// Why.
+    #[source]
+    pub source: GuestFailed,
+}
+
+impl Trial {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// If the guest does not come, or fails where no bug of driver or card can be the reason.
+    pub fn run(&self, prepared: &Prepared, cancel: &Cancel) -> Result<Observed, TrialFailed> {
+        self.attempt(prepared, cancel)
+            .map_err(|source| TrialFailed {
+                leg: self.leg,
+                parameters: self.parameters.clone(),
+                source,
+            })
+    }
+
+    fn attempt(&self, prepared: &Prepared, cancel: &Cancel) -> Result<Observed, GuestFailed> {
+        let options = self.leg.guest(self.card.clone());
+        let guest = Guest::configure(options).boot(prepared, cancel)?;
+        if let Some(order) = self.leg.fragment() {
+            guest.load_module(crate::guest::FRAGMENT_MODULE, &format!("order={order}"))?;
+        }
+        guest.load_module(WITNESS, "")?;
+        let journal = guest.journal(0).unwrap_or_default();
+        let began = Instant::now();
+        let ended = match self.drive(&guest) {
+            Ok(()) => None,
+            Err(failed) if is_drivers(&failed) => Some(failed),
+            Err(failed) => return Err(failed),
+        };
+        let took = began.elapsed();
+        std::thread::sleep(SETTLE);
+        guest.sync_card(0);
+        let violations = judge(&journal, self.platform(guest.memory().ram()));
+        let entries = journal.entries_from(0);
+        let console = guest.console_log();
+        let expected_end = self.action == Action::Restart;
+        let died = ended
+            .filter(|failed| !(expected_end && matches!(*failed.what, What::QemuEnded { .. })))
+            .map(|failed| {
+                failed
+                    .kernel_line
+                    .clone()
+                    .unwrap_or_else(|| failed.to_string())
+            });
+        let mut observed = Observed {
+            violations: violations.into_iter().map(Named::from).collect(),
+            findings: console_findings::read(&console),
+            died,
+            took,
+            struck: (0..)
+                .zip(&self.card.faults)
+                .all(|(index, _)| self.card.strikes.of(index) > 0),
+            ..count(&entries)
+        };
+        conduct::judge(&mut observed, &entries, &self.card, &console, COME_BACK);
+        Ok(observed)
+    }
+
+    /// Loads the driver, which captures; does what is to be done; unloads it.
+    fn drive(&self, guest: &Guest<Booted>) -> Result<(), GuestFailed> {
+        guest.load_module(MUTANT, &self.parameters)?;
+        match self.action {
+            Action::Nothing => {}
+            Action::DecodingOff => {
+                let config = "/sys/bus/pci/devices/0000:01:00.0/config";
+                let command = guest.read_file_at(config, 4, 2)?;
+                let command: Vec<u8> = match command.as_slice() {
+                    [low, high] => vec![low & !2, *high],
+                    _ => Vec::new(),
+                };
+                guest.write_file_at(config, 4, command)?;
+            }
+            Action::Restart => {
+                // It does not answer: the kernel goes down, and QEMU with it.
+                let restarted = guest.run(&["/bin/busybox", "reboot", "-f"], RESTART);
+                return restarted.map(drop);
+            }
+        }
+        guest.unload_module(MUTANT)
+    }
+
+    /// What the ledger is told of the machine. Behind an IOMMU or with bounce buffers, bus addresses are not those of
+    /// the memory that the driver meant.
+    fn platform(&self, ram: &[Ram]) -> Platform {
+        let iommu = matches!(self.leg, Leg::Iommu | Leg::IommuLazy);
+        let ram = ram.iter().map(|ram| Range {
+            start: ram.phys,
+            length: ram.length,
+        });
+        let power = |shift: u8| match shift {
+            0 => 0,
+            shift => 1_u64.checked_shl(shift.into()).unwrap_or(0),
+        };
+        Platform {
+            ram: if iommu { Vec::new() } else { ram.collect() },
+            address_bits: self.card.address_bits,
+            alignment: power(self.card.align_shift),
+            boundary: power(self.card.boundary_shift),
+            max_frame: self.card.max_frame.into(),
+            fetch_boundary: self.card.fetch_boundary.into(),
+            iommu,
+            ..Platform::default()
+        }
+    }
+}
+
+/// Whether a guest can have failed so because of its driver or its card.
+fn is_drivers(failed: &GuestFailed) -> bool {
+    failed.is_guests()
+        || matches!(
+            *failed.what,
+            What::Refused(_) | What::QemuEnded { .. } | What::TimedOut { .. }
+        )
+}
+
+/// Counts what there is in a journal.
+fn count(entries: &[Entry]) -> Observed {
+    let mut observed = Observed::default();
+    for entry in entries {
+        match &entry.kind {
+            Kind::Access { outcome, .. } => {
+                observed.accesses += 1;
+                let refused = matches!(
+                    outcome,
+                    Outcome::Refused(DmaError::Unmapped | DmaError::Unbacked | DmaError::Direction)
+                );
+                observed.refused += u64::from(refused);
+            }
+            Kind::Call(_) => observed.calls += 1,
+            Kind::JobDone { result: 0, .. } => observed.frames += 1,
+            _ => {}
+        }
+    }
+    observed
+}

@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! `landfall catalog` and `landfall legs`.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use clap::{Args, Subcommand};
+use landfall::catalog::{self, ENTRIES, Entry, Event, Leg, Platforms};
+use landfall::scenario::Scenario;
+use landfall_guest::{Cancel, Prepared};
+
+use super::survey::{file, png};
+use super::{Done, parts, prepare, prepare_debug, scenario};
+use crate::cli::PartArguments;
+use crate::exit_code::ExitCode;
+use crate::failure::Failure;
+use crate::progress::Progress;
+use crate::report;
+
+/// Arguments of `catalog`.
+#[derive(Args, Debug)]
+pub(crate) struct CatalogArguments {
+    #[command(subcommand)]
+    command: CatalogCommand,
+}
+
+#[derive(Subcommand, Debug)]
+enum CatalogCommand {
+    /// List the 58 classes, what is planted for each, and where it must be named
+    List {
+        /// Write the list to FILE as JSON
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// Run classes, all by default: each must be named, and its clean twin must be silent
+    Run {
+        /// Numbers of classes
+        #[arg(value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..=58))]
+        numbers: Vec<u8>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Measure who sees which class: ledger, IOMMU, dma-debug, KASAN, bounce buffers
+    Matrix {
+        /// How often Landfall must name each
+        #[arg(long, value_name = "N", default_value_t = 3)]
+        repeats: u32,
+        /// Leave the debug kernel out, which takes a quarter of an hour to build the first time
+        #[arg(long)]
+        no_debug_kernel: bool,
+        /// Write the table to FILE as Markdown
+        #[arg(long, value_name = "FILE")]
+        markdown: Option<PathBuf>,
+        /// Draw it to FILE as SVG
+        #[arg(long, value_name = "FILE")]
+        svg: Option<PathBuf>,
+        /// Draw it to FILE as PNG
+        #[arg(long, value_name = "FILE")]
+        png: Option<PathBuf>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Run clean captures, spread over platforms, drivers and sources: nothing may be said
+    Clean {
+        /// How many
+        #[arg(long, value_name = "N", default_value_t = 300)]
+        runs: u32,
+        /// With the debug kernel too
+        #[arg(long)]
+        debug_kernel: bool,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+/// Arguments of `legs`.
+#[derive(Args, Debug)]
+pub(crate) struct LegsArguments {
+    /// Mutant of the small driver, a class's number; 0: none
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    bug: u32,
+    /// What the card does, as a scenario file
+    #[arg(long, value_name = "FILE")]
+    scenario: Option<PathBuf>,
+    /// Platforms, separated by commas: plain, iommu, iommu-lazy, swiotlb, high, fragmented, debug
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "plain,iommu,iommu-lazy,swiotlb,high,fragmented"
+    )]
+    legs: Vec<Leg>,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Args, Debug)]
+struct Common {
+    /// Write what came of it to FILE as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Most guests at once [default: one for each CPU]
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    #[command(flatten)]
+    parts: PartArguments,
+}
+
+/// What is booted.
+struct Kernels {
+    stock: Prepared,
+    debug: Option<Prepared>,
+    jobs: Option<NonZeroUsize>,
+}
+
+impl Kernels {
+    fn prepare(
+        common: &Common,
+        debug: bool,
+        cancel: &Cancel,
+        progress: &mut Progress,
+    ) -> Result<Self, Failure> {
+        let set_up = parts(&common.parts)?;
+        let stock = prepare(&set_up, cancel, progress)?;
+        let debug = match debug {
+            true => Some(prepare_debug(&set_up, &stock, cancel, progress)?),
+            false => None,
+        };
+        Ok(Self {
+            stock,
+            debug,
+            jobs: common.jobs,
+        })
+    }
+
+    fn platforms(&self) -> Platforms<'_> {
+        Platforms {
+            stock: &self.stock,
+            debug: self.debug.as_ref(),
+            jobs: self.jobs,
+        }
+    }
+}
+
+/// Does what was asked of the catalogue.
+pub(super) fn catalog(arguments: &CatalogArguments, cancel: &Cancel) -> Done {
+    match &arguments.command {
+        CatalogCommand::List { json } => list(json.as_deref()),
+        CatalogCommand::Run { numbers, common } => run(numbers, common, cancel),
+        CatalogCommand::Matrix { .. } => matrix(&arguments.command, cancel),
+        CatalogCommand::Clean {
+            runs,
+            debug_kernel,
+            common,
+        } => clean(*runs, *debug_kernel, common, cancel),
+    }
+}
+
+fn list(json: Option<&std::path::Path>) -> Done {
+    let list = catalog::list();
+    if let Some(path) = json {
+        report::write_json(path, &list)?;
+    }
+    let mut text = String::new();
+    for class in &list.classes {
+        let legs: Vec<_> = class.legs.iter().map(|leg| leg.name()).collect();
+        let planted = match class.why_not {
+            None => format!("{} [{}]", class.planted, legs.join(", ")),
+            Some(why) => format!("not planted: {why}"),
+        };
+        text.push_str(&format!(
+            "{:>2} {:<28} {planted}\n",
+            class.number, class.name
+        ));
+    }
+    report::text(&text);
+    Ok(ExitCode::Clean)
+}
+
+/// Notes each run as it ends.
+fn teller(progress: &Mutex<Progress>) -> impl Fn(Event) + Sync {
+    |event| {
+        let Event::Done {
+            what,
+            result,
+            elapsed,
+        } = event;
+        let progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let result: String = result.chars().take(160).collect();
+        progress.note(&format!(
+            "  {what:<44} {:>5.1} s  {result}",
+            elapsed.as_secs_f64()
+        ));
+    }
+}
+
+fn run(numbers: &[u8], common: &Common, cancel: &Cancel) -> Done {
+    let entries: Vec<&'static Entry> = match numbers {
+        [] => ENTRIES.iter().collect(),
+        some => some
+            .iter()
+            .filter_map(|number| Entry::of(*number))
+            .collect(),
+    };
+    let mut progress = Progress::new();
+    let debug = entries.iter().any(|entry| entry.legs.contains(&Leg::Debug));
+    let kernels = Kernels::prepare(common, debug, cancel, &mut progress)?;
+    let progress = Mutex::new(progress);
+    let runs = catalog::run(&entries, &kernels.platforms(), cancel, &teller(&progress))
+        .map_err(|failed| Failure::of_catalog(&failed))?;
+    if let Some(path) = &common.json {
+        report::write_json(path, &runs)?;
+    }
+    let passed = runs.classes.iter().filter(|run| run.passed).count();
+    report::text(&format!(
+        "{passed} of {} named, with silent clean twins; {} are not planted anywhere; {:.0} s\n",
+        runs.classes.len(),
+        entries.iter().filter(|entry| entry.legs.is_empty()).count(),
+        runs.seconds
+    ));
+    Ok(verdict(runs.passed()))
+}
+
+fn matrix(command: &CatalogCommand, cancel: &Cancel) -> Done {
+    let CatalogCommand::Matrix {
+        repeats,
+        no_debug_kernel,
+        markdown,
+        svg,
+        png: picture,
+        common,
+    } = command
+    else {
+        return Ok(ExitCode::Usage);
+    };
+    let mut progress = Progress::new();
+    let kernels = Kernels::prepare(common, !no_debug_kernel, cancel, &mut progress)?;
+    let progress = Mutex::new(progress);
+    let matrix = catalog::matrix(*repeats, &kernels.platforms(), cancel, &teller(&progress))
+        .map_err(|failed| Failure::of_catalog(&failed))?;
+    report::text(&catalog::table(&matrix));
+    if let Some(path) = &common.json {
+        report::write_json(path, &matrix)?;
+    }
+    if let Some(path) = markdown {
+        file(path, catalog::page(&matrix))?;
+    }
+    let drawing = catalog::plot(&matrix);
+    if let Some(path) = svg {
+        file(path, drawing.svg())?;
+    }
+    if let Some(path) = picture {
+        file(path, png(&drawing, path)?)?;
+    }
+    Ok(verdict(matrix.rows.iter().all(|row| row.alarms.is_empty())))
+}
+
+fn clean(runs: u32, debug: bool, common: &Common, cancel: &Cancel) -> Done {
+    let mut progress = Progress::new();
+    let kernels = Kernels::prepare(common, debug, cancel, &mut progress)?;
+    let progress = Mutex::new(progress);
+    let clean = catalog::clean(runs, &kernels.platforms(), cancel, &teller(&progress))
+        .map_err(|failed| Failure::of_catalog(&failed))?;
+    if let Some(path) = &common.json {
+        report::write_json(path, &clean)?;
+    }
+    for (kind, count) in &clean.kinds {
+        report::text(&format!("{count:>4}  {kind}\n"));
+    }
+    let alarms = clean.alarms.len();
+    report::text(&format!(
+        "{} clean runs, {alarms} false alarms; {:.0} s\n",
+        clean.runs, clean.seconds
+    ));
+    for alarm in &clean.alarms {
+        report::text(&format!("  {alarm}\n"));
+    }
+    Ok(verdict(alarms == 0))
+}
+
+/// Runs the same on several platforms, and tells where they differ.
+pub(super) fn legs(arguments: &LegsArguments, cancel: &Cancel) -> Done {
+    let scenario = match &arguments.scenario {
+        Some(path) => scenario(path)?,
+        None => Scenario::default(),
+    };
+    let mut progress = Progress::new();
+    let debug = arguments.legs.contains(&Leg::Debug);
+    let kernels = Kernels::prepare(&arguments.common, debug, cancel, &mut progress)?;
+    let platforms = kernels.platforms();
+    let runs = catalog::legs(
+        arguments.bug,
+        &scenario,
+        &arguments.legs,
+        &platforms,
+        cancel,
+    )
+    .map_err(|failed| Failure::of_catalog(&failed))?;
+    progress.finish();
+    if let Some(path) = &arguments.common.json {
+        report::write_json(path, &runs)?;
+    }
+    for run in &runs {
+        let mut said = run.violations.iter().map(|found| {
+            let class = found
+                .class
+                .map_or_else(String::new, |class| format!("{class} "));
+            format!("{class}{}: {}", found.name, found.text)
+        });
+        let first = said.next().unwrap_or_else(|| "clean".to_owned());
+        report::text(&format!(
+            "{:<11} {:>3} frames  {first}\n",
+            run.leg, run.frames
+        ));
+        for more in said.chain(run.findings.iter().cloned()).take(7) {
+            report::text(&format!("{:<24}{more}\n", ""));
+        }
+    }
+    let classes = |run: &catalog::LegRun| run.violations.first().map(|first| first.class);
+    let first = runs.first().map(classes);
+    let agree = runs.iter().all(|run| Some(classes(run)) == first);
+    report::text(match agree {
+        true => "The platforms agree.\n",
+        false => {
+            "The platforms differ: what only one of them shows depends on it, as missing syncs do on bounce buffers.\n"
+        }
+    });
+    Ok(verdict(runs.iter().all(catalog::LegRun::is_clean)))
+}
+
+fn verdict(clean: bool) -> ExitCode {
+    match clean {
+        true => ExitCode::Clean,
+        false => ExitCode::Violations,
+    }
+}

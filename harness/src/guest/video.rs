@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Video devices in a guest, used as any Debian uses them: its own drivers and v4l-utils.
+
+use std::time::Duration;
+
+use landfall_guest::Prepared;
+
+use super::failure::{GuestFailed, Result, What};
+use super::{Guest, Running, protocol_error};
+
+/// Bytes of one piece on the way into the guest.
+const PIECE: usize = 1 << 20;
+/// Where the archive lies until it is unpacked.
+const ARCHIVE: &str = "/tmp/video.cpio";
+/// Time to unpack it, on a busy host.
+const UNPACK: Duration = Duration::from_secs(60);
+
+impl<Stage: Running> Guest<Stage> {
+    /// Brings [`Prepared::video`] into the guest: `v4l2-ctl`, `v4l2-compliance`, and stock drivers for
+    /// [`Guest::load_module`]. Takes about a second, and some 20 MB of the guest's memory.
+    ///
+    /// # Errors
+    /// If the set-up has none, its kernel not being Debian's; or the guest refuses.
+    pub fn add_video(&self, prepared: &Prepared) -> Result<()> {
+        let Some(path) = &prepared.video else {
+            let why = "only a set-up with Debian's kernel has its drivers and v4l-utils";
+            return Err(GuestFailed::early(What::Options(why.to_owned())));
+        };
+        let archive = std::fs::read(path).map_err(|source| {
+            GuestFailed::early(What::Host {
+                doing: "read the archive for video devices",
+                source,
+            })
+        })?;
+        for (number, piece) in archive.chunks(PIECE).enumerate() {
+            self.write_file_at(ARCHIVE, (number * PIECE) as u64, piece)?;
+        }
+        let script = format!(
+            "cpio -idu <{ARCHIVE} && rm {ARCHIVE} && cd /lib/modules/$(uname -r) && cat modules.dep.video >>modules.dep"
+        );
+        let ran = self.run(&["/bin/busybox", "sh", "-c", &script], UNPACK)?;
+        match ran.status {
+            0 => Ok(()),
+            status => Err(protocol_error(format!(
+                "unpacking the archive for video devices ended with {status}: {}",
+                ran.stderr.trim()
+            ))),
+        }
+    }
+}

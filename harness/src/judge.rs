@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The verdict on a card from its journal alone: for drivers that are not ours, and so tell nobody what they lent but
+//! the witness in the guest, whose word is in the same journal.
+
+use landfall_device::dma::journal::{Entry, Journal, Kind};
+use landfall_device::ledger::{Ledger, Platform, Violation};
+
+/// Judges all that is in a card's journal so far. Wait for the card's work in hand before
+/// ([`crate::guest::Guest::sync_card`]), or its last piece may be missing. Without a witness nothing counts as lent.
+pub fn judge(journal: &Journal, platform: Platform) -> Vec<Violation> {
+    let mut ledger = Ledger::new(platform);
+    for entry in journal.entries_from(0) {
+        ledger.entry(&entry);
+    }
+    if journal.dropped() > 0 {
+        // A journal that was full ends early; the ledger sees that by the numbers.
+        ledger.entry(&Entry {
+            sequence: journal.len(),
+            time_ns: u64::MAX,
+            kind: Kind::Disconnected,
+        });
+    }
+    ledger.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use landfall_device::dma::journal::{Direction, Outcome};
+
+    fn access() -> Kind {
+        Kind::Access {
+            direction: Direction::Write,
+            address: 0x1000,
+            length: 64,
+            slot: None,
+            job: None,
+            outcome: Outcome::Ok,
+        }
+    }
+
+    #[test]
+    fn an_access_to_what_nobody_lent_is_a_violation_and_a_register_is_not() {
+        let journal = Journal::default();
+        journal.push(Kind::Connected);
+        journal.push(Kind::BusMaster { on: true });
+        assert_eq!(judge(&journal, Platform::default()), []);
+
+        journal.push(access());
+        assert_eq!(judge(&journal, Platform::default()).len(), 1);
+    }
+
+    #[test]
+    fn a_journal_that_was_full_is_no_clean_one() {
+        let journal = Journal::with_capacity(1);
+        journal.push(Kind::Connected);
+        journal.push(Kind::Connected);
+
+        assert_eq!(judge(&journal, Platform::default()).len(), 1);
+    }
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Bundles of bugs that were shown once, judged again on the host, in milliseconds.
+//!
+//! When the journal, a driver or a rule of the ledger changes so that they no longer say what they said, and rightly,
+//! record them anew, with guests; review what differs, then commit it:
+//!
+//!     cargo run -- replay --live --record harness/tests/bundles/*
+
+use std::fs;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+use landfall::bundle::{Bundle, Item, compare, judge, story};
+use landfall_device::dma::journal::Kind;
+use landfall_device::ledger::Violation;
+
+fn directory() -> PathBuf {
+    // Where it is now: an archive of tests may have been built elsewhere.
+    let now = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    now.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")))
+        .join("tests/bundles")
+}
+
+fn open(path: &Path) -> Bundle {
+    Bundle::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The items of a bundle's stream.
+fn items(bundle: &Bundle) -> Vec<Item> {
+    let mut items = Vec::new();
+    let judged = bundle.judge(|_, item| items.push(item.clone()));
+    judged.expect("the stream is read");
+    items
+}
+
+/// What the ledger says to items.
+fn judged(items: &[Item]) -> Vec<Violation> {
+    let lines: Vec<_> = items
+        .iter()
+        .map(|item| serde_json::to_string(item).expect("JSON") + "\n")
+        .collect();
+    let judged = judge(Cursor::new(lines.concat()), |_, _| ());
+    judged.expect("the stream is read").violations
+}
+
+/// Every bundle there gives the verdict that was recorded, and its story is told.
+#[test]
+fn bundles_give_the_verdict_that_was_recorded() {
+    let mut paths: Vec<_> = fs::read_dir(directory())
+        .expect("there are bundles")
+        .map(|entry| entry.expect("a readable entry").path())
+        .collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "the check would check nothing");
+    for path in paths {
+        let bundle = open(&path);
+        let recorded = bundle.violations().expect("a verdict");
+        let now = bundle.judge(|_, _| ()).expect("a stream").violations;
+
+        let comparison = compare(&recorded, &now);
+        assert!(comparison.is_same(), "{}: {comparison:#?}", path.display());
+        assert!(!recorded.is_empty(), "{}: it is clean", path.display());
+        let told = story(&bundle, "it").expect("a story");
+        assert!(told.contains("<== VIOLATION 1"), "{told}");
+    }
+}
+
+/// Those that there must be, by the class of what they show.
+#[test]
+fn what_they_show_is_of_its_class() {
+    for (name, class) in [("overrun", 1), ("after-stop", 20), ("lost-irq", 43)] {
+        let violations = open(&directory().join(name))
+            .violations()
+            .expect("a verdict");
+        let classes: Vec<_> = violations.iter().map(|violation| violation.class).collect();
+        assert_eq!(classes, [Some(class)], "{name}");
+    }
+}
+
+/// The negative control: a stream in which one access is elsewhere, or is lacking, is judged otherwise.
+#[test]
+fn one_access_that_was_moved_or_removed_changes_the_verdict() {
+    let bundle = open(&directory().join("overrun"));
+    let recorded = bundle.violations().expect("a verdict");
+    let items = items(&bundle);
+    assert!(compare(&recorded, &judged(&items)).is_same());
+    let overrun = recorded[0].sequence;
+    let is_it = |item: &Item| matches!(item, Item::Entry(entry) if entry.sequence == overrun);
+    let at = items.iter().position(is_it).expect("it is in the stream");
+
+    let mut moved = items.clone();
+    if let Item::Entry(entry) = &mut moved[at]
+        && let Kind::Access { address, .. } = &mut entry.kind
+    {
+        *address += 64;
+    }
+    assert!(!compare(&recorded, &judged(&moved)).is_same(), "moved");
+
+    let mut removed = items;
+    removed.remove(at);
+    for item in &mut removed[at..] {
+        if let Item::Entry(entry) = item {
+            entry.sequence -= 1;
+        }
+    }
+    assert!(!compare(&recorded, &judged(&removed)).is_same(), "removed");
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * The witness BAR: how landfall_witness, in the guest, tells the card's model what the driver lent.
+ *
+ * A card's model that is watched has one more BAR, number 5, of 4 KiB (device-model/src/serve/witness.rs,
+ * which says what the model makes of it). An event is some fields, in any order, and then LW_COMMIT, which
+ * takes them and forgets them. Registers are little-endian, of 8 bytes, written whole or as two halves,
+ * LW_COMMIT's lower half first. Only LW_MAGIC, LW_VERSION, LW_EVENTS and LW_REFUSED can be read; all else
+ * reads 0.
+ */
+#ifndef LANDFALL_WITNESS_H
+#define LANDFALL_WITNESS_H
+
+#define LW_BAR 5
+#define LW_BAR_SIZE 0x1000
+
+#define LW_MAGIC 0x00 /* 4 bytes, reads LW_MAGIC_VALUE */
+#define LW_VERSION 0x04 /* 4 bytes, reads LW_VERSION_VALUE */
+#define LW_EVENTS 0x08 /* 4 bytes: events taken, modulo 2^32 */
+#define LW_REFUSED 0x0c /* 4 bytes: events and writes that made no sense, modulo 2^32 */
+
+#define LW_ADDRESS 0x10 /* bus address, or as LW_OP_* says */
+#define LW_PHYS 0x18 /* physical address; not written: not told, or see LW_DIRECT */
+#define LW_LENGTH 0x20 /* bytes */
+#define LW_CALLER 0x28 /* where it was called; not written: not known */
+#define LW_TIME 0x30 /* the guest's monotonic clock, nanoseconds */
+#define LW_LIST 0x38 /* entries of the list (low half), which of its segments this is (high half) */
+#define LW_TEXT 0x40 /* 8 bytes more of a name, each time; NULs at its end are not of it */
+#define LW_SHORT 0x48 /* LW_LENGTH below 4 GiB (low half), lower half of a kernel address for LW_CALLER */
+#define LW_COMMIT 0x50 /* what it is, and the end of the event */
+
+/* Fields of LW_COMMIT. */
+#define LW_NUMBER_SHIFT 0 /* 32 bits: number of the event, from 0, without gaps, modulo 2^32 */
+#define LW_OP_SHIFT 32 /* 8 bits: LW_OP_* */
+#define LW_DIRECTION_SHIFT 40 /* 4 bits: LW_DIRECTION_*; for LW_OP_DRIVER LW_DRIVER_* */
+#define LW_MEMORY_SHIFT 44 /* 4 bits: LW_MEMORY_* */
+#define LW_BOUNCED_SHIFT 48 /* 1 bit: there is a bounce buffer */
+#define LW_DIRECT_SHIFT 49 /* 1 bit: the physical address is the bus address */
+#define LW_CPU_SHIFT 50 /* 14 bits: the CPU */
+
+#define LW_OP_MAP 1
+#define LW_OP_MAP_LIST 2
+#define LW_OP_MAP_FAILED 3
+#define LW_OP_UNMAP 4
+#define LW_OP_UNMAP_LIST 5
+#define LW_OP_ALLOC 6
+#define LW_OP_FREE 7
+#define LW_OP_SYNC_FOR_CPU 8
+#define LW_OP_SYNC_FOR_DEVICE 9
+#define LW_OP_QUEUE 10
+#define LW_OP_DONE 11
+#define LW_OP_POOL_LEND 12
+#define LW_OP_POOL_RETURN 13
+#define LW_OP_ATTACHED 32 /* LW_ADDRESS, LW_PHYS: first byte of the kernel's text, first after its read-only data */
+#define LW_OP_SYMBOL 33 /* LW_ADDRESS is called LW_TEXT */
+#define LW_OP_DRIVER 34 /* the driver LW_TEXT is now LW_DRIVER_* */
+#define LW_OP_KERNEL_DOWN 35
+
+/* As the kernel's enum dma_data_direction. */
+#define LW_DIRECTION_BOTH 0
+#define LW_DIRECTION_TO_DEVICE 1
+#define LW_DIRECTION_FROM_DEVICE 2
+
+#define LW_MEMORY_PLAIN 0
+#define LW_MEMORY_TEXT 1
+#define LW_MEMORY_STACK 2
+#define LW_MEMORY_INVALID 3
+
+#define LW_DRIVER_BINDING 0
+#define LW_DRIVER_BOUND 1
+#define LW_DRIVER_NOT_BOUND 2
+#define LW_DRIVER_UNBINDING 3
+#define LW_DRIVER_UNBOUND 4
+
+#define LW_MAGIC_VALUE 0x5457464c /* "LFWT" */
+#define LW_VERSION_VALUE 1
+#define LW_MAX_TEXT 128 /* bytes of a name; more are dropped */
+
+#endif

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/*
+ * landfall_witness: tells the model of each watched card, over the card itself, what the driver lends it and takes
+ * back. The driver is not changed and does not know.
+ *
+ *	channel.c	one event, as register writes (include/landfall_witness.h)
+ *	table.c		which cards are watched
+ *	caller.c	who called
+ *	memory.c	what kind of memory
+ *	dma.c		the DMA API's calls
+ *	vb2.c		videobuf2's buffers
+ *	pool.c		landfall_pool's buffers
+ *	life.c		drivers that are bound and unbound, the kernel's end
+ *	order.c		test aids
+ *
+ * Load it before the drivers: it refuses while one is bound to a card that it would watch.
+ */
+#include <linux/debugfs.h>
+#include <linux/module.h>
+#include <linux/seq_file.h>
+
+#include "witness.h"
+
+module_param_named(drop, witness_drop, ullong, 0444);
+MODULE_PARM_DESC(drop, "Test aid: the number of an event that is not sent (default none)");
+
+static unsigned int pairs;
+module_param(pairs, uint, 0444);
+MODULE_PARM_DESC(pairs, "Test aid: pairs of an event and a register write that two CPUs make when it is loaded");
+
+static unsigned int handoffs;
+module_param(handoffs, uint, 0444);
+MODULE_PARM_DESC(handoffs, "Test aid: events of one CPU that another answers by a register write");
+
+static unsigned int maps;
+module_param(maps, uint, 0444);
+MODULE_PARM_DESC(maps, "Test aid: mappings that are timed, with and without telling");
+
+static unsigned int offset = 4;
+module_param(offset, uint, 0444);
+MODULE_PARM_DESC(offset, "Test aid: the register of BAR 0 that is written (default 4)");
+
+static struct dentry *directory;
+
+static void show_card(struct witness_card *card, void *file)
+{
+	/* The model counts what it took; what is under way at this moment it will have taken when the read is answered. */
+	const u64 number = READ_ONCE(card->number);
+	const u32 taken = readl(card->bar + LW_EVENTS), refused = readl(card->bar + LW_REFUSED);
+
+	seq_printf(file, "%s events=%llu taken=%u refused=%u\n", dev_name(card->dev), number, taken, refused);
+}
+
+static int status_show(struct seq_file *file, void *unused)
+{
+	seq_printf(file, "missed=%lu\n", witness_dma_missed());
+	witness_each(show_card, file);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(status);
+
+static int results_show(struct seq_file *file, void *unused)
+{
+	return witness_order(file);
+}
+DEFINE_SHOW_ATTRIBUTE(results);
+
+static int __init witness_init(void)
+{
+	int error;
+
+	witness_find_text();
+	error = witness_caller_start();
+	if (error)
+		return error;
+	error = witness_dma_start();
+	if (error)
+		goto caller;
+	error = witness_vb2_start();
+	if (error)
+		goto dma;
+	error = witness_pool_start();
+	if (error)
+		goto vb2;
+	error = witness_life_start();
+	if (error)
+		goto pool;
+	error = witness_order_run(pairs, handoffs, maps, offset);
+	if (error)
+		goto life;
+	directory = debugfs_create_dir(KBUILD_MODNAME, NULL);
+	debugfs_create_file("status", 0400, directory, NULL, &status_fops);
+	debugfs_create_file("results", 0400, directory, NULL, &results_fops);
+	return 0;
+life:
+	witness_life_stop();
+pool:
+	witness_pool_stop();
+vb2:
+	witness_vb2_stop();
+dma:
+	witness_dma_stop();
+caller:
+	witness_caller_stop();
+	witness_detach_all();
+	return error;
+}
+
+static void __exit witness_exit(void)
+{
+	debugfs_remove(directory);
+	witness_life_stop();
+	witness_pool_stop();
+	witness_vb2_stop();
+	witness_dma_stop();
+	witness_caller_stop();
+	witness_detach_all();
+}
+
+module_init(witness_init);
+module_exit(witness_exit);
+
+MODULE_AUTHOR("The Landfall contributors");
+MODULE_DESCRIPTION("Tells what a driver lends its card");
+MODULE_LICENSE("Dual MIT/GPL");

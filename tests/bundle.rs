@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What a failing run leaves, and what can be done with it; a clean run leaves nothing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use landfall::bundle::Bundle;
+use landfall_tests::{Result, landfall, prepared};
+
+/// Two small frames.
+const SMALL: [&str; 6] = ["--width", "64", "--height", "32", "--frames", "2"];
+
+/// The command, with what it leaves in `temporary`.
+fn command(temporary: &Path, words: &[&str]) -> Result<Output> {
+    prepared();
+    let output = landfall()
+        .args(words)
+        .env("TMPDIR", temporary)
+        .env("NO_COLOR", "1")
+        .output()?;
+    Ok(output)
+}
+
+fn text(output: &Output) -> String {
+    let parts = [&output.stdout, &output.stderr].map(|part| String::from_utf8_lossy(part));
+    parts.concat()
+}
+
+fn run(temporary: &Path, words: &[&str]) -> Result<Output> {
+    command(
+        temporary,
+        &[&["run", "--accel", "tcg"], &SMALL[..], words].concat(),
+    )
+}
+
+/// The one thing that is left there.
+fn left(directory: &Path) -> Result<PathBuf> {
+    let left: Vec<_> = fs::read_dir(directory)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    match left.as_slice() {
+        [one] => Ok(one.clone()),
+        other => Err(format!("not one thing is left: {other:?}").into()),
+    }
+}
+
+/// A fault leaves a bundle, named in the run's last lines. From it the verdict is repeated without a guest, and the run
+/// with one.
+#[test]
+fn a_fault_leaves_a_bundle_that_repeats_its_verdict() -> Result {
+    let temporary = tempfile::tempdir()?;
+
+    let ran = run(temporary.path(), &["--fault", "overrun"])?;
+
+    assert_eq!(ran.status.code(), Some(1), "{}", text(&ran));
+    let bundle = left(temporary.path())?;
+    let name = bundle.to_str().ok_or("a path of text")?;
+    assert!(
+        text(&ran).contains(&format!("bundle: {name}\n")),
+        "{}",
+        text(&ran)
+    );
+    let pages = Bundle::open(&bundle)?.pages()?;
+    assert!(!pages.is_empty(), "the pages around it are kept");
+
+    let replayed = command(temporary.path(), &["replay", name])?;
+    assert_eq!(replayed.status.code(), Some(0), "{}", text(&replayed));
+    assert!(
+        text(&replayed).contains("overrun (class 1)"),
+        "{}",
+        text(&replayed)
+    );
+    let told = command(temporary.path(), &["explain", name])?;
+    assert!(
+        text(&told).contains("<== VIOLATION 1: overrun"),
+        "{}",
+        text(&told)
+    );
+    let live = command(temporary.path(), &["replay", "--live", name])?;
+    assert_eq!(live.status.code(), Some(0), "{}", text(&live));
+    assert_eq!(left(temporary.path())?, bundle, "a replay leaves nothing");
+    Ok(())
+}
+
+/// As one file where that is asked for.
+#[test]
+fn a_bundle_can_be_one_file() -> Result {
+    let temporary = tempfile::tempdir()?;
+    let file = temporary.path().join("bundle.tar.zst");
+    let name = file.to_str().ok_or("a path of text")?;
+
+    let ran = run(temporary.path(), &["--fault", "short", "--bundle", name])?;
+
+    assert_eq!(ran.status.code(), Some(1), "{}", text(&ran));
+    assert_eq!(left(temporary.path())?, file);
+    assert_eq!(Bundle::open(&file)?.violations()?[0].class, Some(56));
+    Ok(())
+}
+
+/// The clean twin leaves nothing.
+#[test]
+fn a_clean_run_leaves_no_bundle() -> Result {
+    let temporary = tempfile::tempdir()?;
+
+    let ran = run(temporary.path(), &[])?;
+
+    assert_eq!(ran.status.code(), Some(0), "{}", text(&ran));
+    assert!(!text(&ran).contains("bundle:"), "{}", text(&ran));
+    assert_eq!(fs::read_dir(temporary.path())?.count(), 0);
+    Ok(())
+}
+
+/// A guest that dies leaves a bundle too, with what it said to the last.
+#[test]
+fn a_guest_that_died_leaves_a_bundle_that_tells_how() -> Result {
+    let temporary = tempfile::tempdir()?;
+    let place = temporary.path().join("bundle");
+    let name = place.to_str().ok_or("a path of text")?;
+
+    // No such program: the kernel panics for want of a first process.
+    let ran = run(
+        temporary.path(),
+        &["--append", "rdinit=/none", "--bundle", name],
+    )?;
+
+    assert_eq!(ran.status.code(), Some(4), "{}", text(&ran));
+    assert!(
+        text(&ran).contains(&format!("bundle: {name}\n")),
+        "{}",
+        text(&ran)
+    );
+    let told = command(temporary.path(), &["explain", name])?;
+    assert!(
+        text(&told).contains("The guest failed: the guest's kernel panicked"),
+        "{}",
+        text(&told)
+    );
+    Ok(())
+}
