@@ -318,11 +318,11 @@ impl Ledger {
                 address,
                 register_write,
             } => self.judge_fetch(slot, address, register_write),
+            Kind::Refused { ref what } => self.refused(what),
             Kind::Stopping { .. }
             | Kind::PowerState { .. }
             | Kind::FirstRead { .. }
             | Kind::Connected
-            | Kind::Refused { .. }
             | Kind::KernelDown
             | Kind::BusMapped { .. }
             | Kind::BusUnmapped { .. }

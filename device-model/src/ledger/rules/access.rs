@@ -267,12 +267,14 @@ impl Ledger {
     fn over_the_end(&self, access: &Access, near: u64) -> Option<Finding> {
         let (range, at) = (access.range(), access.address);
         let found = self.witness.ranges.book.furthest(at, Way::Any)?;
-        let last = found.range.end();
+        let held = self.witness.held(found.number)?;
+        let last = self.witness.reach(held, range.end());
         if at >= last.saturating_add(near) || range.end() <= last {
             return None;
         }
-        let held = self.witness.held(found.number)?;
-        let finding = self.passing(access, held.range, &held.label());
+        let start = held.range.start;
+        let length = last - start;
+        let finding = self.passing(access, Range { start, length }, &held.label());
         Some(with(held, finding))
     }
 

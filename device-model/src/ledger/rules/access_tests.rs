@@ -450,7 +450,7 @@ fn more_lends_than_the_ledger_holds_are_told_once() {
     for number in 0..(super::super::shelf::MOST_LIVE as u64 + 10) {
         entry(Kind::Call(call(
             Call::Map,
-            1 << 40 | number * 4096,
+            (1 << 40) + number * 4096,
             4096,
             FromDevice,
         )));

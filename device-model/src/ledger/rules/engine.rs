@@ -218,7 +218,8 @@ impl Ledger {
     /// Classes 13 and 14: the driver programmed more than it lent.
     fn longer_than_lent(&self, job: &Job) -> Option<Violation> {
         let (_, held) = self.witness.at(job.base).filter(|_| self.witness.sees())?;
-        let excess = job.range().end().saturating_sub(held.range.end());
+        let lent = self.witness.reach(held, job.range().end());
+        let excess = job.range().end().saturating_sub(lent);
         if excess == 0 || job.size == 0 {
             return None;
         }
@@ -230,11 +231,11 @@ impl Ledger {
         let text = format!(
             "a job of {} bytes was programmed where {} bytes of {} are lent: {excess} too many",
             job.size,
-            held.range.end() - job.base,
+            lent - job.base,
             held.label()
         );
         let part = Range {
-            start: held.range.end(),
+            start: lent,
             length: excess,
         };
         Some(self.of_held(class, name, held, part, text))
@@ -271,8 +272,12 @@ impl Ledger {
             .shelf
             .own(Some(slot), range)
             .map(super::super::Lend::range);
-        let witness = self.witness.at(job.base).map(|(_, held)| held.range);
-        let lent = agent.or(witness)?.end().saturating_sub(job.base);
+        let witness = || {
+            let (_, held) = self.witness.at(job.base)?;
+            Some(self.witness.reach(held, u64::MAX))
+        };
+        let lent = agent.map(|range| range.end()).or_else(witness)?;
+        let lent = lent.saturating_sub(job.base);
         if bytes <= lent.max(job.size) {
             return None;
         }

@@ -32,10 +32,23 @@ impl Ledger {
 
     /// Events of the witness are missing.
     pub(in super::super) fn gap(&mut self, expected: u64, got: u64) {
-        let text = format!(
-            "the witness's events from number {expected} to {} are missing: no verdict on what was lent since",
-            got.wrapping_sub(1)
-        );
+        let last = got.wrapping_sub(1);
+        self.incomplete(format!(
+            "the witness's events from number {expected} to {last} are missing"
+        ));
+    }
+
+    /// The machine asked for something that was refused; of the witness, that is an event that is not known.
+    pub(in super::super) fn refused(&mut self, what: &str) {
+        if let Some(what) = what.strip_prefix("witness: ")
+            && self.witness.sees()
+        {
+            self.incomplete(format!("an event of the witness was refused, {what}"));
+        }
+    }
+
+    fn incomplete(&mut self, why: String) {
+        let text = why + ": no verdict on what was lent since";
         let mut violation = verdict::bare(self.sequence, None, "witness incomplete", text);
         violation.time_ns = self.time_ns;
         self.report(violation);
