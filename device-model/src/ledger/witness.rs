@@ -89,6 +89,8 @@ pub(super) struct Held {
     pub(super) entries: u32,
     /// Number of the list that it is a part of.
     list: u64,
+    /// It should not have been lent: a class.
+    pub(super) wrong: Option<u8>,
     /// The card wrote, and the CPU cannot see it yet.
     pub(super) dirty: bool,
     /// The CPU synced it for itself, and not for the device since.
@@ -184,6 +186,8 @@ pub(super) struct Life {
     pub(super) failed: bool,
     /// It switched bus mastering on.
     pub(super) mastered: bool,
+    /// It was told that it reaches for registers that are not there any more.
+    pub(super) told_gone: bool,
     pub(super) due: Option<Due>,
 }
 
@@ -297,6 +301,7 @@ impl Witness {
             by: Brief::of(call),
             entries: call.entries,
             list: number,
+            wrong: None,
             dirty: false,
             cpu: false,
         };

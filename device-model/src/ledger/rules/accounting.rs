@@ -60,13 +60,13 @@ impl Ledger {
         let Some(number) = self.witness.lend(call, sort) else {
             return self.full();
         };
-        self.wrong_memory(call, sort);
+        self.wrong_memory(number, call, sort);
         self.wrong_mask(call, sort);
         self.shared_line(number);
     }
 
     /// Classes 15, 16 and 17.
-    fn wrong_memory(&mut self, call: &DriverCall, sort: Sort) {
+    fn wrong_memory(&mut self, number: u64, call: &DriverCall, sort: Sort) {
         let (class, name, what) = match call.memory {
             Memory::Plain => return,
             Memory::Text => (
@@ -77,6 +77,9 @@ impl Ledger {
             Memory::Stack => (16, "stack lent", "a stack"),
             Memory::Invalid => (17, "invalid memory lent", "memory that is no RAM"),
         };
+        if let Some(held) = self.witness.held_mut(number) {
+            held.wrong = Some(class);
+        }
         let text = format!(
             "the driver gave {} {} bytes of {what}, at {:#x}",
             sort.begins(),

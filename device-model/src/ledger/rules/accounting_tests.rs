@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use super::stream::*;
+use crate::dma::DmaError;
 use crate::dma::journal::{Call, Direction, DriverCall, DriverState, Kind, Memory, Outcome};
 
 const LIST: [(u64, u64); 3] = [(0x7000_0000, 4096), (0x7000_1000, 4096), (0x7100_0000, 512)];
@@ -66,7 +67,15 @@ fn classes_15_16_and_17_are_memory_that_must_not_be_lent() {
             memory,
             ..call(Call::Map, 0x5000, 64, ToDevice)
         };
-        Stream::bound().call(lend).is(class);
+        let lent = Stream::bound().call(lend);
+        lent.is(class);
+        let reads = lent.access(
+            Direction::Read,
+            0x5000,
+            64,
+            Outcome::Refused(DmaError::Unmapped),
+        );
+        assert_eq!(reads.classes(), [Some(class), Some(class)]);
     }
     Stream::bound().map(0x5000, 64, ToDevice).is_clean();
 }
