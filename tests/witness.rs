@@ -66,6 +66,24 @@ fn assert_whole(entries: &[Entry]) {
     assert!(bad.is_empty(), "{bad:?}");
 }
 
+/// Each call has a caller, whose name, of that module, was told before.
+fn assert_callers_named(entries: &[Entry], module: &str) {
+    let mut names = BTreeMap::new();
+    for entry in entries {
+        match &entry.kind {
+            Kind::Symbol { address, name } => {
+                names.insert(*address, name.as_str());
+            }
+            Kind::Call(call) if call.call != Call::PoolLend && call.call != Call::PoolReturn => {
+                let name = names.get(&call.caller).copied().unwrap_or_default();
+                assert!(name.contains(module), "{call:?} by {name:?} of {names:?}");
+            }
+            _ => {}
+        }
+    }
+    assert!(!names.is_empty(), "callers have names");
+}
+
 /// What the driver says that it lent, by way of the agent, is what the witness saw it lend, to the byte; and when the
 /// driver is gone, all of it came back.
 fn assert_lends_balance(options: GuestOptions) -> Result {
@@ -99,6 +117,7 @@ fn assert_lends_balance(options: GuestOptions) -> Result {
     let seen = entries(&guest)?;
     assert_whole(&seen);
     assert_eq!(alive(&calls(&seen)), BTreeMap::new(), "all of it came back");
+    assert_callers_named(&seen, "[landfall_capture]");
     let states: Vec<_> = seen
         .iter()
         .filter_map(|entry| match &entry.kind {
@@ -223,6 +242,29 @@ fn its_order_among_register_writes_is_exact() -> Result {
         0,
         "from CPU to CPU"
     );
+    Ok(guest.power_off()?)
+}
+
+/// The aid that times calls: those of a card that is mute are not told, all others are.
+#[test]
+fn a_mute_card_is_told_nothing() -> Result {
+    let guest = driverless(GuestOptions::default().journal)?;
+    guest.load_module(WITNESS_MODULE, "maps=500")?;
+
+    let seen = entries(&guest)?;
+    assert_whole(&seen);
+    let count = |wanted| {
+        let calls = calls(&seen);
+        calls.iter().filter(|call| call.call == wanted).count()
+    };
+    assert_eq!(
+        [Call::Map, Call::Unmap, Call::Queue].map(count),
+        [500, 500, 500]
+    );
+    let found = results(&guest)?;
+    assert!(found["told_ns"] > 0 && found["posted_ns"] > 0, "{found:?}");
+    eprintln!("{found:?}");
+    guest.unload_module(WITNESS_MODULE)?;
     Ok(guest.power_off()?)
 }
 
