@@ -9,10 +9,12 @@ use landfall::guest::{
     Booted, CAPTURE_MODULE, CardKind, Deadlines, Direction, Guest, GuestOptions, Iommu,
     POOL_MODULE, Running, WITNESS_MODULE,
 };
+use landfall::run::CapturePlan;
+use landfall_device::devices::capture::CaptureOptions;
 use landfall_device::dma::journal::{Call, DriverCall, DriverState, Entry, Kind};
 use landfall_device::ledger::LendDirection;
 use landfall_tests::errno::EBUSY;
-use landfall_tests::{Result, assert_refused, boot, boot_loaded};
+use landfall_tests::{Result, SHORT, assert_refused, boot, boot_loaded, capture_clean};
 
 const STATUS: &str = "/sys/kernel/debug/landfall_witness/status";
 
@@ -134,6 +136,62 @@ fn assert_lends_balance(options: GuestOptions) -> Result {
             DriverState::Unbound
         ]
     );
+    assert_pool_balances(&calls(&seen));
+
+    let journal = guest.journal(0).ok_or("a card")?;
+    guest.power_off()?;
+    let down = journal.entries_from(0);
+    let down = down.iter().filter(|entry| entry.kind == Kind::KernelDown);
+    assert_eq!(down.count(), 1, "the kernel's end is told");
+    Ok(())
+}
+
+/// What the pool lent came back to it.
+fn assert_pool_balances(calls: &[DriverCall]) {
+    let of = |wanted| {
+        let of = calls.iter().filter(move |call| call.call == wanted);
+        let mut of: Vec<_> = of.map(|call| (call.address, call.length)).collect();
+        of.sort_unstable();
+        of
+    };
+    let lent = of(Call::PoolLend);
+    assert!(!lent.is_empty(), "frames come from the pool");
+    assert_eq!(lent, of(Call::PoolReturn));
+}
+
+/// A function-level reset takes the BAR's address from the card, and gives it back: nothing is lost on the way, and
+/// the same holds for a card that is pulled and one that is plugged in.
+#[test]
+fn it_lives_through_resets_and_hot_plugs() -> Result {
+    let guest = boot_loaded(GuestOptions {
+        spare_ports: 1,
+        ..watched()
+    })?;
+    let device = "/sys/bus/pci/devices/0000:01:00.0";
+    guest.write_file(&format!("{device}/reset_method"), "flr")?;
+    guest.write_file(&format!("{device}/reset"), "1")?;
+    let card = guest.open_card(0)?;
+    capture_clean(&guest, &card, &CapturePlan::default())?;
+    card.close()?;
+    assert_whole(&entries(&guest)?);
+
+    let second = guest.plug(CardKind::Capture(CaptureOptions::default()))?;
+    guest.wait_for_path("/dev/landfall-capture1", SHORT)?;
+    let card = guest.open_card(u8::try_from(second)?)?;
+    capture_clean(&guest, &card, &CapturePlan::default())?;
+    card.close()?;
+    let status = guest.read_text(STATUS)?;
+    assert!(status.contains("0000:02:00.0 events="), "{status}");
+    let seen = guest.journal(second).ok_or("a card")?.entries_from(0);
+    assert_whole(&seen);
+    assert!(
+        calls(&seen)
+            .iter()
+            .any(|call| call.call == Call::Alloc || call.call == Call::Map)
+    );
+    guest.unplug(second)?;
+    let status = guest.read_text(STATUS)?;
+    assert!(!status.contains("0000:02:00.0"), "{status}");
     Ok(guest.power_off()?)
 }
 
