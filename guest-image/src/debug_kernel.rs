@@ -318,7 +318,6 @@ fn without(top: &str) -> String {
         "drivers/media/*.[ch]",
         "drivers/net/*.[ch]",
         "drivers/staging/*.[ch]",
-        "net/*.[ch]",
         "sound/*.[ch]",
         "tools/perf/*",
         "tools/testing/*",
