@@ -318,6 +318,7 @@ fn without(top: &str) -> String {
         "drivers/media/*.[ch]",
         "drivers/net/*.[ch]",
         "drivers/staging/*.[ch]",
+        "net/*.[ch]",
         "sound/*.[ch]",
         "tools/perf/*",
         "tools/testing/*",
