@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use landfall::guest::{
-    Booted, CAPTURE_MODULE, CardKind, Deadlines, Direction, Guest, GuestOptions, POOL_MODULE,
-    Running, WITNESS_MODULE,
+    Booted, CAPTURE_MODULE, CardKind, Deadlines, Direction, Guest, GuestOptions, Iommu,
+    POOL_MODULE, Running, WITNESS_MODULE,
 };
 use landfall_device::dma::journal::{Call, DriverCall, DriverState, Entry, Kind};
 use landfall_device::ledger::LendDirection;
@@ -127,7 +127,7 @@ fn what_it_tells_is_what_the_driver_lent() -> Result {
 #[test]
 fn behind_an_iommu_it_tells_bus_addresses() -> Result {
     assert_lends_balance(GuestOptions {
-        iommu: true,
+        iommu: Iommu::Intel,
         ..watched()
     })
 }

@@ -19,7 +19,8 @@ use crate::{Outcome, failed, hash, refused, uapi};
 #[derive(Default)]
 pub(crate) struct Cards {
     open: HashMap<u8, File>,
-    held: Vec<Mapping>,
+    /// With whether it is a clip mask.
+    held: Vec<(Mapping, bool)>,
 }
 
 impl Cards {
@@ -173,15 +174,16 @@ impl Cards {
     }
 
     /// Keeps a frame mapped until [`Cards::drop_mappings`].
-    pub(crate) fn hold(&mut self, card: u8, index: u32) -> Outcome<Reply> {
-        let mapping = self.map(card, index, false, true)?;
-        self.held.push(mapping);
+    pub(crate) fn hold(&mut self, card: u8, index: u32, clip: bool) -> Outcome<Reply> {
+        let mapping = self.map(card, index, clip, clip)?;
+        self.held.push((mapping, clip));
         Ok(Reply::Done)
     }
 
-    /// Writes to the start of everything that is held.
+    /// Writes to the start of every clip mask that is held.
     pub(crate) fn write_mappings(&mut self, data: &[u8]) -> Outcome<Reply> {
-        for mapping in &mut self.held {
+        let masks = self.held.iter_mut().filter(|(_, clip)| *clip);
+        for (mapping, _) in masks {
             mapping
                 .write(0, data)
                 .map_err(|error| failed("write to a held mapping".to_owned(), error))?;

@@ -175,14 +175,17 @@ pub enum Request {
         /// Which buffers.
         buffers: Vec<u32>,
     },
-    /// Maps a frame and keeps it mapped, also over `CloseCard`, until [`Request::DropMappings`].
+    /// Maps a frame, to read, or a clip mask, to read and write, and keeps it mapped, also over `CloseCard`, until
+    /// [`Request::DropMappings`].
     HoldMapping {
         /// Index of the card.
         card: u8,
         /// Which buffer.
         buffer: u32,
+        /// Its clip mask rather than its frame.
+        clip: bool,
     },
-    /// Writes these bytes to the start of every frame that [`Request::HoldMapping`] holds, as a user would.
+    /// Writes these bytes to the start of every clip mask that [`Request::HoldMapping`] holds, as a user would.
     WriteMappings {
         /// What to write.
         data: Vec<u8>,

@@ -90,7 +90,7 @@ fn answer(
             data,
         } => cards.write_clip(card, buffer, offset, &data),
         Request::HashBuffers { card, buffers } => cards.hashes(card, &buffers),
-        Request::HoldMapping { card, buffer } => cards.hold(card, buffer),
+        Request::HoldMapping { card, buffer, clip } => cards.hold(card, buffer, clip),
         Request::WriteMappings { data } => cards.write_mappings(&data),
         Request::DropMappings => cards.drop_mappings(),
         Request::Time {

@@ -64,7 +64,11 @@ impl Leg {
         };
         match self {
             Self::Plain | Self::Fragmented => {}
-            Self::Iommu => options.iommu = Iommu::Intel,
+            Self::Iommu => {
+                options.iommu = Iommu::Intel;
+                // Bus addresses with upper bits, which a card can get wrong.
+                options.append.push_str(" iommu.forcedac=1");
+            }
             Self::IommuLazy => options.iommu = Iommu::IntelLazy,
             Self::Swiotlb => options.append.push_str(" swiotlb=force"),
             Self::High => {

@@ -59,8 +59,14 @@ impl Job {
                 prepared,
                 cancel,
                 |session, guest, card| {
-                    session.capture(&CapturePlan::default(), guest, card)?;
-                    card.hold_mapping(3)?;
+                    let plan = CapturePlan::default();
+                    let mask = plan.width.div_ceil(8) * plan.height;
+                    let clipped = CapturePlan {
+                        clip: Some(vec![0xff; mask as usize]),
+                        ..plan
+                    };
+                    session.capture(&clipped, guest, card)?;
+                    card.hold_clip(3)?;
                     card.release()?;
                     guest.write_mappings("written by whoever has it mapped")?;
                     let few = CapturePlan {

@@ -197,10 +197,23 @@ impl<'guest> Card<'guest> {
     /// # Errors
     /// If the guest refuses.
     pub fn hold_mapping(&self, buffer: u32) -> Result<()> {
+        self.hold(buffer, false)
+    }
+
+    /// Likewise its clip mask, which can be written ([`Guest::write_mappings`]).
+    ///
+    /// # Errors
+    /// If the guest refuses.
+    pub fn hold_clip(&self, buffer: u32) -> Result<()> {
+        self.hold(buffer, true)
+    }
+
+    fn hold(&self, buffer: u32, clip: bool) -> Result<()> {
         self.guest
             .ask(Request::HoldMapping {
                 card: self.index,
                 buffer,
+                clip,
             })
             .map(|_| ())
     }

@@ -148,7 +148,7 @@ impl<Stage: Running> Guest<Stage> {
         self.ask_within(request, limit).map(|_| ())
     }
 
-    /// Writes to the start of every frame that [`Card::hold_mapping`] holds, as a user would who has it still mapped.
+    /// Writes to the start of every clip mask that [`Card::hold_clip`] holds, as a user would who has it still mapped.
     ///
     /// # Errors
     /// If the guest refuses.

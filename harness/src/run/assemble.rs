@@ -116,7 +116,8 @@ impl Session {
         let mut earlier = Vec::new();
         for (number, captured) in (1..).zip(&self.captured) {
             findings.captured(number, captured, &earlier, jobs);
-            earlier.extend(captured.spans().into_values());
+            let lent = captured.lends.iter();
+            earlier.extend(lent.map(|lend| lend.phys..lend.phys.saturating_add(lend.length)));
         }
         for captured in &self.captured {
             findings.name_owners(captured.used.iter().filter(|used| captured.is_others(used)));
@@ -223,7 +224,7 @@ fn driver_calls(entries: &[Entry]) -> u64 {
 impl Findings {
     /// Adds what one capture showed, in driver and memory.
     ///
-    /// `earlier` is where the buffers of earlier captures lay.
+    /// `earlier` is what was lent in earlier captures.
     fn captured(
         &mut self,
         number: usize,

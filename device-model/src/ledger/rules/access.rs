@@ -215,6 +215,7 @@ impl Ledger {
         self.other_way(access)
             .or_else(|| self.by_error(access))
             .or_else(|| self.by_memory(access))
+            .or_else(|| self.programmed_to_returned(access))
             .or_else(|| self.over_the_end(access, 1))
             .or_else(|| self.beside_lend(access))
             .or_else(|| self.returned_to(access))
@@ -283,6 +284,19 @@ impl Ledger {
         finding.near = Some(past.held.near(access.range()));
         finding.call = Some(past.by);
         Some(finding)
+    }
+
+    /// Likewise, where the driver programmed the card to it: then it does not matter what is lent right before it.
+    fn programmed_to_returned(&self, access: &Access) -> Option<Finding> {
+        let job = access.job.and_then(|job| self.jobs.get(job))?;
+        let base = Range {
+            start: job.base,
+            length: 1,
+        };
+        let lent = self.witness.covering(base, Way::Any).is_some();
+        (!lent && self.witness.past(base).is_some())
+            .then(|| self.returned_to(access))
+            .flatten()
     }
 
     /// Class 57.
