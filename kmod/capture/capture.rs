@@ -51,5 +51,9 @@ kernel::module_pci_driver! {
             default: 3,
             description: "0: INTx, 1: MSI, 2: MSI-X, each of them or none; 3 (default): MSI, else MSI-X, else INTx",
         },
+        mutant: u32 {
+            default: 0,
+            description: "For tests: the bug to plant, 6: mmap shows another buffer, 21: mmap does not hold the buffer; 0 (default): none",
+        },
     },
 }

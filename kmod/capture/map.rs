@@ -2,8 +2,13 @@
 
 //! mmap of frames (read-only) and clip masks.
 
-use super::{landfall_pool, session::Session, view::Part};
+use super::{
+    landfall_pool, module_parameters,
+    session::Session,
+    view::{Part, NEIGHBOUR},
+};
 use kernel::{
+    bindings,
     mm::virt::{flags, VmaNew},
     prelude::*,
 };
@@ -11,7 +16,12 @@ use kernel::{
 /// Maps what lies at the area's offset. The mapping holds the buffer, whatever becomes of the file, the
 /// configuration or the driver.
 pub(crate) fn map(session: &Session, vma: &VmaNew) -> Result {
-    let found = session.mappable(landfall_pool::offset(vma)?)?;
+    let mutant = module_parameters::mutant.value();
+    let mut offset = landfall_pool::offset(vma)?;
+    if mutant == 6 {
+        offset ^= NEIGHBOUR; // cisco/exanic-software #121: the wrong pages
+    }
+    let found = session.mappable(offset)?;
     match found.part {
         Part::Frame => vma.try_clear_maywrite().map_err(|_| EACCES)?,
         // A private, writable mapping would be a copy that the card does not see.
@@ -20,5 +30,30 @@ pub(crate) fn map(session: &Session, vma: &VmaNew) -> Result {
     }
     vma.try_clear_mayexec().map_err(|_| EACCES)?;
     // Taken before: clearing the flags does not change it, as the area is not writable then.
-    found.buffer.map(vma, landfall_pool::protection(vma))
+    let before = operations(vma);
+    found.buffer.map(vma, landfall_pool::protection(vma))?;
+    if mutant == 21 {
+        let_go(vma, before); // Avnu/OpenAvnu #835, case 2: freed while it is mapped
+    }
+    Ok(())
+}
+
+type Operations = *const bindings::vm_operations_struct;
+
+fn operations(vma: &VmaNew) -> Operations {
+    // SAFETY: the area is being set up, and nobody else has it.
+    unsafe { (*vma.as_ptr()).vm_ops }
+}
+
+/// Only for the mutant: the area keeps its pages, and gives up its hold on them. `before`: its operations before it was
+/// mapped.
+fn let_go(vma: &VmaNew, before: Operations) {
+    // SAFETY: mapping the area succeeded, which gave it these operations.
+    let close = unsafe { operations(vma).as_ref() }.and_then(|operations| operations.close);
+    if let Some(close) = close {
+        // SAFETY: the one hold that mapping took; with its operations gone, none is given up for it again.
+        unsafe { close(vma.as_ptr()) };
+    }
+    // SAFETY: the area is being set up, and nobody else has it.
+    unsafe { (*vma.as_ptr()).vm_ops = before };
 }

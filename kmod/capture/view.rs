@@ -28,6 +28,8 @@ pub(crate) struct Mappable {
 
 /// mmap offsets of two parts differ by at least this much.
 const OFFSET_SHIFT: u32 = 33;
+/// The bit in which the mmap offsets of two neighbours differ.
+pub(crate) const NEIGHBOUR: u64 = 2 << OFFSET_SHIFT;
 
 fn mmap_offset(index: u32, part: Part) -> u64 {
     let part = match part {

@@ -74,8 +74,11 @@ int card_stop(struct mutant *m)
 		card_write(m, CARD_CONTROL, CARD_CONTROL_RESET);
 		error = wait_idle(m);
 	}
-	if (!error)
+	if (!error) {
 		card_quiet(m);
+		/* What was written is there before the memory goes back. */
+		card_read(m, CARD_STATUS);
+	}
 	return error;
 }
 

@@ -5,7 +5,7 @@
 /* 45: MSI-X taken for granted. Xilinx/dma_ip_drivers #45, #46, #69. */
 static int vectors_of_msix(struct mutant *m)
 {
-	return min(pci_alloc_irq_vectors(m->pdev, 1, 1, PCI_IRQ_MSIX), 0);
+	return pci_alloc_irq_vectors(m->pdev, 1, 1, PCI_IRQ_MSIX) < 1 ? -ENOSPC : 0;
 }
 
 const struct mutant_bug mutant_bug_45 = {
