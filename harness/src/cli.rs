@@ -17,6 +17,7 @@ use landfall_device::devices::capture::pattern::{Pattern, Pixel};
 use landfall_device::function::InterruptKind;
 use landfall_reserve::allocator::Fit;
 
+use crate::commands::{CatalogArguments, LegsArguments};
 use crate::exit_code;
 
 /// Boots a real guest around an emulated card and proves where every byte landed.
@@ -49,12 +50,21 @@ pub(crate) enum Command {
     /// Measures every way to get contiguous memory in the kernel, with a card that writes there.
     #[command(after_help = exit_code::HELP)]
     Survey(SurveyArguments),
+    /// Runs the catalogue of 58 classes of DMA bugs: each planted, with a clean twin.
+    #[command(after_help = exit_code::HELP)]
+    Catalog(CatalogArguments),
+    /// Runs the same scenario on several platforms, and tells where they differ.
+    #[command(after_help = exit_code::HELP)]
+    Legs(LegsArguments),
     /// Gets everything that a guest needs into the cache, and tells how large it is.
     #[command(after_help = exit_code::HELP)]
     Setup(SetupArguments),
     /// Says what this machine has, lacks and would use.
     #[command(after_help = exit_code::HELP)]
     Doctor(DoctorArguments),
+    /// Runs random scenarios of faults, and shrinks one whose verdict is not what it predicts.
+    #[command(after_help = exit_code::HELP)]
+    Fuzz(FuzzArguments),
     /// Exercises the pool's allocator at random, in user space, and compares it with a model at every step.
     #[command(after_help = exit_code::HELP)]
     PoolExercise(ExerciseArguments),
@@ -163,13 +173,17 @@ pub(crate) struct GuestArguments {
     /// Put an IOMMU in front of the card: intel, or intel-lazy, which keeps what was unmapped within reach for a while
     #[arg(long, value_name = "KIND", num_args = 0..=1, default_missing_value = "intel")]
     pub(crate) iommu: Option<Iommu>,
+    /// Leave out the module that tells the card's journal what its driver lends
+    #[arg(long)]
+    pub(crate) no_witness: bool,
     /// Append to the kernel's command line
     #[arg(long, value_name = "WORDS", default_value = "")]
     pub(crate) append: String,
     /// One more argument for QEMU (repeatable)
     #[arg(long = "qemu-arg", value_name = "ARGUMENT", allow_hyphen_values = true)]
     pub(crate) qemu_arguments: Vec<OsString>,
-    /// Make the card misbehave: overrun, shift, truncate32, after-stop, short or lost-irq, at frame N (0 is the first)
+    /// Make the card misbehave, such as overrun, short or lost-irq, at frame N (0 is the first); a name that does not
+    /// exist lists all
     #[arg(long, value_name = "NAME[@N]")]
     pub(crate) fault: Option<FaultAt>,
 }
@@ -180,10 +194,48 @@ pub(crate) struct RunArguments {
     pub(crate) parts: PartArguments,
     #[command(flatten)]
     pub(crate) guest: GuestArguments,
+    /// Make the card misbehave as a scenario says: which faults, when, how often, and the seed
+    #[arg(
+        long,
+        value_name = "FILE",
+        help_heading = "Guest",
+        conflicts_with = "fault"
+    )]
+    pub(crate) scenario: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) capture: CaptureArguments,
     #[command(flatten)]
     pub(crate) output: OutputArguments,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct FuzzArguments {
+    /// The same seed gives the same scenarios
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// How many scenarios; it ends with the first that fails
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) runs: u64,
+    /// Number of the first scenario of the seed
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) first: u64,
+    /// Most runs to make a failing scenario smaller
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    pub(crate) shrink_runs: u32,
+    /// Where the smallest scenario that fails goes
+    #[arg(long, value_name = "FILE", default_value = "failing-scenario.toml")]
+    pub(crate) save: PathBuf,
+    /// Write what was found as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// What executes the guests: auto (KVM if a guest really boots under it), kvm or tcg
+    #[arg(long, value_name = "HOW", default_value = "auto", value_parser = parse_accelerator)]
+    pub(crate) accel: Accelerator,
+    /// Most guests at once on this machine; further ones wait [default: number of CPUs]
+    #[arg(long, value_name = "N", env = "LANDFALL_JOBS", hide_env_values = true)]
+    pub(crate) jobs: Option<NonZeroUsize>,
+    #[command(flatten)]
+    pub(crate) parts: PartArguments,
 }
 
 /// What is captured. By default 8 frames of 1920x1080 and then one of 3840x2160.

@@ -2,10 +2,13 @@
 
 //! What each command does.
 
+mod catalog;
 mod explain;
+mod fuzz;
 mod replay;
 mod survey;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -18,6 +21,7 @@ use landfall::guest::{
     Start,
 };
 use landfall::run::{self, Outcome, Wishes};
+use landfall::scenario::Scenario;
 use landfall::schema::{Timing, Verdict};
 use landfall_device::devices::capture::{CaptureOptions, Planted};
 use landfall_device::devices::dt3155::Dt3155Options;
@@ -33,6 +37,8 @@ use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::report;
 use crate::terminal;
+
+pub(crate) use catalog::{CatalogArguments, LegsArguments};
 
 /// What a command runs into: an exit code and what to print.
 pub(crate) type Done = Result<ExitCode, Failure>;
@@ -52,7 +58,10 @@ pub(crate) fn main(cli: Cli) -> ExitCode {
         Some(Command::Explain(arguments)) => explain::explain(&arguments),
         Some(Command::Replay(arguments)) => replay::replay(&arguments, &cancel),
         Some(Command::Shell(arguments)) => shell(&arguments, &cancel),
+        Some(Command::Fuzz(arguments)) => fuzz::fuzz(&arguments, &cancel),
         Some(Command::Survey(arguments)) => survey::survey(&arguments, &cancel),
+        Some(Command::Catalog(arguments)) => catalog::catalog(&arguments, &cancel),
+        Some(Command::Legs(arguments)) => catalog::legs(&arguments, &cancel),
         Some(Command::Setup(arguments)) => setup(&arguments, &cancel),
         Some(Command::Doctor(arguments)) => doctor(&arguments),
         Some(Command::PoolExercise(arguments)) => pool_exercise(&arguments, &cancel),
@@ -123,12 +132,28 @@ fn command_line() -> Vec<String> {
 /// Does a run, and shows how it goes.
 fn run_with(
     arguments: &RunArguments,
-    request: bundle::Request,
+    mut request: bundle::Request,
     cancel: &Cancel,
 ) -> Result<Outcome, Failure> {
     let began = Instant::now();
-    let mut wishes = wishes(arguments);
-    wishes.bundle = Some(request);
+    let scenario = match (&request.scenario, &arguments.scenario) {
+        // Of a bundle: the file that it was read from may be gone, or be another.
+        (Some(text), _) => Some(
+            Scenario::parse(text)
+                .map_err(|error| Failure::no_scenario(Path::new(bundle::SCENARIO), &error))?,
+        ),
+        (None, Some(path)) => Some(scenario(path)?),
+        (None, None) => None,
+    };
+    if let Some(scenario) = &scenario {
+        request.scenario = Some(scenario.to_toml());
+        request.seed = Some(scenario.seed);
+    }
+    let wishes = Wishes {
+        scenario,
+        bundle: Some(request),
+        ..wishes(arguments)
+    };
     let plan = wishes.plan().map_err(Failure::usage)?;
     let mut progress = Progress::new();
     let options = parts(&arguments.parts)?;
@@ -182,6 +207,9 @@ fn shell(arguments: &ShellArguments, cancel: &Cancel) -> Done {
         attach(&guest, &mut progress, cancel)?;
     } else {
         let guest = guest.boot(&prepared, cancel).map_err(failed)?;
+        if arguments.device == "dt3155" {
+            guest.add_video(&prepared).map_err(failed)?;
+        }
         attach(&guest, &mut progress, cancel)?;
     }
     Ok(if cancel.is_cancelled() {
@@ -229,11 +257,8 @@ fn setup(arguments: &SetupArguments, cancel: &Cancel) -> Done {
     }
     let prepared = prepare(&options, cancel, &mut progress)?;
     if arguments.debug_kernel {
-        let debug = landfall_guest::prepare_debug(&options, &prepared, cancel, &mut |event| {
-            progress.setup(event)
-        });
-        progress.finish();
-        report::debug_kernel(&debug.map_err(failed)?);
+        let debug = prepare_debug(&options, &prepared, cancel, &mut progress)?;
+        report::debug_kernel(&debug);
     }
     let pruned = match arguments.prune {
         true => Some(landfall_guest::prune(&options).map_err(failed)?),
@@ -243,6 +268,20 @@ fn setup(arguments: &SetupArguments, cancel: &Cancel) -> Done {
         .map_err(|error| Failure::host("cannot measure the cache", &error))?;
     report::setup(&options, &prepared, pruned.as_ref(), &size);
     Ok(ExitCode::Clean)
+}
+
+/// Makes sure of the debug kernel.
+fn prepare_debug(
+    options: &SetupOptions,
+    prepared: &Prepared,
+    cancel: &Cancel,
+    progress: &mut Progress,
+) -> Result<Prepared, Failure> {
+    let debug = landfall_guest::prepare_debug(options, prepared, cancel, &mut |event| {
+        progress.setup(event)
+    });
+    progress.finish();
+    debug.map_err(|error| Failure::of_setup(&error))
 }
 
 fn doctor(arguments: &DoctorArguments) -> Done {
@@ -326,6 +365,7 @@ fn guest(arguments: &GuestArguments) -> GuestOptions {
         fragment: arguments.fragment,
         watch_from_boot: arguments.watch_from_boot,
         iommu: arguments.iommu.unwrap_or_default(),
+        witness: !arguments.no_witness,
         start: match (arguments.stock_boot, arguments.cold) {
             (true, _) => Start::Stock,
             (false, true) => Start::Cold,
@@ -350,6 +390,13 @@ fn card(arguments: &GuestArguments) -> CaptureOptions {
     }
 }
 
+/// Reads a scenario.
+fn scenario(path: &Path) -> Result<Scenario, Failure> {
+    let text = std::fs::read_to_string(path);
+    let text = text.map_err(|error| Failure::no_scenario(path, &error))?;
+    Scenario::parse(&text).map_err(|error| Failure::no_scenario(path, &error))
+}
+
 fn wishes(arguments: &RunArguments) -> Wishes {
     let (of_guest, capture, output) = (&arguments.guest, &arguments.capture, &arguments.output);
     let mut wanted = guest(of_guest);
@@ -362,6 +409,7 @@ fn wishes(arguments: &RunArguments) -> Wishes {
         memory: of_guest.memory,
         card: card(of_guest),
         fault: of_guest.fault.map(|at| (at.fault, at.frame)),
+        scenario: None, // read by whoever may fail
         pool_source: of_guest.pool_source,
         pool_size: of_guest.pool_size,
         carveout: of_guest.carveout.map(|hole| (hole.size, hole.at)),

@@ -6,8 +6,10 @@ use std::error::Error;
 use std::path::Path;
 
 use landfall::bundle::{BundleError, Refused};
+use landfall::catalog::CatalogFailed;
 use landfall::guest::{GuestFailed, What};
 use landfall::run::{Impossible, RunFailed};
+use landfall::scenario::fuzz::FuzzFailed;
 use landfall::survey::SurveyFailed;
 use landfall_guest::SetupError;
 use landfall_guest::failures::ArchiveError;
@@ -74,6 +76,22 @@ impl Failure {
         }
     }
 
+    /// A file that should be a scenario is none, or cannot be read.
+    pub(crate) fn no_scenario(path: &Path, error: &dyn Error) -> Self {
+        Self {
+            code: ExitCode::Usage,
+            ..Self::host(&format!("{} is no scenario", path.display()), error)
+        }
+    }
+
+    /// A scenario could not be played.
+    pub(crate) fn of_fuzz(failed: FuzzFailed) -> Self {
+        match failed {
+            FuzzFailed::Impossible(impossible) => Self::usage(impossible),
+            FuzzFailed::Run(failed) => Self::of_run(&failed),
+        }
+    }
+
     /// The set-up failed.
     pub(crate) fn of_setup(error: &SetupError) -> Self {
         let code = match error {
@@ -133,6 +151,20 @@ impl Failure {
     /// A survey came to nothing.
     pub(crate) fn of_survey(failed: &SurveyFailed) -> Self {
         let mut failure = Self::of_run(&failed.source);
+        let what = std::mem::replace(&mut failure.what, failed.to_string());
+        failure.causes.insert(0, what);
+        failure
+    }
+
+    /// The catalogue came to nothing.
+    pub(crate) fn of_catalog(failed: &CatalogFailed) -> Self {
+        let mut failure = match failed {
+            CatalogFailed::Trial(trial) => Self::of_guest(&trial.source),
+            CatalogFailed::Run { source, .. } => Self::of_run(source),
+            CatalogFailed::NoDebugKernel => {
+                return Self::host("the catalogue cannot be run", failed);
+            }
+        };
         let what = std::mem::replace(&mut failure.what, failed.to_string());
         failure.causes.insert(0, what);
         failure

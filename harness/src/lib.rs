@@ -13,6 +13,7 @@
 
 pub mod accelerator;
 pub mod bundle;
+pub mod catalog;
 pub mod console_findings;
 pub mod drawing;
 pub mod evidence;
@@ -24,6 +25,7 @@ pub mod map;
 pub mod memory;
 pub mod qemu;
 pub mod run;
+pub mod scenario;
 pub mod schema;
 pub mod selftest;
 pub mod survey;

@@ -219,11 +219,15 @@ fn transfers(text: &mut String, report: &Report, paint: &Paint) {
     }
     let _ = writeln!(
         text,
-        "compared {} of frames, {} of canary, {} accesses\n",
+        "compared {} of frames, {} of canary, {} accesses",
         size(report.checked.frame_bytes),
         size(report.checked.canary_bytes),
         report.checked.accesses
     );
+    if let Some(calls) = report.checked.driver_calls {
+        let _ = writeln!(text, "the witness told {calls} calls of the driver");
+    }
+    text.push('\n');
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with two digits")]

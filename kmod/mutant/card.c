@@ -127,7 +127,7 @@ irqreturn_t card_interrupt(int irq, void *data)
 		spin_lock(&m->lock);
 		done = card_read(m, CARD_DONE);
 		if (done != NOBODY)
-			m->done |= done;
+			STEP(m, done)(m, done);
 		spin_unlock(&m->lock);
 	}
 	wake_up(&m->changed);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /* Bugs of when the transfer lands: the life cycle. */
+#include <linux/bitops.h>
 #include <linux/io.h>
 #include <linux/jiffies.h>
 #include <linux/module.h>
@@ -12,46 +13,61 @@
 /* 22: left bus-mastering after teardown. enjoy-digital/litex_m2sdr #145. */
 static void remove_and_stay_master(struct mutant *m)
 {
-	mutant_make_busy(m);
-	mutant_stop(m);
+	mutant_end(m);
 	mutant_free_interrupt(m);
-	mutant_unmap_all(m);
-	mutant_release_all(m);
 }
 
 const struct mutant_bug mutant_bug_22 = {
 	.steps.remove = remove_and_stay_master,
 };
 
-/* 24: DMA alive across kexec or kdump. NVIDIA/NV-Kernels #462. As if there were no shutdown callback. */
+/*
+ * 24: DMA alive across kexec or kdump. NVIDIA/NV-Kernels #462. As if there were no shutdown callback; what the card
+ * happens to do then is to stream.
+ */
 static void shutdown_nothing(struct mutant *m)
 {
-	/* What the card happens to do then: several frames that take their time. */
-	mutant_begin_slow(m, min(m->limits.slots, 4u));
+	mutant_begin_slow(m);
+	WRITE_ONCE(m->own, m);
+}
+
+static void done_and_again(struct mutant *m, u32 slots)
+{
+	unsigned long rest = slots;
+	unsigned int slot;
+
+	mutant_done(m, slots);
+	if (!READ_ONCE(m->own))
+		return;
+	for_each_set_bit(slot, &rest, CARD_SLOTS) {
+		card_write(m, CARD_DONE, BIT(slot));
+		mutant_queue(m, slot);
+	}
 }
 
 const struct mutant_bug mutant_bug_24 = {
 	.steps.shutdown = shutdown_nothing,
+	.steps.done = done_and_again,
 };
 
 /* 25: device disabled before its interrupt is freed. slaclab/aes-stream-drivers #157. */
 static void remove_disabled_first(struct mutant *m)
 {
 	struct record record;
+	bool captures = !mutant_begin_paced(m, 300 * USEC_PER_MSEC);
 
-	mutant_make_busy(m);
+	if (captures)
+		mutant_wait(m, 0, &record);
 	mutant_disable(m);
-	/* For the frame in hand. Its completion cannot be told any more. */
-	mutant_wait(m, 0, &record);
-	mutant_stop(m);
+	/* For the frame that is still queued. Its completion cannot be told any more. */
+	if (captures)
+		mutant_wait(m, 1, &record);
+	mutant_end(m);
 	mutant_free_interrupt(m);
-	mutant_unmap_all(m);
-	mutant_release_all(m);
 }
 
 const struct mutant_bug mutant_bug_25 = {
 	.steps.remove = remove_disabled_first,
-	.busy = true,
 };
 
 /* 26: surprise removal, a loop on 0xffffffff. rolotrealanis98/open-apollo #22; spdk #231. Ends for the guest's sake. */
@@ -102,14 +118,20 @@ const struct mutant_bug mutant_bug_27 = {
 	.steps.remove = remove_with_timer,
 };
 
-/* 28: BAR gone before the driver's remove runs. microsoft/openvmm #3077. Who takes it away is the driver itself here. */
+/*
+ * 28: BAR gone before the driver's remove runs. microsoft/openvmm #3077. Who takes it away is the driver itself here,
+ * and gives it back in the end, for the witness's sake.
+ */
 static void remove_without_decoding(struct mutant *m)
 {
+	unsigned long end = jiffies + mutant_patience() * HZ;
 	u16 command;
 
 	pci_read_config_word(m->pdev, PCI_COMMAND, &command);
 	pci_write_config_word(m->pdev, PCI_COMMAND, command & ~PCI_COMMAND_MEMORY);
-	stop_without_end(m);
+	card_write(m, CARD_CONTROL, 0);
+	while (!(card_read(m, CARD_IRQ_STATUS) & CARD_IRQ_STATUS_IDLE) && time_before(jiffies, end))
+		cpu_relax();
 	pci_write_config_word(m->pdev, PCI_COMMAND, command);
 	mutant_free_interrupt(m);
 	mutant_disable(m);
@@ -122,45 +144,64 @@ const struct mutant_bug mutant_bug_28 = {
 /*
  * 30: cancel in the middle of a transfer. jeremytrimble/ezdma #8; Prandr/dma_ip_drivers #3.
  * 31: module removed while DMA runs. slaclab ci-pipeline test 5; ikwzm/udmabuf #135.
- * The memory is freed only when the card is idle, for the guest's sake.
+ * 32: registers reprogrammed while streaming. tw686x-core.c, note 2.
+ * A frame that was over before the bug struck was not hit by it: then there is another one. Memory is freed only when
+ * the card is idle, for the guest's sake.
  */
-static void cancel_unmap_first(struct mutant *m)
+#define TRIES 8
+
+static void strike_in_work(struct mutant *m, void (*bug)(struct mutant *m))
 {
-	mutant_unmap_all(m);
-	mutant_stop(m);
-	mutant_release_all(m);
+	unsigned int tries;
+	bool struck = false;
+
+	for (tries = 0; tries < TRIES && !struck; tries++) {
+		if (mutant_begin_slow(m))
+			return;
+		bug(m);
+		struck = card_read(m, CARD_STATUS) & CARD_STATUS_BUSY;
+		mutant_end(m);
+	}
+	dev_info(m->dev, "in work: %d, after %u tries\n", struck, tries);
+}
+
+static int run_and_unmap_first(struct mutant *m)
+{
+	int error = mutant_run(m);
+
+	strike_in_work(m, mutant_unmap_all);
+	return error;
 }
 
 const struct mutant_bug mutant_bug_30 = {
-	.steps.cancel = cancel_unmap_first,
-	.busy = true,
+	.steps.run = run_and_unmap_first,
 };
 
 static void remove_unmap_first(struct mutant *m)
 {
-	mutant_make_busy(m);
-	mutant_unmap_all(m);
-	mutant_stop(m);
-	mutant_free_interrupt(m);
-	mutant_release_all(m);
-	mutant_disable(m);
+	strike_in_work(m, mutant_unmap_all);
+	mutant_remove(m);
 }
 
 const struct mutant_bug mutant_bug_31 = {
 	.steps.remove = remove_unmap_first,
-	.busy = true,
 };
 
-/* 32: registers reprogrammed while streaming. tw686x-core.c, note 2. */
-static void cancel_and_program(struct mutant *m)
+static void program_half(struct mutant *m)
 {
 	card_write_shape(m, m->shape.height / 2);
-	mutant_cancel(m);
+}
+
+static int run_and_program(struct mutant *m)
+{
+	int error = mutant_run(m);
+
+	strike_in_work(m, program_half);
+	return error;
 }
 
 const struct mutant_bug mutant_bug_32 = {
-	.steps.cancel = cancel_and_program,
-	.busy = true,
+	.steps.run = run_and_program,
 };
 
 /* 33: freeing an interior pointer. Xilinx/dma_ip_drivers #398 C2, H1. Needs landfall_pool, which refuses and tells. */

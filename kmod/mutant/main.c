@@ -80,11 +80,12 @@ void mutant_disable(struct mutant *m)
 	pci_disable_device(m->pdev);
 }
 
-bool mutant_make_busy(struct mutant *m)
+void mutant_make_busy(struct mutant *m)
 {
-	if (!m->bug->busy && !mutant_parameters.busy)
-		return false;
-	return !mutant_begin_slow(m, 1);
+	int error = mutant_parameters.busy ? mutant_begin_slow(m) : 0;
+
+	if (error)
+		dev_warn(m->dev, "no frame is in work: %d\n", error);
 }
 
 /* Takes the card and captures. That a capture failed is told, and is no reason to refuse the card. */
@@ -156,10 +157,8 @@ no_device:
 void mutant_remove(struct mutant *m)
 {
 	mutant_make_busy(m);
-	STEP(m, stop)(m);
+	mutant_end(m);
 	mutant_free_interrupt(m);
-	mutant_unmap_all(m);
-	mutant_release_all(m);
 	mutant_disable(m);
 }
 
@@ -178,8 +177,7 @@ static void remove(struct pci_dev *pdev)
 void mutant_shutdown(struct mutant *m)
 {
 	mutant_make_busy(m);
-	STEP(m, stop)(m);
-	mutant_unmap_all(m);
+	mutant_end(m);
 	mutant_disable(m);
 }
 

@@ -134,13 +134,13 @@ struct mutant_steps {
 	void (*program)(struct mutant *m);
 	void (*program_slot)(struct mutant *m, unsigned int slot);
 	void (*queue)(struct mutant *m, unsigned int slot);
+	/* In the interrupt, with the lock. */
+	void (*done)(struct mutant *m, u32 slots);
 	void (*look)(struct mutant *m, unsigned int slot, const struct record *record);
 	void (*recycle)(struct mutant *m, unsigned int slot);
 	void (*stop)(struct mutant *m);
-	/* Ends a capture in which a frame may be in work. */
-	void (*cancel)(struct mutant *m);
 
-	/* Going. With the parameter busy, a frame is in work when these begin. */
+	/* Going. */
 	void (*remove)(struct mutant *m);
 	void (*shutdown)(struct mutant *m);
 };
@@ -151,7 +151,6 @@ struct mutant_bug {
 	struct mutant_steps steps;
 	/* What it needs, instead of what the parameters of these names say. */
 	enum how memory;
-	bool busy;
 	bool no_clip;
 	unsigned int room;
 	unsigned int large;
@@ -177,10 +176,10 @@ void mutant_undo(struct mutant *m);
 void mutant_program(struct mutant *m);
 void mutant_program_slot(struct mutant *m, unsigned int slot);
 void mutant_queue(struct mutant *m, unsigned int slot);
+void mutant_done(struct mutant *m, u32 slots);
 void mutant_look(struct mutant *m, unsigned int slot, const struct record *record);
 void mutant_recycle(struct mutant *m, unsigned int slot);
 void mutant_stop(struct mutant *m);
-void mutant_cancel(struct mutant *m);
 void mutant_remove(struct mutant *m);
 void mutant_shutdown(struct mutant *m);
 
@@ -188,8 +187,12 @@ void mutant_shutdown(struct mutant *m);
 
 /* Takes buffers, programs the card, queues the first slots and starts it; after an error nothing is lent. */
 int mutant_begin(struct mutant *m);
-/* Likewise, with a frame so slow that it is still in work when this returns and for some time after. */
-int mutant_begin_slow(struct mutant *m, unsigned int slots);
+/* Likewise, with so much to do that a frame is in work when this returns and, most often, for some time after. */
+int mutant_begin_slow(struct mutant *m);
+/* Likewise, with two frames, that long one after the other. */
+int mutant_begin_paced(struct mutant *m, u32 interval_us);
+/* Stops the card, whatever it does, and gives everything back. */
+void mutant_end(struct mutant *m);
 /* Waits until a slot is done and takes it back from the card. */
 int mutant_wait(struct mutant *m, unsigned int slot, struct record *record);
 /* Ends all loans; frees all memory. The card is idle. */
@@ -203,8 +206,8 @@ struct loan *mutant_next_loan(struct mutant *m, struct loan *loan);
 /* main.c: parts of unbinding. */
 void mutant_free_interrupt(struct mutant *m);
 void mutant_disable(struct mutant *m);
-/* Whether a frame is to be in work whenever the driver has to stop the card; begins it. */
-bool mutant_make_busy(struct mutant *m);
+/* With the parameter busy: has a frame in work, so that there is something to stop. */
+void mutant_make_busy(struct mutant *m);
 /* Seconds that a wait without an end of its own lasts. */
 unsigned int mutant_patience(void);
 
@@ -216,7 +219,7 @@ int card_examine(struct mutant *m);
 /* Clears `run`, waits until the card is idle and disables its interrupt: no byte follows then. */
 int card_stop(struct mutant *m);
 void card_quiet(struct mutant *m);
-/* Waits until all slots but `left` were begun; true: one of them is in work. */
+/* Waits until at most `left` slots are yet to begin; true: a frame is in work. */
 bool card_in_work(struct mutant *m, unsigned int left);
 void card_write_shape(struct mutant *m, u32 height);
 void card_write_slot(struct mutant *m, unsigned int slot, dma_addr_t base, u32 bytes);

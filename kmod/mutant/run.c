@@ -7,6 +7,8 @@
 
 /* How long a frame may take. */
 #define FRAME_DEADLINE msecs_to_jiffies(2000)
+/* How often frames are begun of which one is to be in work. */
+#define SLOW_TRIES 20
 
 unsigned int mutant_completed;
 unsigned int mutant_right;
@@ -120,9 +122,14 @@ void mutant_program(struct mutant *m)
 
 void mutant_program_slot(struct mutant *m, unsigned int slot)
 {
-	const struct loan *frame = &m->frames[slot];
+	const struct loan *frame = &m->frames[slot % m->buffers];
 
 	card_write_slot(m, slot, frame->dma + frame->offset, m->shape.bytes);
+}
+
+void mutant_done(struct mutant *m, u32 slots)
+{
+	m->done |= slots;
 }
 
 void mutant_queue(struct mutant *m, unsigned int slot)
@@ -154,19 +161,36 @@ int mutant_begin(struct mutant *m)
 	return 0;
 }
 
-int mutant_begin_slow(struct mutant *m, unsigned int slots)
+int mutant_begin_slow(struct mutant *m)
 {
-	int error;
+	size_t most = min_t(size_t, dma_max_mapping_size(m->dev), SZ_4M);
+	unsigned int tries;
 
-	/* Every other pixel: 65,536 accesses of two bytes, which take the card some tens of milliseconds. */
-	measure(m, 512, 256, 0x55);
+	/* Every slot has the same large buffer. */
+	measure(m, 2048, most / (2 * 2048), 0);
 	m->shape.interval_us = 0;
-	m->first = slots;
-	m->buffers = slots;
-	error = mutant_begin(m);
-	if (!error && !card_in_work(m, slots - 1))
-		dev_warn(m->dev, "the slow frame was too fast\n");
-	return error;
+	m->buffers = 1;
+	m->first = m->limits.slots;
+	for (tries = 0; tries < SLOW_TRIES; tries++) {
+		int error = mutant_begin(m);
+
+		if (error)
+			return error;
+		if (card_in_work(m, m->first - 1))
+			return 0;
+		/* It was over before we looked: this guest was not let run. */
+		mutant_end(m);
+	}
+	return -EAGAIN;
+}
+
+int mutant_begin_paced(struct mutant *m, u32 interval_us)
+{
+	measure(m, mutant_parameters.width, mutant_parameters.height, 0);
+	m->shape.interval_us = interval_us;
+	m->buffers = min(2, m->limits.slots);
+	m->first = m->buffers;
+	return mutant_begin(m);
 }
 
 int mutant_wait(struct mutant *m, unsigned int slot, struct record *record)
@@ -239,10 +263,11 @@ void mutant_stop(struct mutant *m)
 	pci_clear_master(m->pdev);
 }
 
-void mutant_cancel(struct mutant *m)
+void mutant_end(struct mutant *m)
 {
 	STEP(m, stop)(m);
-	mutant_undo(m);
+	mutant_unmap_all(m);
+	mutant_release_all(m);
 }
 
 int mutant_run(struct mutant *m)
@@ -257,9 +282,8 @@ int mutant_run(struct mutant *m)
 	if (error)
 		return error;
 	error = capture(m);
-	STEP(m, stop)(m);
-	mutant_undo(m);
-	if (mutant_make_busy(m))
-		STEP(m, cancel)(m);
+	mutant_end(m);
+	mutant_make_busy(m);
+	mutant_end(m);
 	return error;
 }

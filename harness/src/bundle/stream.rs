@@ -5,7 +5,7 @@
 use std::io::{self, BufRead, Read, Write};
 use std::ops::Range;
 
-use landfall_device::dma::journal::{Entry, Journal};
+use landfall_device::dma::journal::{Entry, Journal, Kind};
 use landfall_device::ledger::{Ledger, Lend, Platform, Violation};
 use serde::{Deserialize, Serialize};
 
@@ -48,16 +48,20 @@ pub struct Recorder {
     given: Vec<Given>,
     /// Journal entries below this one were given to the ledger.
     fed: u64,
+    /// Of those below this one it was given only what lasts.
+    first: u64,
 }
 
 impl Recorder {
-    /// Begins a ledger in which nothing is lent, of a journal from entry `first` on.
+    /// Begins a ledger in which nothing is lent. It judges a journal from entry `first` on; of what came before it
+    /// learns who had lent what.
     pub fn new(platform: Platform, first: u64) -> Self {
         Self {
             ledger: Ledger::new(platform.clone()),
             platform,
             given: Vec::new(),
-            fed: first,
+            fed: 0,
+            first,
         }
     }
 
@@ -78,11 +82,19 @@ impl Recorder {
         for entry in journal.entries_from(self.fed) {
             let end = entry.sequence + 1;
             self.fed = end;
-            self.ledger.entry(&entry);
+            self.ledger.entry(&self.told(entry.clone()));
             match self.given.last_mut() {
                 Some(Given::Entries(range)) => range.end = end,
                 _ => self.given.push(Given::Entries(entry.sequence..end)),
             }
+        }
+    }
+
+    /// An entry as the ledger is told it.
+    fn told(&self, entry: Entry) -> Entry {
+        match entry.sequence < self.first {
+            true => remembered(entry),
+            false => entry,
         }
     }
 
@@ -114,7 +126,7 @@ impl Recorder {
                 Given::Entries(range) => {
                     while let Some(entry) = entries.next_if(|entry| entry.sequence < range.end) {
                         if entry.sequence >= range.start {
-                            line(&Item::Entry(entry))?;
+                            line(&Item::Entry(self.told(entry)))?;
                         }
                     }
                 }
@@ -206,5 +218,31 @@ fn items(mut stream: impl BufRead, mut each: impl FnMut(u64, Item)) -> Result<()
             Item::Lend(_) | Item::Reclaim(_) | Item::Entry(_) => {}
         }
         each(line, item);
+    }
+}
+/// What of an entry from before a session its ledger is to know: what is lent, who is bound, what is switched on.
+/// What was done then is not looked at, and a read of nothing stands for it: no number may be missing.
+fn remembered(entry: Entry) -> Entry {
+    let lasting = matches!(
+        entry.kind,
+        Kind::Call(_)
+            | Kind::Register { .. }
+            | Kind::Attached { .. }
+            | Kind::WitnessGap { .. }
+            | Kind::Symbol { .. }
+            | Kind::Driver { .. }
+            | Kind::BusMapped { .. }
+            | Kind::BusUnmapped { .. }
+            | Kind::BusMaster { .. }
+            | Kind::Decoding { .. }
+            | Kind::PowerState { .. }
+    );
+    if lasting {
+        return entry;
+    }
+    let (bar, offset, write) = (0, 0, false);
+    Entry {
+        kind: Kind::Unclaimed { bar, offset, write },
+        ..entry
     }
 }

@@ -14,7 +14,7 @@ use super::jobs::{CatalogFailed, Event, Platforms};
 use super::leg::Leg;
 use super::schema::{CleanRuns, VERSION};
 use super::trial::{Observed, Trial};
-use crate::guest::{CardKind, GuestOptions, Guest, Iommu, PoolOptions, PoolSource};
+use crate::guest::{CardKind, Guest, GuestOptions, Iommu, PoolOptions, PoolSource};
 use crate::run::{CapturePlan, RunFailed, Session};
 
 /// What runs clean.
@@ -34,11 +34,8 @@ const SOURCES: [PoolSource; 6] = [
     PoolSource::Cluster,
     PoolSource::Exact,
 ];
-const INTERRUPTS: [InterruptKind; 3] = [
-    InterruptKind::Msi,
-    InterruptKind::Msix,
-    InterruptKind::Intx,
-];
+const INTERRUPTS: [InterruptKind; 3] =
+    [InterruptKind::Msi, InterruptKind::Msix, InterruptKind::Intx];
 
 impl std::fmt::Display for Kind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -64,11 +61,13 @@ pub fn clean(
     let legs = Leg::ALL.into_iter();
     let legs = legs.filter(|leg| *leg != Leg::Debug || platforms.debug.is_some());
     let small = legs.map(Kind::Small);
-    let capture = SOURCES.into_iter().map(|source| Kind::Capture(source, Iommu::None));
+    let captures = SOURCES
+        .into_iter()
+        .map(|source| Kind::Capture(source, Iommu::None));
     let behind = [Iommu::Intel, Iommu::IntelLazy]
         .into_iter()
         .map(|iommu| Kind::Capture(PoolSource::Reserve, iommu));
-    let kinds: Vec<_> = small.chain(capture).chain(behind).collect();
+    let kinds: Vec<_> = small.chain(captures).chain(behind).collect();
     let round: Vec<_> = (0..runs)
         .zip(kinds.iter().cycle())
         .map(|(number, kind)| (number, *kind))

@@ -16,8 +16,10 @@ use landfall_device::dma::journal::{DriverState, Entry, Kind};
 use landfall_device::function::InterruptKind;
 
 use super::trial::{Named, Observed};
-use crate::console_findings::Sort;
+use crate::console_findings::{self, Kind as Finding};
 
+/// What the page allocator says when it has no block of that size.
+const NO_BLOCK: &str = "page allocation failure: order:";
 /// `-ENOSPC`: what the kernel answers a driver that asks for more interrupts than there are.
 const NO_VECTORS: &str = "failed with error -28";
 
@@ -26,6 +28,7 @@ pub(super) fn judge(
     observed: &mut Observed,
     entries: &[Entry],
     card: &CaptureOptions,
+    console: &str,
     patience: Duration,
 ) {
     let happened = |wanted: &dyn Fn(&Kind) -> bool| entries.iter().any(|entry| wanted(&entry.kind));
@@ -53,16 +56,19 @@ pub(super) fn judge(
             "the card's memory decoding was off, and the driver came back only after {seconds:.1} s"
         );
         Named::of(28, text)
-    } else if let Some(line) = crashed_for_want_of_memory(observed) {
-        Named::of(54, format!("a large allocation failed, and the kernel crashed: {line}"))
+    } else if let Some(line) = crashed_for_want_of_memory(console) {
+        Named::of(
+            54,
+            format!("a large allocation failed, and the kernel crashed: {line}"),
+        )
     } else if card.interrupt != InterruptKind::Msix
-        && let Some(line) = observed.findings.iter().find_map(|finding| {
-            (finding.sort == Sort::ProbeFailed && finding.line.contains(NO_VECTORS))
-                .then_some(&finding.line)
-        })
+        && let Some(line) = console.lines().find(|line| line.contains(NO_VECTORS))
     {
         let has = card.interrupt;
-        Named::of(45, format!("the card has {has} only, and the driver did not bind: {line}"))
+        Named::of(
+            45,
+            format!("the card has {has} only, and the driver did not bind: {line}"),
+        )
     } else {
         return;
     };
@@ -70,13 +76,11 @@ pub(super) fn judge(
 }
 
 /// The line of the crash that followed a refused allocation.
-fn crashed_for_want_of_memory(observed: &Observed) -> Option<String> {
-    let refused = |sort: Sort| sort == Sort::AllocationFailure;
-    let mut after = observed
-        .findings
-        .iter()
-        .skip_while(|finding| !refused(finding.sort));
-    after.next()?;
-    let crash = after.find(|finding| finding.sort == Sort::Oops)?;
-    Some(crash.line.clone())
+fn crashed_for_want_of_memory(console: &str) -> Option<String> {
+    let at = console.find(NO_BLOCK)?;
+    let crashes = console_findings::read(console.get(at..)?);
+    let crash = crashes
+        .into_iter()
+        .find(|finding| finding.kind == Finding::Oops)?;
+    Some(crash.line)
 }

@@ -2,7 +2,7 @@
 
 //! What is planted for each class, and where it must be named.
 
-use landfall_device::devices::capture::CaptureOptions;
+use landfall_device::devices::capture::{CaptureOptions, Fault, Planted, When};
 use landfall_device::function::InterruptKind;
 
 use super::Leg;
@@ -27,10 +27,10 @@ pub struct Recipe {
     pub mutant: bool,
     /// More parameters of the driver, of both twins.
     pub parameters: &'static str,
-    /// Faults of the card, as a scenario.
-    pub fault: &'static str,
-    /// What the card does in both twins, as a scenario.
-    pub environment: &'static str,
+    /// A fault of the card.
+    pub fault: Option<Planted>,
+    /// What the card does in both twins.
+    pub environment: Option<Planted>,
     /// How the card is made, in both twins.
     pub card: fn(&mut CaptureOptions),
     /// What is done to the guest, in both twins.
@@ -52,7 +52,7 @@ pub enum Job {
 
 /// How a class is planted.
 #[derive(Clone, Copy, Debug)]
-pub enum Planted {
+pub enum Way {
     /// In a trial.
     Trial(Recipe),
     /// In a guest with the pool.
@@ -70,7 +70,7 @@ pub struct Entry {
     /// Its number.
     pub number: u8,
     /// How it is planted.
-    pub planted: Planted,
+    pub planted: Way,
     /// On which platforms it must be named.
     pub legs: &'static [Leg],
     /// What is planted, in words.
@@ -80,8 +80,8 @@ pub struct Entry {
 const TWIN: Recipe = Recipe {
     mutant: false,
     parameters: "",
-    fault: "",
-    environment: "",
+    fault: None,
+    environment: None,
     card: |_| (),
     action: Action::Nothing,
 };
@@ -103,7 +103,7 @@ const fn mutant(number: u8, legs: &'static [Leg], what: &'static str, twin: Reci
         mutant: true,
         ..twin
     };
-    let planted = Planted::Trial(recipe);
+    let planted = Way::Trial(recipe);
     Entry {
         number,
         planted,
@@ -112,9 +112,12 @@ const fn mutant(number: u8, legs: &'static [Leg], what: &'static str, twin: Reci
     }
 }
 
-/// A fault of the card.
-const fn card(number: u8, legs: &'static [Leg], what: &'static str, fault: &'static str) -> Entry {
-    let planted = Planted::Trial(Recipe { fault, ..TWIN });
+/// A fault of the card, which strikes once.
+const fn card(number: u8, legs: &'static [Leg], what: &'static str, fault: Planted) -> Entry {
+    let planted = Way::Trial(Recipe {
+        fault: Some(fault),
+        ..TWIN
+    });
     Entry {
         number,
         planted,
@@ -122,11 +125,41 @@ const fn card(number: u8, legs: &'static [Leg], what: &'static str, fault: &'sta
         what,
     }
 }
+
+/// At the second frame.
+const fn in_a_frame(what: Fault) -> Planted {
+    let when = When {
+        frame: Some(1),
+        ..ALWAYS.when
+    };
+    Planted {
+        what,
+        when,
+        ..ALWAYS
+    }
+}
+
+/// At its first opportunity.
+const fn once(what: Fault) -> Planted {
+    Planted { what, ..ALWAYS }
+}
+
+const ALWAYS: Planted = Planted {
+    what: Fault::WatchFetch,
+    when: When {
+        frame: None,
+        byte: None,
+        write: None,
+        after_us: None,
+        probability: None,
+    },
+    times: 1,
+};
 
 const fn job(number: u8, what: &'static str, job: Job) -> Entry {
     Entry {
         number,
-        planted: Planted::Job(job),
+        planted: Way::Job(job),
         legs: PLAIN,
         what,
     }
@@ -135,7 +168,7 @@ const fn job(number: u8, what: &'static str, job: Job) -> Entry {
 const fn nowhere(number: u8, why: &'static str) -> Entry {
     Entry {
         number,
-        planted: Planted::Nowhere { why },
+        planted: Way::Nowhere { why },
         legs: &[],
         what: "nothing",
     }
@@ -143,97 +176,279 @@ const fn nowhere(number: u8, why: &'static str) -> Entry {
 
 /// All 58, in the order of their numbers.
 pub const ENTRIES: [Entry; 58] = [
-    card(1, PLAIN, "the card writes a byte past the frame", "[[fault]]\nwhat = \"overrun\"\nframe = 1\n"),
-    driver(2, HIGH, "the driver leaves out the upper half of the address"),
-    card(3, IOMMU, "the card drops the address bits from 40 on", "[[fault]]\nwhat = \"truncate\"\nbits = 40\nframe = 1\n"),
-    mutant(4, HIGH, "the driver sets a 64-bit mask for a card with 32 address bits", Recipe {
-        card: |card| card.address_bits = 32,
-        ..TWIN
-    }),
+    card(
+        1,
+        PLAIN,
+        "the card writes a byte past the frame",
+        in_a_frame(Fault::Overrun),
+    ),
+    driver(
+        2,
+        HIGH,
+        "the driver leaves out the upper half of the address",
+    ),
+    card(
+        3,
+        IOMMU,
+        "the card drops the address bits from 40 on",
+        in_a_frame(Fault::Truncate { bits: 40 }),
+    ),
+    mutant(
+        4,
+        HIGH,
+        "the driver sets a 64-bit mask for a card with 32 address bits",
+        Recipe {
+            card: |card| card.address_bits = 32,
+            ..TWIN
+        },
+    ),
     driver(5, IOMMU, "the driver programs the physical address"),
-    job(6, "the driver maps a page of another buffer to user space", Job::WrongPage),
-    driver(7, PLAIN, "the driver programs a buffer that it has unmapped"),
-    job(8, "a carve-out that no boot option keeps from the kernel", Job::NotReserved),
-    mutant(9, PLAIN, "the clip mask, which the card fetches, lies across a page", Recipe {
-        card: |card| card.fetch_boundary = 4096,
-        ..TWIN
-    }),
-    mutant(10, PLAIN, "a buffer lies across the card's boundary", Recipe {
-        card: |card| card.boundary_shift = 16,
-        ..TWIN
-    }),
-    mutant(11, PLAIN, "a frame is longer than the card takes", Recipe {
-        card: |card| card.max_frame = 64 * 1024,
-        ..TWIN
-    }),
-    mutant(12, PLAIN, "a buffer is not aligned as the card asks", Recipe {
-        card: |card| card.align_shift = 12,
-        ..TWIN
-    }),
+    job(
+        6,
+        "the driver maps a page of another buffer to user space",
+        Job::WrongPage,
+    ),
+    driver(
+        7,
+        PLAIN,
+        "the driver programs a buffer that it has unmapped",
+    ),
+    job(
+        8,
+        "a carve-out that no boot option keeps from the kernel",
+        Job::NotReserved,
+    ),
+    mutant(
+        9,
+        PLAIN,
+        "the clip mask, which the card fetches, lies across a page",
+        Recipe {
+            card: |card| card.fetch_boundary = 4096,
+            ..TWIN
+        },
+    ),
+    mutant(
+        10,
+        PLAIN,
+        "a buffer lies across the card's boundary",
+        Recipe {
+            card: |card| card.boundary_shift = 16,
+            ..TWIN
+        },
+    ),
+    mutant(
+        11,
+        PLAIN,
+        "a frame is longer than the card takes",
+        Recipe {
+            card: |card| card.max_frame = 64 * 1024,
+            ..TWIN
+        },
+    ),
+    mutant(
+        12,
+        PLAIN,
+        "a buffer is not aligned as the card asks",
+        Recipe {
+            card: |card| card.align_shift = 12,
+            ..TWIN
+        },
+    ),
     driver(13, PLAIN, "the length is hard-wired, whatever was lent"),
     driver(14, PLAIN, "a line more is programmed than was lent"),
-    driver(15, PLAIN, "the kernel's read-only data is mapped for the card"),
+    driver(
+        15,
+        PLAIN,
+        "the kernel's read-only data is mapped for the card",
+    ),
     driver(16, PLAIN, "a variable on the stack is mapped for the card"),
     driver(17, PLAIN, "an address of vmalloc is mapped for the card"),
     driver(18, PLAIN, "two mappings share a cache line"),
-    card(19, IOMMU, "the card takes address bit 57 for routing", "[[fault]]\nwhat = \"route\"\nframe = 1\n"),
-    card(20, PLAIN, "the card writes after it said idle", "[[fault]]\nwhat = \"after-stop\"\n"),
-    job(21, "a buffer goes back to the pool while user space writes to it", Job::FreedWhileMapped),
+    card(
+        19,
+        IOMMU,
+        "the card takes address bit 57 for routing",
+        in_a_frame(Fault::Route),
+    ),
+    card(
+        20,
+        PLAIN,
+        "the card writes after it said idle",
+        once(Fault::AfterStop),
+    ),
+    job(
+        21,
+        "a buffer goes back to the pool while user space writes to it",
+        Job::FreedWhileMapped,
+    ),
     driver(22, PLAIN, "the driver leaves bus mastering on when it goes"),
-    card(23, PLAIN, "the card writes before anything is lent", "[[fault]]\nwhat = \"early-dma\"\n"),
-    mutant(24, PLAIN, "no shutdown: the card runs while the kernel goes down", Recipe {
-        action: Action::Restart,
-        ..TWIN
-    }),
+    card(
+        23,
+        PLAIN,
+        "the card writes before anything is lent",
+        once(Fault::EarlyDma),
+    ),
+    mutant(
+        24,
+        PLAIN,
+        "no shutdown: the card runs while the kernel goes down",
+        Recipe {
+            action: Action::Restart,
+            ..TWIN
+        },
+    ),
     driver(25, PLAIN, "bus mastering goes off before the interrupt"),
-    mutant(26, PLAIN, "the driver polls a card that is gone", Recipe {
-        environment: "[[fault]]\nwhat = \"sever\"\nframe = 1\n",
-        ..TWIN
-    }),
-    nowhere(27, "the driver core holds the device as long as a driver is bound; what a stale pointer does after that is inside the kernel, and only a debug kernel could tell"),
-    mutant(28, PLAIN, "the driver polls registers that are not decoded any more", Recipe {
-        action: Action::DecodingOff,
-        ..TWIN
-    }),
-    nowhere(29, "QEMU's vfio-user gives a card no error reporting (AER) that could be injected into it"),
-    driver(30, PLAIN, "a cancelled capture gives its buffer back while the card writes it"),
-    driver(31, PLAIN, "the driver goes, and its buffers with it, while the card runs"),
-    driver(32, PLAIN, "the geometry is reprogrammed while a frame is in work"),
-    job(33, "the pool is given an address from the middle of a buffer", Job::InteriorPointer),
-    mutant(34, PLAIN, "the clip mask is written after the doorbell", Recipe {
-        environment: "[[fault]]\nwhat = \"watch-fetch\"\n",
-        ..TWIN
-    }),
-    nowhere(35, "x86 does not reorder a processor's loads, and no access of the card tells what the processor read when"),
-    mutant(36, PLAIN, "memory goes back right after a stop that was not read back", Recipe {
-        environment: "[[fault]]\nwhat = \"posted\"\ndelay_us = 20000\n",
-        ..TWIN
-    }),
+    mutant(
+        26,
+        PLAIN,
+        "the driver polls a card that is gone",
+        Recipe {
+            environment: Some(in_a_frame(Fault::Sever)),
+            ..TWIN
+        },
+    ),
+    driver(
+        27,
+        PLAIN,
+        "a timer outlives the binding, and resets the card",
+    ),
+    mutant(
+        28,
+        PLAIN,
+        "the driver polls registers that are not decoded any more",
+        Recipe {
+            action: Action::DecodingOff,
+            ..TWIN
+        },
+    ),
+    nowhere(
+        29,
+        "QEMU's vfio-user gives a card no error reporting (AER) that could be injected into it",
+    ),
+    driver(
+        30,
+        PLAIN,
+        "a cancelled capture gives its buffer back while the card writes it",
+    ),
+    driver(
+        31,
+        PLAIN,
+        "the driver goes, and its buffers with it, while the card runs",
+    ),
+    driver(
+        32,
+        PLAIN,
+        "the geometry is reprogrammed while a frame is in work",
+    ),
+    job(
+        33,
+        "the pool is given an address from the middle of a buffer",
+        Job::InteriorPointer,
+    ),
+    mutant(
+        34,
+        PLAIN,
+        "the clip mask is written after the doorbell",
+        Recipe {
+            environment: Some(once(Fault::WatchFetch)),
+            ..TWIN
+        },
+    ),
+    nowhere(
+        35,
+        "x86 does not reorder a processor's loads, and no access of the card tells what the processor read when",
+    ),
+    mutant(
+        36,
+        PLAIN,
+        "memory goes back right after a stop that was not read back",
+        Recipe {
+            environment: Some(once(Fault::Posted { delay_us: 20_000 })),
+            ..TWIN
+        },
+    ),
     driver(37, SWIOTLB, "no sync for the CPU before a frame is read"),
-    driver(38, SWIOTLB, "no sync for the device before a buffer is queued again"),
+    driver(
+        38,
+        SWIOTLB,
+        "no sync for the device before a buffer is queued again",
+    ),
     driver(39, PLAIN, "the buffer is mapped for reading"),
     driver(40, SWIOTLB, "a sync of what was never mapped"),
-    card(41, PLAIN, "the card reports a frame before its last bytes", "[[fault]]\nwhat = \"early-done\"\nframe = 1\n"),
-    card(42, PLAIN, "the card interrupts before the last bytes", "[[fault]]\nwhat = \"early-irq\"\nframe = 1\n"),
-    card(43, PLAIN, "the card leaves an interrupt out", "[[fault]]\nwhat = \"lost-irq\"\nframe = 1\n"),
-    card(44, PLAIN, "the card interrupts during probe", "[[fault]]\nwhat = \"probe-irq\"\n"),
-    mutant(45, PLAIN, "the driver wants MSI-X of a card that has MSI", Recipe {
-        card: |card| card.interrupt = InterruptKind::Msi,
-        ..TWIN
-    }),
-    card(46, PLAIN, "the card interrupts twice for one frame", "[[fault]]\nwhat = \"duplicate-irq\"\nframe = 1\n"),
+    card(
+        41,
+        PLAIN,
+        "the card reports a frame before its last bytes",
+        in_a_frame(Fault::EarlyDone),
+    ),
+    card(
+        42,
+        PLAIN,
+        "the card interrupts before the last bytes",
+        in_a_frame(Fault::EarlyIrq),
+    ),
+    card(
+        43,
+        PLAIN,
+        "the card leaves an interrupt out",
+        in_a_frame(Fault::LostIrq),
+    ),
+    card(
+        44,
+        PLAIN,
+        "the card interrupts during probe",
+        once(Fault::ProbeIrq),
+    ),
+    mutant(
+        45,
+        PLAIN,
+        "the driver wants MSI-X of a card that has MSI",
+        Recipe {
+            card: |card| card.interrupt = InterruptKind::Msi,
+            ..TWIN
+        },
+    ),
+    card(
+        46,
+        PLAIN,
+        "the card interrupts twice for one frame",
+        in_a_frame(Fault::DuplicateIrq),
+    ),
     driver(47, PLAIN, "a mapping is undone with another length"),
     driver(48, PLAIN, "a mapping is undone twice"),
     driver(49, SWIOTLB, "a mapping fails, and its address is used"),
     driver(50, PLAIN, "coherent memory is given back as a mapping"),
-    driver(51, IOMMU, "a list is unmapped with the count that was mapped"),
+    driver(
+        51,
+        IOMMU,
+        "a list is unmapped with the count that was mapped",
+    ),
     driver(52, SWIOTLB, "a mapping fails, and those before it stay"),
     driver(53, PLAIN, "a mapping is never undone"),
     driver(54, FRAGMENTED, "a large allocation fails, and is used"),
-    card(55, PLAIN, "the card reports more bytes than there can be", "[[fault]]\nwhat = \"long-length\"\nframe = 1\n"),
-    card(56, PLAIN, "the card writes half of the frame and reports all", "[[fault]]\nwhat = \"short\"\nframe = 1\n"),
-    card(57, PLAIN, "the card reads what lies beside a buffer in its page", "[[fault]]\nwhat = \"probe-page\"\nframe = 1\n"),
-    driver(58, PLAIN, "the driver writes registers that the card does not have"),
+    card(
+        55,
+        PLAIN,
+        "the card reports more bytes than there can be",
+        in_a_frame(Fault::LongLength),
+    ),
+    card(
+        56,
+        PLAIN,
+        "the card writes half of the frame and reports all",
+        in_a_frame(Fault::Short),
+    ),
+    card(
+        57,
+        PLAIN,
+        "the card reads what lies beside a buffer in its page",
+        in_a_frame(Fault::ProbePage),
+    ),
+    driver(
+        58,
+        PLAIN,
+        "the driver writes registers that the card does not have",
+    ),
 ];
 
 impl Entry {
@@ -249,7 +464,7 @@ mod tests {
 
     #[test]
     fn entries_are_those_of_the_classes() {
-        for (entry, class) in ENTRIES.iter().zip(landfall_device::ledger::CLASSES) {
+        for (entry, class) in ENTRIES.iter().zip(landfall_device::ledger::class::CLASSES) {
             assert_eq!(entry.number, class.number, "{}", class.title);
         }
     }
@@ -257,7 +472,7 @@ mod tests {
     #[test]
     fn what_is_planted_must_be_named_somewhere() {
         for entry in &ENTRIES {
-            let planted = !matches!(entry.planted, Planted::Nowhere { .. });
+            let planted = !matches!(entry.planted, Way::Nowhere { .. });
             assert_eq!(planted, !entry.legs.is_empty(), "{}", entry.number);
         }
     }
@@ -265,8 +480,8 @@ mod tests {
     #[test]
     fn a_trial_plants_something_that_its_twin_has_not() {
         for entry in &ENTRIES {
-            if let Planted::Trial(recipe) = entry.planted {
-                assert!(recipe.mutant != !recipe.fault.is_empty(), "{}", entry.number);
+            if let Way::Trial(recipe) = entry.planted {
+                assert!(recipe.mutant != recipe.fault.is_some(), "{}", entry.number);
             }
         }
     }

@@ -8,15 +8,14 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use landfall_device::devices::capture::CaptureOptions;
+use landfall_device::devices::capture::{CaptureOptions, Planted};
 use landfall_guest::{Cancel, Prepared};
 
-use super::entries::{Entry, Planted, Recipe};
+use super::entries::{Entry, Recipe, Way};
 use super::leg::Leg;
 use super::schema::{ClassRun, LegRun, Runs, Seen, VERSION, names};
 use super::trial::{Named, Observed, Trial, TrialFailed};
 use crate::run::RunFailed;
-use crate::scenario::{Scenario, ScenarioError};
 
 /// Most that is told of one run.
 const SAID: usize = 8;
@@ -49,15 +48,6 @@ pub enum CatalogFailed {
         /// Why.
         #[source]
         source: RunFailed,
-    },
-    /// A scenario of the catalogue's makes no sense.
-    #[error("the scenario of class {number} makes no sense")]
-    Scenario {
-        /// Number of the class.
-        number: u8,
-        /// Why.
-        #[source]
-        source: ScenarioError,
     },
     /// There is no debug kernel.
     #[error("the platform debug needs its kernel, which was not prepared")]
@@ -117,30 +107,20 @@ impl Platforms<'_> {
 
 impl Recipe {
     /// The trial on a platform, planted or clean.
-    pub(super) fn trial(
-        &self,
-        number: u8,
-        leg: Leg,
-        planted: bool,
-    ) -> Result<Trial, CatalogFailed> {
-        let scenario = |text: &str| {
-            Scenario::parse(text).map_err(|source| CatalogFailed::Scenario { number, source })
-        };
+    pub(super) fn trial(&self, number: u8, leg: Leg, planted: bool) -> Trial {
         let mut card = CaptureOptions::default();
         (self.card)(&mut card);
-        card.faults = scenario(self.environment)?.faults();
-        if planted {
-            card.faults.extend(scenario(self.fault)?.faults());
-        }
+        card.faults.extend(self.environment);
+        card.faults.extend(self.fault.filter(|_| planted));
         let mutant = (planted && self.mutant).then(|| format!("bug={number}"));
         let parameters = (!self.parameters.is_empty()).then(|| self.parameters.to_owned());
         let words: Vec<_> = mutant.into_iter().chain(parameters).collect();
-        Ok(Trial {
+        Trial {
             leg,
             parameters: words.join(" "),
             card,
             action: self.action,
-        })
+        }
     }
 }
 
@@ -155,18 +135,18 @@ impl Entry {
     ) -> Result<Option<Observed>, CatalogFailed> {
         let prepared = platforms.of(leg)?;
         match &self.planted {
-            Planted::Trial(recipe) => {
-                let trial = recipe.trial(self.number, leg, planted)?;
+            Way::Trial(recipe) => {
+                let trial = recipe.trial(self.number, leg, planted);
                 Ok(Some(trial.run(prepared, cancel)?))
             }
-            Planted::Job(job) => {
+            Way::Job(job) => {
                 let number = self.number;
                 let observed = job.run(planted, prepared, cancel);
                 observed
                     .map(Some)
                     .map_err(|source| CatalogFailed::Run { number, source })
             }
-            Planted::Nowhere { .. } => Ok(None),
+            Way::Nowhere { .. } => Ok(None),
         }
     }
 
@@ -228,6 +208,7 @@ fn class_run(
     let (planted, clean) = (observe(true)?, observe(false)?);
     let seen = entry.seen(&planted);
     let why = match (seen, clean.is_silent(), clean.is_telling()) {
+        _ if !planted.struck => Some("the card's fault did not strike".to_owned()),
         (Seen::Named, true, true) => None,
         (Seen::Named, true, false) => Some(format!(
             "the twin did too little for its silence to mean anything: {} frames, {} accesses, {} calls",
@@ -281,14 +262,14 @@ impl Observed {
 /// As [`run`].
 pub fn legs(
     bug: u32,
-    scenario: &Scenario,
+    faults: &[Planted],
     legs: &[Leg],
     platforms: &Platforms<'_>,
     cancel: &Cancel,
 ) -> Result<Vec<LegRun>, CatalogFailed> {
     platforms.all(legs, |&leg| {
         let card = CaptureOptions {
-            faults: scenario.faults(),
+            faults: faults.to_vec(),
             ..CaptureOptions::default()
         };
         let trial = Trial {

@@ -58,13 +58,15 @@ impl Leg {
         let mut options = GuestOptions {
             cards: vec![CardKind::Capture(card)],
             witness: true,
+            // The console is evidence: what the kernel warns of must be on it.
+            append: "loglevel=7".to_owned(),
             ..GuestOptions::default()
         };
         match self {
             Self::Plain | Self::Fragmented => {}
             Self::Iommu => options.iommu = Iommu::Intel,
             Self::IommuLazy => options.iommu = Iommu::IntelLazy,
-            Self::Swiotlb => options.append = "swiotlb=force".to_owned(),
+            Self::Swiotlb => options.append.push_str(" swiotlb=force"),
             Self::High => {
                 options.memory = 512 * MIB;
                 options.low_memory = Some(192 * MIB);

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use landfall_guest::Cancel;
 
-use super::entries::{ENTRIES, Entry, Planted};
+use super::entries::{ENTRIES, Entry, Way};
 use super::jobs::{CatalogFailed, Event, Platforms};
 use super::leg::Leg;
 use super::schema::{Cell, Column, Matrix, Row, Seen, VERSION};
 use super::trial::Observed;
-use crate::console_findings::Sort;
+use crate::console_findings::Kind;
 
 /// What dma-debug says of a class when it names it (`kernel/dma/debug.c`).
 const DMA_DEBUG: [(u8, &str); 15] = [
@@ -37,9 +37,9 @@ impl Column {
     /// Where a class must be run for this column; several at most for the ledger.
     fn leg(self, entry: &Entry) -> Option<Leg> {
         match (self, entry.planted) {
-            (_, Planted::Nowhere { .. }) => None,
+            (_, Way::Nowhere { .. }) => None,
             (Self::Ledger, _) => entry.legs.first().copied(),
-            (_, Planted::Job(_)) => None,
+            (_, Way::Job(_)) => None,
             (Self::Iommu, _) => Some(Leg::Iommu),
             (Self::DmaDebug | Self::Kasan, _) => Some(Leg::Debug),
             (Self::Swiotlb, _) => Some(Leg::Swiotlb),
@@ -48,8 +48,11 @@ impl Column {
 
     /// How well it saw what was planted, and its words.
     fn judge(self, entry: &Entry, planted: &Observed, clean: &Observed) -> (Seen, Option<String>) {
-        let of_kernel = |sort: Sort, sign: Option<&str>| {
-            let said = planted.findings.iter().filter(|finding| finding.sort == sort);
+        let of_kernel = |kind: Kind, sign: Option<&str>| {
+            let said = planted
+                .findings
+                .iter()
+                .filter(|finding| finding.kind == kind);
             let named = said
                 .clone()
                 .find(|finding| sign.is_some_and(|sign| finding.line.contains(sign)));
@@ -71,9 +74,9 @@ impl Column {
             Self::Iommu => (Seen::Missed, None),
             Self::DmaDebug => {
                 let sign = DMA_DEBUG.iter().find(|(number, _)| *number == entry.number);
-                of_kernel(Sort::DmaDebug, sign.map(|(_, sign)| *sign))
+                of_kernel(Kind::DmaDebug, sign.map(|(_, sign)| *sign))
             }
-            Self::Kasan => of_kernel(Sort::Kasan, None),
+            Self::Kasan => of_kernel(Kind::Kasan, None),
         }
     }
 }
@@ -136,7 +139,11 @@ pub fn matrix(
         }
         on_event(Event::Done {
             what: format!("{:>2} on {leg}", entry.number),
-            result: runs.planted.first().map(Observed::first).unwrap_or_default(),
+            result: runs
+                .planted
+                .first()
+                .map(Observed::first)
+                .unwrap_or_default(),
             elapsed: began.elapsed(),
         });
         Ok(runs)
@@ -172,7 +179,7 @@ fn row(entry: &Entry, runs: &[Runs]) -> Row {
                 .find(|runs| runs.number == entry.number && runs.leg == leg)
         });
         let Some(found) = found else {
-            let seen = matches!(entry.planted, Planted::Nowhere { .. }).then_some(Seen::Missed);
+            let seen = matches!(entry.planted, Way::Nowhere { .. }).then_some(Seen::Missed);
             row.cells.push(Cell {
                 column,
                 seen,
@@ -201,7 +208,8 @@ fn row(entry: &Entry, runs: &[Runs]) -> Row {
     for found in runs.iter().filter(|runs| runs.number == entry.number) {
         for clean in &found.clean {
             if !clean.is_silent() {
-                row.alarms.push(format!("on {}: {}", found.leg, clean.first()));
+                row.alarms
+                    .push(format!("on {}: {}", found.leg, clean.first()));
             } else if !clean.is_telling() {
                 row.alarms
                     .push(format!("on {}: the twin did too little", found.leg));

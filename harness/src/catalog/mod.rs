@@ -20,7 +20,7 @@ mod special;
 mod trial;
 
 pub use clean::clean;
-pub use entries::{Action, ENTRIES, Entry, Job, Planted, Recipe};
+pub use entries::{Action, ENTRIES, Entry, Job, Recipe, Way};
 pub use jobs::{CatalogFailed, Event, Platforms, legs, run};
 pub use leg::Leg;
 pub use matrix::matrix;

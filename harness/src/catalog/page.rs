@@ -77,7 +77,9 @@ pub fn page(matrix: &Matrix) -> String {
     }
     page.push_str("\n## What was said\n\n| # | first words of the verdict |\n|---|---|\n");
     for row in &matrix.rows {
-        let said = row.cell(Column::Ledger).and_then(|cell| cell.said.as_deref());
+        let said = row
+            .cell(Column::Ledger)
+            .and_then(|cell| cell.said.as_deref());
         let said = said.unwrap_or("-").replace('|', "\\|");
         let _ = writeln!(page, "| {} | {said} |", row.number);
     }

@@ -37,7 +37,13 @@ pub fn plot(matrix: &Matrix) -> Drawing {
             text: text.to_owned(),
         });
     };
-    text([16, 26], Anchor::Left, Face::Title, INK, "Who sees which DMA bug");
+    text(
+        [16, 26],
+        Anchor::Left,
+        Face::Title,
+        INK,
+        "Who sees which DMA bug",
+    );
     let below = format!(
         "{} of {} named by Landfall, {} clean twins; kernel {}, QEMU {}",
         matrix.named,
@@ -49,9 +55,21 @@ pub fn plot(matrix: &Matrix) -> Drawing {
     text([16, 50], Anchor::Left, Face::Plain, FAINT, &below);
     for (index, column) in (0..).zip(Column::ALL) {
         let middle = FIELDS + index * FIELD + FIELD / 2;
-        text([middle, TOP - 14], Anchor::Middle, Face::Bold, INK, column.name());
+        text(
+            [middle, TOP - 14],
+            Anchor::Middle,
+            Face::Bold,
+            INK,
+            column.name(),
+        );
     }
-    text([PLANTED, TOP - 14], Anchor::Left, Face::Bold, INK, "planted");
+    text(
+        [PLANTED, TOP - 14],
+        Anchor::Left,
+        Face::Bold,
+        INK,
+        "planted",
+    );
     let keys = [("named", NAMED), ("seen", SEEN), ("missed", MISSED)];
     for (index, (name, _)) in (0..).zip(keys) {
         let left = PLANTED + 300 + index * 90;
@@ -63,7 +81,9 @@ pub fn plot(matrix: &Matrix) -> Drawing {
         let number = line.number.to_string();
         text([NUMBER, middle], Anchor::Right, Face::Plain, FAINT, &number);
         text([NAME, middle], Anchor::Left, Face::Plain, colour, line.name);
-        let planted = line.why_not.map_or(line.planted, |_| "cannot be shown here; counts as missed");
+        let planted = line
+            .why_not
+            .map_or(line.planted, |_| "cannot be shown here; counts as missed");
         text([PLANTED, middle], Anchor::Left, Face::Plain, FAINT, planted);
     }
     let mut boxes = Vec::new();

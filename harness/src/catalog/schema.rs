@@ -7,7 +7,7 @@
 
 use serde::Serialize;
 
-use super::entries::{ENTRIES, Entry, Planted};
+use super::entries::{ENTRIES, Entry, Way};
 use super::leg::Leg;
 use super::trial::Named;
 
@@ -63,13 +63,13 @@ impl ListedClass {
 }
 
 pub(super) fn names(number: u8) -> (&'static str, &'static str) {
-    let class = landfall_device::ledger::class(number);
+    let class = landfall_device::ledger::class::class(number);
     class.map_or(("", ""), |class| (class.name, class.title))
 }
 
 fn why_not(entry: &Entry) -> Option<&'static str> {
     match entry.planted {
-        Planted::Nowhere { why } => Some(why),
+        Way::Nowhere { why } => Some(why),
         _ => None,
     }
 }

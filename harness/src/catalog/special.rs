@@ -44,11 +44,21 @@ impl Job {
         cancel: &Cancel,
     ) -> Result<Observed, RunFailed> {
         match self {
-            Self::WrongPage => capture(self.mutant(planted), prepared, cancel, |session, guest, card| {
-                session.capture(&CapturePlan::default(), guest, card).map(drop)
-            }),
-            Self::FreedWhileMapped => {
-                capture(self.mutant(planted), prepared, cancel, |session, guest, card| {
+            Self::WrongPage => capture(
+                self.mutant(planted),
+                prepared,
+                cancel,
+                |session, guest, card| {
+                    session
+                        .capture(&CapturePlan::default(), guest, card)
+                        .map(drop)
+                },
+            ),
+            Self::FreedWhileMapped => capture(
+                self.mutant(planted),
+                prepared,
+                cancel,
+                |session, guest, card| {
                     session.capture(&CapturePlan::default(), guest, card)?;
                     card.hold_mapping(3)?;
                     card.release()?;
@@ -59,8 +69,8 @@ impl Job {
                         ..CapturePlan::default()
                     };
                     session.capture(&few, guest, card).map(drop)
-                })
-            }
+                },
+            ),
             Self::NotReserved => not_reserved(planted, prepared, cancel),
             Self::InteriorPointer => interior_pointer(planted, prepared, cancel),
         }
@@ -154,7 +164,10 @@ fn interior_pointer(
     let refused = log.lines().find(|line| line.contains(REFUSED));
     let violations = refused.map(|line| {
         let times = log.matches(REFUSED).count();
-        Named::of(33, format!("the pool {REFUSED} {times} times, first: {}", line.trim()))
+        Named::of(
+            33,
+            format!("the pool {REFUSED} {times} times, first: {}", line.trim()),
+        )
     });
     Ok(seen(violations.into_iter().collect()))
 }
@@ -166,6 +179,7 @@ fn seen(violations: Vec<Named>) -> Observed {
         accesses: 1,
         calls: 2,
         frames: 1,
+        struck: true,
         ..Observed::default()
     }
 }

@@ -15,7 +15,7 @@ use landfall_guest::{Cancel, Prepared};
 
 use super::conduct;
 use super::{Action, Leg};
-use crate::console_findings::{Finding, findings};
+use crate::console_findings::{self, Finding};
 use crate::guest::{Booted, Guest, GuestFailed, What};
 use crate::judge::judge;
 use crate::memory::Ram;
@@ -93,6 +93,8 @@ pub struct Observed {
     pub calls: u64,
     /// Frames that the card completed.
     pub frames: u64,
+    /// Every fault of the card struck.
+    pub struck: bool,
     /// How long the driver took for everything.
     pub took: Duration,
 }
@@ -133,11 +135,12 @@ impl Trial {
     /// # Errors
     /// If the guest does not come, or fails where no bug of driver or card can be the reason.
     pub fn run(&self, prepared: &Prepared, cancel: &Cancel) -> Result<Observed, TrialFailed> {
-        self.attempt(prepared, cancel).map_err(|source| TrialFailed {
-            leg: self.leg,
-            parameters: self.parameters.clone(),
-            source,
-        })
+        self.attempt(prepared, cancel)
+            .map_err(|source| TrialFailed {
+                leg: self.leg,
+                parameters: self.parameters.clone(),
+                source,
+            })
     }
 
     fn attempt(&self, prepared: &Prepared, cancel: &Cancel) -> Result<Observed, GuestFailed> {
@@ -159,19 +162,27 @@ impl Trial {
         guest.sync_card(0);
         let violations = judge(&journal, self.platform(guest.memory().ram()));
         let entries = journal.entries_from(0);
-        let said = findings(&guest.console_log());
+        let console = guest.console_log();
         let expected_end = self.action == Action::Restart;
         let died = ended
             .filter(|failed| !(expected_end && matches!(*failed.what, What::QemuEnded { .. })))
-            .map(|failed| failed.kernel_line.clone().unwrap_or_else(|| failed.to_string()));
+            .map(|failed| {
+                failed
+                    .kernel_line
+                    .clone()
+                    .unwrap_or_else(|| failed.to_string())
+            });
         let mut observed = Observed {
             violations: violations.into_iter().map(Named::from).collect(),
-            findings: said,
+            findings: console_findings::read(&console),
             died,
             took,
+            struck: (0..)
+                .zip(&self.card.faults)
+                .all(|(index, _)| self.card.strikes.of(index) > 0),
             ..count(&entries)
         };
-        conduct::judge(&mut observed, &entries, &self.card, COME_BACK);
+        conduct::judge(&mut observed, &entries, &self.card, &console, COME_BACK);
         Ok(observed)
     }
 
@@ -241,9 +252,7 @@ fn count(entries: &[Entry]) -> Observed {
                 observed.accesses += 1;
                 let refused = matches!(
                     outcome,
-                    Outcome::Refused(
-                        DmaError::Unmapped | DmaError::Unbacked | DmaError::Direction
-                    )
+                    Outcome::Refused(DmaError::Unmapped | DmaError::Unbacked | DmaError::Direction)
                 );
                 observed.refused += u64::from(refused);
             }

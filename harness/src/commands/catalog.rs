@@ -8,11 +8,10 @@ use std::sync::{Mutex, PoisonError};
 
 use clap::{Args, Subcommand};
 use landfall::catalog::{self, ENTRIES, Entry, Event, Leg, Platforms};
-use landfall::scenario::Scenario;
 use landfall_guest::{Cancel, Prepared};
 
 use super::survey::{file, png};
-use super::{Done, parts, prepare};
+use super::{Done, parts, prepare, prepare_debug};
 use crate::cli::PartArguments;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
@@ -125,7 +124,7 @@ impl Kernels {
         let set_up = parts(&common.parts)?;
         let stock = prepare(&set_up, cancel, progress)?;
         let debug = match debug {
-            true => Some(super::prepare_debug(&set_up, &stock, cancel, progress)?),
+            true => Some(prepare_debug(&set_up, &stock, cancel, progress)?),
             false => None,
         };
         Ok(Self {
@@ -170,7 +169,10 @@ fn list(json: Option<&std::path::Path>) -> Done {
             None => format!("{} [{}]", class.planted, legs.join(", ")),
             Some(why) => format!("not planted: {why}"),
         };
-        text.push_str(&format!("{:>2} {:<28} {planted}\n", class.number, class.name));
+        text.push_str(&format!(
+            "{:>2} {:<28} {planted}\n",
+            class.number, class.name
+        ));
     }
     report::text(&text);
     Ok(ExitCode::Clean)
@@ -186,14 +188,20 @@ fn teller(progress: &Mutex<Progress>) -> impl Fn(Event) + Sync {
         } = event;
         let progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
         let result: String = result.chars().take(160).collect();
-        progress.note(&format!("  {what:<44} {:>5.1} s  {result}", elapsed.as_secs_f64()));
+        progress.note(&format!(
+            "  {what:<44} {:>5.1} s  {result}",
+            elapsed.as_secs_f64()
+        ));
     }
 }
 
 fn run(numbers: &[u8], common: &Common, cancel: &Cancel) -> Done {
     let entries: Vec<&'static Entry> = match numbers {
         [] => ENTRIES.iter().collect(),
-        some => some.iter().filter_map(|number| Entry::of(*number)).collect(),
+        some => some
+            .iter()
+            .filter_map(|number| Entry::of(*number))
+            .collect(),
     };
     let mut progress = Progress::new();
     let debug = entries.iter().any(|entry| entry.legs.contains(&Leg::Debug));
@@ -273,15 +281,12 @@ fn clean(runs: u32, debug: bool, common: &Common, cancel: &Cancel) -> Done {
 
 /// Runs the same on several platforms, and tells where they differ.
 pub(super) fn legs(arguments: &LegsArguments, cancel: &Cancel) -> Done {
-    let scenario = match &arguments.scenario {
-        Some(path) => Scenario::read(path).map_err(|error| Failure::of_scenario(&error))?,
-        None => Scenario::default(),
-    };
+    let faults = Vec::new(); // SCENARIO
     let mut progress = Progress::new();
     let debug = arguments.legs.contains(&Leg::Debug);
     let kernels = Kernels::prepare(&arguments.common, debug, cancel, &mut progress)?;
     let platforms = kernels.platforms();
-    let runs = catalog::legs(arguments.bug, &scenario, &arguments.legs, &platforms, cancel)
+    let runs = catalog::legs(arguments.bug, &faults, &arguments.legs, &platforms, cancel)
         .map_err(|failed| Failure::of_catalog(&failed))?;
     progress.finish();
     if let Some(path) = &arguments.common.json {
@@ -289,11 +294,16 @@ pub(super) fn legs(arguments: &LegsArguments, cancel: &Cancel) -> Done {
     }
     for run in &runs {
         let mut said = run.violations.iter().map(|found| {
-            let class = found.class.map_or_else(String::new, |class| format!("{class} "));
+            let class = found
+                .class
+                .map_or_else(String::new, |class| format!("{class} "));
             format!("{class}{}: {}", found.name, found.text)
         });
         let first = said.next().unwrap_or_else(|| "clean".to_owned());
-        report::text(&format!("{:<11} {:>3} frames  {first}\n", run.leg, run.frames));
+        report::text(&format!(
+            "{:<11} {:>3} frames  {first}\n",
+            run.leg, run.frames
+        ));
         for more in said.chain(run.findings.iter().cloned()).take(7) {
             report::text(&format!("{:<24}{more}\n", ""));
         }
@@ -303,7 +313,9 @@ pub(super) fn legs(arguments: &LegsArguments, cancel: &Cancel) -> Done {
     let agree = runs.iter().all(|run| Some(classes(run)) == first);
     report::text(match agree {
         true => "The platforms agree.\n",
-        false => "The platforms differ: what only one of them shows depends on it, as missing syncs do on bounce buffers.\n",
+        false => {
+            "The platforms differ: what only one of them shows depends on it, as missing syncs do on bounce buffers.\n"
+        }
     });
     Ok(verdict(runs.iter().all(catalog::LegRun::is_clean)))
 }

@@ -71,10 +71,10 @@ fn write(arguments: &SurveyArguments, survey: &Survey) -> Result<(), Failure> {
     Ok(())
 }
 
-fn png(drawing: &Drawing, path: &Path) -> Result<Vec<u8>, Failure> {
+pub(super) fn png(drawing: &Drawing, path: &Path) -> Result<Vec<u8>, Failure> {
     drawing.png().map_err(|error| Failure::output(path, &error))
 }
 
-fn file(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
+pub(super) fn file(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
     std::fs::write(path, bytes).map_err(|error| Failure::output(path, &error))
 }

@@ -60,19 +60,22 @@ pub struct Session {
 
 impl Session {
     /// Begins to watch an open card that is idle; what it did before is not looked at, but for its self-test,
-    /// which is checked here.
+    /// which is checked here. What its driver had lent by then, the ledger learns.
     ///
     /// # Errors
     /// If the guest refuses, or the three views of the self-test do not agree.
     pub fn begin(guest: &Guest<Loaded>, card: &Card<'_>) -> Result<Self, RunFailed> {
         let journal = guest.journal(card.index().into()).unwrap_or_default();
         let info = card.info()?;
-        let selftest = selftest::check(&guest.memory(), &info, &journal.entries_from(0))?;
+        let before = journal.entries_from(0);
+        let selftest = selftest::check(&guest.memory(), &info, &before)?;
         let regions = guest.regions()?;
         let holes = guest.holes()?.iter().map(Hole::range).collect();
-        let first = journal.len();
+        let first = before.len() as u64;
+        let mut recorder = Recorder::new(platform(guest, &info, &regions), first);
+        recorder.feed(&journal);
         Ok(Self {
-            recorder: Recorder::new(platform(guest, &info, &regions), first),
+            recorder,
             judged: Vec::new(),
             pages: Pages::default(),
             seen: 0,

@@ -8,10 +8,10 @@
 pub enum Fault {
     /// Writes one byte more than frame [`super::Dt3155Options::fault_frame`] has.
     Overrun,
-    /// Writes 64 bytes into the last frame's buffer 60 ms after its driver stopped it: that waits 45 ms, and then
-    /// gives the buffers back.
+    /// Writes 64 bytes into the last frame's buffer 200 ms after its driver stopped it: that waits 45 ms, and
+    /// then gives the buffers back.
     AfterStop,
-    /// Writes 64 bytes into the last frame's buffer 60 ms after it may not master the bus any more, as far as it is
+    /// Writes 64 bytes into the last frame's buffer 200 ms after it may not master the bus any more, as far as it is
     /// let: it was unbound from its driver.
     AfterUnbind,
 }

@@ -41,7 +41,7 @@ use regs::*;
 /// Lines written in one step.
 const LINES: u32 = 64;
 /// How long after its cause a fault of the late kind strikes.
-const LATE: Duration = Duration::from_millis(60);
+const LATE: Duration = Duration::from_millis(200);
 /// How much it writes.
 const LATE_BYTES: [u8; 64] = [0xdb; 64];
 /// How often the fault `after-unbind` looks whether the bus may be mastered still.
@@ -112,6 +112,8 @@ enum Late {
     /// Once the bus may not be mastered.
     Unbound,
     At(Duration),
+    /// It came.
+    Over,
 }
 
 impl Dt3155 {
@@ -178,7 +180,7 @@ impl Dt3155 {
         }
         self.due = None;
         if self.options.fault == Some(Fault::AfterStop) && self.last.is_some() {
-            self.strike_at(host.now() + LATE);
+            self.arm(Late::At(host.now() + LATE));
         }
         host.note(Kind::Idle { register_write });
     }
@@ -268,7 +270,7 @@ impl Dt3155 {
             let _ = host.dma_write(behind, &LATE_BYTES[..1], frame.tag());
         }
         if self.options.fault == Some(Fault::AfterUnbind) {
-            self.late = Late::Unbound;
+            self.arm(Late::Unbound);
         }
         self.set(CSR1::OFFSET, self.word(CSR1::OFFSET) | CSR1_DONE);
         let interrupts = self.interrupts();
@@ -279,23 +281,25 @@ impl Dt3155 {
         }
     }
 
-    fn strike_at(&mut self, due: Duration) {
-        self.late = Late::At(due);
+    fn arm(&mut self, late: Late) {
+        if matches!(self.late, Late::Never) {
+            self.late = late;
+        }
     }
 
     /// Strikes if it is time; tells when to look again.
     fn strike(&mut self, host: &mut dyn Host) -> Option<Duration> {
         match self.late {
-            Late::Never => None,
+            Late::Never | Late::Over => None,
             Late::Unbound if host.may_master().is_ok() => Some(host.now() + LOOK),
             Late::Unbound => {
                 let due = host.now() + LATE;
-                self.strike_at(due);
+                self.late = Late::At(due);
                 Some(due)
             }
             Late::At(due) if host.now() < due => Some(due),
             Late::At(_) => {
-                self.late = Late::Never;
+                self.late = Late::Over;
                 if let Some((address, tag)) = self.last {
                     // It is journalled, and that is all that the fault is for.
                     let _ = host.dma_write(address, &LATE_BYTES, tag);

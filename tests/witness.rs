@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The witness in the guest: what it tells of a driver is what the driver did, in the order in which it did.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use landfall::guest::{
+    Booted, CAPTURE_MODULE, CardKind, Deadlines, Direction, Guest, GuestOptions, POOL_MODULE,
+    Running, WITNESS_MODULE,
+};
+use landfall_device::dma::journal::{Call, DriverCall, DriverState, Entry, Kind};
+use landfall_device::ledger::LendDirection;
+use landfall_tests::errno::EBUSY;
+use landfall_tests::{Result, assert_refused, boot, boot_loaded};
+
+const STATUS: &str = "/sys/kernel/debug/landfall_witness/status";
+
+fn watched() -> GuestOptions {
+    GuestOptions {
+        witness: true,
+        ..GuestOptions::default()
+    }
+}
+
+/// The journal, with all that the guest has told by now: its status is read from the card, and the answer comes behind
+/// what was posted before.
+fn entries<Stage: Running>(guest: &Guest<Stage>) -> Result<Vec<Entry>> {
+    guest.read_text(STATUS)?;
+    guest.sync_card(0);
+    Ok(guest.journal(0).ok_or("a card")?.entries_from(0))
+}
+
+fn calls(entries: &[Entry]) -> Vec<DriverCall> {
+    let calls = entries.iter().filter_map(|entry| match &entry.kind {
+        Kind::Call(call) => Some(call.clone()),
+        _ => None,
+    });
+    calls.collect()
+}
+
+/// What is lent at the end, by bus address: bytes and direction. Whatever is returned must have been lent so.
+fn alive(calls: &[DriverCall]) -> BTreeMap<u64, (u64, LendDirection)> {
+    let mut alive = BTreeMap::new();
+    for call in calls {
+        let lend = (call.length, call.direction);
+        match call.call {
+            Call::Map | Call::MapList | Call::Alloc => {
+                assert_eq!(alive.insert(call.address, lend), None, "{call:?}");
+            }
+            Call::Unmap | Call::UnmapList | Call::Free => {
+                assert_eq!(alive.remove(&call.address), Some(lend), "{call:?}");
+            }
+            _ => {}
+        }
+    }
+    alive
+}
+
+/// Not one event is missing, and none made no sense.
+fn assert_whole(entries: &[Entry]) {
+    let bad: Vec<_> = entries
+        .iter()
+        .filter(|entry| matches!(entry.kind, Kind::WitnessGap { .. } | Kind::Refused { .. }))
+        .collect();
+    assert!(bad.is_empty(), "{bad:?}");
+}
+
+/// What the driver says that it lent, by way of the agent, is what the witness saw it lend, to the byte; and when the
+/// driver is gone, all of it came back.
+fn assert_lends_balance(options: GuestOptions) -> Result {
+    let guest = boot_loaded(options)?;
+    let card = guest.open_card(0)?;
+    landfall_tests::start_capture(&card)?;
+    let told = card.lends()?;
+    assert!(!told.is_empty(), "a capture lends");
+
+    let seen = entries(&guest)?;
+    let lent = alive(&calls(&seen));
+    for lend in &told {
+        let direction = match lend.direction {
+            Direction::FromDevice => LendDirection::FromDevice,
+            Direction::ToDevice => LendDirection::ToDevice,
+            Direction::Both => LendDirection::Both,
+        };
+        let found = lent
+            .get(&lend.dma)
+            .map(|(length, direction)| (*length, *direction));
+        assert_eq!(
+            found,
+            Some((lend.length, direction)),
+            "{lend:?} of {lent:?}"
+        );
+    }
+
+    card.stop()?;
+    card.close()?;
+    guest.unload_module(CAPTURE_MODULE)?;
+    let seen = entries(&guest)?;
+    assert_whole(&seen);
+    assert_eq!(alive(&calls(&seen)), BTreeMap::new(), "all of it came back");
+    let states: Vec<_> = seen
+        .iter()
+        .filter_map(|entry| match &entry.kind {
+            Kind::Driver { driver, state } if driver == CAPTURE_MODULE => Some(*state),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        states,
+        [
+            DriverState::Binding,
+            DriverState::Bound,
+            DriverState::Unbinding,
+            DriverState::Unbound
+        ]
+    );
+    Ok(guest.power_off()?)
+}
+
+#[test]
+fn what_it_tells_is_what_the_driver_lent() -> Result {
+    assert_lends_balance(watched())
+}
+
+/// Behind an IOMMU bus addresses are not physical ones.
+#[test]
+fn behind_an_iommu_it_tells_bus_addresses() -> Result {
+    assert_lends_balance(GuestOptions {
+        iommu: true,
+        ..watched()
+    })
+}
+
+/// A card of which the module has all to itself: no driver is for it.
+fn driverless(journal: usize) -> Result<Guest<Booted>> {
+    let default = GuestOptions::default();
+    Ok(boot(GuestOptions {
+        cards: vec![CardKind::Template],
+        journal,
+        deadlines: Deadlines {
+            request: Duration::from_secs(600),
+            ..default.deadlines
+        },
+        ..watched()
+    })?)
+}
+
+/// What a test aid of the module tells.
+fn results(guest: &Guest<Booted>) -> Result<BTreeMap<String, u64>> {
+    let text = guest.read_text("/sys/kernel/debug/landfall_witness/results")?;
+    let mut results = BTreeMap::new();
+    for line in text.lines() {
+        let (key, value) = line.split_once('=').ok_or("key=value")?;
+        results.insert(key.to_owned(), value.parse()?);
+    }
+    Ok(results)
+}
+
+/// How a CPU's step was seen: the event, or the register write, of that number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Told(u64),
+    Written(u64),
+}
+
+/// What each of the aid's threads did, in the order of the journal.
+fn steps(entries: &[Entry], thread: u64) -> Vec<Step> {
+    let step = |entry: &Entry| match &entry.kind {
+        Kind::Call(call) if call.address >> 32 == thread => {
+            Some(Step::Told(call.address & 0xffff_ffff))
+        }
+        Kind::Register { value, .. } if u64::from(value >> 31) == thread & 1 => {
+            Some(Step::Written(u64::from(value & 0x7fff_ffff)))
+        }
+        _ => None,
+    };
+    entries.iter().filter_map(step).collect()
+}
+
+/// Pairs in which the write does not come right after what was told before it, or that are not the next.
+fn out_of_order(steps: &[Step], count: u64) -> u64 {
+    let mut pairs = steps.chunks(2);
+    let wrong = (0..count)
+        .filter(|&number| pairs.next() != Some(&[Step::Told(number), Step::Written(number)]));
+    let wrong = wrong.count() as u64;
+    wrong + pairs.count() as u64
+}
+
+/// Two CPUs tell and write, over and over: of a million pairs not one is out of order. Then one tells, and the other,
+/// which saw that it has, writes. A pair that is swapped afterwards is seen.
+#[test]
+fn its_order_among_register_writes_is_exact() -> Result {
+    const PAIRS: u64 = 1_000_000;
+    const HANDOFFS: u64 = 50_000;
+    let guest = driverless(2_200_000)?;
+
+    guest.load_module(WITNESS_MODULE, &format!("pairs={PAIRS}"))?;
+    let found = results(&guest)?;
+    assert_eq!(found["cpus"], 2);
+    let seen = entries(&guest)?;
+    assert_whole(&seen);
+    for thread in 0..2 {
+        let mut steps = steps(&seen, thread);
+        assert_eq!(steps.len() as u64, PAIRS, "CPU {thread} made them all");
+        assert_eq!(out_of_order(&steps, PAIRS / 2), 0, "CPU {thread}");
+        steps.swap(1000, 1001);
+        assert_eq!(out_of_order(&steps, PAIRS / 2), 1, "a swapped pair shows");
+    }
+    let numbers = calls(&seen);
+    let mut numbers = numbers.iter().map(|call| call.number);
+    assert!(numbers.by_ref().eq(1..=PAIRS), "numbers without a gap");
+    guest.unload_module(WITNESS_MODULE)?;
+
+    let before = seen.len() as u64;
+    drop(seen);
+    guest.load_module(WITNESS_MODULE, &format!("handoffs={HANDOFFS}"))?;
+    let journal = guest.journal(0).ok_or("a card")?;
+    assert_eq!(journal.dropped(), 0);
+    let seen = journal.entries_from(before);
+    assert_eq!(
+        out_of_order(&steps(&seen, 2), HANDOFFS),
+        0,
+        "from CPU to CPU"
+    );
+    Ok(guest.power_off()?)
+}
+
+/// An event that is lost leaves a gap, which is named; the module's own counters show it too.
+#[test]
+fn a_lost_event_is_a_gap() -> Result {
+    let guest = driverless(GuestOptions::default().journal)?;
+    guest.load_module(WITNESS_MODULE, "pairs=20 drop=7")?;
+
+    let seen = entries(&guest)?;
+    let gaps: Vec<_> = seen
+        .iter()
+        .filter(|entry| matches!(entry.kind, Kind::WitnessGap { .. }))
+        .map(|entry| entry.kind.clone())
+        .collect();
+    let (expected, got) = (7, 8);
+    assert_eq!(gaps, [Kind::WitnessGap { expected, got }]);
+    let status = guest.read_text(STATUS)?;
+    assert!(
+        status.contains("0000:01:00.0 events=21 taken=20 refused=0"),
+        "{status}"
+    );
+    guest.unload_module(WITNESS_MODULE)?;
+    Ok(guest.power_off()?)
+}
+
+/// Once a driver has the card, what it lent is not known: the module says so and does not load. Without its BAR it
+/// watches nothing.
+#[test]
+fn it_is_loaded_before_the_driver_or_not_at_all() -> Result {
+    let guest = boot(watched())?;
+    guest.load_module(POOL_MODULE, "source=contig pages=64")?;
+    guest.load_module(CAPTURE_MODULE, "")?;
+    assert_refused(guest.load_module(WITNESS_MODULE, ""), EBUSY);
+    guest.unload_module(CAPTURE_MODULE)?;
+
+    guest.load_module(WITNESS_MODULE, "device=0000:02:00.0")?;
+    assert_eq!(guest.read_text(STATUS)?, "missed=0\n");
+    guest.unload_module(WITNESS_MODULE)?;
+
+    guest.load_module(WITNESS_MODULE, "device=0000:02:00.0,0000:01:00.0")?;
+    assert!(guest.read_text(STATUS)?.contains("0000:01:00.0 events="));
+    Ok(guest.power_off()?)
+}
