@@ -7,6 +7,7 @@
 
 mod lends;
 mod memory;
+mod symbol;
 mod timeline;
 
 use std::fmt::Write;
@@ -18,6 +19,7 @@ use super::{Bundle, BundleError, Item, Pages, Run, names};
 use crate::map::{address, size};
 use crate::schema::{Report, Violation};
 use lends::Lends;
+use symbol::symbol;
 use timeline::Timeline;
 
 /// Most violations that are told one by one.
@@ -228,8 +230,8 @@ fn chapter(
                 timeline::call_name(call.call),
                 call.number,
                 call.symbol
-                    .clone()
-                    .unwrap_or_else(|| format!("{:#x}", call.address))
+                    .as_deref()
+                    .map_or_else(|| format!("{:#x}", call.address), symbol)
             ),
         );
     }

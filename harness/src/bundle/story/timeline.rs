@@ -9,7 +9,7 @@ use landfall_device::devices::capture::result_name;
 use landfall_device::dma::journal::{Call, Direction, Entry, Kind, Outcome};
 use landfall_device::ledger::Violation;
 
-use super::range;
+use super::{range, symbol};
 use crate::map::address;
 
 /// Entries before and after a violation that are looked at.
@@ -250,7 +250,7 @@ impl Timeline {
             Kind::Refused { what } => other("qemu", format!("is refused: {what}")),
             Kind::Call(call) => {
                 let from = match self.symbols.get(&call.caller) {
-                    Some(name) => format!(", from {name}"),
+                    Some(name) => format!(", from {}", symbol(name)),
                     None => String::new(),
                 };
                 other(
