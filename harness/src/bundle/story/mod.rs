@@ -27,7 +27,7 @@ const MOST: usize = 6;
 /// Most lines of a log that are shown.
 const LOG_LINES: usize = 12;
 /// Most characters of a line that is somebody else's.
-const LINE: usize = 400;
+const LINE: usize = 1000;
 
 /// What the parts of the story are told from.
 struct Told {
@@ -327,13 +327,16 @@ fn cut(line: &str) -> &str {
     }
 }
 
-/// A text without control characters, with which a terminal could be steered.
+/// A text without control characters, with which a terminal could be steered, and without lines of any length.
 pub fn printable(text: &str) -> String {
     let line = |line: &str| -> String {
-        let shown = line.trim_end().chars().map(|char| match char.is_control() {
-            true => '\u{fffd}',
-            false => char,
-        });
+        let shown = cut(line)
+            .trim_end()
+            .chars()
+            .map(|char| match char.is_control() {
+                true => '\u{fffd}',
+                false => char,
+            });
         shown.chain(['\n']).collect()
     };
     text.lines().map(line).collect()
