@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! From one access and what was lent at that moment to a class.
+//! From one access and what the agent said was lent at that moment to a class.
 
+use super::book::Way;
+use super::shelf::Ranges;
 use super::verdict::{NearLend, Violation};
+use super::witness::{Brief, PAGE};
 use super::{Job, Ledger, Lend, LendKind, Owner, Range, Silence};
 use crate::dma::DmaError;
 use crate::dma::journal::{Direction, Outcome};
 
 /// How far past the end of its lend an access still counts as an overrun of it.
-const NEAR: u64 = 64 * 1024;
-/// Widths to which addresses are seen to be truncated; 32 first.
-const WIDTHS: [u32; 6] = [32, 24, 36, 40, 48, 58];
+pub(super) const NEAR: u64 = 64 * 1024;
 
 /// One access, as the journal has it.
 pub(super) struct Access {
@@ -24,43 +25,92 @@ pub(super) struct Access {
 }
 
 impl Access {
-    const fn range(&self) -> Range {
+    pub(super) const fn range(&self) -> Range {
         Range {
             start: self.address,
             length: self.length,
         }
     }
 
-    const fn verb(&self) -> &'static str {
+    pub(super) const fn verb(&self) -> &'static str {
         match self.direction {
             Direction::Write => "wrote",
             Direction::Read => "read",
         }
     }
+
+    /// The ways of a range that allow it.
+    pub(super) const fn way(&self) -> Way {
+        match self.direction {
+            Direction::Write => Way::Write,
+            Direction::Read => Way::Read,
+        }
+    }
 }
 
 /// A class, before the circumstances are added.
-struct Finding<'a> {
-    class: Option<u8>,
-    name: &'static str,
+pub(super) struct Finding {
+    pub(super) class: Option<u8>,
+    pub(super) name: &'static str,
     /// The part of the access that is wrong.
-    part: Range,
-    lend: Option<&'a Lend>,
-    text: String,
+    pub(super) part: Range,
+    /// The lend that was missed; `None`: the nearest.
+    pub(super) near: Option<NearLend>,
+    pub(super) text: String,
     /// The register write to show; `None`: the one that queued the job.
-    write: Option<u64>,
+    pub(super) write: Option<u64>,
+    /// The call behind it.
+    pub(super) call: Option<Brief>,
+}
+
+impl Finding {
+    pub(super) fn of(
+        access: &Access,
+        class: impl Into<Option<u8>>,
+        name: &'static str,
+        text: String,
+    ) -> Self {
+        Self {
+            class: class.into(),
+            name,
+            part: access.range(),
+            near: None,
+            text,
+            write: None,
+            call: None,
+        }
+    }
+
+    fn near(mut self, lend: &Lend) -> Self {
+        self.near = Some(NearLend::of(lend, self.part));
+        self
+    }
 }
 
 impl Ledger {
-    /// Judges an access. `None`: it is as it should be.
+    /// Judges an access by the agent's word. `None`: it is as it should be.
     pub(super) fn judge(&self, access: &Access) -> Option<Violation> {
         let finding = self.find(access)?;
-        let job = access.job.and_then(|job| self.jobs.get(&job));
+        let near = || {
+            let lend = self.shelf.nearest(access.range())?;
+            Some(NearLend::of(lend, finding.part))
+        };
+        let near = finding.near.clone().or_else(near);
+        Some(self.of_access(access, finding, near))
+    }
+
+    /// Adds the circumstances to a class.
+    pub(super) fn of_access(
+        &self,
+        access: &Access,
+        finding: Finding,
+        near: Option<NearLend>,
+    ) -> Violation {
+        let job = access.job.and_then(|job| self.jobs.get(job));
         let refused = match access.outcome {
             Outcome::Ok => String::new(),
             Outcome::Refused(why) => format!("; refused: {why}"),
         };
-        let nearest = finding.lend.or_else(|| self.nearest(access));
         let violation = Violation {
             class: finding.class,
             name: finding.name.into(),
@@ -70,279 +120,300 @@ impl Ledger {
             frame: job.and_then(|job| job.frame),
             slot: access.slot,
             job: access.job,
-            lend: nearest.map(|lend| NearLend::of(lend, finding.part)),
+            lend: near,
             register_write: None,
-            call: None,
+            call: finding.call.map(|call| self.witness.caller(call)),
             sequence: access.sequence,
             time_ns: self.time_ns,
             text: finding.text + &refused,
         };
         let write = finding.write.or(job.and_then(|job| job.register_write));
-        Some(self.with_write(violation, write))
+        self.with_write(violation, write)
     }
 
-    fn find(&self, access: &Access) -> Option<Finding<'_>> {
+    fn find(&self, access: &Access) -> Option<Finding> {
         let verb = access.verb();
-        let plain = |class, name, text| Finding {
-            class,
-            name,
-            part: access.range(),
-            lend: None,
-            text,
-            write: None,
-        };
-        if let Outcome::Refused(why @ (DmaError::NotMaster | DmaError::NotPowered)) = access.outcome
-        {
-            let text = format!("the card tried to access memory although {why}");
-            return Some(plain(Some(22), "bus mastering off", text));
+        let range = access.range();
+        if let Some(off) = self.not_master(access) {
+            return Some(off);
         }
         if let Some(late) = self.late(access) {
             return Some(late);
         }
-        let covering = self.live(access).find(|lend| {
-            let inside = lend.range().contains(access.address, access.length);
-            inside && lend.direction.allows(access.direction)
-        });
-        if covering.is_some() {
+        let covering = |way| {
+            let mut live = self.live(access.slot);
+            live.find_map(|ranges| ranges.book.covering(range, way))
+        };
+        if covering(access.way()).is_some() {
             return self.inside(access);
         }
-        if let Some(lend) = self
-            .live(access)
-            .find(|lend| lend.range().contains(access.address, access.length))
-        {
-            let text = format!(
-                "the card {verb} {}, which is lent the other way",
-                lend.label
-            );
-            return Some(Finding {
-                lend: Some(lend),
-                ..plain(Some(39), "wrong direction", text)
-            });
+        let other = covering(Way::Any).and_then(|found| self.shelf.get(found.number));
+        if let Some(lend) = other {
+            let label = &lend.label;
+            let text = format!("the card {verb} {label}, which is lent the other way");
+            return Some(Finding::of(access, 39, "wrong direction", text).near(lend));
         }
         self.truncated(access)
+            .or_else(|| self.routed(access))
             .or_else(|| self.beyond_width(access))
+            .or_else(|| self.beside(access))
             .or_else(|| self.overrun(access))
             .or_else(|| self.stale(access))
             .or_else(|| {
                 let text = format!("the card {verb} memory that nobody lent");
-                Some(plain(None, "wild access", text))
+                Some(Finding::of(access, None, "wild access", text))
             })
     }
 
-    /// Lends that the card may use now on behalf of this access.
-    fn live(&self, access: &Access) -> impl Iterator<Item = &Lend> + use<'_> {
-        let slot = access.slot;
-        self.lends
-            .iter()
-            .filter(move |lend| lend.slot == slot && self.is_live(lend))
+    /// An access while bus mastering is off.
+    pub(super) fn not_master(&self, access: &Access) -> Option<Finding> {
+        let Outcome::Refused(why @ (DmaError::NotMaster | DmaError::NotPowered)) = access.outcome
+        else {
+            return None;
+        };
+        let text = format!("the card tried to access memory although {why}");
+        Some(Finding::of(access, 22, "bus mastering off", text))
     }
 
-    fn owner(&self, lend: &Lend) -> Owner {
-        let owner = |slot: u8| self.owners.get(usize::from(slot)).copied();
-        lend.slot.and_then(owner).unwrap_or_default()
+    /// Lends that the card may use now on behalf of a slot.
+    fn live(&self, slot: Option<u8>) -> impl Iterator<Item = &Ranges> {
+        self.shelf.live(slot, self.owner(slot) == Owner::Card)
     }
 
     fn is_live(&self, lend: &Lend) -> bool {
-        lend.kind == LendKind::SelfTest || self.owner(lend) == Owner::Card
-    }
-
-    fn nearest(&self, access: &Access) -> Option<&Lend> {
-        let near = |lend: &&Lend| lend.range().distance(access.address, access.length);
-        self.lends.iter().chain(&self.past).min_by_key(near)
+        lend.kind == LendKind::SelfTest || self.owner(lend.slot) == Owner::Card
     }
 
     /// An access for a job that was reported as complete.
-    fn late(&self, access: &Access) -> Option<Finding<'_>> {
-        let done = access.job.and_then(|job| self.jobs.get(&job))?.done?;
-        let silence = self.last_silence.filter(|silence| silence.since > done);
-        let touches = |lend: &&Lend| lend.range().overlaps(access.address, access.length);
-        let own = |lend: &&Lend| touches(lend) && lend.slot == access.slot;
-        let lend = self
-            .lends
-            .iter()
-            .find(own)
-            .or_else(|| self.past.iter().find(own));
-        let live = lend.is_some_and(|lend| self.is_live(lend));
-        match silence {
-            Some(silence) => Some(self.silent(access, lend, silence)),
-            None if live => Some(Finding {
-                class: Some(41),
-                name: "done too early",
-                part: access.range(),
-                lend,
-                text: format!("the card {} for a job that it had completed", access.verb()),
-                write: None,
-            }),
-            None => None, // stale, or somewhere else
+    fn late(&self, access: &Access) -> Option<Finding> {
+        let job = access.job.and_then(|job| self.jobs.get(job))?;
+        let done = job.done?;
+        let lend = self.shelf.own(access.slot, access.range());
+        if let Some(silence) = self.last_silence.filter(|silence| silence.since > done) {
+            let near = lend.map(|lend| NearLend::of(lend, access.range()));
+            return Some(self.silent(access, near, silence));
         }
+        let live = lend.is_some_and(|lend| self.is_live(lend));
+        let missing = self.is_missing(access);
+        let early = (live || missing).then(|| self.early(access));
+        early.map(|finding| match lend {
+            Some(lend) => finding.near(lend),
+            None => finding,
+        }) // else stale, or somewhere else
     }
 
-    fn silent<'a>(&self, access: &Access, lend: Option<&'a Lend>, silence: Silence) -> Finding<'a> {
+    /// Whether the access writes what its job reported as written and had not been.
+    pub(super) fn is_missing(&self, access: &Access) -> bool {
+        let short = self.short.as_ref().map(|(job, _)| *job);
+        short.is_some() && short == access.job && access.direction == Direction::Write
+    }
+
+    pub(super) fn early(&self, access: &Access) -> Finding {
+        let text = format!("the card {} for a job that it had completed", access.verb());
+        Finding::of(access, 41, "done too early", text)
+    }
+
+    pub(super) fn silent(
+        &self,
+        access: &Access,
+        near: Option<NearLend>,
+        silence: Silence,
+    ) -> Finding {
         let Silence { why, .. } = silence;
         let verb = access.verb();
-        let label = lend.map_or("memory", |lend| lend.label.as_str());
+        let label = near.as_ref().map_or("memory", |near| near.label.as_str());
+        let text =
+            format!("the card {verb} {label} after a {why} that it had reported as complete");
         Finding {
-            class: Some(20),
-            name: "access after stop",
-            part: access.range(),
-            lend,
-            text: format!("the card {verb} {label} after a {why} that it had reported as complete"),
+            near,
             write: silence.register_write,
+            ..Finding::of(access, 20, "access after stop", text)
         }
     }
 
     /// An access inside a lend is right, unless it was refused or lies where nothing should be lent.
-    fn inside(&self, access: &Access) -> Option<Finding<'_>> {
-        let (name, text) = if !access.outcome.is_ok() {
-            (
-                "lend not mapped",
-                "the card was refused memory that the driver lent it",
-            )
-        } else if self.beyond_width(access).is_some() {
+    pub(super) fn inside(&self, access: &Access) -> Option<Finding> {
+        if access.outcome.is_ok() {
             return self.beyond_width(access);
-        } else {
-            return None;
-        };
-        Some(Finding {
-            class: None,
-            name,
-            part: access.range(),
-            lend: None,
-            text: text.to_owned(),
-            write: None,
-        })
+        }
+        let text = "the card was refused memory that the driver lent it".to_owned();
+        Some(Finding::of(access, None, "lend not mapped", text))
     }
 
     /// An address that is a lend's without its upper bits.
-    fn truncated(&self, access: &Access) -> Option<Finding<'_>> {
-        WIDTHS.iter().find_map(|&width| {
-            let mask = (1u64 << width) - 1;
-            let lend = self.live(access).find(|lend| {
-                let low = Range {
-                    start: lend.address & mask,
-                    length: lend.length,
-                };
-                lend.address > mask && low.overlaps(access.address, access.length)
-            })?;
-            let (class, name) = match width {
-                32 => (2, "truncated to 32 bits"),
-                _ => (3, "truncated address"),
-            };
-            let text = format!(
-                "the card {} the low {width} bits of the address of {} ({:#x})",
-                if access.direction == Direction::Write {
-                    "wrote to"
-                } else {
-                    "read from"
-                },
-                lend.label,
-                lend.address
-            );
-            Some(Finding {
-                class: Some(class),
-                name,
-                part: access.range(),
-                lend: Some(lend),
-                text,
-                write: None,
-            })
-        })
+    fn truncated(&self, access: &Access) -> Option<Finding> {
+        let mut live = self.live(access.slot);
+        let (width, number) = live.find_map(|ranges| ranges.truncated(access.range()))?;
+        let lend = self.shelf.get(number)?;
+        Some(cut(access, width, &lend.label, lend.address).near(lend))
     }
 
-    fn beyond_width(&self, access: &Access) -> Option<Finding<'_>> {
+    /// An address that is a lend's with other upper bits.
+    fn routed(&self, access: &Access) -> Option<Finding> {
+        let mut live = self.live(access.slot);
+        let (width, number) = live.find_map(|ranges| ranges.routed(access.address))?;
+        let lend = self.shelf.get(number)?;
+        let others = lend.address >> width != access.address >> width;
+        others.then(|| bent(access, width, &lend.label, lend.address).near(lend))
+    }
+
+    pub(super) fn beyond_width(&self, access: &Access) -> Option<Finding> {
         let bits = self.platform.address_bits;
-        let last = access
-            .address
-            .saturating_add(access.length.saturating_sub(1));
-        let beyond = bits > 0 && last.checked_shr(bits.into()).is_some_and(|rest| rest != 0);
-        beyond.then(|| Finding {
-            class: Some(3),
-            name: "beyond the address width",
-            part: access.range(),
-            lend: None,
-            text: format!("the card used an address beyond its {bits} bits"),
-            write: None,
-        })
+        if !self.is_beyond(access.range()) {
+            return None;
+        }
+        let text = format!("the card used an address beyond its {bits} bits");
+        Some(Finding::of(access, 3, "beyond the address width", text))
+    }
+
+    /// Whether a range ends beyond the card's address width.
+    pub(super) fn is_beyond(&self, range: Range) -> bool {
+        let bits = self.platform.address_bits;
+        let last = range.start.saturating_add(range.length.saturating_sub(1));
+        bits > 0 && last.checked_shr(bits.into()).is_some_and(|rest| rest != 0)
+    }
+
+    /// A read in the page of a lend, beside all of them, that does not go on from where one ends.
+    fn beside(&self, access: &Access) -> Option<Finding> {
+        if access.direction != Direction::Read {
+            return None;
+        }
+        let found = self.live(access.slot).find_map(|ranges| {
+            let found = ranges.book.nearest(access.range())?;
+            is_beside(access, found.range).then_some(found.number)
+        });
+        let lend = self.shelf.get(found?)?;
+        Some(exposed(access, &lend.label).near(lend))
     }
 
     /// An access that passes the end of a lend of its slot, or lies just past it.
-    fn overrun(&self, access: &Access) -> Option<Finding<'_>> {
+    fn overrun(&self, access: &Access) -> Option<Finding> {
         let end = access.range().end();
-        let lend = self.live(access).find(|lend| {
-            let range = lend.range();
-            access.address >= range.start
-                && access.address - range.start < range.length.saturating_add(NEAR)
-                && end > range.end()
-        })?;
-        let start = access.address.max(lend.range().end());
-        let part = Range {
-            start,
-            length: end - start,
-        };
-        let past = end - lend.range().end();
-        let job = access.job.and_then(|job| self.jobs.get(&job));
+        let found = self.live(access.slot).find_map(|ranges| {
+            let found = ranges.book.furthest(access.address, Way::Any)?;
+            let last = found.range.end();
+            (access.address < last.saturating_add(NEAR) && end > last).then_some(found.number)
+        });
+        let lend = self.shelf.get(found?)?;
+        Some(self.passing(access, lend.range(), &lend.label).near(lend))
+    }
+
+    /// The finding of an access that passes the end of `range`.
+    pub(super) fn passing(&self, access: &Access, range: Range, label: &str) -> Finding {
+        let end = access.range().end();
+        let start = access.address.max(range.end());
+        let past = end.saturating_sub(range.end());
+        let job = access.job.and_then(|job| self.jobs.get(job));
         let moved = job.map_or(0, Job::displacement);
         let text = if moved == 0 {
             format!(
-                "the card {} {past} bytes past the end of {}",
-                access.verb(),
-                lend.label
+                "the card {} {past} bytes past the end of {label}",
+                access.verb()
             )
         } else {
-            let label = &lend.label;
             format!(
                 "the whole transfer is displaced by {moved:+} bytes, so it passes the end of {label} by {past}"
             )
         };
-        Some(Finding {
-            class: Some(1),
-            name: "overrun",
-            part,
-            lend: Some(lend),
-            text,
-            write: None,
-        })
+        let length = end.saturating_sub(start);
+        Finding {
+            part: Range { start, length },
+            ..Finding::of(access, 1, "overrun", text)
+        }
     }
 
     /// An access to something that is not lent now, but was, or will be.
-    fn stale(&self, access: &Access) -> Option<Finding<'_>> {
-        let touches = |lend: &&Lend| lend.range().overlaps(access.address, access.length);
-        let now = self.lends.iter().find(touches);
-        let lend = now.or_else(|| self.past.iter().find(touches))?;
+    fn stale(&self, access: &Access) -> Option<Finding> {
+        let range = access.range();
+        let now = self.shelf.touching(range);
+        let lend = now.or_else(|| self.shelf.past(range))?;
         let (verb, label) = (access.verb(), &lend.label);
-        let finding = |class, name, text| Finding {
-            class,
-            name,
-            part: access.range(),
-            lend: Some(lend),
-            text,
-            write: None,
+        let owner = match now {
+            Some(lend) => self.owner(lend.slot),
+            None => Owner::Driver,
         };
-        let owner = if now.is_some() {
-            self.owner(lend)
-        } else {
-            Owner::Driver
-        };
-        Some(match owner {
+        let finding = match owner {
             Owner::Card => {
                 let text = format!("the card {verb} {label} on behalf of another slot");
-                finding(None, "another slot's memory", text)
+                Finding::of(access, None, "another slot's memory", text)
             }
-            Owner::Driver => {
-                let text = format!("the card {verb} {label}, which the driver had taken back");
-                finding(Some(7), "stale address", text)
-            }
+            Owner::Driver => self.gone(access, label),
             Owner::Nobody => {
                 let text = format!("the card {verb} {label}, which was never queued");
-                finding(None, "not queued", text)
+                Finding::of(access, None, "not queued", text)
             }
-        })
+        };
+        Some(finding.near(lend))
     }
+
+    /// The finding of an access to what the driver took back: its own fault if a register write of the driver's is
+    /// still on its way.
+    pub(super) fn gone(&self, access: &Access, label: &str) -> Finding {
+        let verb = access.verb();
+        match self.engine.delayed() {
+            Some(write) => {
+                let text = format!(
+                    "the card {verb} {label}, which the driver took back while its register write was still on its way"
+                );
+                Finding {
+                    write: Some(write),
+                    ..Finding::of(access, 36, "unflushed write", text)
+                }
+            }
+            None => {
+                let text = format!("the card {verb} {label}, which the driver had taken back");
+                Finding::of(access, 7, "stale address", text)
+            }
+        }
+    }
+}
+
+/// The finding of an access at the low `width` bits of a lend's address.
+pub(super) fn cut(access: &Access, width: u32, label: &str, address: u64) -> Finding {
+    let (class, name) = match width {
+        32 => (2, "truncated to 32 bits"),
+        _ => (3, "truncated address"),
+    };
+    let verb = match access.direction {
+        Direction::Write => "wrote to",
+        Direction::Read => "read from",
+    };
+    let text =
+        format!("the card {verb} the low {width} bits of the address of {label} ({address:#x})");
+    Finding::of(access, class, name, text)
+}
+
+/// The finding of an access at a lend's address but for the bits from `width` on.
+pub(super) fn bent(access: &Access, width: u32, label: &str, address: u64) -> Finding {
+    let verb = access.verb();
+    let text = format!(
+        "the card {verb} at {:#x}: the low {width} bits are those of {label} ({address:#x}), the upper ones are others",
+        access.address
+    );
+    Finding::of(access, 19, "routing bits", text)
+}
+
+/// Whether a read lies in a page that a lend has a part of, and neither in it nor right behind it.
+pub(super) fn is_beside(access: &Access, lend: Range) -> bool {
+    let range = access.range();
+    let page = |address: u64| address / PAGE;
+    let pages = page(lend.start)..=page(lend.end().saturating_sub(1));
+    let last = page(range.end().saturating_sub(1));
+    let shared = pages.contains(&page(range.start)) || pages.contains(&last);
+    shared && !lend.overlaps(range.start, range.length) && range.start != lend.end()
+}
+
+pub(super) fn exposed(access: &Access, label: &str) -> Finding {
+    let text = format!(
+        "the card read {} bytes in a page of {label} that are not lent",
+        access.length
+    );
+    Finding::of(access, 57, "sub-page exposure", text)
 }
 
 impl Job {
     /// How far its first write lies above the base that the driver programmed.
-    fn displacement(&self) -> i128 {
+    pub(super) fn displacement(&self) -> i128 {
         let first = self.first_write.unwrap_or(self.base);
         i128::from(first) - i128::from(self.base)
     }

@@ -2,168 +2,42 @@
 
 //! The ledger: what a driver lent, and the verdict on everything a card did with it. Pure.
 //!
-//! It is fed with two things: the ranges that the driver mapped for the card ([`Ledger::lend`],
-//! [`Ledger::reclaim`]) and the card's journal, entry by entry ([`Ledger::entry`]). From when to when a
-//! frame's range is the card's follows from the journal: from the write to `QUEUE` until the driver takes
-//! the slot back, the card says idle, or it is reset. A self-test area is always lent.
+//! It is fed with the card's journal, entry by entry ([`Ledger::entry`]), and says the same whether that is done
+//! while the guest runs or later. What is lent it knows from two sources:
 //!
-//! A violation is classed by what happened alone; the ledger does not know which fault a card was given.
-//! Classes are numbers of the project's catalogue of DMA bugs:
+//! - The witness in the guest, whose entries are in the journal: every call of the DMA API, of vb2 and of the
+//!   pool. It counts from [`Kind::Attached`] on; without that entry nothing of it does.
+//! - The agent, that is our own driver's word ([`Ledger::lend`], [`Ledger::reclaim`]): ranges with slots. From when to
+//!   when a frame's range is the card's follows from the journal: from the write to `QUEUE` until the driver takes
+//!   the slot back, the card says idle, or it is reset. A self-test area is always lent.
 //!
-//! | class | name | when |
-//! |---|---|---|
-//! | 1 | overrun | begins in a lend or just past it, and passes its end |
-//! | 2 | truncated to 32 bits | outside every lend, at the low 32 bits of one above 4 GiB |
-//! | 3 | truncated address | the same at another width; or beyond the card's address width |
-//! | 7 | stale address | in a range that the driver has taken back |
-//! | 20 | access after stop | the same, after the card said idle or was reset |
-//! | 22 | bus mastering off | attempted with bus mastering off or outside D0 |
-//! | 39 | wrong direction | write of memory lent for reading, or the reverse |
-//! | 41 | done too early | for a job that was already reported as complete |
-//! | 43 | lost interrupt | a completion with its interrupt enabled and none raised |
-//! | 56 | short transfer | a completion that reports more bytes than were written |
-//! | none | | anything else, named in words |
+//! With both, an access must be right by both. A violation is classed by what happened alone; the ledger does not
+//! know which fault was planted. The classes are those of [`class`]; each rule, with what it needs, is a function
+//! in `rules`.
 
+mod book;
+mod bounded;
 pub mod class;
 mod classify;
+mod rules;
+mod shelf;
+mod types;
 mod verdict;
-
-use std::collections::HashMap;
-
-use serde::{Deserialize, Serialize};
+mod witness;
 
 use crate::dma::journal::{Direction, Entry, Kind};
+use crate::function::RegisterName;
+use bounded::Bounded;
+use rules::engine::Engine;
+use shelf::Shelf;
+pub use types::{Lend, LendDirection, LendKind, Platform, Range};
 pub use verdict::{Caller, NearLend, RegisterWrite, Violation};
+use witness::{Brief, Witness};
 
 /// Most violations that are kept one by one; further ones are only counted.
 pub const MAX_VIOLATIONS: usize = 1000;
-
-/// A range of addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Range {
-    /// First address.
-    pub start: u64,
-    /// Bytes.
-    pub length: u64,
-}
-
-impl Range {
-    /// The first address after it; saturates.
-    pub const fn end(&self) -> u64 {
-        self.start.saturating_add(self.length)
-    }
-
-    /// Whether every byte of `length` bytes at `address` lies in it.
-    pub const fn contains(&self, address: u64, length: u64) -> bool {
-        address >= self.start && address.saturating_add(length) <= self.end()
-    }
-
-    /// Whether some byte of `length` bytes at `address` lies in it.
-    pub const fn overlaps(&self, address: u64, length: u64) -> bool {
-        address < self.end() && self.start < address.saturating_add(length)
-    }
-
-    /// Bytes between it and `length` bytes at `address`; 0 if they touch or overlap.
-    pub const fn distance(&self, address: u64, length: u64) -> u64 {
-        if address >= self.end() {
-            address - self.end()
-        } else {
-            self.start.saturating_sub(address.saturating_add(length))
-        }
-    }
-}
-
-/// What the machine is like.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Platform {
-    /// Bus addresses at which there is RAM. Empty: not known, not checked.
-    pub ram: Vec<Range>,
-    /// Bus addresses of the pools that frames must come from. Empty: not known, not checked.
-    pub pool: Vec<Range>,
-    /// Address bits that the card drives; 0: not checked.
-    pub address_bits: u8,
-    /// A job's base must be a multiple of it, bytes; 0: not checked.
-    pub alignment: u64,
-    /// A job must not cross a multiple of it, bytes; 0: not checked.
-    pub boundary: u64,
-    /// Longest job, bytes; 0: not checked.
-    pub max_frame: u64,
-    /// A read of the card must not cross a multiple of it, bytes; 0: not checked.
-    pub fetch_boundary: u64,
-    /// The card is behind an IOMMU, so that what the machine maps for it is what the guest's IOMMU lets it
-    /// reach.
-    pub iommu: bool,
-}
-
-/// Which way a lend may be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LendDirection {
-    /// The card may write it.
-    FromDevice,
-    /// The card may read it.
-    ToDevice,
-    /// Both.
-    Both,
-}
-
-impl LendDirection {
-    const fn allows(self, direction: Direction) -> bool {
-        match (self, direction) {
-            (Self::Both, _) => true,
-            (Self::FromDevice, direction) => matches!(direction, Direction::Write),
-            (Self::ToDevice, direction) => matches!(direction, Direction::Read),
-        }
-    }
-}
-
-/// What a lend is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LendKind {
-    /// A frame.
-    Frame,
-    /// A clip mask.
-    Clip,
-    /// The self-test area: lent for as long as the driver is bound.
-    SelfTest,
-    /// A streaming mapping of the DMA API, as the witness saw it.
-    Streaming,
-    /// Coherent memory of the DMA API, as the witness saw it.
-    Coherent,
-    /// A vb2 buffer in the hands of the driver.
-    Buffer,
-    /// Memory of the pool.
-    Pool,
-}
-
-/// A range that the driver mapped for the card.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lend {
-    /// First bus address.
-    pub address: u64,
-    /// Bytes.
-    pub length: u64,
-    /// Which way it may be used.
-    pub direction: LendDirection,
-    /// What it is for.
-    pub kind: LendKind,
-    /// Slot that it belongs to; `None` for the self-test.
-    pub slot: Option<u8>,
-    /// How to call it in a report.
-    pub label: String,
-}
-
-impl Lend {
-    /// Its addresses.
-    pub const fn range(&self) -> Range {
-        Range {
-            start: self.address,
-            length: self.length,
-        }
-    }
-}
+/// Most jobs, and most register writes, that are remembered.
+const MOST_REMEMBERED: usize = 1 << 16;
 
 /// Whose a slot is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -177,16 +51,55 @@ enum Owner {
     Driver,
 }
 
+/// What is known of a slot.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    owner: Owner,
+    /// The frame of its last job.
+    frame: Range,
+}
+
 /// What is known of a job.
 #[derive(Clone, Copy, Debug, Default)]
 struct Job {
     frame: Option<u32>,
+    slot: Option<u8>,
     base: u64,
+    /// Bytes that it was programmed to write; 0: not known.
+    size: u64,
     register_write: Option<u64>,
     first_write: Option<u64>,
+    /// First address after its last write.
+    next: Option<u64>,
+    /// Its last write went on where the one before had ended.
+    continues: bool,
     written: u64,
+    /// Journal sequence number of its beginning.
+    begun: Option<u64>,
     /// Journal sequence number of its completion.
     done: Option<u64>,
+    /// Its interrupt came before its end.
+    early: bool,
+    /// What was wrong with it as a whole: a class, and which violation said so.
+    blamed: Option<(u8, usize)>,
+}
+
+impl Job {
+    /// The bytes that it was programmed to write.
+    const fn range(&self) -> Range {
+        Range {
+            start: self.base,
+            length: self.size,
+        }
+    }
+}
+
+/// A register write that may have to be shown.
+#[derive(Clone, Debug)]
+struct Written {
+    offset: u64,
+    name: RegisterName,
+    value: u32,
 }
 
 /// The card said that no byte follows.
@@ -212,16 +125,22 @@ struct Awaited {
 #[derive(Debug, Default)]
 pub struct Ledger {
     platform: Platform,
-    lends: Vec<Lend>,
-    past: Vec<Lend>,
-    owners: [Owner; 32],
-    jobs: HashMap<u64, Job>,
-    registers: HashMap<u64, RegisterWrite>,
+    shelf: Shelf,
+    slots: [Slot; 32],
+    jobs: Bounded<u64, Job, MOST_REMEMBERED>,
+    registers: Bounded<u64, Written, MOST_REMEMBERED>,
     last_silence: Option<Silence>,
     awaited: Option<Awaited>,
+    /// A completion that reports more than was written: the job, and what to say if nothing follows.
+    short: Option<(u64, Violation)>,
+    engine: Engine,
+    witness: Witness,
     next_entry: Option<u64>,
+    /// Number of the entry in hand.
+    sequence: u64,
     /// Time of the entry in hand.
     time_ns: u64,
+    told_full: bool,
     violations: Vec<Violation>,
     uncounted: u64,
 }
@@ -248,26 +167,31 @@ impl Ledger {
         } else if lend.kind != LendKind::SelfTest && !inside(&self.platform.pool) {
             self.report(verdict::of_lend(&lend, "lent outside the pool"));
         }
-        self.lends.push(lend);
+        if !self.shelf.put(lend) {
+            self.full();
+        }
     }
 
     /// The driver unmapped all frames and masks, as it does before it configures others. They count as
     /// taken back from here on.
     pub fn reclaim(&mut self) {
-        let (kept, gone) = std::mem::take(&mut self.lends)
-            .into_iter()
-            .partition(|lend| lend.kind == LendKind::SelfTest);
-        self.lends = kept;
-        self.past.extend::<Vec<_>>(gone);
+        self.shelf.reclaim();
     }
 
     /// Enters the next entry of the card's journal.
     pub fn entry(&mut self, entry: &Entry) {
         if self.next_entry.is_some_and(|next| next != entry.sequence) {
             self.report(verdict::incomplete(entry.sequence));
+            self.witness.blind = true;
         }
         self.next_entry = Some(entry.sequence.wrapping_add(1));
+        self.sequence = entry.sequence;
         self.time_ns = entry.time_ns;
+        self.told(entry);
+        self.engine.saw(&entry.kind);
+    }
+
+    fn told(&mut self, entry: &Entry) {
         let sequence = entry.sequence;
         match entry.kind {
             Kind::Access {
@@ -288,9 +212,7 @@ impl Ledger {
                     outcome,
                 };
                 self.account(&access);
-                if let Some(violation) = self.judge(&access) {
-                    self.report(violation);
-                }
+                self.judge_access(&access);
             }
             Kind::Register {
                 offset,
@@ -298,31 +220,46 @@ impl Ledger {
                 value,
                 ..
             } => {
-                let write = RegisterWrite {
-                    sequence,
+                let written = Written {
                     offset,
-                    name: name.to_string(),
+                    name: name.clone(),
                     value,
                 };
-                self.registers.insert(sequence, write);
+                self.registers.insert(sequence, written);
+                self.engine.written(name, value);
             }
-            Kind::Queued { slot, .. } => self.own(1u32.checked_shl(slot.into()), Owner::Card),
+            Kind::Queued {
+                slot,
+                register_write,
+            } => {
+                self.judge_queued(slot, register_write);
+                self.own(1u32.checked_shl(slot.into()), Owner::Card);
+            }
             Kind::TakenBack { slots, .. } => self.own(Some(slots), Owner::Driver),
             Kind::JobBegun {
                 job,
+                slot,
                 sequence: frame,
                 base,
+                size,
                 register_write,
-                ..
             } => {
                 self.no_more_awaited();
                 let begun = Job {
                     frame: Some(frame),
+                    slot: Some(slot),
                     base,
+                    size,
                     register_write,
+                    begun: Some(sequence),
                     ..Job::default()
                 };
                 self.jobs.insert(job, begun);
+                self.engine.begin(job);
+                if let Some(slot) = self.slots.get_mut(usize::from(slot)) {
+                    slot.frame = begun.range();
+                }
+                self.judge_begun(job);
             }
             Kind::JobDone {
                 job,
@@ -332,37 +269,64 @@ impl Ledger {
                 interrupt_enabled,
             } => {
                 self.no_more_awaited();
-                self.done(sequence, job, slot, result, bytes);
+                self.done(job, slot, result, bytes);
                 let awaited = Awaited {
                     job,
                     slot,
                     sequence,
                     time_ns: entry.time_ns,
                 };
-                self.awaited = interrupt_enabled.then_some(awaited);
+                let early = self.jobs.get(job).is_some_and(|job| job.early);
+                self.awaited = (interrupt_enabled && !early).then_some(awaited);
+                self.engine.end(job);
             }
-            Kind::Interrupt { .. } | Kind::InterruptHeld { .. } => self.awaited = None,
+            Kind::Interrupt { vector } => {
+                self.awaited = None;
+                self.judge_interrupt(vector);
+            }
+            Kind::InterruptHeld { vector } => {
+                self.awaited = None;
+                self.judge_held(vector);
+            }
             Kind::Idle { register_write } => self.silence(sequence, register_write, "stop"),
             Kind::Reset { .. } => self.silence(sequence, None, "reset"),
-            Kind::Disconnected => self.silence(sequence, None, "disconnection"),
-            Kind::Unclaimed { .. }
-            | Kind::Stopping { .. }
-            | Kind::BusMaster { .. }
+            Kind::Disconnected => {
+                self.silence(sequence, None, "disconnection");
+                self.disconnected();
+            }
+            Kind::BusMaster { on } => self.witness.life.mastered |= on,
+            Kind::Unclaimed { bar, offset, write } => self.judge_unclaimed(bar, offset, write),
+            Kind::Call(ref call) => self.call(call),
+            Kind::Attached {
+                text_start,
+                text_end,
+            } => {
+                let length = text_end.saturating_sub(text_start);
+                let start = text_start;
+                self.witness
+                    .attach(Range { start, length }, self.platform.iommu);
+            }
+            Kind::WitnessGap { expected, got } => self.gap(expected, got),
+            Kind::Symbol { address, ref name } => self.witness.name(address, name),
+            Kind::Driver { ref driver, state } => self.driver(driver, state),
+            Kind::Illegal {
+                register_write,
+                ref what,
+            } => self.judge_illegal(register_write, what),
+            Kind::FetchChanged {
+                slot,
+                address,
+                register_write,
+            } => self.judge_fetch(slot, address, register_write),
+            Kind::Stopping { .. }
             | Kind::PowerState { .. }
             | Kind::FirstRead { .. }
             | Kind::Connected
             | Kind::Refused { .. }
-            | Kind::Call(_)
-            | Kind::Attached { .. }
-            | Kind::WitnessGap { .. }
-            | Kind::Symbol { .. }
-            | Kind::Driver { .. }
             | Kind::KernelDown
             | Kind::BusMapped { .. }
             | Kind::BusUnmapped { .. }
             | Kind::Decoding { .. }
-            | Kind::Illegal { .. }
-            | Kind::FetchChanged { .. }
             | Kind::Delayed { .. }
             | Kind::Arrived { .. } => {}
         }
@@ -376,6 +340,8 @@ impl Ledger {
     /// Ends the ledger: every violation, in the order found.
     pub fn finish(mut self) -> Vec<Violation> {
         self.no_more_awaited();
+        self.leaks_due();
+        self.pool_leaks();
         if self.uncounted > 0 {
             self.violations.push(verdict::uncounted(self.uncounted));
         }
@@ -384,20 +350,26 @@ impl Ledger {
 
     fn own(&mut self, slots: Option<u32>, owner: Owner) {
         let slots = slots.unwrap_or(0);
-        for (number, slot) in self.owners.iter_mut().enumerate() {
+        for (number, slot) in self.slots.iter_mut().enumerate() {
             if slots >> number & 1 != 0 {
-                *slot = owner;
+                slot.owner = owner;
             }
         }
     }
 
+    fn owner(&self, slot: Option<u8>) -> Owner {
+        let slot = slot.and_then(|slot| self.slots.get(usize::from(slot)));
+        slot.map_or(Owner::Nobody, |slot| slot.owner)
+    }
+
     fn silence(&mut self, since: u64, register_write: Option<u64>, why: &'static str) {
         self.no_more_awaited();
-        for slot in &mut self.owners {
-            if *slot == Owner::Card {
-                *slot = Owner::Driver;
+        for slot in &mut self.slots {
+            if slot.owner == Owner::Card {
+                slot.owner = Owner::Driver;
             }
         }
+        self.engine.silent();
         self.last_silence = Some(Silence {
             since,
             register_write,
@@ -407,35 +379,57 @@ impl Ledger {
 
     /// Adds an access to what is known of its job.
     fn account(&mut self, access: &classify::Access) {
-        let job = access.job.and_then(|job| self.jobs.get_mut(&job));
+        let job = access.job.and_then(|job| self.jobs.get_mut(job));
         if let Some(job) = job
             && access.direction == Direction::Write
         {
             job.first_write.get_or_insert(access.address);
+            job.continues = job.next == Some(access.address);
+            job.next = Some(access.range().end());
             if access.outcome.is_ok() {
                 job.written = job.written.saturating_add(access.length);
             }
         }
     }
 
-    fn done(&mut self, sequence: u64, number: u64, slot: u8, result: u8, bytes: u64) {
-        let job = self.jobs.entry(number).or_default();
+    fn done(&mut self, number: u64, slot: u8, result: u8, bytes: u64) {
+        let sequence = self.sequence;
+        if self.jobs.get(number).is_none() {
+            self.jobs.insert(number, Job::default());
+        }
+        let Some(job) = self.jobs.get_mut(number) else {
+            return; // there are many, and all are newer
+        };
         job.done = Some(sequence);
         let job = *job;
-        if result == 0 && bytes > job.written {
-            let mut violation = verdict::short(sequence, number, &job, slot, bytes);
-            violation.time_ns = self.time_ns;
-            let violation = self.with_write(violation, job.register_write);
-            self.report(violation);
+        if result != 0 {
+            return;
         }
+        self.dirtied(&job);
+        if bytes <= job.written {
+            return;
+        }
+        if let Some(violation) = self.too_long(number, &job, slot, bytes) {
+            self.report(violation);
+            return;
+        }
+        let mut violation = verdict::short(sequence, number, &job, slot, bytes);
+        violation.time_ns = self.time_ns;
+        let violation = self.with_write(violation, job.register_write);
+        // The card may yet write the rest; then it said so too early.
+        self.short = Some((number, violation));
     }
 
-    /// Whoever was to be interrupted has not been, and something else happens already.
+    /// Whoever was to be interrupted has not been, and something else happens already; nor were the bytes that
+    /// are missing written.
     fn no_more_awaited(&mut self) {
+        if let Some((_, violation)) = self.short.take() {
+            self.report(violation);
+        }
         let Some(awaited) = self.awaited.take() else {
             return;
         };
-        let job = self.jobs.get(&awaited.job).copied().unwrap_or_default();
+        let job = self.jobs.get(awaited.job).copied().unwrap_or_default();
         let mut violation =
             verdict::lost_interrupt(awaited.sequence, awaited.job, &job, awaited.slot);
         violation.time_ns = awaited.time_ns;
@@ -444,8 +438,41 @@ impl Ledger {
     }
 
     fn with_write(&self, mut violation: Violation, sequence: Option<u64>) -> Violation {
-        violation.register_write = sequence.and_then(|s| self.registers.get(&s).cloned());
+        violation.register_write = sequence.and_then(|sequence| {
+            let written = self.registers.get(sequence)?;
+            Some(RegisterWrite {
+                sequence,
+                offset: written.offset,
+                name: written.name.to_string(),
+                value: written.value,
+            })
+        });
         violation
+    }
+
+    /// A violation that the entry in hand shows.
+    fn violation(&self, class: u8, name: &'static str, text: String) -> Violation {
+        let mut violation = verdict::bare(self.sequence, Some(class), name, text);
+        violation.time_ns = self.time_ns;
+        violation
+    }
+
+    /// The same, by a call of the driver's.
+    fn of_call(&self, class: u8, name: &'static str, by: Brief, text: String) -> Violation {
+        let mut violation = self.violation(class, name, text);
+        violation.call = Some(self.witness.caller(by));
+        violation
+    }
+
+    /// More is lent than the ledger can hold: what is lent is not known any more.
+    fn full(&mut self) {
+        self.witness.blind = true;
+        if !std::mem::replace(&mut self.told_full, true) {
+            let text = "more is lent than the ledger can hold: no verdict on it".to_owned();
+            let mut violation = verdict::bare(self.sequence, None, "too many lends", text);
+            violation.time_ns = self.time_ns;
+            self.report(violation);
+        }
     }
 
     /// Keeps a violation; one that goes on where the last of the same job and class ended is added to it.

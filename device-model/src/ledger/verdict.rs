@@ -109,7 +109,12 @@ impl Violation {
     }
 }
 
-fn bare(sequence: u64, class: Option<u8>, name: &'static str, text: String) -> Violation {
+pub(super) fn bare(
+    sequence: u64,
+    class: Option<u8>,
+    name: &'static str,
+    text: String,
+) -> Violation {
     Violation {
         class,
         name: Cow::Borrowed(name),
@@ -128,7 +133,7 @@ fn bare(sequence: u64, class: Option<u8>, name: &'static str, text: String) -> V
     }
 }
 
-fn of_job(mut violation: Violation, number: u64, job: &Job, slot: u8) -> Violation {
+pub(super) fn of_job(mut violation: Violation, number: u64, job: &Job, slot: u8) -> Violation {
     violation.address = job.base;
     violation.frame = job.frame;
     violation.slot = Some(slot);

@@ -1,0 +1,400 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Where an access landed, by the witness's word.
+
+use super::super::book::Way;
+use super::super::classify::{Access, Finding, NEAR, bent, cut, exposed, is_beside};
+use super::super::shelf::WIDTHS;
+use super::super::witness::{Held, PAGE};
+use super::super::{Job, Ledger, NearLend, Owner, Range};
+use super::engine::crosses;
+use crate::dma::journal::{Direction, DriverState, Outcome};
+
+impl Ledger {
+    /// Judges an access by all that is known.
+    pub(in super::super) fn judge_access(&mut self, access: &Access) {
+        if self.engine.kernel_down() {
+            let verb = access.verb();
+            let text = format!("the card {verb} memory after the kernel had gone down");
+            let finding = Finding::of(access, 24, "access after the kernel went down", text);
+            return self.found(access, finding);
+        }
+        let attached = self.witness.attached;
+        if attached && self.follows_from_its_job(access) {
+            return;
+        }
+        let told = !self.shelf.is_unused();
+        if (told || !attached)
+            && let Some(violation) = self.judge(access)
+        {
+            self.settle(access, violation.class);
+            return self.report(violation);
+        }
+        if attached && let Some(finding) = self.misplaced(access, told) {
+            self.settle(access, finding.class);
+            return self.found(access, finding);
+        }
+        if let Some(finding) = self.fetch_crossing(access) {
+            self.found(access, finding);
+        }
+    }
+
+    /// A job's late bytes are no short transfer.
+    fn settle(&mut self, access: &Access, class: Option<u8>) {
+        if class == Some(41) && self.is_missing(access) {
+            self.short = None;
+        }
+    }
+
+    fn found(&mut self, access: &Access, finding: Finding) {
+        let near = finding.near.clone().or_else(|| self.near(access.range()));
+        let violation = self.of_access(access, finding, near);
+        self.report(violation);
+    }
+
+    /// The nearest lend that the witness knows.
+    fn near(&self, range: Range) -> Option<NearLend> {
+        let now = self.witness.nearest(range);
+        let past = self.witness.nearest_past(range).map(|past| &past.held);
+        let distance = |held: &&Held| held.range.distance(range.start, range.length);
+        let nearest = now.into_iter().chain(past).min_by_key(distance);
+        nearest.map(|held| held.near(range))
+    }
+
+    /// Whether the access is what had to come of a job that was wrong as a whole; it is added to that violation.
+    fn follows_from_its_job(&mut self, access: &Access) -> bool {
+        let job = access.job.and_then(|job| self.jobs.get(job)).copied();
+        let Some((job, (_, violation))) = job.and_then(|job| Some((job, job.blamed?))) else {
+            return false;
+        };
+        let inside = job.size == 0 || job.range().contains(access.address, access.length);
+        if !inside
+            || self
+                .witness
+                .covering(access.range(), access.way())
+                .is_some()
+        {
+            return false;
+        }
+        if let Some(violation) = self.violations.get_mut(violation) {
+            violation.accesses += 1;
+        }
+        true
+    }
+
+    /// What is wrong with where an access is, if something is. `told`: the agent's word allows it.
+    fn misplaced(&self, access: &Access, told: bool) -> Option<Finding> {
+        if let Some(off) = self.not_master(access) {
+            return Some(off);
+        }
+        if !self.witness.sees() {
+            return None;
+        }
+        let job = access.job.and_then(|job| self.jobs.get(job));
+        if let Some(job) = job
+            && let Some(late) = self.after_its_job(access, job)
+        {
+            return Some(late);
+        }
+        if let Some(job) = job
+            && access.direction == Direction::Write
+            && let Some(astray) = self.astray(access, job)
+        {
+            return Some(astray);
+        }
+        let found = self.by_lends(access);
+        // What our own driver mapped by other ways than the DMA API only the agent knows.
+        let unknown = told && self.witness.touching(access.range()).is_empty();
+        let unknown = unknown && self.witness.past(access.range()).is_none();
+        found
+            .filter(|_| !unknown)
+            .map(|finding| self.with_iommu(access, finding))
+    }
+
+    /// An access for a job that is over: classes 20 and 41.
+    fn after_its_job(&self, access: &Access, job: &Job) -> Option<Finding> {
+        let over = job.done.or(job.begun)?;
+        if let Some(silence) = self.last_silence.filter(|silence| silence.since > over) {
+            return Some(self.silent(access, self.near(access.range()), silence));
+        }
+        job.done?;
+        let slot = access.slot.or(job.slot);
+        let lent = self.owner(slot) != Owner::Driver && self.usable(access.range());
+        (lent || self.is_missing(access)).then(|| self.early(access))
+    }
+
+    /// A write outside of what its job was programmed to: classes 1, 2, 3, 5, 7 and 19.
+    fn astray(&self, access: &Access, job: &Job) -> Option<Finding> {
+        let range = access.range();
+        let programmed = job.range();
+        if job.size == 0 || job.done.is_some() || programmed.contains(access.address, access.length)
+        {
+            return None;
+        }
+        let label = format!("the frame of {} bytes at {:#x}", job.size, job.base);
+        let from = access.address >= programmed.start;
+        let passes = from && access.address < programmed.end();
+        let behind = from && access.address < programmed.end().saturating_add(NEAR);
+        // All of the frame at once, or on from its end: not somewhere else by intent.
+        let goes_on = access.address == programmed.end() && job.continues;
+        let displaced = behind && job.displacement() != 0 && access.length >= job.size;
+        let overrun = || self.passing(access, programmed, &label);
+        self.other_way(access)
+            .or_else(|| self.by_memory(access))
+            .or_else(|| (passes || goes_on || displaced).then(overrun))
+            .or_else(|| cut_of(access, programmed, &label))
+            .or_else(|| bent_of(access, programmed, &label))
+            .or_else(|| {
+                let stale = self.taken_back(range)?;
+                Some(self.gone(access, &format!("the frame of slot {stale}")))
+            })
+            .or_else(|| {
+                let text = format!("the card {} outside of {label}", access.verb());
+                let lent = self.usable(range);
+                lent.then(|| Finding::of(access, None, "another lend's memory", text))
+            })
+            .or_else(|| self.returned_to(access))
+            .or_else(|| behind.then(overrun))
+    }
+
+    /// Whether all of a range is lent, and the driver's as far as vb2 knows it.
+    pub(super) fn usable(&self, range: Range) -> bool {
+        let covered = self.witness.covering(range, Way::Any).is_some();
+        covered && self.given_back(range).is_none()
+    }
+
+    /// Where the vb2 buffers of a range went back to their user.
+    fn given_back(&self, range: Range) -> Option<super::super::witness::Buffer> {
+        let mut given = None;
+        for (_, buffer) in self.witness.buffers.touching(range) {
+            if buffer.queued {
+                return None;
+            }
+            given = Some(*buffer);
+        }
+        given
+    }
+
+    /// What the lends say.
+    fn by_lends(&self, access: &Access) -> Option<Finding> {
+        let range = access.range();
+        let Some(held) = self.witness.covering(range, access.way()) else {
+            return self.not_covered(access);
+        };
+        if let Some(buffer) = self.given_back(range) {
+            let mut finding = if self.witness.queued == 0 {
+                let text = format!(
+                    "the card {} a buffer after the driver had given all buffers back to their user",
+                    access.verb()
+                );
+                Finding::of(access, 20, "access after stop", text)
+            } else {
+                self.gone(access, &held.label())
+            };
+            finding.call = Some(buffer.by);
+            finding.near = Some(held.near(range));
+            return Some(finding);
+        }
+        if access.job.is_none_or(|job| self.is_over(job))
+            && let Some(slot) = self.taken_back(range)
+        {
+            return Some(self.gone(access, &format!("the frame of slot {slot}")));
+        }
+        let mut finding = self.inside(access)?;
+        finding.near = Some(held.near(range));
+        finding.call = Some(held.by);
+        Some(finding)
+    }
+
+    fn is_over(&self, job: u64) -> bool {
+        self.jobs.get(job).is_none_or(|job| job.done.is_some())
+    }
+
+    /// An access that no lend allows.
+    fn not_covered(&self, access: &Access) -> Option<Finding> {
+        self.other_way(access)
+            .or_else(|| self.by_error(access))
+            .or_else(|| self.by_memory(access))
+            .or_else(|| self.over_the_end(access, 1))
+            .or_else(|| self.beside_lend(access))
+            .or_else(|| self.returned_to(access))
+            .or_else(|| self.by_low_bits(access))
+            .or_else(|| self.beyond_width(access))
+            .or_else(|| self.over_the_end(access, PAGE))
+            .or_else(|| self.before_any(access))
+            .or_else(|| self.wild(access))
+    }
+
+    /// Class 39.
+    fn other_way(&self, access: &Access) -> Option<Finding> {
+        let range = access.range();
+        let held = self.witness.covering(range, Way::Any)?;
+        if self.witness.covering(range, access.way()).is_some() {
+            return None;
+        }
+        let (verb, label) = (access.verb(), held.label());
+        let text = format!("the card {verb} {label}, which is lent the other way");
+        Some(with(held, Finding::of(access, 39, "wrong direction", text)))
+    }
+
+    /// Class 49: at the address that a failed mapping gives.
+    fn by_error(&self, access: &Access) -> Option<Finding> {
+        let violation = self.unchecked_error(access.address, None)?;
+        Some(Finding::of(
+            access,
+            49,
+            "mapping error unchecked",
+            violation.text,
+        ))
+    }
+
+    /// Class 5: where a lend's memory is, and its bus address is another.
+    fn by_memory(&self, access: &Access) -> Option<Finding> {
+        let held = self.witness.in_memory(access.range())?;
+        if self.witness.covering(access.range(), Way::Any).is_some() {
+            return None;
+        }
+        let text = format!(
+            "the card {} at the physical address of {}, whose bus address is {:#x}",
+            access.verb(),
+            held.label(),
+            held.range.start
+        );
+        Some(with(held, Finding::of(access, 5, "physical address", text)))
+    }
+
+    /// Class 1: it passes the end of a lend, or begins less than `near` bytes behind it.
+    fn over_the_end(&self, access: &Access, near: u64) -> Option<Finding> {
+        let (range, at) = (access.range(), access.address);
+        let found = self.witness.ranges.book.furthest(at, Way::Any)?;
+        let last = found.range.end();
+        if at >= last.saturating_add(near) || range.end() <= last {
+            return None;
+        }
+        let held = self.witness.held(found.number)?;
+        let finding = self.passing(access, held.range, &held.label());
+        Some(with(held, finding))
+    }
+
+    /// Classes 7 and 36: in what is not lent any more.
+    fn returned_to(&self, access: &Access) -> Option<Finding> {
+        let past = self.witness.past(access.range())?;
+        let mut finding = self.gone(access, &past.held.label());
+        finding.near = Some(past.held.near(access.range()));
+        finding.call = Some(past.by);
+        Some(finding)
+    }
+
+    /// Class 57.
+    fn beside_lend(&self, access: &Access) -> Option<Finding> {
+        let held = self.witness.nearest(access.range())?;
+        let beside = access.direction == Direction::Read && is_beside(access, held.range);
+        beside.then(|| with(held, exposed(access, &held.label())))
+    }
+
+    /// Classes 2, 3 and 19.
+    fn by_low_bits(&self, access: &Access) -> Option<Finding> {
+        let ranges = &self.witness.ranges;
+        if let Some((width, number)) = ranges.truncated(access.range()) {
+            let held = self.witness.held(number)?;
+            let finding = cut(access, width, &held.label(), held.range.start);
+            return Some(with(held, finding));
+        }
+        let (width, number) = ranges.routed(access.address)?;
+        let held = self.witness.held(number)?;
+        if held.range.start >> width == access.address >> width {
+            return None;
+        }
+        let finding = bent(access, width, &held.label(), held.range.start);
+        Some(with(held, finding))
+    }
+
+    /// Class 23.
+    fn before_any(&self, access: &Access) -> Option<Finding> {
+        let life = &self.witness.life;
+        let gone = life.state == Some(DriverState::Unbound);
+        if life.lent || gone || self.in_pool(access.range()) {
+            return None;
+        }
+        let text = format!(
+            "the card {} memory before its driver had lent any",
+            access.verb()
+        );
+        Some(Finding::of(access, 23, "before any lend", text))
+    }
+
+    /// Anything else, unless it is in memory that somebody has from the pool, which need not pass the DMA API.
+    fn wild(&self, access: &Access) -> Option<Finding> {
+        if self.in_pool(access.range()) {
+            return None;
+        }
+        let text_of_kernel = self.witness.text;
+        let verb = access.verb();
+        let text = if text_of_kernel.overlaps(access.address, access.length) {
+            format!("the card {verb} the kernel's text or read-only data")
+        } else {
+            format!("the card {verb} memory that nobody lent")
+        };
+        Some(Finding::of(access, None, "wild access", text))
+    }
+
+    fn in_pool(&self, range: Range) -> bool {
+        let mut pool = self.witness.pool.touching(range);
+        !self.platform.iommu && pool.any(|(at, _)| at.contains(range.start, range.length))
+    }
+
+    /// What the IOMMU said to an access that the witness does not allow.
+    fn with_iommu(&self, access: &Access, mut finding: Finding) -> Finding {
+        if self.platform.iommu && finding.name != "lend not mapped" {
+            finding.text += match access.outcome {
+                Outcome::Ok => "; the IOMMU still let it through",
+                Outcome::Refused(_) => "; the IOMMU refused it",
+            };
+        }
+        finding
+    }
+
+    /// Class 9.
+    fn fetch_crossing(&self, access: &Access) -> Option<Finding> {
+        let boundary = self.platform.fetch_boundary;
+        if access.direction != Direction::Read || !crosses(access.range(), boundary) {
+            return None;
+        }
+        let text = format!(
+            "the card fetched {} bytes at {:#x}, across a multiple of {boundary}",
+            access.length, access.address
+        );
+        Some(Finding::of(access, 9, "fetch crosses a boundary", text))
+    }
+}
+
+/// Adds the lend that was missed, and who lent it.
+fn with(held: &Held, mut finding: Finding) -> Finding {
+    finding.near = Some(held.near(finding.part));
+    finding.call = Some(held.by);
+    finding
+}
+
+/// Whether an access is where the programmed frame would be without its upper bits.
+fn cut_of(access: &Access, programmed: Range, label: &str) -> Option<Finding> {
+    let widths = WIDTHS.into_iter().chain((12..64).rev());
+    let mut widths = widths.filter(|&width| {
+        let start = programmed.start & ((1u64 << width) - 1);
+        let length = programmed.length;
+        start != programmed.start && Range { start, length }.overlaps(access.address, access.length)
+    });
+    let width = widths.next()?;
+    Some(cut(access, width, label, programmed.start))
+}
+
+/// Whether an access is where the programmed frame would be with other upper bits.
+fn bent_of(access: &Access, programmed: Range, label: &str) -> Option<Finding> {
+    let width = (32..64).rev().find(|&width| {
+        let mask = (1u64 << width) - 1;
+        let start = programmed.start & mask;
+        let length = programmed.length;
+        let low = Range { start, length }.overlaps(access.address & mask, access.length);
+        low && access.address > mask && access.address & !mask != programmed.start & !mask
+    })?;
+    Some(bent(access, width, label, programmed.start))
+}

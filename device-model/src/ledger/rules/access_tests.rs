@@ -1,0 +1,461 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+use proptest::prelude::*;
+
+use super::super::{Ledger, Lend, LendKind, MAX_VIOLATIONS, Platform};
+use super::stream::*;
+use crate::dma::DmaError;
+use crate::dma::journal::{Call, Direction, DriverCall, DriverState, Entry, Kind, Memory, Outcome};
+
+#[test]
+fn class_1_is_more_than_was_programmed() {
+    let written = || Stream::bound().starts(0).writes(FRAME[0], SIZE);
+    let found = written().writes(FRAME[0] + SIZE, 1).completes(0).is(1);
+    assert_eq!((found.address, found.length), (FRAME[0] + SIZE, 1));
+    let lend = found.lend.expect("a lend");
+    assert_eq!((lend.distance, lend.kind), (0, LendKind::Streaming));
+    // Also where more than that is lent, and where the next buffer lies.
+    let room = Stream::binding()
+        .alloc(FRAME[0], 2 * SIZE)
+        .state(DriverState::Bound);
+    let room = room.register("IRQ_ENABLE", 1);
+    room.starts(0)
+        .writes(FRAME[0], SIZE)
+        .writes(FRAME[0] + SIZE, 64)
+        .completes(0)
+        .is(1);
+    let next = Stream::bound()
+        .map(FRAME[0] + SIZE, SIZE, FromDevice)
+        .starts(0);
+    next.writes(FRAME[0], SIZE)
+        .writes(FRAME[0] + SIZE, 64)
+        .completes(0)
+        .is(1);
+    // The whole of it displaced.
+    let found = Stream::bound()
+        .starts(0)
+        .writes(FRAME[0] + SIZE, SIZE)
+        .completes(0)
+        .is(1);
+    assert!(found.text.contains("+4096"), "{}", found.text);
+    // Without jobs, past the end of a lend.
+    Stream::bound().untagged_write(FRAME[0] + SIZE - 32).is(1);
+}
+
+#[test]
+fn classes_2_3_and_19_are_the_upper_bits() {
+    let at = |address| Stream::bound().starts(0).writes(address, SIZE).completes(0);
+    at(FRAME[0]).is_clean();
+    at(FRAME[0] & 0xffff_ffff).is(2);
+    at(FRAME[0] & 0xff_ffff).is(3);
+    at(FRAME[0] | 1 << 57).is(19);
+    let without_job = |address| Stream::bound().untagged_write(address);
+    without_job(FRAME[0] & 0xffff_ffff).is(2);
+    without_job(FRAME[0] | 1 << 57).is(19);
+}
+
+#[test]
+fn class_5_is_the_physical_address() {
+    let frame = |slot: usize| DriverCall {
+        phys: 0x2_0000_0000 + slot as u64 * SIZE,
+        ..call(Call::Map, FRAME[slot], SIZE, FromDevice)
+    };
+    let bound = || Stream::binding().with_frames([frame(0), frame(1)]);
+    bound().captures(0).is_clean();
+    let mut stream = bound().queue(0).begins(0, 0x2_0000_0000, SIZE);
+    stream.platform.iommu = true;
+    let found = stream.refused(0x2_0000_0000, DmaError::Unmapped).is(5);
+    assert!(
+        found.text.contains("the IOMMU refused it"),
+        "{}",
+        found.text
+    );
+    // Where both are the same it cannot be told, nor is it wrong.
+    Stream::bound().captures(0).is_clean();
+}
+
+#[test]
+fn class_7_is_what_was_taken_back() {
+    // A slot, while its mapping lives on.
+    let taken = || Stream::bound().captures(0);
+    taken().writes(FRAME[0], 64).is(7);
+    let other = taken()
+        .starts(1)
+        .writes(FRAME[0], 64)
+        .writes(FRAME[1], SIZE);
+    other.completes(1).is(7);
+    taken().captures(0).captures(1).captures(0).is_clean();
+    // A mapping.
+    let found = Stream::bound()
+        .captures(0)
+        .unmaps()
+        .untagged_write(FRAME[0])
+        .is(7);
+    assert_eq!(found.call.map(|call| call.call), Some(Call::Unmap));
+    // After unbind, too.
+    Stream::bound()
+        .captures(0)
+        .unbinds()
+        .untagged_write(FRAME[0])
+        .is(7);
+}
+
+/// A driver of vb2's, as dt3155 is: two coherent buffers, no slots and no idle.
+fn grabber() -> Stream {
+    let queue = |slot: usize| call(Call::Queue, FRAME[slot], SIZE, FromDevice);
+    Stream::binding()
+        .alloc(FRAME[0], SIZE)
+        .alloc(FRAME[1], SIZE)
+        .state(DriverState::Bound)
+        .register("INT_CSR", 0x607)
+        .call(queue(0))
+        .call(queue(1))
+}
+
+fn back(slot: usize) -> DriverCall {
+    call(Call::Done, FRAME[slot], SIZE, FromDevice)
+}
+
+#[test]
+fn vb2_buffers_are_the_cards_while_they_are_queued() {
+    let line = |stream: Stream, slot: usize| stream.untagged_write(FRAME[slot] + 64);
+    line(grabber(), 0).call(back(0)).is_clean();
+    // The same buffer is filled again for as long as nothing else is queued.
+    line(line(grabber(), 1), 1).is_clean();
+    line(grabber().call(back(0)), 0).is(7);
+    let off = || grabber().call(back(0)).call(back(1));
+    line(off(), 1).is(20);
+    // A free buffer is nobody's.
+    let freed = off().free(FRAME[0], SIZE).free(FRAME[1], SIZE);
+    line(freed.clone(), 1).is(7);
+    // Its memory may be lent for something else.
+    line(freed.alloc(FRAME[1], SIZE), 1).is_clean();
+    // Without vb2's word the lend is all there is.
+    line(Stream::binding().alloc(FRAME[0], SIZE), 0).is_clean();
+}
+
+#[test]
+fn class_39_is_the_wrong_direction() {
+    Stream::bound().starts(0).reads(FRAME[0], 64).is(39);
+    let clip = || {
+        Stream::bound()
+            .map(FRAME[0] + SIZE, 256, ToDevice)
+            .starts(0)
+    };
+    clip()
+        .reads(FRAME[0] + SIZE, 256)
+        .writes(FRAME[0], SIZE)
+        .completes(0)
+        .is_clean();
+    clip().writes(FRAME[0] + SIZE, 64).is(39);
+}
+
+#[test]
+fn class_41_is_data_after_its_completion() {
+    let early = Stream::bound()
+        .starts(0)
+        .writes(FRAME[0], SIZE - 64)
+        .completes(0);
+    let found = early
+        .clone()
+        .writes(FRAME[0] + SIZE - 64, 64)
+        .taken_back(0)
+        .is(41);
+    assert_eq!((found.address, found.length), (FRAME[0] + SIZE - 64, 64));
+    early
+        .clone()
+        .taken_back(0)
+        .writes(FRAME[0] + SIZE - 64, 64)
+        .is(41);
+    early.is(56); // if nothing follows
+}
+
+#[test]
+fn class_57_is_a_read_beside_a_lend() {
+    let small = || Stream::bound().map(0x5000, 1024, FromDevice).starts(0);
+    small().reads(0x5000 + 1024 + 256, 64).is(57);
+    small()
+        .map(0x5800, 64, ToDevice)
+        .reads(0x5800, 64)
+        .is_clean();
+    small().map(0x5800, 64, ToDevice).reads(0x5800, 128).is(1);
+    assert_eq!(small().reads(0x8000, 64).classes(), [None]);
+}
+
+#[test]
+fn iommu_that_lets_through_what_is_not_lent_is_told() {
+    let mut stream = Stream::bound().unmaps();
+    stream.platform.iommu = true;
+    let found = stream.untagged_write(FRAME[0]).is(7);
+    assert!(
+        found.text.contains("still let it through"),
+        "{}",
+        found.text
+    );
+    let mut stream = Stream::bound();
+    stream.platform.iommu = true;
+    let found = stream.refused(FRAME[0], DmaError::Unmapped).verdict();
+    assert_eq!(found[0].name, "lend not mapped");
+}
+
+#[test]
+fn pool_memory_need_not_pass_the_dma_api() {
+    let pool = call(Call::PoolLend, 0x7000_0000, SIZE, Both);
+    let stream = || Stream::bound().call(pool.clone());
+    stream().untagged_write(0x7000_0000).is_clean();
+    let mut iommu = stream();
+    iommu.platform.iommu = true;
+    assert_eq!(iommu.untagged_write(0x7000_0000).classes(), [None]);
+    let returned = call(Call::PoolReturn, 0x7000_0000, SIZE, Both);
+    assert_eq!(
+        stream()
+            .call(returned)
+            .untagged_write(0x7000_0000)
+            .classes(),
+        [None]
+    );
+}
+
+#[test]
+fn an_access_must_be_right_by_the_agent_and_by_the_witness() {
+    let lend = |address| Lend {
+        address,
+        length: SIZE,
+        direction: FromDevice,
+        kind: LendKind::Frame,
+        slot: Some(0),
+        label: "buffer 0".to_owned(),
+    };
+    let judge = |stream: Stream, address| {
+        let mut ledger = Ledger::new(Platform::default());
+        ledger.lend(lend(address));
+        for entry in stream.entries() {
+            ledger.entry(entry);
+        }
+        let classes = ledger.finish().into_iter().map(|found| found.class);
+        classes.collect::<Vec<_>>()
+    };
+    let writes = |address| Kind::Access {
+        direction: Direction::Write,
+        address,
+        length: 64,
+        slot: Some(0),
+        job: None,
+        outcome: Outcome::Ok,
+    };
+    let queued = || Stream::bound().queue(0);
+    assert_eq!(judge(queued().kind(writes(FRAME[0])), FRAME[0]), []);
+    // The agent knows which slot, the witness when it was unmapped.
+    assert_eq!(
+        judge(Stream::bound().kind(writes(FRAME[0])), FRAME[0]),
+        [None]
+    );
+    let unmapped = queued().unmap(FRAME[0], SIZE, FromDevice);
+    assert_eq!(judge(unmapped.kind(writes(FRAME[0])), FRAME[0]), [Some(7)]);
+    // What does not pass the DMA API only the agent knows.
+    assert_eq!(judge(queued().kind(writes(0x7000_0000)), 0x7000_0000), []);
+}
+
+#[test]
+fn without_the_witnesss_beginning_nothing_of_it_counts() {
+    let clean = Stream::default()
+        .unmap(0x5000, 64, FromDevice)
+        .state(DriverState::Unbound)
+        .interrupts()
+        .interrupts();
+    clean.is_clean();
+    let wild = Stream::default()
+        .map(0x5000, 64, FromDevice)
+        .untagged_write(0x5000);
+    assert_eq!(wild.classes(), [None]);
+}
+
+fn hostile_call() -> impl Strategy<Value = Kind> {
+    let calls = [
+        Call::Map,
+        Call::MapList,
+        Call::MapFailed,
+        Call::Unmap,
+        Call::UnmapList,
+        Call::Alloc,
+        Call::Free,
+        Call::SyncForCpu,
+        Call::SyncForDevice,
+        Call::Queue,
+        Call::Done,
+        Call::PoolLend,
+        Call::PoolReturn,
+    ];
+    let memory = [Memory::Plain, Memory::Text, Memory::Stack, Memory::Invalid];
+    let fields = (number(), number(), number(), 0usize..13, 0usize..3, 0u32..4);
+    (fields, 0usize..4, any::<bool>(), 0u16..2).prop_map(
+        move |((address, phys, length, which, direction, part), kind, bounced, cpu)| {
+            Kind::Call(DriverCall {
+                phys,
+                entries: part,
+                part,
+                memory: memory[kind],
+                bounced,
+                cpu,
+                ..call(
+                    calls[which],
+                    address,
+                    length,
+                    [FromDevice, ToDevice, Both][direction],
+                )
+            })
+        },
+    )
+}
+
+/// Mostly few values, so that they meet; and the ends of the address space.
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        4 => (0u64..16).prop_map(|page| page * 512),
+        1 => (0u64..4).prop_map(|back| u64::MAX - back),
+        1 => any::<u64>(),
+    ]
+}
+
+fn hostile() -> impl Strategy<Value = Kind> {
+    let states = [
+        DriverState::Binding,
+        DriverState::Bound,
+        DriverState::NotBound,
+        DriverState::Unbinding,
+        DriverState::Unbound,
+    ];
+    let small = (
+        number(),
+        number(),
+        number(),
+        0u8..22,
+        any::<u8>(),
+        any::<bool>(),
+    );
+    let other = small.prop_map(move |(a, b, job, which, slot, on)| match which {
+        0 => Kind::Attached {
+            text_start: a,
+            text_end: b,
+        },
+        1 => Kind::WitnessGap {
+            expected: a,
+            got: b,
+        },
+        2 => Kind::Driver {
+            driver: "x".to_owned(),
+            state: states[usize::from(slot) % 5],
+        },
+        3 => Kind::KernelDown,
+        4 => Kind::BusMaster { on },
+        5 => Kind::Decoding { on },
+        6 => Kind::Queued {
+            slot,
+            register_write: Some(a),
+        },
+        7 => Kind::TakenBack {
+            slots: b as u32,
+            register_write: None,
+        },
+        8 => Kind::JobBegun {
+            job,
+            slot: slot % 34,
+            sequence: 0,
+            base: a,
+            size: b,
+            register_write: Some(a),
+        },
+        9 => Kind::JobDone {
+            job,
+            slot: slot % 34,
+            result: slot % 2,
+            bytes: b,
+            interrupt_enabled: on,
+        },
+        10 => Kind::Interrupt { vector: 0 },
+        11 => Kind::InterruptHeld { vector: 0 },
+        12 => Kind::Idle {
+            register_write: Some(a),
+        },
+        13 => Kind::Disconnected,
+        14 => Kind::Delayed { register_write: a },
+        15 => Kind::Arrived {
+            register_write: b,
+            flushed: on,
+        },
+        16 => Kind::Unclaimed {
+            bar: slot,
+            offset: a,
+            write: on,
+        },
+        17 => Kind::Symbol {
+            address: a,
+            name: "é".repeat(200),
+        },
+        _ => Kind::Access {
+            direction: if on {
+                Direction::Write
+            } else {
+                Direction::Read
+            },
+            address: a,
+            length: b,
+            slot: on.then_some(slot % 3),
+            job: (slot % 4 != 0).then_some(job),
+            outcome: if slot % 5 == 0 {
+                Outcome::Refused(DmaError::Unmapped)
+            } else {
+                Outcome::Ok
+            },
+        },
+    });
+    prop_oneof![hostile_call(), other]
+}
+
+proptest! {
+    /// No order of entries makes the ledger panic, or say more than it may, or depends on how it was fed.
+    #[test]
+    fn any_stream_is_taken(
+        kinds in prop::collection::vec(hostile(), 0..200), attached in any::<bool>(),
+        iommu in any::<bool>(), limit in number(),
+    ) {
+        let mut stream = if attached { Stream::bound() } else { Stream::default() };
+        stream.platform = Platform {
+            iommu, alignment: limit, boundary: limit, max_frame: limit, fetch_boundary: limit,
+            address_bits: limit as u8, ..Platform::default()
+        };
+        for kind in kinds {
+            stream = stream.kind(kind);
+        }
+        prop_assert!(stream.verdict().len() <= MAX_VIOLATIONS + 1);
+    }
+}
+
+#[test]
+fn more_lends_than_the_ledger_holds_are_told_once() {
+    let mut ledger = Ledger::new(Platform::default());
+    let mut sequence = 0;
+    let mut entry = |kind| {
+        sequence += 1;
+        ledger.entry(&Entry {
+            sequence,
+            time_ns: 0,
+            kind,
+        });
+    };
+    entry(Kind::Attached {
+        text_start: 0,
+        text_end: 0,
+    });
+    for number in 0..(super::super::shelf::MOST_LIVE as u64 + 10) {
+        entry(Kind::Call(call(
+            Call::Map,
+            1 << 40 | number * 4096,
+            4096,
+            FromDevice,
+        )));
+    }
+    let found = ledger.finish();
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!(found[0].name, "too many lends");
+}

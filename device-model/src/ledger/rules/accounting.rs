@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The DMA API's rules of accounting: what is lent must be given back, once, as it was lent.
+
+use super::super::book::Way;
+use super::super::witness::{Brief, Held, Pooled, Sort};
+use super::super::{Ledger, Range};
+use crate::dma::journal::{Call, DriverCall, Memory};
+
+impl Ledger {
+    /// A call of the driver's. Without the witness's beginning nothing of it counts.
+    pub(in super::super) fn call(&mut self, call: &DriverCall) {
+        if !self.witness.attached {
+            return;
+        }
+        let range = Range {
+            start: call.address,
+            length: call.length,
+        };
+        let by = Brief::of(call);
+        match call.call {
+            Call::Map => self.lent(call, Sort::Single),
+            Call::MapList => self.lent(call, Sort::List),
+            Call::Alloc => self.lent(call, Sort::Coherent),
+            Call::MapFailed => self.witness.life.failed = true,
+            Call::Unmap => self.returned(call, Sort::Single),
+            Call::UnmapList => self.returned(call, Sort::List),
+            Call::Free => self.returned(call, Sort::Coherent),
+            Call::SyncForCpu => self.sync(call, true),
+            Call::SyncForDevice => self.sync(call, false),
+            Call::Queue => {
+                let ours = self.witness.at(call.address).is_some();
+                if ours && call.length > 0 {
+                    self.witness.queue(range, by);
+                }
+            }
+            Call::Done => {
+                let known = self.witness.buffers.touching(Range { length: 1, ..range });
+                let known = known.map(|(range, _)| range);
+                let known = known.filter(|known| known.start == range.start).last();
+                if self.witness.done(call.address, by)
+                    && let Some(known) = known
+                {
+                    self.judge_done(call.address, by);
+                    self.judge_return(known, None, by);
+                }
+            }
+            Call::PoolLend => {
+                let ours = false;
+                self.witness.pool.insert(range, Pooled { by, ours });
+            }
+            Call::PoolReturn => {
+                self.witness.pool.remove(call.address);
+            }
+        }
+    }
+
+    /// A lend begins: classes 4, 15, 16, 17 and 18.
+    fn lent(&mut self, call: &DriverCall, sort: Sort) {
+        let Some(number) = self.witness.lend(call, sort) else {
+            return self.full();
+        };
+        self.wrong_memory(call, sort);
+        self.wrong_mask(call, sort);
+        self.shared_line(number);
+    }
+
+    /// Classes 15, 16 and 17.
+    fn wrong_memory(&mut self, call: &DriverCall, sort: Sort) {
+        let (class, name, what) = match call.memory {
+            Memory::Plain => return,
+            Memory::Text => (
+                15,
+                "kernel text lent",
+                "the kernel's text or read-only data",
+            ),
+            Memory::Stack => (16, "stack lent", "a stack"),
+            Memory::Invalid => (17, "invalid memory lent", "memory that is no RAM"),
+        };
+        let text = format!(
+            "the driver gave {} {} bytes of {what}, at {:#x}",
+            sort.begins(),
+            call.length,
+            call.address
+        );
+        self.report_call(class, name, call, text);
+    }
+
+    /// Class 4.
+    fn wrong_mask(&mut self, call: &DriverCall, sort: Sort) {
+        let range = Range {
+            start: call.address,
+            length: call.length,
+        };
+        if self.is_beyond(range) {
+            let text = format!(
+                "{} gave {:#x} to {:#x}, and the card drives {} address bits: the driver's mask is too wide",
+                sort.begins(),
+                range.start,
+                range.end().saturating_sub(1),
+                self.platform.address_bits
+            );
+            self.report_call(4, "wrong mask", call, text);
+        }
+    }
+
+    /// Class 18.
+    fn shared_line(&mut self, number: u64) {
+        if !self.witness.sees() {
+            return;
+        }
+        let (Some(held), Some(other)) = (self.witness.held(number), self.witness.sharing(number))
+        else {
+            return;
+        };
+        let text = format!(
+            "{} ({} bytes at {:#x}) and {} ({} bytes at {:#x}) share a cache line",
+            held.label(),
+            held.range.length,
+            held.range.start,
+            other.label(),
+            other.range.length,
+            other.range.start
+        );
+        let mut violation = self.of_held(18, "shared cache line", other, held.range, text);
+        violation.call = Some(self.witness.caller(held.by));
+        self.report(violation);
+    }
+
+    /// A lend ends, or should: classes 39, 47, 48, 49, 50 and 51.
+    fn returned(&mut self, call: &DriverCall, sort: Sort) {
+        let goes_on = sort == Sort::List && self.witness.closes(call.cpu, call.part);
+        if goes_on {
+            return;
+        }
+        if call.address == u64::MAX {
+            let text = format!("{} was given what a failed mapping gives", sort.ends());
+            return self.report_call(49, "mapping error unchecked", call, text);
+        }
+        match self.pick(call, sort) {
+            Some((number, held)) => {
+                self.judge_end(call, sort, &held);
+                let by = Brief::of(call);
+                self.witness.give_back(number, by);
+                self.judge_return(held.range, Some(&held), by);
+            }
+            None => self.not_lent(call, sort),
+        }
+    }
+
+    /// Which lend a call ends: of those that begin at its address one of its kind and length, else one of its kind,
+    /// else any.
+    fn pick(&self, call: &DriverCall, sort: Sort) -> Option<(u64, Held)> {
+        let right = |those: Vec<(u64, Held)>| {
+            let fits = |held: &Held| {
+                let direction = sort == Sort::Coherent || held.direction == call.direction;
+                direction && (sort != Sort::List || held.entries == call.entries)
+            };
+            let best = those.iter().find(|(_, held)| fits(held)).copied();
+            best.or_else(|| those.first().copied())
+        };
+        let kinds = [sort, Sort::Single, Sort::List, Sort::Coherent];
+        right(self.witness.exactly(call.address, sort, call.length)).or_else(|| {
+            kinds
+                .into_iter()
+                .find_map(|kind| right(self.witness.starting(call.address, kind)))
+        })
+    }
+
+    /// How a lend ends, against how it began.
+    fn judge_end(&mut self, call: &DriverCall, sort: Sort, held: &Held) {
+        let label = held.label();
+        let (class, name, text) = if held.sort != sort {
+            let (ends, right) = (sort.ends(), held.sort.ends());
+            let text = format!("{label} was given to {ends}, and {right} had to end it");
+            (50, "wrong free", text)
+        } else if sort == Sort::List && held.entries != call.entries {
+            let text = format!(
+                "{label} had {} entries, and {} of {} were given to dma_unmap_sg",
+                held.entries, call.entries, held.entries
+            );
+            (51, "wrong entry count", text)
+        } else if sort != Sort::List && held.range.length != call.length {
+            let text = format!(
+                "{label} has {} bytes, and {} were given to {}",
+                held.range.length,
+                call.length,
+                sort.ends()
+            );
+            (47, "unmap size differs", text)
+        } else if sort != Sort::Coherent && held.direction != call.direction {
+            let text = format!("{label} ended with another direction than it began with");
+            (39, "wrong direction", text)
+        } else {
+            return;
+        };
+        let mut violation = self.of_held(class, name, held, held.range, text);
+        violation.call = Some(self.witness.caller(Brief::of(call)));
+        self.report(violation);
+    }
+
+    /// Class 48: nothing that is lent begins there.
+    fn not_lent(&mut self, call: &DriverCall, sort: Sort) {
+        if !self.witness.sees() {
+            return;
+        }
+        let range = Range {
+            start: call.address,
+            length: call.length.max(1),
+        };
+        let ends = sort.ends();
+        let at = call.address;
+        let inside = self.witness.at(at).map(|(_, held)| *held);
+        let past = self.witness.past(range).copied();
+        let past = past.filter(|past| past.held.range.start == at);
+        let (text, near) = if let Some(held) = inside {
+            let offset = at - held.range.start;
+            let text = format!(
+                "{ends} was given {at:#x}, {offset} bytes into {}",
+                held.label()
+            );
+            (text, Some(held.near(range)))
+        } else if let Some(past) = past {
+            let text = format!(
+                "{ends} was given {at:#x}, and {} there had ended already",
+                past.held.label()
+            );
+            (text, Some(past.held.near(range)))
+        } else {
+            (
+                format!("{ends} was given {at:#x}, where nothing is lent"),
+                None,
+            )
+        };
+        let mut violation = self.of_call(48, "unmap of what is not mapped", Brief::of(call), text);
+        (violation.address, violation.length) = (at, call.length);
+        violation.lend = near;
+        self.report(violation);
+    }
+
+    /// A sync: class 40.
+    fn sync(&mut self, call: &DriverCall, for_cpu: bool) {
+        let range = Range {
+            start: call.address,
+            length: call.length,
+        };
+        let covered = self.witness.ranges.book.covering(range, Way::Any);
+        let streaming = covered.and_then(|found| self.witness.held(found.number));
+        if streaming.is_some() || call.length == 0 {
+            return self.synced(call, for_cpu);
+        }
+        if !self.witness.sees() {
+            return;
+        }
+        let (text, near) = match self.witness.at(call.address) {
+            Some((_, held)) => {
+                let past = range.end().saturating_sub(held.range.end());
+                let text = format!("a sync passes the end of {} by {past} bytes", held.label());
+                (text, Some(held.near(range)))
+            }
+            None => {
+                let near = self.witness.nearest(range).map(|held| held.near(range));
+                let text = format!(
+                    "a sync of {} bytes at {:#x}, which is not mapped",
+                    range.length, range.start
+                );
+                (text, near)
+            }
+        };
+        let mut violation = self.of_call(40, "sync of what is not mapped", Brief::of(call), text);
+        (violation.address, violation.length) = (range.start, range.length);
+        violation.lend = near;
+        self.report(violation);
+    }
+
+    fn report_call(&mut self, class: u8, name: &'static str, call: &DriverCall, text: String) {
+        let mut violation = self.of_call(class, name, Brief::of(call), text);
+        (violation.address, violation.length) = (call.address, call.length);
+        self.report(violation);
+    }
+}

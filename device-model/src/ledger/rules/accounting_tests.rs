@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+use super::stream::*;
+use crate::dma::journal::{Call, Direction, DriverCall, DriverState, Kind, Memory, Outcome};
+
+const LIST: [(u64, u64); 3] = [(0x7000_0000, 4096), (0x7000_1000, 4096), (0x7100_0000, 512)];
+
+#[test]
+fn balanced_driver_is_clean() {
+    Stream::bound().captures(0).captures(1).unbinds().is_clean();
+    let twice = Stream::bound()
+        .map(FRAME[0], SIZE, FromDevice)
+        .unmap(FRAME[0], SIZE, FromDevice);
+    twice.captures(0).unbinds().is_clean();
+}
+
+#[test]
+fn lists_end_as_a_whole_whatever_was_merged() {
+    let listed = |entries| Stream::bound().list(Call::MapList, &LIST, entries);
+    listed(3)
+        .list(Call::UnmapList, &LIST, 3)
+        .unbinds()
+        .is_clean();
+    listed(9)
+        .list(Call::UnmapList, &LIST, 9)
+        .unbinds()
+        .is_clean();
+    // A transfer over two segments without a gap between them is right; over two lends it is not.
+    let over = |first, length| {
+        let stream = listed(3).map(0x7100_0200, 4096, FromDevice);
+        stream.untagged(Direction::Write, first, length, Outcome::Ok, None)
+    };
+    over(0x7000_0800, 4096).is_clean();
+    over(0x7100_0000, 1024).is(1);
+}
+
+#[test]
+fn class_4_is_a_lend_beyond_the_width_of_the_card() {
+    let with = |bits| {
+        let mut stream = Stream::bound();
+        stream.platform.address_bits = bits;
+        stream
+    };
+    with(64).is_clean();
+    with(33).is_clean();
+    let found = with(32).verdict();
+    assert!(
+        found.iter().all(|found| found.class == Some(4)),
+        "{found:#?}"
+    );
+    assert_eq!(found.len(), 2, "each frame");
+    let call = found[0].call.as_ref().expect("a call");
+    assert_eq!((call.call, call.number, call.guest_ns), (Call::Map, 0, 0));
+    assert_eq!(call.symbol.as_deref(), Some("drv_probe+0x12/0x34 [drv]"));
+}
+
+#[test]
+fn classes_15_16_and_17_are_memory_that_must_not_be_lent() {
+    let kinds = [
+        (Memory::Text, 15),
+        (Memory::Stack, 16),
+        (Memory::Invalid, 17),
+    ];
+    for (memory, class) in kinds {
+        let lend = DriverCall {
+            memory,
+            ..call(Call::Map, 0x5000, 64, ToDevice)
+        };
+        Stream::bound().call(lend).is(class);
+    }
+    Stream::bound().map(0x5000, 64, ToDevice).is_clean();
+}
+
+#[test]
+fn class_18_is_two_lends_in_one_cache_line() {
+    let two = |second, a, b| Stream::bound().map(0x5000, 32, a).map(second, 32, b);
+    two(0x5020, FromDevice, FromDevice).is(18);
+    two(0x5020, ToDevice, FromDevice).is(18);
+    two(0x5020, Both, ToDevice).is(18);
+    two(0x5020, ToDevice, ToDevice).is_clean();
+    two(0x5040, FromDevice, FromDevice).is_clean();
+    two(0x5000, FromDevice, FromDevice).is_clean(); // the same bytes twice
+    Stream::bound()
+        .map(0x5000, 32, FromDevice)
+        .alloc(0x5020, 32)
+        .is_clean();
+    // It is the memory that counts, not the bus address.
+    let bounced = |phys| DriverCall {
+        phys,
+        ..call(Call::Map, 0x9000 + phys, 32, FromDevice)
+    };
+    Stream::bound()
+        .call(bounced(0x5000))
+        .call(bounced(0x5020))
+        .is(18);
+}
+
+#[test]
+fn class_39_is_also_an_unmap_with_another_direction() {
+    Stream::bound().unmap(FRAME[0], SIZE, ToDevice).is(39);
+}
+
+#[test]
+fn class_40_is_a_sync_outside_of_what_is_mapped() {
+    let sync =
+        |address, length| Stream::bound().call(call(Call::SyncForCpu, address, length, FromDevice));
+    sync(FRAME[0], SIZE).is_clean();
+    sync(FRAME[0] + 64, 64).is_clean();
+    sync(FRAME[0], SIZE + 1).is(40);
+    sync(0x5000, 64).is(40);
+    Stream::bound()
+        .unmaps()
+        .call(call(Call::SyncForDevice, FRAME[1], 8, FromDevice))
+        .is(40);
+}
+
+#[test]
+fn class_47_is_another_length() {
+    let found = Stream::bound().unmap(FRAME[0], SIZE / 2, FromDevice).is(47);
+    assert!(found.text.contains("2048"), "{}", found.text);
+    Stream::bound()
+        .alloc(0x5000, 8192)
+        .free(0x5000, 4096)
+        .is(47);
+    Stream::bound()
+        .alloc(0x5000, 8192)
+        .free(0x5000, 8192)
+        .is_clean();
+    // Of two lends at one address the one of that length ends.
+    let two = Stream::bound()
+        .map(0x5000, 64, ToDevice)
+        .map(0x5000, 128, ToDevice);
+    two.unmap(0x5000, 128, ToDevice)
+        .unmap(0x5000, 64, ToDevice)
+        .is_clean();
+}
+
+#[test]
+fn class_48_is_an_unmap_of_nothing() {
+    let found = Stream::bound()
+        .unmap(FRAME[0], SIZE, FromDevice)
+        .unmap(FRAME[0], SIZE, FromDevice)
+        .is(48);
+    assert!(found.text.contains("ended already"), "{}", found.text);
+    Stream::bound().unmap(0x5000, 64, FromDevice).is(48);
+    let found = Stream::bound().unmap(FRAME[0] + 64, 64, FromDevice).is(48);
+    assert!(found.text.contains("64 bytes into"), "{}", found.text);
+    Stream::bound().free(0x5000, 64).is(48);
+    // A list is told in pieces, and is one mistake.
+    Stream::bound().list(Call::UnmapList, &LIST, 3).is(48);
+}
+
+#[test]
+fn class_49_is_the_use_of_a_failed_mapping() {
+    let failed = || Stream::bound().call(call(Call::MapFailed, u64::MAX, 64, FromDevice));
+    failed().is_clean();
+    failed().unmap(u64::MAX, 64, FromDevice).is(49);
+    failed().begins(0, u64::MAX, 64).is(49);
+    failed().untagged_write(u64::MAX).is(49);
+    assert_eq!(Stream::bound().untagged_write(u64::MAX).classes(), [None]);
+}
+
+#[test]
+fn class_50_is_the_wrong_way_to_give_back() {
+    Stream::bound().free(FRAME[0], SIZE).is(50);
+    Stream::bound()
+        .alloc(0x5000, 64)
+        .unmap(0x5000, 64, Both)
+        .is(50);
+    Stream::bound()
+        .list(Call::MapList, &LIST, 3)
+        .unmap(LIST[0].0, 4096, FromDevice)
+        .is(50);
+    Stream::bound()
+        .list(Call::UnmapList, &[(FRAME[0], SIZE)], 1)
+        .is(50);
+}
+
+#[test]
+fn class_51_is_a_list_of_other_entries() {
+    let stream = Stream::bound().list(Call::MapList, &LIST, 5);
+    stream.list(Call::UnmapList, &LIST, 3).unbinds().is(51);
+}
+
+#[test]
+fn classes_52_and_53_are_what_is_left_behind() {
+    Stream::bound().alloc(0x5000, 64).unbinds().is(53);
+    let failed = Stream::bound().call(call(Call::MapFailed, u64::MAX, 64, FromDevice));
+    failed.clone().alloc(0x5000, 64).unbinds().is(52);
+    failed.unbinds().is_clean();
+    // Another driver's failure is not this one's.
+    let next = |stream: Stream| {
+        stream
+            .state(DriverState::Binding)
+            .alloc(0x5000, 64)
+            .state(DriverState::Bound)
+    };
+    let first = Stream::bound()
+        .call(call(Call::MapFailed, u64::MAX, 64, FromDevice))
+        .unbinds();
+    next(first).state(DriverState::Unbound).is(53);
+}
+
+#[test]
+fn what_the_kernel_frees_after_a_refused_probe_is_no_leak() {
+    let refused = Stream::binding()
+        .alloc(0x5000, 64)
+        .state(DriverState::NotBound);
+    refused.clone().free(0x5000, 64).is_clean();
+    refused.clone().state(DriverState::Binding).is(53);
+    refused.is(53);
+}
+
+#[test]
+fn buffer_that_a_user_still_holds_at_unbind_is_no_leak_once_it_is_freed() {
+    let held = Stream::bound()
+        .alloc(0x5000, 4096)
+        .call(call(Call::Queue, 0x5000, 4096, FromDevice))
+        .call(call(Call::Done, 0x5000, 4096, FromDevice))
+        .unbinds();
+    held.clone().free(0x5000, 4096).is_clean();
+    held.is(53);
+}
+
+#[test]
+fn pool_memory_that_was_mapped_here_and_is_not_returned_is_a_leak() {
+    let lend = |address| call(Call::PoolLend, address, SIZE, Both);
+    let back = call(Call::PoolReturn, FRAME[0], SIZE, Both);
+    // The pool lends to others too, and before it is mapped.
+    let stream = || {
+        Stream::binding()
+            .call(lend(FRAME[0]))
+            .call(lend(0x8000_0000))
+    };
+    let frame = |slot: usize| call(Call::Map, FRAME[slot], SIZE, FromDevice);
+    let bound = || stream().with_frames([frame(0), frame(1)]);
+    bound().captures(0).unbinds().call(back).is_clean();
+    bound().captures(0).unbinds().is(53);
+    bound().captures(0).is_clean();
+}
+
+#[test]
+fn after_a_gap_what_is_not_known_is_not_judged() {
+    let gap = Kind::WitnessGap {
+        expected: 2,
+        got: 7,
+    };
+    let stream = Stream::bound()
+        .kind(gap)
+        .unmap(0x5000, 64, FromDevice)
+        .writes(0x9_0000, 8);
+    let stream = stream.alloc(0x6000, 64).unbinds();
+    let found = stream.verdict();
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!(
+        (found[0].class, found[0].name.as_ref()),
+        (None, "witness incomplete")
+    );
+}

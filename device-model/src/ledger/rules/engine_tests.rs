@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+use super::stream::*;
+use crate::dma::journal::{Call, DriverCall, DriverState, Kind};
+
+fn with(change: impl FnOnce(&mut super::super::Platform)) -> Stream {
+    let mut stream = Stream::bound();
+    change(&mut stream.platform);
+    stream
+}
+
+#[test]
+fn class_9_is_a_fetch_across_a_boundary() {
+    let fetch = |address, length| {
+        let stream = with(|platform| platform.fetch_boundary = 4096);
+        stream.map(0x5000, 8192, ToDevice).reads(address, length)
+    };
+    fetch(0x5000, 4096).is_clean();
+    fetch(0x5f00, 512).is(9);
+    Stream::bound()
+        .map(0x5000, 8192, ToDevice)
+        .reads(0x5f00, 512)
+        .is_clean();
+}
+
+#[test]
+fn classes_10_11_and_12_are_the_limits_of_the_card() {
+    let job =
+        |stream: Stream, base, size| stream.map(0x5000, 0x4000, FromDevice).begins(0, base, size);
+    job(with(|p| p.boundary = 0x2000), 0x5000, 4096).is_clean();
+    job(with(|p| p.boundary = 0x2000), 0x5000, 4097).is(10);
+    job(with(|p| p.max_frame = 4096), 0x5000, 4096).is_clean();
+    job(with(|p| p.max_frame = 4096), 0x5000, 4097).is(11);
+    job(with(|p| p.alignment = 64), 0x5040, 64).is_clean();
+    job(with(|p| p.alignment = 64), 0x5020, 64).is(12);
+}
+
+#[test]
+fn classes_13_and_14_are_more_programmed_than_lent() {
+    let job = |excess| Stream::bound().queue(0).begins(0, FRAME[0], SIZE + excess);
+    job(0).is_clean();
+    // What the card then does is what it was told.
+    let found = job(64)
+        .writes(FRAME[0], SIZE)
+        .writes(FRAME[0] + SIZE, 64)
+        .is(13);
+    assert_eq!((found.address, found.length), (FRAME[0] + SIZE, 64));
+    assert_eq!(found.accesses, 1);
+    job(128).writes(FRAME[0], SIZE + 128).is(14);
+}
+
+#[test]
+fn class_25_is_an_interrupt_after_the_bus_is_taken_away() {
+    let ending = || Stream::bound().starts(0).state(DriverState::Unbinding);
+    let off = Kind::BusMaster { on: false };
+    let held = Kind::InterruptHeld { vector: 0 };
+    ending().kind(off.clone()).kind(held.clone()).is(25);
+    ending()
+        .register("IRQ_ENABLE", 0)
+        .kind(off.clone())
+        .kind(held.clone())
+        .is_clean();
+    ending().kind(held).is_clean();
+    Stream::bound()
+        .kind(off)
+        .kind(Kind::InterruptHeld { vector: 0 })
+        .is_clean();
+}
+
+#[test]
+fn classes_32_and_34_are_what_the_card_says_itself() {
+    let illegal = Kind::Illegal {
+        register_write: Some(9),
+        what: "STRIDE was written while a job is in work".to_owned(),
+    };
+    let found = Stream::bound().kind(illegal).is(32);
+    assert_eq!(
+        found.register_write.map(|write| write.name),
+        Some("STRIDE".to_owned())
+    );
+    let changed = Kind::FetchChanged {
+        slot: 1,
+        address: 0x5000,
+        register_write: None,
+    };
+    assert_eq!(Stream::bound().kind(changed).is(34).slot, Some(1));
+}
+
+#[test]
+fn class_42_is_an_interrupt_while_the_job_is_in_work() {
+    let begun = || Stream::bound().starts(0).writes(FRAME[0], SIZE - 64);
+    let rest = |stream: Stream| stream.writes(FRAME[0] + SIZE - 64, 64);
+    rest(begun()).completes(0).is_clean();
+    rest(begun().interrupts()).completes(0).is(42);
+    rest(begun().interrupts()).reports(0, SIZE).is(42); // that was its interrupt
+}
+
+#[test]
+fn class_44_is_an_interrupt_that_nobody_enabled() {
+    Stream::binding().interrupts().is(44);
+    Stream::binding()
+        .register("IRQ_ENABLE", 1)
+        .interrupts()
+        .is_clean();
+}
+
+#[test]
+fn class_46_is_an_interrupt_without_a_cause() {
+    let once = || {
+        Stream::bound()
+            .starts(0)
+            .writes(FRAME[0], SIZE)
+            .completes(0)
+    };
+    once().is_clean();
+    once().interrupts().is(46);
+    once().taken_back(0).stops().interrupts().is_clean(); // the write to IRQ_ENABLE brings it
+    once()
+        .kind(Kind::Idle {
+            register_write: None,
+        })
+        .interrupts()
+        .is_clean();
+    // Held, and sent when the bus may be mastered again.
+    let held = Stream::bound()
+        .starts(0)
+        .writes(FRAME[0], SIZE)
+        .reports(0, SIZE);
+    let held = held
+        .kind(Kind::InterruptHeld { vector: 0 })
+        .kind(Kind::BusMaster { on: false });
+    held.kind(Kind::BusMaster { on: true })
+        .interrupts()
+        .is_clean();
+    // A device that tells of no completions cannot be judged.
+    Stream::bound().interrupts().interrupts().is_clean();
+}
+
+#[test]
+fn class_55_is_a_report_of_more_than_was_lent() {
+    let found = Stream::bound()
+        .starts(0)
+        .writes(FRAME[0], SIZE)
+        .reports(0, 0x7fff_ffff)
+        .interrupts()
+        .is(55);
+    assert_eq!(found.length, 0x7fff_ffff - SIZE);
+    Stream::bound()
+        .starts(0)
+        .writes(FRAME[0], SIZE / 2)
+        .completes(0)
+        .is(56);
+}
+
+#[test]
+fn class_58_is_a_write_where_there_is_no_register() {
+    let write = |write| Kind::Unclaimed {
+        bar: 0,
+        offset: 0x800,
+        write,
+    };
+    Stream::bound().kind(write(true)).is(58);
+    Stream::bound().kind(write(false)).is_clean();
+    // While the card does not decode, the write reaches nobody.
+    Stream::bound()
+        .kind(Kind::Decoding { on: false })
+        .kind(write(true))
+        .is_clean();
+    Stream::default().kind(write(true)).is_clean();
+}
+
+fn bounced() -> Stream {
+    let frame = |slot: usize| DriverCall {
+        bounced: true,
+        phys: 0x7000_0000,
+        ..call(Call::Map, FRAME[slot], SIZE, FromDevice)
+    };
+    let mut second = frame(1);
+    second.phys += SIZE;
+    Stream::binding().with_frames([frame(0), second])
+}
+
+#[test]
+fn classes_37_and_38_are_syncs_that_are_missing() {
+    let cpu = || call(Call::SyncForCpu, FRAME[0], SIZE, FromDevice);
+    let device = || call(Call::SyncForDevice, FRAME[0], SIZE, FromDevice);
+    let got = || bounced().captures(0);
+    got()
+        .call(cpu())
+        .call(device())
+        .captures(0)
+        .call(cpu())
+        .is_clean();
+    got().queue(0).is(37);
+    got().call(cpu()).queue(0).is(38);
+    // Too early: the card wrote after it.
+    bounced()
+        .call(cpu())
+        .call(device())
+        .captures(0)
+        .queue(0)
+        .is(37);
+    got().unbinds().is_clean(); // an unmap is a sync
+    Stream::bound().captures(0).captures(0).is_clean(); // nothing is between the two
+}
+
+#[test]
+fn class_37_is_also_a_buffer_that_goes_back_unsynced() {
+    let done = || call(Call::Done, FRAME[0], SIZE, FromDevice);
+    let queued = || bounced().call(call(Call::Queue, FRAME[0], SIZE, FromDevice));
+    let got = || queued().starts(0).writes(FRAME[0], SIZE).completes(0);
+    got().call(done()).is(37);
+    got()
+        .call(call(Call::SyncForCpu, FRAME[0], SIZE, FromDevice))
+        .call(done())
+        .is_clean();
+}

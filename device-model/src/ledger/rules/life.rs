@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A driver's life with its device: what it takes back while the card works, and what it leaves behind.
+
+use super::super::verdict::{self, of_job};
+use super::super::witness::{Brief, Due, Held, Life};
+use super::super::{Ledger, Range, Violation};
+use crate::dma::journal::DriverState;
+
+impl Ledger {
+    /// The driver's life goes on.
+    pub(in super::super) fn driver(&mut self, driver: &str, state: DriverState) {
+        match state {
+            DriverState::Binding => {
+                self.leaks_due();
+                self.witness.life = Life {
+                    driver: driver.chars().take(64).collect(),
+                    ..Life::default()
+                };
+            }
+            DriverState::Unbound => {
+                self.removed_while_running();
+                self.left_mastering();
+                self.leaks_at_unbound();
+            }
+            // What the kernel itself takes back for the driver comes right after this.
+            DriverState::NotBound => self.expect_no_lends(),
+            DriverState::Bound | DriverState::Unbinding => {}
+        }
+        self.witness.life.state = Some(state);
+    }
+
+    /// Events of the witness are missing.
+    pub(in super::super) fn gap(&mut self, expected: u64, got: u64) {
+        let text = format!(
+            "the witness's events from number {expected} to {} are missing: no verdict on what was lent since",
+            got.wrapping_sub(1)
+        );
+        let mut violation = verdict::bare(self.sequence, None, "witness incomplete", text);
+        violation.time_ns = self.time_ns;
+        self.report(violation);
+        self.witness.blind = true;
+    }
+
+    /// The machine is gone, and with it the witness.
+    pub(in super::super) fn disconnected(&mut self) {
+        self.leaks_due();
+        self.pool_leaks();
+        if self.witness.attached {
+            self.witness = Default::default();
+        }
+    }
+
+    /// Classes 30, 31 and 36: a lend ended while a job into it is in work. `by` ended it.
+    pub(super) fn judge_return(&mut self, range: Range, held: Option<&Held>, by: Brief) {
+        if !self.witness.sees() || self.engine.master() == Some(false) {
+            return;
+        }
+        let working = self.engine.working().iter().copied();
+        let numbers: Vec<_> = working
+            .filter(|&number| self.is_cut_off(number, range))
+            .collect();
+        for number in numbers {
+            let Some(job) = self.jobs.get(number).copied() else {
+                continue;
+            };
+            let label = held.map_or("a buffer".to_owned(), Held::label);
+            let delayed = self.engine.delayed();
+            let (class, name, why) = match delayed {
+                Some(_) => (
+                    36,
+                    "unflushed write",
+                    "and a register write of the driver's was still on its way",
+                ),
+                None if self.witness.life.is_ending() => (
+                    31,
+                    "removed while running",
+                    "while the driver was being removed",
+                ),
+                None => (
+                    30,
+                    "taken back during a job",
+                    "and the driver had not stopped it",
+                ),
+            };
+            let text = format!("{label} was taken back while job {number} was in work, {why}");
+            let mut violation = self.of_call(class, name, by, text);
+            violation = of_job(violation, number, &job, job.slot.unwrap_or(0));
+            (violation.address, violation.length) = (range.start, range.length);
+            violation.lend = held.map(|held| held.near(range));
+            let violation = self.with_write(violation, delayed.or(job.register_write));
+            self.blame(number, violation);
+        }
+    }
+
+    /// Whether a job's bytes were in `range`, which is not lent any more, and are in no other lend.
+    fn is_cut_off(&self, number: u64, range: Range) -> bool {
+        let Some(job) = self.jobs.get(number).filter(|job| job.blamed.is_none()) else {
+            return false;
+        };
+        let size = job.size.max(1);
+        let covered = self.usable(Range {
+            start: job.base,
+            length: size,
+        });
+        range.overlaps(job.base, size) && !covered
+    }
+
+    /// Class 31, too: the engine runs into what is lent, and remove is over.
+    fn removed_while_running(&mut self) {
+        if !self.witness.sees() || self.engine.master() == Some(false) {
+            return;
+        }
+        let running = self.engine.working().iter().copied().find(|&number| {
+            let job = self.jobs.get(number).filter(|job| job.blamed.is_none());
+            job.is_some_and(|job| self.witness.at(job.base).is_some())
+        });
+        if let Some(number) = running
+            && let Some(job) = self.jobs.get(number).copied()
+        {
+            let text = format!("the driver was removed, and job {number} is in work");
+            let violation = self.violation(31, "removed while running", text);
+            let violation = of_job(violation, number, &job, job.slot.unwrap_or(0));
+            let violation = self.with_write(violation, job.register_write);
+            self.blame(number, violation);
+        }
+    }
+
+    /// Class 22: this driver switched bus mastering on and left it so.
+    fn left_mastering(&mut self) {
+        if self.witness.attached && self.witness.life.mastered && self.engine.master() == Some(true)
+        {
+            let driver = &self.witness.life.driver;
+            let text = format!("the driver {driver} was removed, and bus mastering is still on");
+            let violation = self.violation(22, "bus mastering left on", text);
+            self.report(violation);
+        }
+    }
+
+    /// What is alive now must not be when it is looked at next.
+    fn expect_no_lends(&mut self) {
+        self.witness.life.due = Some(Due {
+            before: self.witness.next(),
+            sequence: self.sequence,
+            time_ns: self.time_ns,
+            failed: self.witness.life.failed,
+        });
+    }
+
+    /// Classes 52 and 53 when remove is over. A vb2 buffer may live on for as long as a user holds it.
+    fn leaks_at_unbound(&mut self) {
+        self.expect_no_lends();
+        let held_by_user = |held: &Held| self.witness.buffers.touching(held.range).next().is_some();
+        let due = self.witness.life.due;
+        let violation = due.and_then(|due| self.leak(due, |held| !held_by_user(held)));
+        if let Some(violation) = violation {
+            self.witness.life.due = None;
+            self.report(violation);
+        }
+    }
+
+    /// Classes 52 and 53 for what somebody else could still have given back.
+    pub(in super::super) fn leaks_due(&mut self) {
+        if let Some(due) = self.witness.life.due.take()
+            && let Some(violation) = self.leak(due, |_| true)
+        {
+            self.report(violation);
+        }
+    }
+
+    fn leak(&self, due: Due, counts: impl Fn(&Held) -> bool) -> Option<Violation> {
+        if !self.witness.sees() || self.witness.is_empty() {
+            return None;
+        }
+        let mut left = (0u64, 0u64);
+        let mut first: Option<(u64, &Held)> = None;
+        for (number, held) in self.witness.alive() {
+            if number < due.before && counts(held) {
+                left = (left.0 + 1, left.1.saturating_add(held.range.length));
+                if first.is_none_or(|(first, _)| number < first) {
+                    first = Some((number, held));
+                }
+            }
+        }
+        let (_, held) = first?;
+        let (class, name, after) = match due.failed {
+            true => (52, "partial map leak", ", after a mapping had failed"),
+            false => (53, "leak", ""),
+        };
+        let text = format!(
+            "the driver {} left {} lends of {} bytes behind{after}; the first is {}",
+            self.witness.life.driver,
+            left.0,
+            left.1,
+            held.label()
+        );
+        let mut violation = self.of_held(class, name, held, held.range, text);
+        (violation.sequence, violation.time_ns) = (due.sequence, due.time_ns);
+        Some(violation)
+    }
+
+    /// Class 53 for the pool's memory that was mapped for this card.
+    pub(in super::super) fn pool_leaks(&mut self) {
+        if !self.witness.sees() || self.witness.life.state != Some(DriverState::Unbound) {
+            return;
+        }
+        let ours = || self.witness.pool.iter().filter(|(_, pooled)| pooled.ours);
+        let left = ours().count();
+        let first = ours().min_by_key(|(range, pooled)| (pooled.by.number, range.start));
+        if let Some((range, pooled)) = first {
+            let text = format!(
+                "the driver {} left {left} pieces of the pool's memory behind; the first has {} bytes at {:#x}",
+                self.witness.life.driver, range.length, range.start
+            );
+            let mut violation = self.of_call(53, "leak", pooled.by, text);
+            (violation.address, violation.length) = (range.start, range.length);
+            self.report(violation);
+        }
+    }
+}

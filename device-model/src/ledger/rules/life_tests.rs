@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+use super::stream::*;
+use crate::dma::DmaError;
+use crate::dma::journal::{Call, DriverState, Kind};
+use crate::function::Reset;
+
+#[test]
+fn class_20_is_an_access_after_idle() {
+    let stopped = || Stream::bound().captures(0).stops();
+    stopped().is_clean();
+    stopped().writes(FRAME[0], 64).is(20);
+    stopped().unmaps().writes(FRAME[0], 64).is(20);
+    // The next job is another matter.
+    stopped().captures(1).is_clean();
+    // One that was never reported as complete, too.
+    Stream::bound()
+        .starts(0)
+        .stops()
+        .writes(FRAME[0], 64)
+        .is(20);
+}
+
+#[test]
+fn class_22_is_a_bus_master_where_there_must_be_none() {
+    let off = Kind::BusMaster { on: false };
+    let stream = Stream::bound().captures(0).kind(off);
+    stream.refused(FRAME[0], DmaError::NotMaster).is(22);
+    let left = || {
+        let stream = Stream::bound().captures(0).state(DriverState::Unbinding);
+        stream.stops().unmaps()
+    };
+    left().state(DriverState::Unbound).is(22);
+    left()
+        .kind(Kind::BusMaster { on: false })
+        .state(DriverState::Unbound)
+        .is_clean();
+    let reset = Kind::Reset {
+        reset: Reset::FunctionLevel,
+    };
+    left().kind(reset).state(DriverState::Unbound).is_clean();
+    // A driver that never switched it on cannot have left it on.
+    let mut other = Stream::default().kind(Kind::BusMaster { on: true });
+    other = other.kind(Kind::Attached {
+        text_start: 0,
+        text_end: 0,
+    });
+    other
+        .state(DriverState::Binding)
+        .state(DriverState::Unbound)
+        .is_clean();
+}
+
+#[test]
+fn class_23_is_an_access_before_anything_is_lent() {
+    Stream::binding().untagged_write(0x1_0000).is(23);
+    assert_eq!(Stream::bound().untagged_write(0x1_0000).classes(), [None]);
+}
+
+#[test]
+fn class_24_is_an_access_after_the_kernel_went_down() {
+    let down = || Stream::bound().starts(0).kind(Kind::KernelDown);
+    down().is_clean();
+    down().writes(FRAME[0], 64).is(24);
+    down().refused(FRAME[0], DmaError::NotMaster).is(24);
+    let reset = Kind::Reset {
+        reset: Reset::Device,
+    };
+    assert_eq!(
+        down().kind(reset).writes(FRAME[0], 64).classes(),
+        [Some(20)]
+    );
+}
+
+#[test]
+fn classes_30_and_31_are_a_lend_that_ends_during_its_job() {
+    let working = || Stream::bound().starts(0).writes(FRAME[0], 1024);
+    let cut = |stream: Stream| {
+        let stream = stream.unmap(FRAME[0], SIZE, FromDevice);
+        stream.writes(FRAME[0] + 1024, 1024)
+    };
+    let found = cut(working()).is(30);
+    assert_eq!((found.accesses, found.job), (1, Some(0)));
+    assert_eq!(found.call.map(|call| call.call), Some(Call::Unmap));
+    cut(working().state(DriverState::Unbinding)).is(31);
+    // Another lend, or one that is mapped twice, may end.
+    working().unmap(FRAME[1], SIZE, FromDevice).is_clean();
+    let twice = Stream::bound().map(FRAME[0], SIZE, FromDevice).starts(0);
+    twice
+        .unmap(FRAME[0], SIZE, FromDevice)
+        .writes(FRAME[0], SIZE)
+        .completes(0)
+        .is_clean();
+    // Without the bus nothing follows.
+    let off = working().kind(Kind::BusMaster { on: false });
+    off.unmap(FRAME[0], SIZE, FromDevice).is_clean();
+    working().stops().unmaps().is_clean();
+}
+
+#[test]
+fn class_31_is_also_an_engine_that_runs_after_remove() {
+    let working = Stream::bound().starts(0).state(DriverState::Unbinding);
+    let found = working.state(DriverState::Unbound).verdict();
+    assert_eq!(
+        found.first().and_then(|found| found.class),
+        Some(31),
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn class_36_is_a_register_write_that_was_not_flushed() {
+    let delayed = Kind::Delayed { register_write: 9 };
+    let arrived = Kind::Arrived {
+        register_write: 9,
+        flushed: true,
+    };
+    let working = || Stream::bound().starts(0).writes(FRAME[0], 1024);
+    let found = working()
+        .kind(delayed.clone())
+        .unmap(FRAME[0], SIZE, FromDevice)
+        .writes(FRAME[0] + 1024, 1024)
+        .is(36);
+    assert!(found.register_write.is_some());
+    let flushed = working().kind(delayed.clone()).kind(arrived).stops();
+    flushed.unmaps().is_clean();
+    // Late, into what was taken back before the card began.
+    let late = Stream::bound().unmaps().kind(delayed);
+    late.untagged_write(FRAME[0]).is(36);
+}
+
+#[test]
+fn lends_of_a_machine_that_is_gone_are_no_leak() {
+    Stream::bound()
+        .starts(0)
+        .kind(Kind::Disconnected)
+        .is_clean();
+    Stream::bound()
+        .kind(Kind::Disconnected)
+        .state(DriverState::Unbound)
+        .is_clean();
+}

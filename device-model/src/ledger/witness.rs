@@ -1,0 +1,548 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What the witness in the guest told: what is lent through the DMA API, and where the driver is in its life.
+//!
+//! A list (`dma_map_sg`) is one lend as far as its segments follow each other without a gap; its end ends all of
+//! them. Everything in here is bounded: a guest may say what it likes.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::book::{Book, Way};
+use super::bounded::Bounded;
+use super::shelf::{MOST_LIVE, Past, Places, Ranges};
+use super::verdict::Caller;
+use super::{LendDirection, LendKind, NearLend, Range};
+use crate::dma::journal::{Call, DriverCall, DriverState};
+
+/// Bytes that a processor fetches at once.
+const LINE: u64 = 64;
+/// Bytes of a page.
+pub(super) const PAGE: u64 = 4096;
+/// Most names of callers that are known.
+const MOST_SYMBOLS: usize = 4096;
+/// Longest name of a caller that is kept, bytes.
+const LONGEST_SYMBOL: usize = 256;
+
+/// A call, as much of it as a violation says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Brief {
+    pub(super) call: Call,
+    pub(super) number: u64,
+    pub(super) caller: u64,
+    pub(super) guest_ns: u64,
+}
+
+impl Brief {
+    pub(super) const fn of(call: &DriverCall) -> Self {
+        Self {
+            call: call.call,
+            number: call.number,
+            caller: call.caller,
+            guest_ns: call.guest_ns,
+        }
+    }
+}
+
+/// By what kind of call a lend began, and so has to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Sort {
+    Single,
+    List,
+    Coherent,
+}
+
+impl Sort {
+    /// The call that begins it.
+    pub(super) const fn begins(self) -> &'static str {
+        match self {
+            Self::Single => "dma_map_single",
+            Self::List => "dma_map_sg",
+            Self::Coherent => "dma_alloc_coherent",
+        }
+    }
+
+    /// The call that ends it.
+    pub(super) const fn ends(self) -> &'static str {
+        match self {
+            Self::Single => "dma_unmap_single",
+            Self::List => "dma_unmap_sg",
+            Self::Coherent => "dma_free_coherent",
+        }
+    }
+}
+
+/// A lend, while it lasts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    pub(super) range: Range,
+    /// CPU physical address of the first byte, if it was told.
+    pub(super) phys: Option<u64>,
+    pub(super) direction: LendDirection,
+    pub(super) sort: Sort,
+    pub(super) bounced: bool,
+    pub(super) by: Brief,
+    /// Entries of the scatterlist, as the caller gave them.
+    pub(super) entries: u32,
+    /// Number of the list that it is a part of.
+    list: u64,
+    /// The card wrote, and the CPU cannot see it yet.
+    pub(super) dirty: bool,
+    /// The CPU synced it for itself, and not for the device since.
+    pub(super) cpu: bool,
+}
+
+impl Held {
+    pub(super) fn label(&self) -> String {
+        let what = match self.sort {
+            Sort::Coherent => "coherent memory",
+            Sort::Single | Sort::List => "mapping",
+        };
+        format!("{what} {} ({})", self.by.number, self.sort.begins())
+    }
+
+    pub(super) fn near(&self, part: Range) -> NearLend {
+        NearLend {
+            label: self.label(),
+            address: self.range.start,
+            length: self.range.length,
+            kind: match self.sort {
+                Sort::Coherent => LendKind::Coherent,
+                Sort::Single | Sort::List => LendKind::Streaming,
+            },
+            slot: None,
+            distance: self.range.distance(part.start, part.length),
+        }
+    }
+
+    /// Its bytes in memory, as far as they are known to lie behind each other; `scattered`: an IOMMU may have
+    /// made one range of several.
+    fn memory(&self, scattered: bool) -> Option<Range> {
+        let start = self.phys?;
+        let length = if scattered && self.sort != Sort::Single {
+            self.range.length.min(PAGE - start % PAGE)
+        } else {
+            self.range.length
+        };
+        Some(Range { start, length })
+    }
+
+    /// The cache lines that it has a part of.
+    fn lines(&self, scattered: bool) -> Option<Range> {
+        let memory = self.memory(scattered).unwrap_or(self.range);
+        let start = memory.start / LINE * LINE;
+        let end = memory.end().checked_next_multiple_of(LINE)?;
+        let length = end - start;
+        (self.sort != Sort::Coherent).then_some(Range { start, length })
+    }
+}
+
+/// A lend that ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Returned {
+    pub(super) held: Held,
+    pub(super) by: Brief,
+}
+
+/// A vb2 buffer that the driver was given once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Buffer {
+    /// It is the driver's; else it went back to its user.
+    pub(super) queued: bool,
+    pub(super) by: Brief,
+}
+
+/// Memory that the pool lent to somebody.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pooled {
+    pub(super) by: Brief,
+    /// It was mapped for this card.
+    pub(super) ours: bool,
+}
+
+/// What must not be alive any more when somebody looks next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Due {
+    /// Lends from this number on are another driver's.
+    pub(super) before: u64,
+    pub(super) sequence: u64,
+    pub(super) time_ns: u64,
+    pub(super) failed: bool,
+}
+
+/// A driver's life with the device.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Life {
+    pub(super) driver: String,
+    pub(super) state: Option<DriverState>,
+    /// It lent something.
+    pub(super) lent: bool,
+    /// A mapping of its own failed.
+    pub(super) failed: bool,
+    /// It switched bus mastering on.
+    pub(super) mastered: bool,
+    pub(super) due: Option<Due>,
+}
+
+impl Life {
+    /// Whether its remove runs or is over.
+    pub(super) fn is_ending(&self) -> bool {
+        matches!(
+            self.state,
+            Some(DriverState::Unbinding | DriverState::Unbound)
+        )
+    }
+}
+
+/// A list whose segments are being told.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    list: u64,
+    next: u32,
+    /// The last lend of it.
+    last: u64,
+}
+
+/// The witness's word; see the module.
+#[derive(Debug, Default)]
+pub(super) struct Witness {
+    /// All that was lent since is known.
+    pub(super) attached: bool,
+    /// It is not: something was lost.
+    pub(super) blind: bool,
+    /// Bus addresses of the kernel's text and read-only data.
+    pub(super) text: Range,
+    /// An IOMMU may make one range of several.
+    pub(super) scattered: bool,
+    live: HashMap<u64, Held>,
+    next: u64,
+    pub(super) ranges: Ranges,
+    /// Where their memory is, if it is not at the bus address.
+    memory: Book,
+    /// Cache lines of streaming lends.
+    lines: Book,
+    starts: BTreeSet<(u64, Sort, u64, u64)>,
+    lists: HashMap<u64, Vec<u64>>,
+    opening: HashMap<u16, Open>,
+    /// Segments of a list that ended already, by CPU: the next one.
+    closing: HashMap<u16, u32>,
+    past: Past<Returned>,
+    pub(super) buffers: Places<Buffer>,
+    /// How many of them are queued.
+    pub(super) queued: usize,
+    pub(super) pool: Places<Pooled>,
+    pub(super) life: Life,
+    symbols: Bounded<u64, String, MOST_SYMBOLS>,
+}
+
+impl Witness {
+    /// It begins anew: nothing is lent.
+    pub(super) fn attach(&mut self, text: Range, scattered: bool) {
+        *self = Self {
+            attached: true,
+            text,
+            scattered,
+            life: std::mem::take(&mut self.life),
+            symbols: std::mem::take(&mut self.symbols),
+            ..Self::default()
+        };
+        self.life.due = None;
+    }
+
+    /// Whether what is not known to be lent is not lent.
+    pub(super) fn sees(&self) -> bool {
+        self.attached && !self.blind
+    }
+
+    pub(super) fn name(&mut self, address: u64, name: &str) {
+        let mut end = name.len().min(LONGEST_SYMBOL);
+        while !name.is_char_boundary(end) {
+            end -= 1;
+        }
+        let name = name.get(..end).unwrap_or_default().to_owned();
+        self.symbols.insert(address, name);
+    }
+
+    /// A call as a violation shows it.
+    pub(super) fn caller(&self, brief: Brief) -> Caller {
+        Caller {
+            call: brief.call,
+            number: brief.number,
+            address: brief.caller,
+            symbol: self.symbols.get(brief.caller).cloned(),
+            guest_ns: brief.guest_ns,
+        }
+    }
+
+    /// Enters a lend and gives its number; `None`: there are too many.
+    pub(super) fn lend(&mut self, call: &DriverCall, sort: Sort) -> Option<u64> {
+        self.life.lent = true;
+        if self.live.len() >= MOST_LIVE {
+            return None;
+        }
+        let number = self.next;
+        self.next += 1;
+        let range = Range {
+            start: call.address,
+            length: call.length,
+        };
+        let mut held = Held {
+            range,
+            phys: (call.phys != u64::MAX).then_some(call.phys),
+            direction: call.direction,
+            sort,
+            bounced: call.bounced,
+            by: Brief::of(call),
+            entries: call.entries,
+            list: number,
+            dirty: false,
+            cpu: false,
+        };
+        if let Some(memory) = held.memory(self.scattered) {
+            self.mark_pooled(memory);
+        }
+        if sort == Sort::List {
+            match self.opening.get(&call.cpu).copied() {
+                Some(open) if call.part > 0 && open.next == call.part => {
+                    held.list = open.list;
+                    if let Some(last) = self.extend(open.last, &held) {
+                        self.opened(call, open.list, last);
+                        return Some(last);
+                    }
+                }
+                _ => {}
+            }
+            self.opened(call, held.list, number);
+            self.lists.entry(held.list).or_default().push(number);
+        }
+        self.enter(number, held);
+        Some(number)
+    }
+
+    /// Ends a lend, or all of the list that it belongs to.
+    pub(super) fn give_back(&mut self, number: u64, by: Brief) -> Option<Held> {
+        let held = self.live.get(&number).copied()?;
+        let parts = match held.sort {
+            Sort::List => self.lists.remove(&held.list).unwrap_or_default(),
+            Sort::Single | Sort::Coherent => vec![number],
+        };
+        for part in parts {
+            if let Some(held) = self.leave(part) {
+                self.past.put(part, held.range, Returned { held, by });
+                self.forget_buffers(held.range);
+            }
+        }
+        Some(held)
+    }
+
+    /// Notes that a list ended of whose segments more will be told; true: this is one of those.
+    pub(super) fn closes(&mut self, cpu: u16, part: u32) -> bool {
+        let expected = self.closing.get(&cpu).copied() == Some(part) && part > 0;
+        self.closing.insert(cpu, part.saturating_add(1));
+        expected
+    }
+
+    /// Lends that begin at `address` and began with a call of `sort`, the first few.
+    pub(super) fn starting(&self, address: u64, sort: Sort) -> Vec<(u64, Held)> {
+        let (first, last) = ((address, sort, 0, 0), (address, sort, u64::MAX, u64::MAX));
+        self.those(first, last)
+    }
+
+    /// Those of them that are `length` bytes long.
+    pub(super) fn exactly(&self, address: u64, sort: Sort, length: u64) -> Vec<(u64, Held)> {
+        let (first, last) = (
+            (address, sort, length, 0),
+            (address, sort, length, u64::MAX),
+        );
+        self.those(first, last)
+    }
+
+    fn those(&self, first: (u64, Sort, u64, u64), last: (u64, Sort, u64, u64)) -> Vec<(u64, Held)> {
+        let those = self.starts.range(first..=last).take(16);
+        those
+            .filter_map(|&(.., number)| Some((number, *self.live.get(&number)?)))
+            .collect()
+    }
+
+    pub(super) fn held(&self, number: u64) -> Option<&Held> {
+        self.live.get(&number)
+    }
+
+    pub(super) fn held_mut(&mut self, number: u64) -> Option<&mut Held> {
+        self.live.get_mut(&number)
+    }
+
+    /// The lend that holds all of `range`.
+    pub(super) fn covering(&self, range: Range, way: Way) -> Option<&Held> {
+        self.held(self.ranges.book.covering(range, way)?.number)
+    }
+
+    /// The lend that holds the byte at `address` and goes furthest.
+    pub(super) fn at(&self, address: u64) -> Option<(u64, &Held)> {
+        let found = self.ranges.book.furthest(address, Way::Any)?;
+        let held = self.held(found.number)?;
+        (found.range.end() > address).then_some((found.number, held))
+    }
+
+    /// Lends that share a byte with `range`, the first few.
+    pub(super) fn touching(&self, range: Range) -> Vec<u64> {
+        first_few(&self.ranges.book, range, Way::Any)
+    }
+
+    /// Lends whose memory is at `range` and whose bus address is another.
+    pub(super) fn in_memory(&self, range: Range) -> Option<&Held> {
+        self.held(self.memory.touching(range, Way::Any)?.number)
+    }
+
+    /// A streaming lend that shares a cache line with lend `number`, if one of them may be written by the card,
+    /// and they are not the same bytes.
+    pub(super) fn sharing(&self, number: u64) -> Option<&Held> {
+        let held = self.held(number)?;
+        let way = match held.direction {
+            LendDirection::ToDevice => Way::Write,
+            LendDirection::FromDevice | LendDirection::Both => Way::Any,
+        };
+        let lines = held.lines(self.scattered)?;
+        let others = first_few(&self.lines, lines, way);
+        let mut others = others.into_iter().filter_map(|other| self.held(other));
+        let memory = held.memory(self.scattered).unwrap_or(held.range);
+        others.find(|other| {
+            let same = other.memory(self.scattered).unwrap_or(other.range) == memory;
+            other.list != held.list && !same
+        })
+    }
+
+    pub(super) fn nearest(&self, range: Range) -> Option<&Held> {
+        self.held(self.ranges.book.nearest(range)?.number)
+    }
+
+    pub(super) fn past(&self, range: Range) -> Option<&Returned> {
+        self.past.newest(range)
+    }
+
+    pub(super) fn nearest_past(&self, range: Range) -> Option<&Returned> {
+        self.past.nearest(range)
+    }
+
+    /// Number that the next lend will have.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// What is alive, by number.
+    pub(super) fn alive(&self) -> impl Iterator<Item = (u64, &Held)> {
+        self.live.iter().map(|(&number, held)| (number, held))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.live.is_empty()
+    }
+
+    pub(super) fn queue(&mut self, range: Range, by: Brief) {
+        let queued = true;
+        let before = self.buffers.remove(range.start);
+        self.queued -= usize::from(before.is_some_and(|buffer: Buffer| buffer.queued));
+        self.buffers.insert(range, Buffer { queued, by });
+        let entered = self.buffers.get_mut(range.start).is_some();
+        self.queued += usize::from(entered);
+    }
+
+    /// False: it is not known, or was not queued.
+    pub(super) fn done(&mut self, address: u64, by: Brief) -> bool {
+        let Some(buffer) = self.buffers.get_mut(address) else {
+            return false;
+        };
+        let was = std::mem::replace(&mut buffer.queued, false);
+        buffer.by = by;
+        self.queued -= usize::from(was);
+        was
+    }
+
+    fn forget_buffers(&mut self, range: Range) {
+        loop {
+            let some: Vec<_> = self
+                .buffers
+                .touching(range)
+                .map(|(at, _)| at.start)
+                .collect();
+            if some.is_empty() {
+                return;
+            }
+            for start in some {
+                let gone = self.buffers.remove(start);
+                self.queued -= usize::from(gone.is_some_and(|buffer| buffer.queued));
+            }
+        }
+    }
+
+    fn mark_pooled(&mut self, memory: Range) {
+        let pooled = self.pool.touching(memory).map(|(at, _)| at.start);
+        for start in pooled.collect::<Vec<_>>() {
+            if let Some(pooled) = self.pool.get_mut(start) {
+                pooled.ours = true;
+            }
+        }
+    }
+
+    fn opened(&mut self, call: &DriverCall, list: u64, last: u64) {
+        let next = call.part.saturating_add(1);
+        self.opening.insert(call.cpu, Open { list, next, last });
+    }
+
+    /// Makes the last lend of a list longer, if `held` follows it.
+    fn extend(&mut self, last: u64, held: &Held) -> Option<u64> {
+        let before = self.live.get(&last).copied()?;
+        let follows = before.range.end() == held.range.start
+            && before.list == held.list
+            && before.direction == held.direction
+            && held.range.length > 0
+            && (self.scattered
+                || before.phys.map(|at| at.wrapping_add(before.range.length)) == held.phys);
+        if !follows {
+            return None;
+        }
+        let mut longer = self.leave(last)?;
+        longer.range.length += held.range.length;
+        self.enter(last, longer);
+        Some(last)
+    }
+
+    fn enter(&mut self, number: u64, held: Held) {
+        let range = held.range;
+        self.ranges.insert(range, number, held.direction);
+        let memory = held.memory(self.scattered);
+        if let Some(memory) = memory.filter(|memory| memory.start != range.start) {
+            self.memory.insert(memory, number, true, true);
+        }
+        if let Some(lines) = held.lines(self.scattered) {
+            let write = held.direction != LendDirection::ToDevice;
+            self.lines.insert(lines, number, true, write);
+        }
+        self.starts
+            .insert((range.start, held.sort, range.length, number));
+        self.live.insert(number, held);
+    }
+
+    fn leave(&mut self, number: u64) -> Option<Held> {
+        let held = self.live.remove(&number)?;
+        let range = held.range;
+        self.ranges.remove(range, number);
+        if let Some(memory) = held.memory(self.scattered) {
+            self.memory.remove(memory.start, number);
+        }
+        if let Some(lines) = held.lines(self.scattered) {
+            self.lines.remove(lines.start, number);
+        }
+        self.starts
+            .remove(&(range.start, held.sort, range.length, number));
+        Some(held)
+    }
+}
+
+fn first_few(book: &Book, range: Range, way: Way) -> Vec<u64> {
+    let mut numbers = Vec::new();
+    book.overlapping(range, way, |found| {
+        numbers.push(found.number);
+        numbers.len() < 16
+    });
+    numbers
+}
