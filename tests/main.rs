@@ -19,6 +19,7 @@ mod placement;
 mod pool;
 mod pool_user;
 mod reset;
+mod scenario;
 mod sources;
 mod start;
 mod survey;

@@ -3,15 +3,18 @@
 //! The witness in the guest: what it tells of a driver is what the driver did, in the order in which it did.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use landfall::guest::{
-    Booted, CAPTURE_MODULE, CardKind, Direction, Guest, GuestOptions, Running, WITNESS_MODULE,
+    Booted, CAPTURE_MODULE, CardKind, Deadlines, Direction, Guest, GuestOptions, Iommu,
+    POOL_MODULE, Running, WITNESS_MODULE,
 };
-use landfall::run::CapturePlan;
-use landfall_device::devices::capture::CaptureOptions;
 use landfall_device::dma::journal::{Call, DriverCall, DriverState, Entry, Kind};
 use landfall_device::ledger::LendDirection;
-use landfall_tests::{Result, boot, boot_loaded, capture_clean};
+use landfall_tests::errno::EBUSY;
+use landfall_tests::{Result, assert_refused, boot, boot_loaded};
+
+const STATUS: &str = "/sys/kernel/debug/landfall_witness/status";
 
 fn watched() -> GuestOptions {
     GuestOptions {
@@ -20,12 +23,12 @@ fn watched() -> GuestOptions {
     }
 }
 
-fn entries<Stage: Running>(guest: &Guest<Stage>) -> Vec<Entry> {
+/// The journal, with all that the guest has told by now: its status is read from the card, and the answer comes behind
+/// what was posted before.
+fn entries<Stage: Running>(guest: &Guest<Stage>) -> Result<Vec<Entry>> {
+    guest.read_text(STATUS)?;
     guest.sync_card(0);
-    guest
-        .journal(0)
-        .map(|journal| journal.entries_from(0))
-        .unwrap_or_default()
+    Ok(guest.journal(0).ok_or("a card")?.entries_from(0))
 }
 
 fn calls(entries: &[Entry]) -> Vec<DriverCall> {
@@ -72,7 +75,7 @@ fn assert_lends_balance(options: GuestOptions) -> Result {
     let told = card.lends()?;
     assert!(!told.is_empty(), "a capture lends");
 
-    let seen = entries(&guest);
+    let seen = entries(&guest)?;
     let lent = alive(&calls(&seen));
     for lend in &told {
         let direction = match lend.direction {
@@ -93,7 +96,7 @@ fn assert_lends_balance(options: GuestOptions) -> Result {
     card.stop()?;
     card.close()?;
     guest.unload_module(CAPTURE_MODULE)?;
-    let seen = entries(&guest);
+    let seen = entries(&guest)?;
     assert_whole(&seen);
     assert_eq!(alive(&calls(&seen)), BTreeMap::new(), "all of it came back");
     let states: Vec<_> = seen
@@ -118,4 +121,149 @@ fn assert_lends_balance(options: GuestOptions) -> Result {
 #[test]
 fn what_it_tells_is_what_the_driver_lent() -> Result {
     assert_lends_balance(watched())
+}
+
+/// Behind an IOMMU bus addresses are not physical ones.
+#[test]
+fn behind_an_iommu_it_tells_bus_addresses() -> Result {
+    assert_lends_balance(GuestOptions {
+        iommu: Iommu::Intel,
+        ..watched()
+    })
+}
+
+/// A card of which the module has all to itself: no driver is for it.
+fn driverless(journal: usize) -> Result<Guest<Booted>> {
+    let default = GuestOptions::default();
+    Ok(boot(GuestOptions {
+        cards: vec![CardKind::Template],
+        journal,
+        deadlines: Deadlines {
+            request: Duration::from_secs(600),
+            ..default.deadlines
+        },
+        ..watched()
+    })?)
+}
+
+/// What a test aid of the module tells.
+fn results(guest: &Guest<Booted>) -> Result<BTreeMap<String, u64>> {
+    let text = guest.read_text("/sys/kernel/debug/landfall_witness/results")?;
+    let mut results = BTreeMap::new();
+    for line in text.lines() {
+        let (key, value) = line.split_once('=').ok_or("key=value")?;
+        results.insert(key.to_owned(), value.parse()?);
+    }
+    Ok(results)
+}
+
+/// How a CPU's step was seen: the event, or the register write, of that number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Told(u64),
+    Written(u64),
+}
+
+/// What each of the aid's threads did, in the order of the journal.
+fn steps(entries: &[Entry], thread: u64) -> Vec<Step> {
+    let step = |entry: &Entry| match &entry.kind {
+        Kind::Call(call) if call.address >> 32 == thread => {
+            Some(Step::Told(call.address & 0xffff_ffff))
+        }
+        Kind::Register { value, .. } if u64::from(value >> 31) == thread & 1 => {
+            Some(Step::Written(u64::from(value & 0x7fff_ffff)))
+        }
+        _ => None,
+    };
+    entries.iter().filter_map(step).collect()
+}
+
+/// Pairs in which the write does not come right after what was told before it, or that are not the next.
+fn out_of_order(steps: &[Step], count: u64) -> u64 {
+    let mut pairs = steps.chunks(2);
+    let wrong = (0..count)
+        .filter(|&number| pairs.next() != Some(&[Step::Told(number), Step::Written(number)]));
+    let wrong = wrong.count() as u64;
+    wrong + pairs.count() as u64
+}
+
+/// Two CPUs tell and write, over and over: of a million pairs not one is out of order. Then one tells, and the other,
+/// which saw that it has, writes. A pair that is swapped afterwards is seen.
+#[test]
+fn its_order_among_register_writes_is_exact() -> Result {
+    const PAIRS: u64 = 1_000_000;
+    const HANDOFFS: u64 = 50_000;
+    let guest = driverless(2_200_000)?;
+
+    guest.load_module(WITNESS_MODULE, &format!("pairs={PAIRS}"))?;
+    let found = results(&guest)?;
+    assert_eq!(found["cpus"], 2);
+    let seen = entries(&guest)?;
+    assert_whole(&seen);
+    for thread in 0..2 {
+        let mut steps = steps(&seen, thread);
+        assert_eq!(steps.len() as u64, PAIRS, "CPU {thread} made them all");
+        assert_eq!(out_of_order(&steps, PAIRS / 2), 0, "CPU {thread}");
+        steps.swap(1000, 1001);
+        assert_eq!(out_of_order(&steps, PAIRS / 2), 1, "a swapped pair shows");
+    }
+    let numbers = calls(&seen);
+    let mut numbers = numbers.iter().map(|call| call.number);
+    assert!(numbers.by_ref().eq(1..=PAIRS), "numbers without a gap");
+    guest.unload_module(WITNESS_MODULE)?;
+
+    let before = seen.len() as u64;
+    drop(seen);
+    guest.load_module(WITNESS_MODULE, &format!("handoffs={HANDOFFS}"))?;
+    let journal = guest.journal(0).ok_or("a card")?;
+    assert_eq!(journal.dropped(), 0);
+    let seen = journal.entries_from(before);
+    assert_eq!(
+        out_of_order(&steps(&seen, 2), HANDOFFS),
+        0,
+        "from CPU to CPU"
+    );
+    Ok(guest.power_off()?)
+}
+
+/// An event that is lost leaves a gap, which is named; the module's own counters show it too.
+#[test]
+fn a_lost_event_is_a_gap() -> Result {
+    let guest = driverless(GuestOptions::default().journal)?;
+    guest.load_module(WITNESS_MODULE, "pairs=20 drop=7")?;
+
+    let seen = entries(&guest)?;
+    let gaps: Vec<_> = seen
+        .iter()
+        .filter(|entry| matches!(entry.kind, Kind::WitnessGap { .. }))
+        .map(|entry| entry.kind.clone())
+        .collect();
+    let (expected, got) = (7, 8);
+    assert_eq!(gaps, [Kind::WitnessGap { expected, got }]);
+    let status = guest.read_text(STATUS)?;
+    assert!(
+        status.contains("0000:01:00.0 events=21 taken=20 refused=0"),
+        "{status}"
+    );
+    guest.unload_module(WITNESS_MODULE)?;
+    Ok(guest.power_off()?)
+}
+
+/// Once a driver has the card, what it lent is not known: the module says so and does not load. Without its BAR it
+/// watches nothing.
+#[test]
+fn it_is_loaded_before_the_driver_or_not_at_all() -> Result {
+    let guest = boot(watched())?;
+    guest.load_module(POOL_MODULE, "source=contig pages=64")?;
+    guest.load_module(CAPTURE_MODULE, "")?;
+    assert_refused(guest.load_module(WITNESS_MODULE, ""), EBUSY);
+    guest.unload_module(CAPTURE_MODULE)?;
+
+    guest.load_module(WITNESS_MODULE, "device=0000:02:00.0")?;
+    assert_eq!(guest.read_text(STATUS)?, "missed=0\n");
+    guest.unload_module(WITNESS_MODULE)?;
+
+    guest.load_module(WITNESS_MODULE, "device=0000:02:00.0,0000:01:00.0")?;
+    assert!(guest.read_text(STATUS)?.contains("0000:01:00.0 events="));
+    Ok(guest.power_off()?)
 }

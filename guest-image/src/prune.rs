@@ -9,7 +9,7 @@ use std::io;
 use serde::Serialize;
 
 use crate::cache::{Cache, measure, remove};
-use crate::debug_kernel::DebugStamp;
+use crate::debug_kernel::{self, DebugStamp};
 use crate::plan::Plan;
 use crate::stamp::{Base, Stamp};
 use crate::{SetupError, SetupOptions, snapshots};
@@ -24,7 +24,8 @@ pub struct Pruned {
 }
 
 /// Removes everything from the cache that the set-up of these options does not need: entries of other
-/// set-ups and their snapshots, package indexes, logs. Without a finished set-up of these options nothing is needed.
+/// set-ups and their snapshots, package indexes, logs. A debug kernel that was built for this one stays. Without a
+/// finished set-up of these options nothing is needed.
 ///
 /// # Errors
 /// If another set-up is at work, or a file cannot be removed.
@@ -60,6 +61,8 @@ fn prune_locked(cache: &Cache, plan: &Plan) -> io::Result<Pruned> {
         if let Some(base) = Base::load(cache, &plan.base_key) {
             keep.extend(base.entries().into_iter().cloned());
             keep.insert(format!("base-{}.json", plan.base_key));
+            // It takes minutes, and other modules need no other one.
+            keep.extend(debug_kernel::entry_name(&base, cache));
         }
         if let Some(debug) = DebugStamp::load(cache, &plan.key) {
             guests.push(debug.guest());

@@ -62,6 +62,9 @@ pub(crate) enum Command {
     /// Says what this machine has, lacks and would use.
     #[command(after_help = exit_code::HELP)]
     Doctor(DoctorArguments),
+    /// Runs random scenarios of faults, and shrinks one whose verdict is not what it predicts.
+    #[command(after_help = exit_code::HELP)]
+    Fuzz(FuzzArguments),
     /// Exercises the pool's allocator at random, in user space, and compares it with a model at every step.
     #[command(after_help = exit_code::HELP)]
     PoolExercise(ExerciseArguments),
@@ -179,7 +182,8 @@ pub(crate) struct GuestArguments {
     /// One more argument for QEMU (repeatable)
     #[arg(long = "qemu-arg", value_name = "ARGUMENT", allow_hyphen_values = true)]
     pub(crate) qemu_arguments: Vec<OsString>,
-    /// Make the card misbehave: overrun, shift, truncate32, after-stop, short or lost-irq, at frame N (0 is the first)
+    /// Make the card misbehave, such as overrun, short or lost-irq, at frame N (0 is the first); a name that does not
+    /// exist lists all
     #[arg(long, value_name = "NAME[@N]")]
     pub(crate) fault: Option<FaultAt>,
 }
@@ -190,10 +194,48 @@ pub(crate) struct RunArguments {
     pub(crate) parts: PartArguments,
     #[command(flatten)]
     pub(crate) guest: GuestArguments,
+    /// Make the card misbehave as a scenario says: which faults, when, how often, and the seed
+    #[arg(
+        long,
+        value_name = "FILE",
+        help_heading = "Guest",
+        conflicts_with = "fault"
+    )]
+    pub(crate) scenario: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) capture: CaptureArguments,
     #[command(flatten)]
     pub(crate) output: OutputArguments,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct FuzzArguments {
+    /// The same seed gives the same scenarios
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// How many scenarios; it ends with the first that fails
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) runs: u64,
+    /// Number of the first scenario of the seed
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) first: u64,
+    /// Most runs to make a failing scenario smaller
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    pub(crate) shrink_runs: u32,
+    /// Where the smallest scenario that fails goes
+    #[arg(long, value_name = "FILE", default_value = "failing-scenario.toml")]
+    pub(crate) save: PathBuf,
+    /// Write what was found as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// What executes the guests: auto (KVM if a guest really boots under it), kvm or tcg
+    #[arg(long, value_name = "HOW", default_value = "auto", value_parser = parse_accelerator)]
+    pub(crate) accel: Accelerator,
+    /// Most guests at once on this machine; further ones wait [default: number of CPUs]
+    #[arg(long, value_name = "N", env = "LANDFALL_JOBS", hide_env_values = true)]
+    pub(crate) jobs: Option<NonZeroUsize>,
+    #[command(flatten)]
+    pub(crate) parts: PartArguments,
 }
 
 /// What is captured. By default 8 frames of 1920x1080 and then one of 3840x2160.

@@ -4,9 +4,11 @@
 
 mod catalog;
 mod explain;
+mod fuzz;
 mod replay;
 mod survey;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -19,6 +21,7 @@ use landfall::guest::{
     Start,
 };
 use landfall::run::{self, Outcome, Wishes};
+use landfall::scenario::Scenario;
 use landfall::schema::{Timing, Verdict};
 use landfall_device::devices::capture::{CaptureOptions, Planted};
 use landfall_device::devices::dt3155::Dt3155Options;
@@ -55,6 +58,7 @@ pub(crate) fn main(cli: Cli) -> ExitCode {
         Some(Command::Explain(arguments)) => explain::explain(&arguments),
         Some(Command::Replay(arguments)) => replay::replay(&arguments, &cancel),
         Some(Command::Shell(arguments)) => shell(&arguments, &cancel),
+        Some(Command::Fuzz(arguments)) => fuzz::fuzz(&arguments, &cancel),
         Some(Command::Survey(arguments)) => survey::survey(&arguments, &cancel),
         Some(Command::Catalog(arguments)) => catalog::catalog(&arguments, &cancel),
         Some(Command::Legs(arguments)) => catalog::legs(&arguments, &cancel),
@@ -122,12 +126,28 @@ fn command_line() -> Vec<String> {
 /// Does a run, and shows how it goes.
 fn run_with(
     arguments: &RunArguments,
-    request: bundle::Request,
+    mut request: bundle::Request,
     cancel: &Cancel,
 ) -> Result<Outcome, Failure> {
     let began = Instant::now();
-    let mut wishes = wishes(arguments);
-    wishes.bundle = Some(request);
+    let scenario = match (&request.scenario, &arguments.scenario) {
+        // Of a bundle: the file that it was read from may be gone, or be another.
+        (Some(text), _) => Some(
+            Scenario::parse(text)
+                .map_err(|error| Failure::no_scenario(Path::new(bundle::SCENARIO), &error))?,
+        ),
+        (None, Some(path)) => Some(scenario(path)?),
+        (None, None) => None,
+    };
+    if let Some(scenario) = &scenario {
+        request.scenario = Some(scenario.to_toml());
+        request.seed = Some(scenario.seed);
+    }
+    let wishes = Wishes {
+        scenario,
+        bundle: Some(request),
+        ..wishes(arguments)
+    };
     let plan = wishes.plan().map_err(Failure::usage)?;
     let mut progress = Progress::new();
     let options = parts(&arguments.parts)?;
@@ -364,6 +384,13 @@ fn card(arguments: &GuestArguments) -> CaptureOptions {
     }
 }
 
+/// Reads a scenario.
+fn scenario(path: &Path) -> Result<Scenario, Failure> {
+    let text = std::fs::read_to_string(path);
+    let text = text.map_err(|error| Failure::no_scenario(path, &error))?;
+    Scenario::parse(&text).map_err(|error| Failure::no_scenario(path, &error))
+}
+
 fn wishes(arguments: &RunArguments) -> Wishes {
     let (of_guest, capture, output) = (&arguments.guest, &arguments.capture, &arguments.output);
     let mut wanted = guest(of_guest);
@@ -376,6 +403,7 @@ fn wishes(arguments: &RunArguments) -> Wishes {
         memory: of_guest.memory,
         card: card(of_guest),
         fault: of_guest.fault.map(|at| (at.fault, at.frame)),
+        scenario: None, // read by whoever may fail
         pool_source: of_guest.pool_source,
         pool_size: of_guest.pool_size,
         carveout: of_guest.carveout.map(|hole| (hole.size, hole.at)),

@@ -2,8 +2,8 @@
 
 //! What a kernel reported of itself: reads the text of a console, or of `dmesg`, and gives a finding for each report.
 //!
-//! A report is many lines, and one of them says what: in a warning between its two marks, it is often not the line
-//! that begins with `WARNING`. An oops is one finding however many lines it has; the panic after it is another.
+//! A report is many lines, and one of them says what; of dma-debug's it is the one before the warning. An oops is one
+//! finding however many lines it has; the panic after it is another.
 
 use serde::{Deserialize, Serialize};
 
@@ -58,9 +58,9 @@ pub struct Finding {
 }
 
 /// Signs of the kinds; the first that a line has decides.
-const SIGNS: [(Kind, Place, &str); 41] = [
+const SIGNS: [(Kind, Place, &str); 40] = [
     (Kind::Panic, Start, "Kernel panic - not syncing"),
-    (Kind::DmaDebug, Warned, "DMA-API: "),
+    (Kind::DmaDebug, Within, " kernel/dma/debug.c:"),
     (Kind::Kasan, Start, "BUG: KASAN: "),
     (Kind::Kfence, Start, "BUG: KFENCE: "),
     (Kind::Lockdep, Start, "WARNING: possible "),
@@ -79,7 +79,7 @@ const SIGNS: [(Kind, Place, &str); 41] = [
         Start,
         "INFO: trying to register non-static key",
     ),
-    (Kind::Lockdep, Start, "DEBUG_LOCKS_WARN_ON("),
+    (Kind::Lockdep, Within, " kernel/locking/"),
     (
         Kind::AtomicSleep,
         Start,
@@ -98,7 +98,6 @@ const SIGNS: [(Kind, Place, &str); 41] = [
     (Kind::Oops, Start, "divide error"),
     (Kind::Oops, Start, "invalid opcode"),
     (Kind::Oops, Start, "stack segment"),
-    (Kind::Oops, Start, "BUG: Bad page "),
     (Kind::HungTask, Start, "INFO: task "),
     (Kind::Lockup, Start, "watchdog: BUG: "),
     (Kind::Lockup, Start, "watchdog: Watchdog detected"),
@@ -115,17 +114,19 @@ const SIGNS: [(Kind, Place, &str); 41] = [
 enum Place {
     /// A line begins so.
     Start,
-    /// Likewise, in a warning: elsewhere it is no more than news.
-    Warned,
     /// It is anywhere in a line.
     Within,
 }
-use Place::{Start, Warned, Within};
+use Place::{Start, Within};
 
-/// Begins what a `WARN` or a `BUG` says.
+/// Begins what a `WARN` or a `BUG` says, but on a console that shows no mere information.
 const CUT: &str = "------------[ cut here ]------------";
 /// Ends it, and any oops.
 const END: &str = "---[ end trace ";
+/// Begins what dma-debug has to say: news, or, right before a warning, what the driver did.
+const DMA_DEBUG: &str = "DMA-API: ";
+/// How many lines lie at most between that and the warning.
+const DMA_DEBUG_LINES: usize = 2;
 
 /// The findings in a text, in its order; at most 1000.
 ///
@@ -138,74 +139,55 @@ pub fn read(text: &str) -> Vec<Finding> {
         }
         reader.line(number + 1, without_stamp(line));
     }
-    reader.close();
-    let mut findings = reader.findings;
-    findings.sort_by_key(|finding| finding.number);
-    findings
+    reader.findings
 }
 
 #[derive(Default)]
-struct Reader {
+struct Reader<'a> {
     findings: Vec<Finding>,
-    /// What lies between marks, or an oops up to its mark.
-    open: Option<Report>,
+    /// The last line that dma-debug began, and its number.
+    dma_debug: Option<(usize, &'a str)>,
+    /// The report that is being read, if it is one that has an end mark: its finding is the last one.
+    open: Option<Open>,
 }
 
-/// A report that is being read.
-#[derive(Default)]
-struct Report {
-    /// It began with [`CUT`].
-    cut: bool,
-    finding: Option<Finding>,
-    lines: usize,
+#[derive(Clone, Copy)]
+struct Open {
+    kind: Kind,
+    /// The number of its first line.
+    from: usize,
 }
 
-impl Reader {
-    fn line(&mut self, number: usize, line: &str) {
-        let lost = |report: &Report| report.lines >= MAX_REPORT;
-        if line.starts_with(END) || line == CUT || self.open.as_ref().is_some_and(lost) {
-            self.close();
+impl<'a> Reader<'a> {
+    fn line(&mut self, number: usize, line: &'a str) {
+        let lost = |open: Open| number - open.from >= MAX_REPORT;
+        if line.starts_with(END) || line == CUT || self.open.is_some_and(lost) {
+            self.open = None;
         }
-        if line == CUT {
-            self.open = Some(Report {
-                cut: true,
-                ..Report::default()
-            });
+        if line.starts_with(DMA_DEBUG) {
+            self.dma_debug = Some((number, line));
         }
-        let cut = self.open.as_ref().is_some_and(|report| report.cut);
-        if let Some(report) = &mut self.open {
-            report.lines += 1;
-        }
-        let Some(kind) = kind(line, cut) else {
+        let Some(kind) = kind(line) else {
             return;
         };
-        let found = found(kind, number, line);
-        if kind == Kind::Panic {
-            self.close();
-            self.findings.push(found);
-            return;
-        }
-        match &mut self.open {
-            None if kind == Kind::Oops => {
-                self.open = Some(Report {
-                    finding: Some(found),
-                    ..Report::default()
-                });
+        if let Some(open) = self.open {
+            // A warning says what, and then where; an oops says several times what it is.
+            let same = open.kind == kind || matches!(kind, Kind::Warning | Kind::Oops);
+            if same {
+                return;
             }
-            None => self.findings.push(found),
-            Some(report) => match report.finding.as_ref().map(|first| first.kind) {
-                None => report.finding = Some(found),
-                // The line with place and CPU, which every warning has, is not the one that says what.
-                Some(Kind::Warning) if kind != Kind::Warning => report.finding = Some(found),
-                Some(first) if first == kind || kind == Kind::Warning || kind == Kind::Oops => {}
-                Some(_) => self.findings.push(found),
-            },
         }
-    }
-
-    fn close(&mut self) {
-        self.findings
-            .extend(self.open.take().and_then(|report| report.finding));
+        let said = self.dma_debug.filter(|(at, _)| {
+            kind == Kind::DmaDebug && number.saturating_sub(*at) <= DMA_DEBUG_LINES
+        });
+        let (number, line) = said.unwrap_or((number, line));
+        self.findings.push(found(kind, number, line));
+        let has_end = match kind {
+            Kind::DmaDebug | Kind::List | Kind::Oops => true,
+            Kind::Warning => !line.starts_with("BUG: "),
+            _ => false,
+        };
+        self.open = has_end.then_some(Open { kind, from: number });
     }
 }
 
@@ -220,10 +202,9 @@ fn found(kind: Kind, number: usize, line: &str) -> Finding {
     }
 }
 
-fn kind(line: &str, warned: bool) -> Option<Kind> {
+fn kind(line: &str) -> Option<Kind> {
     let has = |place: Place, sign: &str| match place {
         Start => line.starts_with(sign),
-        Warned => warned && line.starts_with(sign),
         Within => line.contains(sign),
     };
     let sign = SIGNS.iter().find(|(_, place, sign)| has(*place, sign));
@@ -250,4 +231,190 @@ fn without_stamp(line: &str) -> &str {
         rest = after.trim_start();
     }
     rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kinds(text: &str) -> Vec<Kind> {
+        read(text).iter().map(|finding| finding.kind).collect()
+    }
+
+    // What the debug kernel of Linux 7.3.4 said, lines left out.
+    const BOOT: &str = "\
+        [    0.000000] Kernel compiled without mitigations, ignoring 'mitigations'; system may still be vulnerable\n\
+        [    0.044000] tsc: Unable to calibrate against PIT\n\
+        [    0.257422] APIC calibration not consistent with PM-Timer: 72ms instead of 100ms\n\
+        [    0.310291] DMA-API: preallocated 4096 debug entries\n\
+        [    0.310316] DMA-API: debugging enabled by kernel config\n\
+        [    0.400000] DMAR: Host address width 39\n\
+        [    0.400001] DMAR: Intel(R) Virtualization Technology for Directed I/O\n\
+        [    1.504507] mtrr: your CPUs had inconsistent fixed MTRR settings\n\
+        [    2.599303] ACPI: Failed to create genetlink family for ACPI event\n\
+        [    7.214333] landfall_mutant: loading out-of-tree module taints kernel.\n";
+    const DMA_DEBUG_REPORT: &str = "\
+        [    8.336921] DMA-API: pcieport 0000:00:01.0: device driver tries to free DMA memory it has not allocated [device address=0x0000000001234000] [size=256 bytes]\n\
+        [    8.337100] WARNING: kernel/dma/debug.c:1004 at check_unmap+0xf6f/0x2a90, CPU#1: insmod/49\n\
+        [    8.337808] Modules linked in: landfall_mutant(O+)\n\
+        [    8.341717] Call Trace:\n\
+        [    8.349955] ---[ end trace 0000000000000000 ]---\n";
+    const KASAN_REPORT: &str = "\
+        [    7.906834] ==================================================================\n\
+        [    7.907189] BUG: KASAN: slab-use-after-free in t_init+0x24d/0x1000 [landfall_mutant]\n\
+        [    7.910763] Write of size 1 at addr ffff888004cc400a by task insmod/46\n\
+        [    7.912417] Call Trace:\n\
+        [    7.944564] page dumped because: kasan: bad access detected\n\
+        [    7.945101] ==================================================================\n\
+        [    7.952166] Disabling lock debugging due to kernel taint\n";
+    const LOCKDEP_REPORT: &str = "\
+        [    9.286802] ======================================================\n\
+        [    9.287050] WARNING: possible circular locking dependency detected\n\
+        [    9.288149] 7.3.4+deb13-amd64-debug #2 Tainted: G           O       \n\
+        [    9.292719] which lock already depends on the new lock.\n\
+        [    9.356732]  *** DEADLOCK ***\n\
+        [    9.372535] Call Trace:\n";
+    const ATOMIC_REPORT: &str = "\
+        [    8.784438] BUG: scheduling while atomic: insmod/54/0x00000002\n\
+        [    8.784513] INFO: lockdep is turned off.\n\
+        [    8.793784] initcall t_init+0x0/0x1000 [landfall_mutant] returned with preemption imbalance \n\
+        [    8.793842] WARNING: init/main.c:1375 at do_one_initcall+0x2dc/0x440, CPU#1: insmod/54\n\
+        [    8.846172] ---[ end trace 0000000000000000 ]---\n";
+    const LIST_REPORT: &str = "\
+        [    8.982414] list_del corruption. prev->next should be ffff8880057af800, but was ffff8880057af7e0. (prev=ffff8880057af800)\n\
+        [    8.982443] WARNING: lib/list_debug.c:62 at __list_del_entry_valid_or_report+0x170/0x220, CPU#1: insmod/56\n\
+        [    8.992683] ---[ end trace 0000000000000000 ]---\n";
+    const OOPS_REPORT: &str = "\
+        [    9.762729] Oops: general protection fault, kernel NULL pointer dereference 0x6: 0000 [#1] SMP KASAN\n\
+        [    9.763964] RIP: 0010:t_init+0x409/0x1000 [landfall_mutant]\n\
+        [    9.772948] Kernel panic - not syncing: Fatal exception\n\
+        [    9.775616] Kernel Offset: disabled\n";
+
+    #[test]
+    fn a_clean_boot_gives_nothing() {
+        assert_eq!(read(BOOT), []);
+        assert_eq!(read(""), []);
+    }
+
+    #[test]
+    fn each_check_is_recognised_once() {
+        for (text, expected) in [
+            (DMA_DEBUG_REPORT, vec![Kind::DmaDebug]),
+            (KASAN_REPORT, vec![Kind::Kasan]),
+            (LOCKDEP_REPORT, vec![Kind::Lockdep]),
+            (ATOMIC_REPORT, vec![Kind::AtomicSleep, Kind::Warning]),
+            (LIST_REPORT, vec![Kind::List]),
+            (OOPS_REPORT, vec![Kind::Oops, Kind::Panic]),
+        ] {
+            assert_eq!(kinds(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn reports_one_after_the_other_are_told_apart() {
+        let all = [
+            BOOT,
+            DMA_DEBUG_REPORT,
+            DMA_DEBUG_REPORT,
+            KASAN_REPORT,
+            BOOT,
+            LIST_REPORT,
+            OOPS_REPORT,
+        ]
+        .concat();
+        assert_eq!(
+            kinds(&all),
+            [
+                Kind::DmaDebug,
+                Kind::DmaDebug,
+                Kind::Kasan,
+                Kind::List,
+                Kind::Oops,
+                Kind::Panic
+            ]
+        );
+    }
+
+    #[test]
+    fn a_finding_has_the_line_that_says_what() {
+        let [finding] = &read(&[BOOT, DMA_DEBUG_REPORT].concat())[..] else {
+            panic!("one finding");
+        };
+        assert!(finding.line.starts_with("DMA-API: pcieport 0000:00:01.0: "));
+        assert!(finding.line.ends_with("[size=256 bytes]"));
+        assert_eq!(finding.number, BOOT.lines().count() + 1);
+    }
+
+    #[test]
+    fn a_leak_is_named_though_its_details_come_between() {
+        let text = "DMA-API: landfall_mutant 0000:01:00.0: device driver has pending DMA allocations while released from device [count=1]\n\
+            One of leaked entries details: [device address=0x0000000004e96800] [size=256 bytes]\n\
+            WARNING: CPU: 0 PID: 60 at kernel/dma/debug.c:889 dma_debug_device_change+0x10/0x20\n";
+        let [finding] = &read(text)[..] else {
+            panic!("one finding");
+        };
+        assert_eq!((finding.kind, finding.number), (Kind::DmaDebug, 1));
+    }
+
+    #[test]
+    fn older_kernels_and_other_checks_are_known() {
+        for (line, kind) in [
+            (
+                "BUG: kernel NULL pointer dereference, address: 0000000000000008",
+                Kind::Oops,
+            ),
+            (
+                "BUG: KFENCE: use-after-free read in x+0x1/0x2 [y]",
+                Kind::Kfence,
+            ),
+            (
+                "BUG: sleeping function called from invalid context at x.c:1",
+                Kind::AtomicSleep,
+            ),
+            (
+                "WARNING: CPU: 1 PID: 7 at drivers/x.c:12 f+0x1/0x2",
+                Kind::Warning,
+            ),
+            ("WARNING: inconsistent lock state", Kind::Lockdep),
+            ("[ BUG: Invalid wait context ]", Kind::Lockdep),
+            (
+                "INFO: task modprobe:71 blocked for more than 30 seconds.",
+                Kind::HungTask,
+            ),
+            (
+                "watchdog: BUG: soft lockup - CPU#1 stuck for 26s! [x:1]",
+                Kind::Lockup,
+            ),
+            (
+                "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
+                Kind::Lockup,
+            ),
+            (
+                "irq 16: nobody cared (try booting with the \"irqpoll\" option)",
+                Kind::Interrupt,
+            ),
+            (
+                "DMAR: [DMA Write NO_PASID] Request device [01:00.0] fault addr 0x1000 [fault reason 0x05] PTE Write access is not set",
+                Kind::Iommu,
+            ),
+        ] {
+            let stamped = format!("[  123.456789][    T1] {line}\r\n");
+            let findings = read(&stamped);
+            assert_eq!(findings.len(), 1, "{line}");
+            assert_eq!((findings[0].kind, findings[0].line.as_str()), (kind, line));
+        }
+    }
+
+    #[test]
+    fn whatever_a_guest_prints_is_bounded() {
+        let long = format!("WARNING: {}\n", "é".repeat(1000));
+        let findings = read(&long);
+        assert_eq!(findings.len(), 1);
+        assert!(findings[0].line.len() <= MAX_LINE);
+
+        assert_eq!(read(&"BUG: KASAN: x\n".repeat(5000)).len(), MAX_FINDINGS);
+        // Without its end mark a report hides no more than so many lines.
+        let lost = format!("WARNING: one\n{}WARNING: two\n", "x\n".repeat(MAX_REPORT));
+        assert_eq!(kinds(&lost).len(), 2);
+    }
 }

@@ -9,6 +9,7 @@ use landfall::bundle::{BundleError, Refused};
 use landfall::catalog::CatalogFailed;
 use landfall::guest::{GuestFailed, What};
 use landfall::run::{Impossible, RunFailed};
+use landfall::scenario::fuzz::FuzzFailed;
 use landfall::survey::SurveyFailed;
 use landfall_guest::SetupError;
 use landfall_guest::failures::ArchiveError;
@@ -72,6 +73,22 @@ impl Failure {
         Self {
             hint: Some(hint),
             ..Self::new(ExitCode::Usage, &impossible)
+        }
+    }
+
+    /// A file that should be a scenario is none, or cannot be read.
+    pub(crate) fn no_scenario(path: &Path, error: &dyn Error) -> Self {
+        Self {
+            code: ExitCode::Usage,
+            ..Self::host(&format!("{} is no scenario", path.display()), error)
+        }
+    }
+
+    /// A scenario could not be played.
+    pub(crate) fn of_fuzz(failed: FuzzFailed) -> Self {
+        match failed {
+            FuzzFailed::Impossible(impossible) => Self::usage(impossible),
+            FuzzFailed::Run(failed) => Self::of_run(&failed),
         }
     }
 

@@ -25,6 +25,7 @@ pub mod map;
 pub mod memory;
 pub mod qemu;
 pub mod run;
+pub mod scenario;
 pub mod schema;
 pub mod selftest;
 pub mod survey;

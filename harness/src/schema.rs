@@ -47,6 +47,8 @@ pub struct Report {
     pub ram: Vec<Span>,
     /// The card.
     pub card: Card,
+    /// The scenario that it played; `null`: none.
+    pub scenario: Option<Scenario>,
     /// The self-test at start.
     pub selftest: SelfTest,
     /// How much was checked.
@@ -229,6 +231,28 @@ pub struct Card {
     pub fault: Option<String>,
     /// Journal entries.
     pub journal_entries: u64,
+}
+
+/// A scenario, and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scenario {
+    /// As TOML.
+    pub text: String,
+    /// What is drawn at random is drawn from this; below 2^63.
+    pub seed: u64,
+    /// Its faults, in order.
+    pub faults: Vec<PlantedFault>,
+}
+
+/// A fault of a scenario.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlantedFault {
+    /// Its name.
+    pub name: String,
+    /// Number of the class of bug that it plants; `null`: none.
+    pub class: Option<u8>,
+    /// How often it has struck.
+    pub struck: u64,
 }
 
 /// The self-test at start.

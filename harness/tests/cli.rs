@@ -118,6 +118,47 @@ fn a_wrong_fault_lists_the_faults() {
         ));
 }
 
+/// What is wrong with a scenario is told with its line and the choices, before anything is set up.
+#[test]
+fn a_wrong_scenario_says_where_and_what_there_is() {
+    let (mut command, cache) = landfall();
+    let file = cache.path().join("wrong.toml");
+    std::fs::write(&file, "seed = 1\n\n[[fault]]\nwhat = \"overun\"\n").expect("writable");
+    command
+        .args(["run", "--scenario"])
+        .arg(&file)
+        .assert()
+        .code(2)
+        .stderr(
+            contains("wrong.toml is no scenario")
+                .and(contains("line 4, column 8"))
+                .and(contains(
+                    "\"overun\" is no fault; there are: overrun, shift",
+                )),
+        );
+    let (mut command, _cache) = landfall();
+    command
+        .args(["run", "--scenario", "/no/such/file"])
+        .assert()
+        .code(2)
+        .stderr(contains("/no/such/file is no scenario"));
+}
+
+#[test]
+fn a_scenario_and_a_fault_exclude_each_other() {
+    let (mut command, _cache) = landfall();
+    command
+        .args(["--scenario", "file", "--fault", "short"])
+        .assert()
+        .code(2)
+        .stderr(contains("cannot be used with"));
+}
+
+#[test]
+fn fuzz_documents_every_option() {
+    insta::assert_snapshot!(help(&["fuzz", "-h"]));
+}
+
 #[test]
 fn what_cannot_be_is_refused_before_anything_is_set_up() {
     let (mut command, cache) = landfall();

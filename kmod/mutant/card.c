@@ -85,9 +85,10 @@ bool card_in_work(struct mutant *m, unsigned int left)
 
 	return !read_poll_timeout(card_read, status,
 				  status == NOBODY ||
-				  FIELD_GET(CARD_STATUS_QUEUED, status) <= left, 0,
-				  IDLE_US, false, m, CARD_STATUS) &&
-	       status != NOBODY && status & CARD_STATUS_BUSY;
+				  (status & CARD_STATUS_BUSY &&
+				   FIELD_GET(CARD_STATUS_QUEUED, status) <= left),
+				  0, IDLE_US, false, m, CARD_STATUS) &&
+	       status != NOBODY;
 }
 
 void card_write_shape(struct mutant *m, u32 height)
@@ -121,13 +122,12 @@ irqreturn_t card_interrupt(int irq, void *data)
 	/* First the causes are cleared, then the done bits read: what completes in between raises anew. */
 	card_write(m, CARD_IRQ_STATUS, causes);
 	if (causes & CARD_IRQ_STATUS_DONE) {
-		u32 done;
-
-		/* With the lock, or a slot might be taken back and queued between the read and here. */
+		/*
+		 * With the lock, or a slot might be taken back and queued between the read and here. All-ones is
+		 * nothing special: the card may have 32 slots.
+		 */
 		spin_lock(&m->lock);
-		done = card_read(m, CARD_DONE);
-		if (done != NOBODY)
-			STEP(m, done)(m, done);
+		mutant_done(m, card_read(m, CARD_DONE));
 		spin_unlock(&m->lock);
 	}
 	wake_up(&m->changed);

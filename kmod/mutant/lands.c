@@ -8,8 +8,9 @@
 #include "catalogue.h"
 
 #define FOUR_GIB (1ull << 32)
-/* Most pages that are tried. */
-#define MOST_TRIES 16384
+/* Memory is searched in blocks of this size, and this many are tried. */
+#define BLOCK SZ_4M
+#define MOST_TRIES 128
 
 static bool is_high(phys_addr_t phys)
 {
@@ -19,21 +20,20 @@ static bool is_high(phys_addr_t phys)
 /* Above 4 GiB, and without RAM at the low half of its address: what goes astray hits nobody. */
 static bool is_high_without_twin(phys_addr_t phys)
 {
-	return is_high(phys) && !page_is_ram(lower_32_bits(phys) >> PAGE_SHIFT);
+	return is_high(phys) && !page_is_ram(PHYS_PFN(lower_32_bits(phys)));
 }
 
-/* Gets the frame's pages from where they make the bug show. */
+/* Gets a block for a frame from where the bug shows. */
 static int allocate_where(struct mutant *m, struct loan *loan, bool (*fits)(phys_addr_t))
 {
-	unsigned int order = get_order(loan->bytes + loan->room);
+	gfp_t flags = GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN | __GFP_NORETRY;
 	unsigned long found = 0, refused = 0;
 	unsigned int tries;
 
 	if (loan->slot < 0)
 		return mutant_allocate(m, loan);
 	for (tries = 0; tries < MOST_TRIES && !found; tries++) {
-		unsigned long virt = __get_free_pages(GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN |
-						      __GFP_NORETRY, order);
+		unsigned long virt = __get_free_pages(flags, get_order(BLOCK));
 
 		if (!virt)
 			break;
@@ -47,10 +47,11 @@ static int allocate_where(struct mutant *m, struct loan *loan, bool (*fits)(phys
 	while (refused) {
 		unsigned long next = *(unsigned long *)refused;
 
-		free_pages(refused, order);
+		free_pages(refused, get_order(BLOCK));
 		refused = next;
 	}
 	loan->how = PAGE;
+	loan->room = BLOCK - loan->bytes;
 	loan->virt = (void *)found;
 	return found ? 0 : -ENOMEM;
 }

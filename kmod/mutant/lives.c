@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /* Bugs of when the transfer lands: the life cycle. */
-#include <linux/bitops.h>
 #include <linux/io.h>
 #include <linux/jiffies.h>
 #include <linux/module.h>
@@ -21,33 +20,15 @@ const struct mutant_bug mutant_bug_22 = {
 	.steps.remove = remove_and_stay_master,
 };
 
-/*
- * 24: DMA alive across kexec or kdump. NVIDIA/NV-Kernels #462. As if there were no shutdown callback; what the card
- * happens to do then is to stream.
- */
+/* 24: DMA alive across kexec or kdump. NVIDIA/NV-Kernels #462. As if there were no shutdown callback. */
 static void shutdown_nothing(struct mutant *m)
 {
-	mutant_begin_slow(m);
-	WRITE_ONCE(m->own, m);
-}
-
-static void done_and_again(struct mutant *m, u32 slots)
-{
-	unsigned long rest = slots;
-	unsigned int slot;
-
-	mutant_done(m, slots);
-	if (!READ_ONCE(m->own))
-		return;
-	for_each_set_bit(slot, &rest, CARD_SLOTS) {
-		card_write(m, CARD_DONE, BIT(slot));
-		mutant_queue(m, slot);
-	}
+	/* What the card happens to do then. */
+	mutant_begin_stream(m);
 }
 
 const struct mutant_bug mutant_bug_24 = {
 	.steps.shutdown = shutdown_nothing,
-	.steps.done = done_and_again,
 };
 
 /* 25: device disabled before its interrupt is freed. slaclab/aes-stream-drivers #157. */
@@ -156,7 +137,7 @@ static void strike_in_work(struct mutant *m, void (*bug)(struct mutant *m))
 	bool struck = false;
 
 	for (tries = 0; tries < TRIES && !struck; tries++) {
-		if (mutant_begin_slow(m))
+		if (mutant_begin_stream(m))
 			return;
 		bug(m);
 		struck = card_read(m, CARD_STATUS) & CARD_STATUS_BUSY;

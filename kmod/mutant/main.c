@@ -82,7 +82,7 @@ void mutant_disable(struct mutant *m)
 
 void mutant_make_busy(struct mutant *m)
 {
-	int error = mutant_parameters.busy ? mutant_begin_slow(m) : 0;
+	int error = mutant_parameters.busy ? mutant_begin_stream(m) : 0;
 
 	if (error)
 		dev_warn(m->dev, "no frame is in work: %d\n", error);

@@ -93,9 +93,10 @@ struct mutant {
 	struct limits limits;
 	int irq;
 
-	/* Slots that are done, as the interrupt found them. */
+	/* Slots that are done, as the interrupt found them, and whether it queues them again. */
 	spinlock_t lock;
 	u32 done;
+	bool streaming;
 	wait_queue_head_t changed;
 
 	struct shape shape;
@@ -134,8 +135,6 @@ struct mutant_steps {
 	void (*program)(struct mutant *m);
 	void (*program_slot)(struct mutant *m, unsigned int slot);
 	void (*queue)(struct mutant *m, unsigned int slot);
-	/* In the interrupt, with the lock. */
-	void (*done)(struct mutant *m, u32 slots);
 	void (*look)(struct mutant *m, unsigned int slot, const struct record *record);
 	void (*recycle)(struct mutant *m, unsigned int slot);
 	void (*stop)(struct mutant *m);
@@ -176,7 +175,6 @@ void mutant_undo(struct mutant *m);
 void mutant_program(struct mutant *m);
 void mutant_program_slot(struct mutant *m, unsigned int slot);
 void mutant_queue(struct mutant *m, unsigned int slot);
-void mutant_done(struct mutant *m, u32 slots);
 void mutant_look(struct mutant *m, unsigned int slot, const struct record *record);
 void mutant_recycle(struct mutant *m, unsigned int slot);
 void mutant_stop(struct mutant *m);
@@ -187,8 +185,8 @@ void mutant_shutdown(struct mutant *m);
 
 /* Takes buffers, programs the card, queues the first slots and starts it; after an error nothing is lent. */
 int mutant_begin(struct mutant *m);
-/* Likewise, with so much to do that a frame is in work when this returns and, most often, for some time after. */
-int mutant_begin_slow(struct mutant *m);
+/* Likewise, with large frames that are queued again in the interrupt; one is in work when this returns. */
+int mutant_begin_stream(struct mutant *m);
 /* Likewise, with two frames, that long one after the other. */
 int mutant_begin_paced(struct mutant *m, u32 interval_us);
 /* Stops the card, whatever it does, and gives everything back. */
@@ -202,6 +200,9 @@ void mutant_release_all(struct mutant *m);
 struct loan *mutant_next_loan(struct mutant *m, struct loan *loan);
 #define for_each_loan(m, loan) \
 	for ((loan) = NULL; ((loan) = mutant_next_loan(m, loan));)
+
+/* For the interrupt, with the lock: these slots are done. */
+void mutant_done(struct mutant *m, u32 slots);
 
 /* main.c: parts of unbinding. */
 void mutant_free_interrupt(struct mutant *m);
@@ -219,7 +220,7 @@ int card_examine(struct mutant *m);
 /* Clears `run`, waits until the card is idle and disables its interrupt: no byte follows then. */
 int card_stop(struct mutant *m);
 void card_quiet(struct mutant *m);
-/* Waits until at most `left` slots are yet to begin; true: a frame is in work. */
+/* Waits until a frame is in work and at most `left` slots are yet to begin; false: that never was. */
 bool card_in_work(struct mutant *m, unsigned int left);
 void card_write_shape(struct mutant *m, u32 height);
 void card_write_slot(struct mutant *m, unsigned int slot, dma_addr_t base, u32 bytes);

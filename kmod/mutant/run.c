@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /* One capture: its buffers, its frames, its end. */
-#include <linux/delay.h>
+#include <linux/bitops.h>
 
 #include "mutant.h"
 #include "parameters.h"
 
 /* How long a frame may take. */
 #define FRAME_DEADLINE msecs_to_jiffies(2000)
-/* How often frames are begun of which one is to be in work. */
-#define SLOW_TRIES 20
+/* How often a stream is begun of which a frame is to be in work. */
+#define STREAM_TRIES 8
 
 unsigned int mutant_completed;
 unsigned int mutant_right;
@@ -129,7 +129,20 @@ void mutant_program_slot(struct mutant *m, unsigned int slot)
 
 void mutant_done(struct mutant *m, u32 slots)
 {
+	unsigned long rest = slots;
+	unsigned int slot;
+
 	m->done |= slots;
+	if (!m->streaming)
+		return;
+	for_each_set_bit(slot, &rest, CARD_SLOTS) {
+		struct loan *frame = &m->frames[slot % m->buffers];
+
+		card_write(m, CARD_DONE, BIT(slot));
+		STEP(m, to_cpu)(m, frame);
+		STEP(m, to_card)(m, frame);
+		STEP(m, queue)(m, slot);
+	}
 }
 
 void mutant_queue(struct mutant *m, unsigned int slot)
@@ -161,7 +174,7 @@ int mutant_begin(struct mutant *m)
 	return 0;
 }
 
-int mutant_begin_slow(struct mutant *m)
+int mutant_begin_stream(struct mutant *m)
 {
 	size_t most = min_t(size_t, dma_max_mapping_size(m->dev), SZ_4M);
 	unsigned int tries;
@@ -171,11 +184,15 @@ int mutant_begin_slow(struct mutant *m)
 	m->shape.interval_us = 0;
 	m->buffers = 1;
 	m->first = m->limits.slots;
-	for (tries = 0; tries < SLOW_TRIES; tries++) {
-		int error = mutant_begin(m);
+	for (tries = 0; tries < STREAM_TRIES; tries++) {
+		int error;
 
-		if (error)
+		m->streaming = true;
+		error = mutant_begin(m);
+		if (error) {
+			m->streaming = false;
 			return error;
+		}
 		if (card_in_work(m, m->first - 1))
 			return 0;
 		/* It was over before we looked: this guest was not let run. */
@@ -265,6 +282,9 @@ void mutant_stop(struct mutant *m)
 
 void mutant_end(struct mutant *m)
 {
+	spin_lock_irq(&m->lock);
+	m->streaming = false;
+	spin_unlock_irq(&m->lock);
 	STEP(m, stop)(m);
 	mutant_unmap_all(m);
 	mutant_release_all(m);

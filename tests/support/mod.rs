@@ -169,20 +169,24 @@ pub fn capture_clean(
     Ok(())
 }
 
+/// The guest is executed by TCG.
+pub fn tcg() -> Choice {
+    Choice {
+        engine: Engine::Tcg,
+        reason: "the test says so".to_owned(),
+        probed: false,
+    }
+}
+
 /// `landfall run` with those wishes, under TCG: its report.
 ///
 /// # Errors
 /// If the wishes exclude each other, or the guest fails.
 pub fn reported(wishes: Wishes) -> Result<Report> {
-    let choice = Choice {
-        engine: Engine::Tcg,
-        reason: "the test says so".to_owned(),
-        probed: false,
-    };
     let outcome = run(
         &wishes.plan()?,
         prepared(),
-        &choice,
+        &tcg(),
         Vec::new(),
         &Cancel::default(),
         &mut |_| (),

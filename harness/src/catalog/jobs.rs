@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use landfall_device::devices::capture::{CaptureOptions, Planted};
+use landfall_device::devices::capture::CaptureOptions;
 use landfall_guest::{Cancel, Prepared};
 
 use super::entries::{Entry, Recipe, Way};
@@ -16,6 +16,7 @@ use super::leg::Leg;
 use super::schema::{ClassRun, LegRun, Runs, Seen, VERSION, names};
 use super::trial::{Named, Observed, Trial, TrialFailed};
 use crate::run::RunFailed;
+use crate::scenario::Scenario;
 
 /// Most that is told of one run.
 const SAID: usize = 8;
@@ -262,14 +263,15 @@ impl Observed {
 /// As [`run`].
 pub fn legs(
     bug: u32,
-    faults: &[Planted],
+    scenario: &Scenario,
     legs: &[Leg],
     platforms: &Platforms<'_>,
     cancel: &Cancel,
 ) -> Result<Vec<LegRun>, CatalogFailed> {
     platforms.all(legs, |&leg| {
         let card = CaptureOptions {
-            faults: faults.to_vec(),
+            faults: scenario.faults.clone(),
+            seed: scenario.seed,
             ..CaptureOptions::default()
         };
         let trial = Trial {

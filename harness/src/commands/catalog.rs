@@ -8,10 +8,11 @@ use std::sync::{Mutex, PoisonError};
 
 use clap::{Args, Subcommand};
 use landfall::catalog::{self, ENTRIES, Entry, Event, Leg, Platforms};
+use landfall::scenario::Scenario;
 use landfall_guest::{Cancel, Prepared};
 
 use super::survey::{file, png};
-use super::{Done, parts, prepare, prepare_debug};
+use super::{Done, parts, prepare, prepare_debug, scenario};
 use crate::cli::PartArguments;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
@@ -281,13 +282,22 @@ fn clean(runs: u32, debug: bool, common: &Common, cancel: &Cancel) -> Done {
 
 /// Runs the same on several platforms, and tells where they differ.
 pub(super) fn legs(arguments: &LegsArguments, cancel: &Cancel) -> Done {
-    let faults = Vec::new(); // SCENARIO
+    let scenario = match &arguments.scenario {
+        Some(path) => scenario(path)?,
+        None => Scenario::default(),
+    };
     let mut progress = Progress::new();
     let debug = arguments.legs.contains(&Leg::Debug);
     let kernels = Kernels::prepare(&arguments.common, debug, cancel, &mut progress)?;
     let platforms = kernels.platforms();
-    let runs = catalog::legs(arguments.bug, &faults, &arguments.legs, &platforms, cancel)
-        .map_err(|failed| Failure::of_catalog(&failed))?;
+    let runs = catalog::legs(
+        arguments.bug,
+        &scenario,
+        &arguments.legs,
+        &platforms,
+        cancel,
+    )
+    .map_err(|failed| Failure::of_catalog(&failed))?;
     progress.finish();
     if let Some(path) = &arguments.common.json {
         report::write_json(path, &runs)?;

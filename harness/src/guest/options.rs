@@ -11,6 +11,7 @@ use std::time::Duration;
 use landfall_device::devices::capture::{CaptureCard, CaptureOptions};
 use landfall_device::devices::dt3155::{Dt3155, Dt3155Options};
 use landfall_device::devices::template::Scratch;
+use landfall_device::dma::journal::CAPACITY;
 use landfall_device::function::{Function, InterruptKind};
 
 use super::sources::{PoolOptions, PoolSource, top};
@@ -200,6 +201,8 @@ pub struct GuestOptions {
     /// The module [`super::WITNESS_MODULE`], loaded before all others, tells each card's journal what its driver lends
     /// and takes back. Without it the cards have no BAR for that.
     pub witness: bool,
+    /// Most entries that a card's journal keeps; about 150 bytes each.
+    pub journal: usize,
     /// Appended to the kernel's command line.
     pub append: String,
     /// What executes the guest.
@@ -237,6 +240,7 @@ impl Default for GuestOptions {
             watch_from_boot: false,
             iommu: Iommu::default(),
             witness: false,
+            journal: CAPACITY,
             append: String::new(),
             engine: Engine::Tcg,
             start: Start::default(),
@@ -263,7 +267,7 @@ impl GuestOptions {
     pub(crate) fn card_options(&self) -> landfall_device::serve::Options {
         landfall_device::serve::Options {
             witness: self.witness,
-            ..landfall_device::serve::Options::default()
+            journal: self.journal,
         }
     }
 

@@ -11,7 +11,7 @@ use landfall_device::dma::journal::{Entry, Kind};
 
 use super::capture::{Captured, Frame, OK};
 use super::jobs::{Job, duration, jobs, written};
-use super::{Circumstances, Plan, RunFailed, Session, card_options};
+use super::{Circumstances, GUEST_FAILED, Plan, RunFailed, Session, card_options};
 use crate::guest::{GuestFailed, What};
 use crate::memory::GuestMemory;
 use crate::schema::{
@@ -37,11 +37,7 @@ impl Session {
             }
             let line = died.kernel_line.as_deref().unwrap_or_default();
             let text = format!("the guest did not survive it: {died} {line}");
-            findings.push(bare(
-                "guest failed",
-                self.captured.len().max(1),
-                text.trim(),
-            ));
+            findings.push(bare(GUEST_FAILED, self.captured.len().max(1), text.trim()));
         }
         let violations = confirmed(findings, memory);
         let transfers = transfers(&self.captured, &jobs, &violations);
@@ -96,6 +92,7 @@ impl Session {
                 })
                 .collect(),
             card: self.card(circumstances.plan),
+            scenario: played(circumstances.plan),
             selftest: self.selftest,
             checked,
             versions,
@@ -197,6 +194,24 @@ impl Session {
             journal_entries: self.journal.len(),
         }
     }
+}
+
+/// The scenario of a plan, and how often its faults have struck.
+fn played(plan: &Plan) -> Option<schema::Scenario> {
+    let scenario = plan.scenario.as_ref()?;
+    let strikes = card_options(plan).strikes;
+    let faults = scenario.faults.iter().enumerate();
+    Some(schema::Scenario {
+        text: scenario.to_toml(),
+        seed: scenario.seed,
+        faults: faults
+            .map(|(index, planted)| schema::PlantedFault {
+                name: planted.what.to_string(),
+                class: planted.what.class(),
+                struck: strikes.of(index),
+            })
+            .collect(),
+    })
 }
 
 /// How many calls the witness told, from the time that the driver was bound on.

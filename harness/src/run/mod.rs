@@ -36,6 +36,9 @@ use crate::memory::ReadError;
 use crate::schema::{Report, Timing};
 use crate::selftest::SelfTestFailed;
 
+/// The name of the violation that the guest did not survive.
+pub const GUEST_FAILED: &str = "guest failed";
+
 /// Something worth showing while the run goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -291,7 +294,7 @@ fn versions(prepared: &Prepared, guest: Option<&Guest<Loaded>>) -> BTreeMap<Stri
 }
 
 /// How the first capture card of a plan is made.
-fn card_options(plan: &Plan) -> CaptureOptions {
+pub(crate) fn card_options(plan: &Plan) -> CaptureOptions {
     let capture = plan.guest.cards.iter().find_map(|card| match card {
         CardKind::Capture(options) => Some(options.clone()),
         CardKind::Dt3155(_) | CardKind::Template => None,

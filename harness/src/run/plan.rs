@@ -5,12 +5,13 @@
 use std::path::PathBuf;
 
 use landfall_device::devices::capture::pattern::{Pattern, Pixel};
-use landfall_device::devices::capture::{CaptureOptions, Fault, Planted};
+use landfall_device::devices::capture::{CaptureOptions, Fault, Planted, Strikes};
 
 use super::{CapturePlan, Place, Placed};
 use crate::bundle;
 use crate::guest::{CardKind, Carveout, GuestOptions, PoolOptions, PoolSource};
 use crate::memory::{Ram, layout};
+use crate::scenario::Scenario;
 
 /// Most buffers that a capture uses, though the card has more slots: with more frames they go round.
 const BUFFERS: u32 = 8;
@@ -30,6 +31,8 @@ pub struct Wishes {
     pub card: CaptureOptions,
     /// The fault, and the frame that it strikes.
     pub fault: Option<(Fault, Option<u32>)>,
+    /// All faults, and when each strikes; not together with `fault`.
+    pub scenario: Option<Scenario>,
     /// Where the pool gets its memory.
     pub pool_source: Option<PoolSource>,
     /// Bytes of the pool.
@@ -66,6 +69,7 @@ impl Default for Wishes {
             memory: None,
             card: CaptureOptions::default(),
             fault: None,
+            scenario: None,
             pool_source: None,
             pool_size: None,
             carveout: None,
@@ -95,6 +99,8 @@ pub struct Plan {
     pub bundle: Option<bundle::Request>,
     /// Where the second card takes a page before the first card takes its buffers.
     pub neighbour: Option<u64>,
+    /// The scenario that the card's faults are from, if they are from one.
+    pub scenario: Option<Scenario>,
 }
 
 /// Wishes that cannot be had together.
@@ -123,7 +129,9 @@ impl Wishes {
     /// If the wishes exclude each other.
     pub fn plan(self) -> Result<Plan, Impossible> {
         let mut captures = self.captures()?;
-        let needs_high = matches!(self.fault, Some((Fault::Truncate32, _)));
+        let mut planted = self.scenario.iter().flat_map(|scenario| &scenario.faults);
+        let needs_high = matches!(self.fault, Some((Fault::Truncate32, _)))
+            || planted.any(|planted| planted.what == Fault::Truncate32);
         let least = self.place.map(Place::memory);
         let memory = self.memory.or(least).unwrap_or(match needs_high {
             true => 6 << 30,
@@ -165,8 +173,15 @@ impl Wishes {
             _ => FAULT_FRAME.min(frames - 1),
         };
         let planted = self.fault.map(|(fault, _)| Planted::at(fault, fault_frame));
+        let (faults, seed) = match &self.scenario {
+            Some(scenario) => (scenario.faults.clone(), scenario.seed),
+            None => (planted.into_iter().collect(), 0),
+        };
         let card = CaptureOptions {
-            faults: planted.into_iter().collect(),
+            faults,
+            seed,
+            // Its own, however often these wishes are planned.
+            strikes: Strikes::default(),
             ..self.card
         };
         let mut cards = vec![CardKind::Capture(card)];
@@ -196,6 +211,7 @@ impl Wishes {
             save_frames: self.save_frames,
             bundle: self.bundle,
             neighbour,
+            scenario: self.scenario,
         })
     }
 

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! `landfall fuzz`.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use landfall::accelerator::{self, Choice};
+use landfall::guest::GuestOptions;
+use landfall::scenario::fuzz::{Attempt, FuzzFailed, Wrong, attempt, draw};
+use landfall::scenario::{Scenario, shrink};
+use landfall_guest::{Cancel, Prepared};
+use serde::Serialize;
+
+use super::{Done, parts, prepare};
+use crate::cli::FuzzArguments;
+use crate::exit_code::ExitCode;
+use crate::failure::Failure;
+use crate::progress::Progress;
+use crate::report;
+
+/// What was found, as `--json` writes it.
+#[derive(Debug, Serialize)]
+struct Fuzzed {
+    /// As asked for.
+    seed: u64,
+    /// Number of the first scenario.
+    first: u64,
+    /// Scenarios that were played, one that failed included.
+    runs: u64,
+    /// In how many of them each fault struck.
+    struck: BTreeMap<String, u64>,
+    /// The scenario that failed.
+    failure: Option<Failed>,
+    /// Seconds for all of it.
+    seconds: f64,
+}
+
+/// A scenario whose verdict is not what it predicts.
+#[derive(Debug, Serialize)]
+struct Failed {
+    /// Its number.
+    number: u64,
+    /// Its text.
+    scenario: String,
+    /// What is wrong.
+    wrong: Wrong,
+    /// The smallest that fails.
+    smallest: String,
+    /// What is wrong with that.
+    smallest_wrong: Wrong,
+    /// Runs that it took to find it.
+    shrink_runs: u32,
+    /// Nothing smaller fails.
+    minimal: bool,
+}
+
+/// Plays a scenario.
+struct Player<'a> {
+    guest: GuestOptions,
+    prepared: &'a Prepared,
+    choice: &'a Choice,
+    cancel: &'a Cancel,
+}
+
+impl Player<'_> {
+    fn play(&self, scenario: &Scenario) -> Result<Attempt, FuzzFailed> {
+        let guest = self.guest.clone();
+        attempt(scenario, guest, self.prepared, self.choice, self.cancel)
+    }
+}
+
+/// Runs random scenarios, and makes the first that fails smaller.
+pub(super) fn fuzz(arguments: &FuzzArguments, cancel: &Cancel) -> Done {
+    let began = Instant::now();
+    let set_up = parts(&arguments.parts)?;
+    let mut progress = Progress::new();
+    let prepared = prepare(&set_up, cancel, &mut progress)?;
+    let choice = accelerator::choose(arguments.accel, &prepared, &set_up.cache, cancel)
+        .map_err(|failed| Failure::of_guest(&failed))?;
+    let player = Player {
+        guest: GuestOptions {
+            jobs: arguments.jobs,
+            ..GuestOptions::default()
+        },
+        prepared: &prepared,
+        choice: &choice,
+        cancel,
+    };
+    let mut fuzzed = Fuzzed {
+        seed: arguments.seed,
+        first: arguments.first,
+        runs: 0,
+        struck: BTreeMap::new(),
+        failure: None,
+        seconds: 0.0,
+    };
+    for number in (0..arguments.runs).map_while(|run| arguments.first.checked_add(run)) {
+        let scenario = draw(arguments.seed, number);
+        let running = Instant::now();
+        let played = player.play(&scenario).map_err(Failure::of_fuzz)?;
+        fuzzed.runs += 1;
+        let struck = strikes(&scenario, &played);
+        progress.note(&format!(
+            "  scenario {number:<6} {:>6.2} s  {}",
+            running.elapsed().as_secs_f64(),
+            told(&struck, &played)
+        ));
+        for name in struck {
+            *fuzzed.struck.entry(name).or_default() += 1;
+        }
+        if let Some(wrong) = played.wrong {
+            let found = smallest(&player, arguments, number, scenario, wrong, &progress)?;
+            fuzzed.failure = Some(found);
+            break;
+        }
+    }
+    fuzzed.seconds = began.elapsed().as_secs_f64();
+    progress.finish();
+    if let Some(path) = &arguments.json {
+        report::write_json(path, &fuzzed)?;
+    }
+    report::text(&summary(&fuzzed, arguments));
+    match &fuzzed.failure {
+        None => Ok(ExitCode::Clean),
+        Some(failed) => {
+            let saved = std::fs::write(&arguments.save, &failed.smallest);
+            saved.map_err(|error| Failure::output(&arguments.save, &error))?;
+            Ok(ExitCode::Violations)
+        }
+    }
+}
+
+/// The names of those faults that struck, each once.
+fn strikes(scenario: &Scenario, played: &Attempt) -> Vec<String> {
+    let struck = scenario.faults.iter().zip(&played.struck);
+    let mut names: Vec<_> = struck
+        .filter(|(_, struck)| **struck > 0)
+        .map(|(planted, _)| planted.what.to_string())
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+fn told(struck: &[String], played: &Attempt) -> String {
+    let struck = match struck {
+        [] => "nothing struck".to_owned(),
+        struck => struck.join(", "),
+    };
+    match &played.wrong {
+        None => struck,
+        Some(wrong) => format!("{struck}: {wrong}"),
+    }
+}
+
+/// Makes a scenario that fails as small as can be.
+fn smallest(
+    player: &Player<'_>,
+    arguments: &FuzzArguments,
+    number: u64,
+    scenario: Scenario,
+    wrong: Wrong,
+    progress: &Progress,
+) -> Result<Failed, Failure> {
+    let mut smallest_wrong = wrong.clone();
+    let shrunk = shrink(&scenario, arguments.shrink_runs, |tried| {
+        let played = player.play(tried)?;
+        let fails = played.wrong.is_some();
+        progress.note(&format!(
+            "  {} with {} faults",
+            if fails { "still fails" } else { "is right   " },
+            tried.faults.len()
+        ));
+        if let Some(wrong) = played.wrong {
+            smallest_wrong = wrong;
+        }
+        Ok(fails)
+    });
+    let shrunk = shrunk.map_err(Failure::of_fuzz)?;
+    Ok(Failed {
+        number,
+        scenario: scenario.to_toml(),
+        wrong,
+        smallest: shrunk.scenario.to_toml(),
+        smallest_wrong,
+        shrink_runs: shrunk.runs,
+        minimal: shrunk.minimal,
+    })
+}
+
+fn summary(fuzzed: &Fuzzed, arguments: &FuzzArguments) -> String {
+    let struck = fuzzed
+        .struck
+        .iter()
+        .map(|(name, runs)| format!("{name} {runs}"));
+    let struck: Vec<_> = struck.collect();
+    let head = format!(
+        "{} scenarios of seed {} in {:.0} s; struck in: {}\n",
+        fuzzed.runs,
+        fuzzed.seed,
+        fuzzed.seconds,
+        match struck.is_empty() {
+            true => "none".to_owned(),
+            false => struck.join(", "),
+        }
+    );
+    let Some(failed) = &fuzzed.failure else {
+        return format!("{head}every verdict is what its scenario predicts\n");
+    };
+    let how = match failed.minimal {
+        true => "the smallest that fails",
+        false => "the smallest that was found",
+    };
+    format!(
+        "{head}scenario {} fails: {}\n{how}, after {} runs, in {}:\n\n{}\n{}\n",
+        failed.number,
+        failed.wrong,
+        failed.shrink_runs,
+        arguments.save.display(),
+        failed.smallest,
+        failed.smallest_wrong
+    )
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Scenarios of several faults: each is named, and the same scenario gives the same verdict.
+
+use landfall::run::Wishes;
+use landfall::scenario::{Scenario, fuzz};
+use landfall::schema::{Report, Verdict};
+use landfall_tests::{Result, prepared, reported, root, tcg};
+
+/// A small capture with a scenario.
+fn report(text: &str) -> Result<Report> {
+    reported(Wishes {
+        scenario: Some(Scenario::parse(text)?),
+        width: Some(320),
+        height: Some(240),
+        frames: Some(8),
+        interval_us: 2000,
+        ..Wishes::default()
+    })
+}
+
+/// Class, frame, place and words of every violation: all but times, and numbers in a journal that has them in it.
+fn told(report: &Report) -> Vec<(Option<u8>, Option<u32>, u64, u64, String)> {
+    let violations = report.violations.iter();
+    violations
+        .map(|one| {
+            (
+                one.class,
+                one.frame,
+                one.address,
+                one.length,
+                one.name.clone(),
+            )
+        })
+        .collect()
+}
+
+/// The example of the documentation: two faults, both named at their frames, and counted by the card.
+#[test]
+fn two_faults_are_both_named() -> Result {
+    let text = std::fs::read_to_string(root().join("docs/scenarios/two-faults.toml"))?;
+
+    let report = report(&text)?;
+
+    assert_eq!(report.verdict, Verdict::Violations);
+    let named = |class, frame| {
+        let mut violations = report.violations.iter();
+        violations.any(|one| (one.class, one.frame) == (Some(class), Some(frame)))
+    };
+    assert!(named(1, 2) && named(43, 5), "{:#?}", report.violations);
+    let played = report.scenario.expect("it played one");
+    assert_eq!(played.seed, 7);
+    assert_eq!(Scenario::parse(&played.text)?, Scenario::parse(&text)?);
+    let struck: Vec<_> = played.faults.iter().map(|fault| fault.struck).collect();
+    assert_eq!(struck, [1, 1]);
+    Ok(())
+}
+
+/// What is drawn at random is drawn from the seed: the same violations twice, and others with another seed.
+#[test]
+fn the_same_seed_gives_the_same_violations() -> Result {
+    let drawn = |seed: u64| {
+        report(&format!(
+            "seed = {seed}\n[[fault]]\nwhat = \"overrun\"\nprobability = 0.5\ntimes = 8\n"
+        ))
+    };
+    let (one, again, other) = (drawn(11)?, drawn(11)?, drawn(12)?);
+
+    assert!(!one.violations.is_empty());
+    assert_eq!(told(&one), told(&again));
+    assert_ne!(told(&one), told(&other));
+    Ok(())
+}
+
+/// Writes that arrive late and masks that are looked at twice are no fault of the card's, and this driver is right under
+/// both.
+#[test]
+fn environments_are_clean() -> Result {
+    let text = "[[fault]]\nwhat = \"posted\"\ndelay_us = 2000\n[[fault]]\nwhat = \"watch-fetch\"\n";
+    let scenario = Scenario::parse(text)?;
+
+    let played = fuzz::attempt(
+        &scenario,
+        landfall::guest::GuestOptions::default(),
+        prepared(),
+        &tcg(),
+        &landfall::Cancel::default(),
+    )?;
+
+    assert_eq!(played.wrong, None);
+    assert!(played.struck.iter().all(|struck| *struck > 0), "{played:?}");
+    Ok(())
+}
