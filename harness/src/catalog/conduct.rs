@@ -5,83 +5,61 @@
 //! | class | when |
 //! |---|---|
 //! | 26 surprise removal | the card was gone, and the driver took too long to go |
-//! | 28 BAR gone | memory decoding was off while the driver was told to go, and it took too long |
-//! | 45 assumed MSI-X | the driver found a card without MSI-X, and its probe failed for want of interrupts |
-//! | 54 large allocation | the page allocator refused a large block, and the kernel crashed right after |
+//! | 45 assumed MSI-X | the driver found a card without MSI-X, and its probe failed as one does for want of interrupts |
+//! | 54 large allocation | memory was fragmented, and the kernel crashed at address 0 while the driver probed |
 
 use std::time::Duration;
 
-use landfall_device::devices::capture::CaptureOptions;
 use landfall_device::dma::journal::{DriverState, Entry, Kind};
 use landfall_device::function::InterruptKind;
 
-use super::trial::{Named, Observed};
-use crate::console_findings::{self, Kind as Finding};
+use super::trial::{Named, Observed, Trial};
+use crate::console_findings;
 
-/// What the page allocator says when it has no block of that size.
-const NO_BLOCK: &str = "page allocation failure: order:";
-/// `-ENOSPC`: what the kernel answers a driver that asks for more interrupts than there are.
-const NO_VECTORS: &str = "failed with error -28";
+/// How long a driver that is told to go may take. One that takes longer waits for something that never comes.
+const COME_BACK: Duration = Duration::from_secs(5);
+/// What a probe fails with that asks for interrupts which there are not: `EINVAL` if the card has not the capability,
+/// `ENOSPC` if there are too few.
+const NO_VECTORS: [&str; 2] = ["failed with error -22", "failed with error -28"];
+/// How the kernel tells of a crash at address 0.
+const AT_ZERO: &str = "NULL pointer dereference, address: 0000000000000000";
 
 /// Adds what the conduct tells, before everything else: it is the cause of what followed.
-pub(super) fn judge(
-    observed: &mut Observed,
-    entries: &[Entry],
-    card: &CaptureOptions,
-    console: &str,
-    patience: Duration,
-) {
+pub(super) fn judge(observed: &mut Observed, entries: &[Entry], trial: &Trial, console: &str) {
     let happened = |wanted: &dyn Fn(&Kind) -> bool| entries.iter().any(|entry| wanted(&entry.kind));
-    let late = observed.took > patience;
-    let seconds = observed.took.as_secs_f64();
     let down = happened(&|kind| matches!(kind, Kind::KernelDown));
     let gone = !down && happened(&|kind| matches!(kind, Kind::Disconnected));
-    let unbinding = |kind: &Kind| {
+    let not_bound = happened(&|kind| {
         matches!(
             kind,
             Kind::Driver {
-                state: DriverState::Unbinding,
+                state: DriverState::NotBound,
                 ..
             }
         )
-    };
-    let blind = entries
-        .iter()
-        .skip_while(|entry| !matches!(entry.kind, Kind::Decoding { on: false }))
-        .any(|entry| unbinding(&entry.kind));
-    let named = if late && gone {
+    });
+    let has = trial.card.interrupt;
+    let refused = console
+        .lines()
+        .find(|line| NO_VECTORS.iter().any(|error| line.contains(error)));
+    let crash = console_findings::read(console)
+        .into_iter()
+        .find(|finding| finding.line.contains(AT_ZERO));
+    let named = if observed.took > COME_BACK && gone {
+        let seconds = observed.took.as_secs_f64();
         let text = format!("the card was gone, and the driver came back only after {seconds:.1} s");
         Named::of(26, text)
-    } else if late && blind {
+    } else if let (Some(order), Some(crash)) = (trial.leg.fragment(), crash) {
         let text = format!(
-            "the card's memory decoding was off, and the driver came back only after {seconds:.1} s"
+            "no block of more than 2^{order} pages was free, and an allocation's result was used unchecked: {}",
+            crash.line
         );
-        Named::of(28, text)
-    } else if let Some(line) = crashed_for_want_of_memory(console) {
-        Named::of(
-            54,
-            format!("a large allocation failed, and the kernel crashed: {line}"),
-        )
-    } else if card.interrupt != InterruptKind::Msix
-        && let Some(line) = console.lines().find(|line| line.contains(NO_VECTORS))
-    {
-        let has = card.interrupt;
-        Named::of(
-            45,
-            format!("the card has {has} only, and the driver did not bind: {line}"),
-        )
+        Named::of(54, text)
+    } else if let (true, Some(line), false) = (not_bound, refused, has == InterruptKind::Msix) {
+        let text = format!("the card has {has} only, and the driver did not bind: {line}");
+        Named::of(45, text)
     } else {
         return;
     };
     observed.violations.insert(0, named);
-}
-
-/// The line of the crash that followed a refused allocation.
-fn crashed_for_want_of_memory(console: &str) -> Option<String> {
-    let at = console.find(NO_BLOCK)?;
-    let crashes = console_findings::read(console.get(at..)?);
-    let crash = crashes
-        .into_iter()
-        .find(|finding| finding.kind == Finding::Oops)?;
-    Some(crash.line)
 }

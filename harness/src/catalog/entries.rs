@@ -14,8 +14,6 @@ pub enum Action {
     /// Nothing.
     #[default]
     Nothing,
-    /// The card's memory decoding is switched off behind the driver's back.
-    DecodingOff,
     /// The kernel restarts.
     Restart,
 }
@@ -236,15 +234,7 @@ pub const ENTRIES: [Entry; 58] = [
             ..TWIN
         },
     ),
-    mutant(
-        11,
-        PLAIN,
-        "a frame is longer than the card takes",
-        Recipe {
-            card: |card| card.max_frame = 64 * 1024,
-            ..TWIN
-        },
-    ),
+    driver(11, PLAIN, "a frame is longer than the card takes"),
     mutant(
         12,
         PLAIN,
@@ -312,14 +302,10 @@ pub const ENTRIES: [Entry; 58] = [
         PLAIN,
         "a timer outlives the binding, and resets the card",
     ),
-    mutant(
+    driver(
         28,
         PLAIN,
-        "the driver polls registers that are not decoded any more",
-        Recipe {
-            action: Action::DecodingOff,
-            ..TWIN
-        },
+        "the driver goes on with registers that are not decoded any more",
     ),
     nowhere(
         29,
@@ -438,12 +424,17 @@ pub const ENTRIES: [Entry; 58] = [
         "the card writes half of the frame and reports all",
         in_a_frame(Fault::Short),
     ),
-    card(
-        57,
-        PLAIN,
-        "the card reads what lies beside a buffer in its page",
-        in_a_frame(Fault::ProbePage),
-    ),
+    Entry {
+        number: 57,
+        planted: Way::Trial(Recipe {
+            // Its last page has room behind it.
+            parameters: "width=48",
+            fault: Some(in_a_frame(Fault::ProbePage)),
+            ..TWIN
+        }),
+        legs: PLAIN,
+        what: "the card reads what lies beside a buffer in its page",
+    },
     driver(
         58,
         PLAIN,

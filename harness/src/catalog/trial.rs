@@ -26,8 +26,6 @@ const WITNESS: &str = "landfall_witness";
 const MUTANT: &str = "landfall_mutant";
 /// How long a card is watched after everything, for what it might still do.
 const SETTLE: Duration = Duration::from_millis(50);
-/// How long a driver that is told to go may take. One that takes longer waits for something that never comes.
-const COME_BACK: Duration = Duration::from_secs(5);
 /// How long a restart of the kernel may take until QEMU ends.
 const RESTART: Duration = Duration::from_secs(20);
 
@@ -183,7 +181,7 @@ impl Trial {
                 .all(|(index, _)| self.card.strikes.of(index) > 0),
             ..count(&entries)
         };
-        conduct::judge(&mut observed, &entries, &self.card, &console, COME_BACK);
+        conduct::judge(&mut observed, &entries, self, &console);
         Ok(observed)
     }
 
@@ -192,15 +190,6 @@ impl Trial {
         guest.load_module(MUTANT, &self.parameters)?;
         match self.action {
             Action::Nothing => {}
-            Action::DecodingOff => {
-                let config = "/sys/bus/pci/devices/0000:01:00.0/config";
-                let command = guest.read_file_at(config, 4, 2)?;
-                let command: Vec<u8> = match command.as_slice() {
-                    [low, high] => vec![low & !2, *high],
-                    _ => Vec::new(),
-                };
-                guest.write_file_at(config, 4, command)?;
-            }
             Action::Restart => {
                 // It does not answer: the kernel goes down, and QEMU with it.
                 let restarted = guest.run(&["/bin/busybox", "reboot", "-f"], RESTART);
