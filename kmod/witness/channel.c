@@ -14,28 +14,42 @@
  */
 #define EVENTS_IN_FLIGHT 256
 
-static u64 text_start, text_end;
+/* The kernel's text and its read-only data. What lies between the two is ordinary memory: the kernel frees it. */
+static struct {
+	u64 start;
+	u64 end;
+} parts[2];
 
 unsigned long long witness_drop = U64_MAX;
 
-/* The kernel's image is the part of RAM whose resources have these names. Read once, when the module is loaded. */
+/* Both are parts of RAM whose resources have these names. Read once, when the module is loaded. */
 void witness_find_text(void)
 {
+	static const char *const names[] = { "Kernel code", "Kernel rodata" };
 	struct resource *ram, *part;
+	unsigned int i;
 
 	for (ram = iomem_resource.child; ram; ram = ram->sibling) {
 		for (part = ram->child; part; part = part->sibling) {
-			if (!strcmp(part->name, "Kernel code"))
-				text_start = part->start;
-			if (!strcmp(part->name, "Kernel code") || !strcmp(part->name, "Kernel rodata"))
-				text_end = max_t(u64, text_end, part->end + 1);
+			for (i = 0; i < ARRAY_SIZE(names); i++) {
+				if (!strcmp(part->name, names[i])) {
+					parts[i].start = part->start;
+					parts[i].end = part->end + 1;
+				}
+			}
 		}
 	}
 }
 
 bool witness_is_text(u64 phys)
 {
-	return phys >= text_start && phys < text_end;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(parts); i++) {
+		if (phys >= parts[i].start && phys < parts[i].end)
+			return true;
+	}
+	return false;
 }
 
 static void put(struct witness_card *card, unsigned int reg, u64 value)
@@ -124,8 +138,8 @@ void witness_post_attached(struct witness_card *card)
 	unsigned long flags;
 
 	raw_spin_lock_irqsave(&card->lock, flags);
-	put(card, LW_ADDRESS, text_start);
-	put(card, LW_PHYS, text_end);
+	put(card, LW_ADDRESS, parts[0].start);
+	put(card, LW_PHYS, max(parts[0].end, parts[1].end));
 	commit(card, op(LW_OP_ATTACHED));
 	raw_spin_unlock_irqrestore(&card->lock, flags);
 }

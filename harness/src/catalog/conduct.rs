@@ -5,6 +5,7 @@
 //! | class | when |
 //! |---|---|
 //! | 26 surprise removal | the card was gone, and the driver took too long to go |
+//! | 28 BAR gone | the card did not decode, and a driver that was to go waited for it |
 //! | 45 assumed MSI-X | the driver found a card without MSI-X, and its probe failed as one does for want of interrupts |
 //! | 54 large allocation | memory was fragmented, and the kernel crashed at address 0 while the driver probed |
 
@@ -49,6 +50,10 @@ pub(super) fn judge(observed: &mut Observed, entries: &[Entry], trial: &Trial, c
         let seconds = observed.took.as_secs_f64();
         let text = format!("the card was gone, and the driver came back only after {seconds:.1} s");
         Named::of(26, text)
+    } else if let Some(waited) = waited_blind(entries).filter(|waited| *waited > COME_BACK) {
+        let seconds = waited.as_secs_f64();
+        let text = format!("the card did not decode, and the driver, told to go, waited {seconds:.1} s for it");
+        Named::of(28, text)
     } else if let (Some(order), Some(crash)) = (trial.leg.fragment(), crash) {
         let text = format!(
             "no block of more than 2^{order} pages was free, and an allocation's result was used unchecked: {}",
@@ -62,4 +67,23 @@ pub(super) fn judge(observed: &mut Observed, entries: &[Entry], trial: &Trial, c
         return;
     };
     observed.violations.insert(0, named);
+}
+
+/// How long a driver that was to go left the card without decoding.
+fn waited_blind(entries: &[Entry]) -> Option<Duration> {
+    let going = |entry: &&Entry| {
+        matches!(
+            entry.kind,
+            Kind::Driver {
+                state: DriverState::Unbinding,
+                ..
+            }
+        )
+    };
+    let mut after = entries.iter().skip_while(|entry| !going(entry));
+    let off = after.find(|entry| matches!(entry.kind, Kind::Decoding { on: false }))?;
+    let next = after.next()?;
+    Some(Duration::from_nanos(
+        next.time_ns.saturating_sub(off.time_ns),
+    ))
 }

@@ -234,7 +234,15 @@ pub const ENTRIES: [Entry; 58] = [
             ..TWIN
         },
     ),
-    driver(11, PLAIN, "a frame is longer than the card takes"),
+    mutant(
+        11,
+        PLAIN,
+        "a frame is longer than the card takes",
+        Recipe {
+            card: |card| card.max_frame = 64 * 1024,
+            ..TWIN
+        },
+    ),
     mutant(
         12,
         PLAIN,
