@@ -29,9 +29,9 @@ fn findings(prepared: &Prepared, bug: u32) -> Result<Vec<Finding>> {
     let guest = boot(prepared)?;
     guest.load_module(MUTANT, &format!("bug={bug}"))?;
     guest.unload_module(MUTANT)?;
-    let findings = console_findings::read(&kernel_log(&guest)?);
+    let log = kernel_log(&guest)?;
     guest.power_off()?;
-    Ok(findings)
+    Ok(console_findings::read(&log))
 }
 
 /// The debug kernel boots with a card in it, its agent answers, its checks are on, and it reports nothing.

@@ -85,6 +85,7 @@ fn verdict(guest: &Guest<Booted>, card: usize) -> Vec<Violation> {
     let journal = guest.journal(card).expect("a card");
     let platform = Platform {
         address_bits: 32,
+        iommu: guest.options().iommu != Iommu::None,
         ..Platform::default()
     };
     judge(&journal, platform)
@@ -199,7 +200,23 @@ fn clean_frames(frames: usize, options: GuestOptions) -> Result {
 /// One byte past the end of a frame's buffer: class 1.
 #[test]
 fn a_byte_too_far_is_named() -> Result {
-    let guest = guest(Some(Fault::Overrun), GuestOptions::default())?;
+    byte_too_far(Iommu::None)
+}
+
+/// Likewise where the IOMMU refuses it: the card tried.
+#[test]
+fn a_byte_too_far_is_named_behind_an_iommu() -> Result {
+    byte_too_far(Iommu::Intel)
+}
+
+fn byte_too_far(iommu: Iommu) -> Result {
+    let guest = guest(
+        Some(Fault::Overrun),
+        GuestOptions {
+            iommu,
+            ..GuestOptions::default()
+        },
+    )?;
     for card in [CLEAN, FAULTY] {
         stream(&guest, card, 5)?;
     }

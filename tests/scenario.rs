@@ -3,7 +3,7 @@
 //! Scenarios of several faults: each is named, and the same scenario gives the same verdict.
 
 use landfall::run::Wishes;
-use landfall::scenario::{Scenario, fuzz};
+use landfall::scenario::{Scenario, fuzz, shrink};
 use landfall::schema::{Report, Verdict};
 use landfall_tests::{Result, prepared, reported, root, tcg};
 
@@ -69,6 +69,29 @@ fn the_same_seed_gives_the_same_violations() -> Result {
     assert!(!one.violations.is_empty());
     assert_eq!(told(&one), told(&again));
     assert_ne!(told(&one), told(&other));
+    Ok(())
+}
+
+/// Of three faults the one to blame is left, in its simplest form. To blame is, for once, one that is named as it
+/// should be, as there is none that is not.
+#[test]
+fn a_scenario_is_shrunk_to_the_fault_that_is_to_blame() -> Result {
+    let scenario = Scenario::parse(
+        "[[fault]]\nwhat = \"short\"\nframe = 1\n[[fault]]\nwhat = \"overrun\"\nframe = 3\ntimes = 2\n\
+         [[fault]]\nwhat = \"lost-irq\"\nframe = 5\n",
+    )?;
+    let overruns = |tried: &Scenario| -> Result<bool> {
+        let report = report(&tried.to_toml())?;
+        Ok(report.violations.iter().any(|one| one.class == Some(1)))
+    };
+
+    let shrunk = shrink(&scenario, 20, overruns)?;
+
+    assert_eq!(
+        shrunk.scenario.to_toml(),
+        "seed = 0\n\n[[fault]]\nwhat = \"overrun\"\n"
+    );
+    assert!(shrunk.minimal && shrunk.runs < 10, "{shrunk:?}");
     Ok(())
 }
 

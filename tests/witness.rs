@@ -9,10 +9,12 @@ use landfall::guest::{
     Booted, CAPTURE_MODULE, CardKind, Deadlines, Direction, Guest, GuestOptions, Iommu,
     POOL_MODULE, Running, WITNESS_MODULE,
 };
+use landfall::run::CapturePlan;
+use landfall_device::devices::capture::CaptureOptions;
 use landfall_device::dma::journal::{Call, DriverCall, DriverState, Entry, Kind};
 use landfall_device::ledger::LendDirection;
 use landfall_tests::errno::EBUSY;
-use landfall_tests::{Result, assert_refused, boot, boot_loaded};
+use landfall_tests::{Result, SHORT, assert_refused, boot, boot_loaded, capture_clean};
 
 const STATUS: &str = "/sys/kernel/debug/landfall_witness/status";
 
@@ -66,6 +68,24 @@ fn assert_whole(entries: &[Entry]) {
     assert!(bad.is_empty(), "{bad:?}");
 }
 
+/// Each call has a caller, whose name, of that module, was told before.
+fn assert_callers_named(entries: &[Entry], module: &str) {
+    let mut names = BTreeMap::new();
+    for entry in entries {
+        match &entry.kind {
+            Kind::Symbol { address, name } => {
+                names.insert(*address, name.as_str());
+            }
+            Kind::Call(call) if call.call != Call::PoolLend && call.call != Call::PoolReturn => {
+                let name = names.get(&call.caller).copied().unwrap_or_default();
+                assert!(name.contains(module), "{call:?} by {name:?} of {names:?}");
+            }
+            _ => {}
+        }
+    }
+    assert!(!names.is_empty(), "callers have names");
+}
+
 /// What the driver says that it lent, by way of the agent, is what the witness saw it lend, to the byte; and when the
 /// driver is gone, all of it came back.
 fn assert_lends_balance(options: GuestOptions) -> Result {
@@ -99,6 +119,7 @@ fn assert_lends_balance(options: GuestOptions) -> Result {
     let seen = entries(&guest)?;
     assert_whole(&seen);
     assert_eq!(alive(&calls(&seen)), BTreeMap::new(), "all of it came back");
+    assert_callers_named(&seen, "[landfall_capture]");
     let states: Vec<_> = seen
         .iter()
         .filter_map(|entry| match &entry.kind {
@@ -115,6 +136,62 @@ fn assert_lends_balance(options: GuestOptions) -> Result {
             DriverState::Unbound
         ]
     );
+    assert_pool_balances(&calls(&seen));
+
+    let journal = guest.journal(0).ok_or("a card")?;
+    guest.power_off()?;
+    let down = journal.entries_from(0);
+    let down = down.iter().filter(|entry| entry.kind == Kind::KernelDown);
+    assert_eq!(down.count(), 1, "the kernel's end is told");
+    Ok(())
+}
+
+/// What the pool lent came back to it.
+fn assert_pool_balances(calls: &[DriverCall]) {
+    let of = |wanted| {
+        let of = calls.iter().filter(move |call| call.call == wanted);
+        let mut of: Vec<_> = of.map(|call| (call.address, call.length)).collect();
+        of.sort_unstable();
+        of
+    };
+    let lent = of(Call::PoolLend);
+    assert!(!lent.is_empty(), "frames come from the pool");
+    assert_eq!(lent, of(Call::PoolReturn));
+}
+
+/// A function-level reset takes the BAR's address from the card, and gives it back: nothing is lost on the way, and
+/// the same holds for a card that is pulled and one that is plugged in.
+#[test]
+fn it_lives_through_resets_and_hot_plugs() -> Result {
+    let guest = boot_loaded(GuestOptions {
+        spare_ports: 1,
+        ..watched()
+    })?;
+    let device = "/sys/bus/pci/devices/0000:01:00.0";
+    guest.write_file(&format!("{device}/reset_method"), "flr")?;
+    guest.write_file(&format!("{device}/reset"), "1")?;
+    let card = guest.open_card(0)?;
+    capture_clean(&guest, &card, &CapturePlan::default())?;
+    card.close()?;
+    assert_whole(&entries(&guest)?);
+
+    let second = guest.plug(CardKind::Capture(CaptureOptions::default()))?;
+    guest.wait_for_path("/dev/landfall-capture1", SHORT)?;
+    let card = guest.open_card(u8::try_from(second)?)?;
+    capture_clean(&guest, &card, &CapturePlan::default())?;
+    card.close()?;
+    let status = guest.read_text(STATUS)?;
+    assert!(status.contains("0000:02:00.0 events="), "{status}");
+    let seen = guest.journal(second).ok_or("a card")?.entries_from(0);
+    assert_whole(&seen);
+    assert!(
+        calls(&seen)
+            .iter()
+            .any(|call| call.call == Call::Alloc || call.call == Call::Map)
+    );
+    guest.unplug(second)?;
+    let status = guest.read_text(STATUS)?;
+    assert!(!status.contains("0000:02:00.0"), "{status}");
     Ok(guest.power_off()?)
 }
 
@@ -223,6 +300,29 @@ fn its_order_among_register_writes_is_exact() -> Result {
         0,
         "from CPU to CPU"
     );
+    Ok(guest.power_off()?)
+}
+
+/// The aid that times calls: those of a card that is mute are not told, all others are.
+#[test]
+fn a_mute_card_is_told_nothing() -> Result {
+    let guest = driverless(GuestOptions::default().journal)?;
+    guest.load_module(WITNESS_MODULE, "maps=500")?;
+
+    let seen = entries(&guest)?;
+    assert_whole(&seen);
+    let count = |wanted| {
+        let calls = calls(&seen);
+        calls.iter().filter(|call| call.call == wanted).count()
+    };
+    assert_eq!(
+        [Call::Map, Call::Unmap, Call::Queue].map(count),
+        [500, 500, 500]
+    );
+    let found = results(&guest)?;
+    assert!(found["told_ns"] > 0 && found["posted_ns"] > 0, "{found:?}");
+    eprintln!("{found:?}");
+    guest.unload_module(WITNESS_MODULE)?;
     Ok(guest.power_off()?)
 }
 

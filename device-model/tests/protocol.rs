@@ -141,7 +141,10 @@ fn faults_are_told_from_the_journal_alone() {
         (Fault::Truncate32, 2),
         (Fault::Short, 56),
         (Fault::LostIrq, 43),
+        (Fault::Route, 19),
         (Fault::EarlyDone, 41),
+        (Fault::LongLength, 55),
+        (Fault::ProbePage, 57),
         (Fault::ReadFrame, 39),
     ] {
         assert_eq!(fault.class(), Some(class));

@@ -219,6 +219,9 @@ pub(crate) struct FuzzArguments {
     /// Number of the first scenario of the seed
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) first: u64,
+    /// Run this scenario in place of random ones, in the same guest
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seed", "runs", "first"])]
+    pub(crate) play: Option<PathBuf>,
     /// Most runs to make a failing scenario smaller
     #[arg(long, value_name = "N", default_value_t = 40)]
     pub(crate) shrink_runs: u32,

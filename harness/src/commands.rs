@@ -115,12 +115,18 @@ fn run(arguments: &RunArguments, cancel: &Cancel) -> Done {
     })
 }
 
-/// The command line that this process was given, without its name.
+/// The command line that this process was given, without its name and without `--bundle`.
 fn command_line() -> Vec<String> {
-    let words = std::env::args_os().skip(1);
-    words
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect()
+    let mut words = std::env::args_os().skip(1);
+    let mut kept = Vec::new();
+    while let Some(word) = words.next() {
+        match &*word.to_string_lossy() {
+            "--bundle" => drop(words.next()),
+            word if word.starts_with("--bundle=") => {}
+            word => kept.push(word.to_owned()),
+        }
+    }
+    kept
 }
 
 /// Does a run, and shows how it goes.

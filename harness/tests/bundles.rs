@@ -106,3 +106,44 @@ fn one_access_that_was_moved_or_removed_changes_the_verdict() {
     }
     assert!(!compare(&recorded, &judged(&removed)).is_same(), "removed");
 }
+
+/// A stream is somebody's word: whatever numbers stand in it, it is judged or refused, and nothing panics.
+#[test]
+fn numbers_of_any_size_are_judged() {
+    let bundle = open(&directory().join("overrun"));
+    let lines: Vec<_> = items(&bundle)
+        .iter()
+        .map(|item| serde_json::to_string(item).expect("JSON") + "\n")
+        .collect();
+    let mut judged = 0;
+    for (index, line) in lines.iter().enumerate() {
+        for run in digits(line) {
+            for number in [
+                "0",
+                "31",
+                "255",
+                "4294967295",
+                "4611686018427387903",
+                "18446744073709551615",
+            ] {
+                let (before, after) = (&line[..run.start], &line[run.end..]);
+                let mut changed = lines.clone();
+                changed[index] = format!("{before}{number}{after}");
+                judged += usize::from(judge(Cursor::new(changed.concat()), |_, _| ()).is_ok());
+            }
+        }
+    }
+    assert!(judged > 100, "{judged}: the check would check little");
+}
+
+/// Where the numbers of a line are.
+fn digits(line: &str) -> Vec<std::ops::Range<usize>> {
+    let mut runs: Vec<std::ops::Range<usize>> = Vec::new();
+    for (at, _) in line.match_indices(|char: char| char.is_ascii_digit()) {
+        match runs.last_mut() {
+            Some(run) if run.end == at => run.end += 1,
+            _ => runs.push(at..at + 1),
+        }
+    }
+    runs
+}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * Who called: of the return addresses on the stack the first in a module that is neither this one, nor the pool or
- * videobuf2, which lend for others; if there is none, the first in the kernel outside its DMA code.
+ * Who called: of the return addresses on the stack the first in a module that is neither this one, nor the pool,
+ * videobuf2 or videodev, which lend for others; if there is none, the first in the kernel outside its DMA code.
  *
  * What an address is, is looked up once and kept, until a module goes and others may get its addresses.
  */
@@ -43,7 +43,8 @@ static bool begins_with_any(const char *name, const char *const *list, unsigned 
 static enum kind look_up(unsigned long address)
 {
 	/* Modules that lend for others; functions through which the kernel's DMA code is entered. */
-	static const char *const modules[] = { "landfall_witness]", "landfall_pool]", "videobuf2" };
+	static const char *const modules[] = { "landfall_witness]", "landfall_pool]", "videobuf2",
+					       "videodev]" };
 	static const char *const functions[] = {
 		"dma_", "__dma_", "dmam_", "iommu_", "swiotlb_", "__traceiter_", "trace_", "stack_trace_",
 		"kprobe_", "__kprobe", "opt_", "optimized_", "ftrace_", "arch_ftrace", "aggr_", "pci_alloc_",
@@ -53,6 +54,9 @@ static enum kind look_up(unsigned long address)
 
 	sprint_symbol(text, address);
 	module = strrchr(text, '[');
+	/* The aid that times calls stands for a driver. */
+	if (module && !strncmp(text, "time_maps+", 10))
+		return DRIVER;
 	if (module)
 		return begins_with_any(module + 1, modules, ARRAY_SIZE(modules)) ? PASSED_OVER : DRIVER;
 	/* Not a symbol: code that was made, such as a kprobe's. */
@@ -112,7 +116,7 @@ unsigned long witness_caller(void)
 {
 	unsigned long addresses[32], kernel = 0, found;
 	/* Nearly always the driver is near: unwinding is most of what an event costs. */
-	unsigned int near = 10, count;
+	unsigned int near = 8, count;
 
 	count = stack_trace_save(addresses, near, 1);
 	found = search(addresses, count, &kernel);
@@ -121,6 +125,13 @@ unsigned long witness_caller(void)
 		found = search(addresses, count, &kernel);
 	}
 	return found ?: kernel;
+}
+
+unsigned long witness_caller_if_driver(unsigned long address)
+{
+	unsigned long kernel = 0;
+
+	return search(&address, 1, &kernel) ?: witness_caller();
 }
 
 unsigned int witness_name(unsigned long address, unsigned int slot, const char **name)

@@ -46,27 +46,33 @@ static u64 phys_of(const void *virt, unsigned long attrs)
 	return virt_addr_valid(virt) ? virt_to_phys((void *)virt) : WITNESS_NOT_TOLD;
 }
 
-static void tell_one(struct device *dev, u8 op, u64 address, u64 phys, u64 length, u8 dir, u8 memory, bool bounced)
+/* Tells one event; `from` is the return address of the call, if that is known, else 0. */
+static void tell_from(struct device *dev, struct witness_event *event, unsigned long from)
 {
 	struct witness_card *card;
 
 	rcu_read_lock();
 	card = witness_find(dev);
 	if (card) {
-		const struct witness_event event = {
-			.op = op,
-			.address = address,
-			.phys = phys,
-			.length = length,
-			.direction = dir,
-			.memory = memory,
-			.bounced = bounced,
-			.caller = witness_caller(),
-		};
-
-		witness_post(card, &event);
+		event->caller = from ? witness_caller_if_driver(from) : witness_caller();
+		witness_post(card, event);
 	}
 	rcu_read_unlock();
+}
+
+static void tell_one(struct device *dev, u8 op, u64 address, u64 phys, u64 length, u8 dir, u8 memory, bool bounced)
+{
+	struct witness_event event = {
+		.op = op,
+		.address = address,
+		.phys = phys,
+		.length = length,
+		.direction = dir,
+		.memory = memory,
+		.bounced = bounced,
+	};
+
+	tell_from(dev, &event, 0);
 }
 
 /* Whether anybody listens to a device: what an event takes to put together is spared for all others. */
@@ -256,11 +262,18 @@ static int on_unmap_phys(struct kprobe *kprobe, struct pt_regs *regs)
 {
 	struct device *dev = (void *)regs_get_kernel_argument(regs, 0);
 
-	if (watched(dev))
-		tell_one(dev, LW_OP_UNMAP, regs_get_kernel_argument(regs, 1), WITNESS_NOT_TOLD,
-			 regs_get_kernel_argument(regs, 2),
-			 direction((enum dma_data_direction)regs_get_kernel_argument(regs, 3)), LW_MEMORY_PLAIN,
-			 false);
+	if (watched(dev)) {
+		struct witness_event event = {
+			.op = LW_OP_UNMAP,
+			.address = regs_get_kernel_argument(regs, 1),
+			.phys = WITNESS_NOT_TOLD,
+			.length = regs_get_kernel_argument(regs, 2),
+			.direction = direction((enum dma_data_direction)regs_get_kernel_argument(regs, 3)),
+		};
+
+		/* At a function's entry its return address is the stack's top. */
+		tell_from(dev, &event, regs_get_kernel_stack_nth(regs, 0));
+	}
 	return 0;
 }
 

@@ -121,7 +121,7 @@ static s64 on_two(struct run *run, int (*work)(void *data))
 }
 
 /* Nanoseconds for a page mapped and unmapped so often. */
-static u64 time_maps(struct device *dev, struct page *page, unsigned int count)
+static noinline u64 time_maps(struct device *dev, struct page *page, unsigned int count)
 {
 	u64 began = ktime_get_ns();
 	unsigned int i;

@@ -72,6 +72,8 @@ extern unsigned long long witness_drop;
 /* caller.c */
 /* Who called: the driver's function, as far as the stack tells. Any context but NMI. */
 unsigned long witness_caller(void);
+/* Likewise, if `address` is where the call was made: the stack is only looked at if that is no driver's. */
+unsigned long witness_caller_if_driver(unsigned long address);
 /*
  * The name of a return address, if a card was not told it yet: its length, or 0. Under the card's lock; the name
  * is valid until witness_name_done().

@@ -55,8 +55,14 @@ enum Owner {
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
     owner: Owner,
-    /// The frame of its last job.
+    /// Where its frame is, as it was queued; more exactly from when its job begins.
     frame: Range,
+    /// It was queued, and its job has not begun.
+    waits: bool,
+    /// What the driver wrote to its registers.
+    programmed: Range,
+    /// The frame was taken back although the slot is the card's: a class, and which violation says so.
+    blamed: Option<(u8, usize)>,
 }
 
 /// What is known of a job.
@@ -213,6 +219,7 @@ impl Ledger {
                 };
                 self.account(&access);
                 self.judge_access(&access);
+                self.engine.moved(access.range().end());
             }
             Kind::Register {
                 offset,
@@ -227,11 +234,14 @@ impl Ledger {
                 };
                 self.registers.insert(sequence, written);
                 self.engine.written(name, value);
+                self.programmed(name, value);
+                self.judge_written(sequence, name);
             }
             Kind::Queued {
                 slot,
                 register_write,
             } => {
+                self.queued(slot);
                 self.judge_queued(slot, register_write);
                 self.own(1u32.checked_shl(slot.into()), Owner::Card);
             }
@@ -258,6 +268,11 @@ impl Ledger {
                 self.engine.begin(job);
                 if let Some(slot) = self.slots.get_mut(usize::from(slot)) {
                     slot.frame = begun.range();
+                    slot.waits = false;
+                    if let (Some(blamed), Some(job)) = (slot.blamed.take(), self.jobs.get_mut(job))
+                    {
+                        job.blamed = Some(blamed);
+                    }
                 }
                 self.judge_begun(job);
             }
@@ -318,11 +333,11 @@ impl Ledger {
                 address,
                 register_write,
             } => self.judge_fetch(slot, address, register_write),
+            Kind::Refused { ref what } => self.refused(what),
             Kind::Stopping { .. }
             | Kind::PowerState { .. }
             | Kind::FirstRead { .. }
             | Kind::Connected
-            | Kind::Refused { .. }
             | Kind::KernelDown
             | Kind::BusMapped { .. }
             | Kind::BusUnmapped { .. }
@@ -357,6 +372,31 @@ impl Ledger {
         }
     }
 
+    /// The driver wrote a register; some say where a slot's frame is.
+    fn programmed(&mut self, name: &RegisterName, value: u32) {
+        let slot = name.index.and_then(|index| self.slots.get_mut(index));
+        let Some(Range { start, length }) = slot.map(|slot| &mut slot.programmed) else {
+            return;
+        };
+        match name.name.as_ref() {
+            "SLOT_BASE_LO" => *start = *start >> 32 << 32 | u64::from(value),
+            "SLOT_BASE_HI" => *start = *start & 0xffff_ffff | u64::from(value) << 32,
+            "SLOT_SIZE" => *length = value.into(),
+            _ => {}
+        }
+    }
+
+    /// A slot was handed to the card, with what was programmed, if something was.
+    fn queued(&mut self, slot: u8) {
+        if let Some(slot) = self.slots.get_mut(usize::from(slot)) {
+            slot.blamed = None;
+            slot.waits = true;
+            if slot.programmed != Range::default() {
+                slot.frame = slot.programmed;
+            }
+        }
+    }
+
     fn owner(&self, slot: Option<u8>) -> Owner {
         let slot = slot.and_then(|slot| self.slots.get(usize::from(slot)));
         slot.map_or(Owner::Nobody, |slot| slot.owner)
@@ -365,6 +405,8 @@ impl Ledger {
     fn silence(&mut self, since: u64, register_write: Option<u64>, why: &'static str) {
         self.no_more_awaited();
         for slot in &mut self.slots {
+            slot.blamed = None;
+            slot.waits = false;
             if slot.owner == Owner::Card {
                 slot.owner = Owner::Driver;
             }

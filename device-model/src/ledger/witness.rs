@@ -2,10 +2,10 @@
 
 //! What the witness in the guest told: what is lent through the DMA API, and where the driver is in its life.
 //!
-//! A list (`dma_map_sg`) is one lend as far as its segments follow each other without a gap; its end ends all of
-//! them. Everything in here is bounded: a guest may say what it likes.
+//! Each segment of a list (`dma_map_sg`) is a lend; those that follow each other without a gap may be used like one.
+//! Everything in here is bounded: a guest may say what it likes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::book::{Book, Way};
 use super::bounded::Bounded;
@@ -20,6 +20,10 @@ const LINE: u64 = 64;
 pub(super) const PAGE: u64 = 4096;
 /// Most names of callers that are known.
 const MOST_SYMBOLS: usize = 4096;
+/// Most lists that are being told at a time.
+const MOST_OPEN: usize = 64;
+/// Most segments that one access is followed over.
+const MOST_SEGMENTS: usize = 4096;
 /// Longest name of a caller that is kept, bytes.
 const LONGEST_SYMBOL: usize = 256;
 
@@ -85,6 +89,8 @@ pub(super) struct Held {
     pub(super) entries: u32,
     /// Number of the list that it is a part of.
     list: u64,
+    /// It should not have been lent: a class.
+    pub(super) wrong: Option<u8>,
     /// The card wrote, and the CPU cannot see it yet.
     pub(super) dirty: bool,
     /// The CPU synced it for itself, and not for the device since.
@@ -180,6 +186,8 @@ pub(super) struct Life {
     pub(super) failed: bool,
     /// It switched bus mastering on.
     pub(super) mastered: bool,
+    /// It was told that it reaches for registers that are not there any more.
+    pub(super) told_gone: bool,
     pub(super) due: Option<Due>,
 }
 
@@ -198,8 +206,8 @@ impl Life {
 struct Open {
     list: u64,
     next: u32,
-    /// The last lend of it.
-    last: u64,
+    caller: u64,
+    entries: u32,
 }
 
 /// The witness's word; see the module.
@@ -221,10 +229,9 @@ pub(super) struct Witness {
     /// Cache lines of streaming lends.
     lines: Book,
     starts: BTreeSet<(u64, Sort, u64, u64)>,
-    lists: HashMap<u64, Vec<u64>>,
-    opening: HashMap<u16, Open>,
-    /// Segments of a list that ended already, by CPU: the next one.
-    closing: HashMap<u16, u32>,
+    lists: HashMap<u64, BTreeSet<u64>>,
+    /// By CPU; who tells of a list may be moved to another one.
+    opening: BTreeMap<u16, Open>,
     past: Past<Returned>,
     pub(super) buffers: Places<Buffer>,
     /// How many of them are queued.
@@ -294,6 +301,7 @@ impl Witness {
             by: Brief::of(call),
             entries: call.entries,
             list: number,
+            wrong: None,
             dirty: false,
             cpu: false,
         };
@@ -301,44 +309,35 @@ impl Witness {
             self.mark_pooled(memory);
         }
         if sort == Sort::List {
-            match self.opening.get(&call.cpu).copied() {
-                Some(open) if call.part > 0 && open.next == call.part => {
-                    held.list = open.list;
-                    if let Some(last) = self.extend(open.last, &held) {
-                        self.opened(call, open.list, last);
-                        return Some(last);
-                    }
-                }
-                _ => {}
-            }
-            self.opened(call, held.list, number);
-            self.lists.entry(held.list).or_default().push(number);
+            held.list = self.open(call, number);
+            self.lists.entry(held.list).or_default().insert(number);
         }
         self.enter(number, held);
         Some(number)
     }
 
-    /// Ends a lend, or all of the list that it belongs to.
-    pub(super) fn give_back(&mut self, number: u64, by: Brief) -> Option<Held> {
-        let held = self.live.get(&number).copied()?;
-        let parts = match held.sort {
-            Sort::List => self.lists.remove(&held.list).unwrap_or_default(),
-            Sort::Single | Sort::Coherent => vec![number],
+    /// Ends a lend, or with `whole` all of the list that it belongs to.
+    pub(super) fn give_back(&mut self, number: u64, by: Brief, whole: bool) {
+        let Some(list) = self.live.get(&number).map(|held| held.list) else {
+            return;
         };
-        for part in parts {
-            if let Some(held) = self.leave(part) {
-                self.past.put(part, held.range, Returned { held, by });
-                self.forget_buffers(held.range);
+        let parts = match whole {
+            true => self.lists.remove(&list).unwrap_or_default(),
+            false => BTreeSet::new(),
+        };
+        for part in parts.into_iter().chain([number]) {
+            let Some(held) = self.leave(part) else {
+                continue; // the one that was named is among them
+            };
+            self.past.put(part, held.range, Returned { held, by });
+            self.forget_buffers(held.range);
+            if let Some(left) = self.lists.get_mut(&list) {
+                left.remove(&part);
+                if left.is_empty() {
+                    self.lists.remove(&list);
+                }
             }
         }
-        Some(held)
-    }
-
-    /// Notes that a list ended of whose segments more will be told; true: this is one of those.
-    pub(super) fn closes(&mut self, cpu: u16, part: u32) -> bool {
-        let expected = self.closing.get(&cpu).copied() == Some(part) && part > 0;
-        self.closing.insert(cpu, part.saturating_add(1));
-        expected
     }
 
     /// Lends that begin at `address` and began with a call of `sort`, the first few.
@@ -371,9 +370,35 @@ impl Witness {
         self.live.get_mut(&number)
     }
 
-    /// The lend that holds all of `range`.
+    /// The lend that holds all of `range`, or the first of a list's segments that do.
     pub(super) fn covering(&self, range: Range, way: Way) -> Option<&Held> {
-        self.held(self.ranges.book.covering(range, way)?.number)
+        let found = self.ranges.book.furthest(range.start, way)?;
+        if found.range.end() >= range.end() {
+            return self.held(found.number);
+        }
+        let held = self.held(found.number)?;
+        let inside = held.sort == Sort::List && held.range.end() > range.start;
+        (inside && self.reach(held, range.end()) >= range.end()).then_some(held)
+    }
+
+    /// How far a lend goes, the segments of its list included that follow without a gap and are lent the same way; not
+    /// looked at further than `wanted`.
+    pub(super) fn reach(&self, held: &Held, wanted: u64) -> u64 {
+        let mut end = held.range.end();
+        for _ in 0..MOST_SEGMENTS {
+            if held.sort != Sort::List || end >= wanted {
+                break;
+            }
+            let next = self.starting(end, Sort::List);
+            let follows = |next: &Held| {
+                next.list == held.list && next.direction == held.direction && next.range.length > 0
+            };
+            match next.iter().find(|(_, next)| follows(next)) {
+                Some((_, next)) => end = next.range.end(),
+                None => break,
+            }
+        }
+        end
     }
 
     /// The lend that holds the byte at `address` and goes furthest.
@@ -483,27 +508,34 @@ impl Witness {
         }
     }
 
-    fn opened(&mut self, call: &DriverCall, list: u64, last: u64) {
-        let next = call.part.saturating_add(1);
-        self.opening.insert(call.cpu, Open { list, next, last });
-    }
-
-    /// Makes the last lend of a list longer, if `held` follows it.
-    fn extend(&mut self, last: u64, held: &Held) -> Option<u64> {
-        let before = self.live.get(&last).copied()?;
-        let follows = before.range.end() == held.range.start
-            && before.list == held.list
-            && before.direction == held.direction
-            && held.range.length > 0
-            && (self.scattered
-                || before.phys.map(|at| at.wrapping_add(before.range.length)) == held.phys);
-        if !follows {
-            return None;
+    /// Tells which list a segment is of: its own number, if it is the first.
+    fn open(&mut self, call: &DriverCall, number: u64) -> u64 {
+        let goes_on = |open: &Open| {
+            let same = open.caller == call.caller && open.entries == call.entries;
+            same && call.part > 0 && open.next == call.part
+        };
+        let here = self.opening.get(&call.cpu).filter(|open| goes_on(open));
+        let here = here.map(|_| call.cpu);
+        let elsewhere = || {
+            self.opening
+                .iter()
+                .find(|(_, open)| goes_on(open))
+                .map(|(cpu, _)| *cpu)
+        };
+        let before = here.or_else(elsewhere);
+        let before = before.and_then(|cpu| self.opening.remove(&cpu));
+        let list = before.map_or(number, |open| open.list);
+        if self.opening.len() >= MOST_OPEN {
+            self.opening.pop_first();
         }
-        let mut longer = self.leave(last)?;
-        longer.range.length += held.range.length;
-        self.enter(last, longer);
-        Some(last)
+        let open = Open {
+            list,
+            next: call.part.saturating_add(1),
+            caller: call.caller,
+            entries: call.entries,
+        };
+        self.opening.insert(call.cpu, open);
+        list
     }
 
     fn enter(&mut self, number: u64, held: Held) {

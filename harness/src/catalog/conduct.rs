@@ -34,7 +34,8 @@ pub(super) fn judge(
     let happened = |wanted: &dyn Fn(&Kind) -> bool| entries.iter().any(|entry| wanted(&entry.kind));
     let late = observed.took > patience;
     let seconds = observed.took.as_secs_f64();
-    let gone = happened(&|kind| matches!(kind, Kind::Disconnected));
+    let down = happened(&|kind| matches!(kind, Kind::KernelDown));
+    let gone = !down && happened(&|kind| matches!(kind, Kind::Disconnected));
     let unbinding = |kind: &Kind| {
         matches!(
             kind,

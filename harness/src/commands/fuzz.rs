@@ -55,6 +55,9 @@ struct Failed {
     minimal: bool,
 }
 
+/// A scenario and its number.
+type Numbered = (u64, Scenario);
+
 /// Plays a scenario.
 struct Player<'a> {
     guest: GuestOptions,
@@ -73,6 +76,7 @@ impl Player<'_> {
 /// Runs random scenarios, and makes the first that fails smaller.
 pub(super) fn fuzz(arguments: &FuzzArguments, cancel: &Cancel) -> Done {
     let began = Instant::now();
+    let given = arguments.play.as_deref().map(super::scenario).transpose()?;
     let set_up = parts(&arguments.parts)?;
     let mut progress = Progress::new();
     let prepared = prepare(&set_up, cancel, &mut progress)?;
@@ -87,6 +91,13 @@ pub(super) fn fuzz(arguments: &FuzzArguments, cancel: &Cancel) -> Done {
         choice: &choice,
         cancel,
     };
+    let scenarios: Box<dyn Iterator<Item = Numbered>> = match given {
+        Some(given) => Box::new(std::iter::once((0, given))),
+        None => Box::new((0..arguments.runs).map_while(|run| {
+            let number = arguments.first.checked_add(run)?;
+            Some((number, draw(arguments.seed, number)))
+        })),
+    };
     let mut fuzzed = Fuzzed {
         seed: arguments.seed,
         first: arguments.first,
@@ -95,8 +106,7 @@ pub(super) fn fuzz(arguments: &FuzzArguments, cancel: &Cancel) -> Done {
         failure: None,
         seconds: 0.0,
     };
-    for number in (0..arguments.runs).map_while(|run| arguments.first.checked_add(run)) {
-        let scenario = draw(arguments.seed, number);
+    for (number, scenario) in scenarios {
         let running = Instant::now();
         let played = player.play(&scenario).map_err(Failure::of_fuzz)?;
         fuzzed.runs += 1;
@@ -195,10 +205,12 @@ fn summary(fuzzed: &Fuzzed, arguments: &FuzzArguments) -> String {
         .iter()
         .map(|(name, runs)| format!("{name} {runs}"));
     let struck: Vec<_> = struck.collect();
+    let whose = match &arguments.play {
+        Some(path) => path.display().to_string(),
+        None => format!("{} scenarios of seed {}", fuzzed.runs, fuzzed.seed),
+    };
     let head = format!(
-        "{} scenarios of seed {} in {:.0} s; struck in: {}\n",
-        fuzzed.runs,
-        fuzzed.seed,
+        "{whose} in {:.0} s; struck in: {}\n",
         fuzzed.seconds,
         match struck.is_empty() {
             true => "none".to_owned(),
@@ -213,7 +225,7 @@ fn summary(fuzzed: &Fuzzed, arguments: &FuzzArguments) -> String {
         false => "the smallest that was found",
     };
     format!(
-        "{head}scenario {} fails: {}\n{how}, after {} runs, in {}:\n\n{}\n{}\n",
+        "{head}scenario {} fails: {}\n{how}, after {} runs, for `landfall fuzz --play {}`:\n\n{}\n{}\n",
         failed.number,
         failed.wrong,
         failed.shrink_runs,

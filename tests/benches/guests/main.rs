@@ -13,6 +13,7 @@ mod run;
 mod scale;
 mod start;
 mod table;
+mod witness;
 
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ fn main() -> Result {
     if let Some(table) = registers::measure()? {
         add(table);
     }
+    add(witness::measure()?);
     add(pool::measure()?);
     for table in scale::measure()? {
         add(table);

@@ -47,6 +47,9 @@
 //! apart, from when `run` was set. A frame time that finds no queued slot, or the last frame still being
 //! written, is dropped and its sequence number skipped.
 //!
+//! **Not now.** `FORMAT`, `GEOMETRY` and `STRIDE` must not be written while a frame is being written, nor a slot's
+//! registers while it is queued or being served: the card takes them all the same, and its journal tells.
+//!
 //! # To stop
 //!
 //! Clear `CONTROL.run`. Queued slots are returned at once, without a record. The frame in hand is given up

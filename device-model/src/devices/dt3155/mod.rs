@@ -9,7 +9,7 @@
 //! once.
 //!
 //! It runs while `CSR1` captures both fields and byte register `CSR2` acquires both. A frame latches its four
-//! addresses when it begins, at the standard's rate; when its last byte is in memory, `START`, `END_EVEN` and `END_ODD`
+//! addresses when it begins, at the standard's rate, the first two periods after the start; when its last byte is in memory, `START`, `END_EVEN` and `END_ODD`
 //! are set together. The next frame waits until `END_ODD` was cleared, so that a slow machine sees fewer frames and not
 //! torn ones; a real card waits for nobody. Whatever ends the running condition ends the transfer in the same write.
 //!
@@ -40,6 +40,8 @@ use regs::*;
 
 /// Lines written in one step.
 const LINES: u32 = 64;
+/// Periods from the start to the first frame: the rest of the picture that is running then, and a whole one.
+const FIRST: u32 = 2;
 /// How long after its cause a fault of the late kind strikes.
 const LATE: Duration = Duration::from_millis(200);
 /// How much it writes.
@@ -154,6 +156,13 @@ impl Dt3155 {
         csr1.capture() == 3 && self.byte(CSR2) & BUSY == BUSY
     }
 
+    fn standard(&self) -> Standard {
+        match self.byte(CSR2) & HZ_50 {
+            0 => Standard::Hz60,
+            _ => Standard::Hz50,
+        }
+    }
+
     fn interrupts(&self) -> INT_CSR {
         INT_CSR::from_raw(self.word(INT_CSR::OFFSET))
     }
@@ -197,10 +206,7 @@ impl Dt3155 {
         if now < due {
             return Next::At(due);
         }
-        let standard = match self.byte(CSR2) & HZ_50 {
-            0 => Standard::Hz60,
-            _ => Standard::Hz50,
-        };
+        let standard = self.standard();
         let next = due + standard.period();
         let next = if next > now {
             next
@@ -384,7 +390,7 @@ impl Function for Dt3155 {
             self.programmed = host.register_write();
         }
         match (self.due, self.running()) {
-            (None, true) => self.due = Some(host.now()),
+            (None, true) => self.due = Some(host.now() + self.standard().period() * FIRST),
             (Some(_), false) => self.stop(host),
             _ => {}
         }

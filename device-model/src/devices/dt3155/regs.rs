@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT OR Apache-2.0
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
 
 //! Registers of the DT3155, BAR 0, as its driver for Linux uses them; and the byte registers behind its serial bus.
 

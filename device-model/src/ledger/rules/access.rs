@@ -201,6 +201,13 @@ impl Ledger {
             return Some(self.gone(access, &format!("the frame of slot {slot}")));
         }
         let mut finding = self.inside(access)?;
+        if let (false, Some(class)) = (access.outcome.is_ok(), held.wrong) {
+            let text = format!(
+                "the card was refused {}, which is no memory to lend",
+                held.label()
+            );
+            finding = Finding::of(access, class, "wrong memory", text);
+        }
         finding.near = Some(held.near(range));
         finding.call = Some(held.by);
         Some(finding)
@@ -212,16 +219,21 @@ impl Ledger {
 
     /// An access that no lend allows.
     fn not_covered(&self, access: &Access) -> Option<Finding> {
+        // Where a job was programmed to, what lies before it is another's.
+        let job = access.job.and_then(|job| self.jobs.get(job));
+        let meant = job.is_some_and(|job| job.range().contains(access.address, access.length));
+        let on = !meant && self.engine.goes_on(access.address);
+        let behind = |near| self.over_the_end(access, near).filter(|_| !meant);
         self.other_way(access)
             .or_else(|| self.by_error(access))
             .or_else(|| self.by_memory(access))
-            .or_else(|| self.programmed_to_returned(access))
-            .or_else(|| self.over_the_end(access, 1))
+            .or_else(|| self.over_the_end(access, u64::from(on)))
             .or_else(|| self.beside_lend(access))
             .or_else(|| self.returned_to(access))
+            .or_else(|| behind(1))
             .or_else(|| self.by_low_bits(access))
             .or_else(|| self.beyond_width(access))
-            .or_else(|| self.over_the_end(access, PAGE))
+            .or_else(|| behind(PAGE))
             .or_else(|| self.before_any(access))
             .or_else(|| self.wild(access))
     }
@@ -268,12 +280,14 @@ impl Ledger {
     fn over_the_end(&self, access: &Access, near: u64) -> Option<Finding> {
         let (range, at) = (access.range(), access.address);
         let found = self.witness.ranges.book.furthest(at, Way::Any)?;
-        let last = found.range.end();
+        let held = self.witness.held(found.number)?;
+        let last = self.witness.reach(held, range.end());
         if at >= last.saturating_add(near) || range.end() <= last {
             return None;
         }
-        let held = self.witness.held(found.number)?;
-        let finding = self.passing(access, held.range, &held.label());
+        let start = held.range.start;
+        let length = last - start;
+        let finding = self.passing(access, Range { start, length }, &held.label());
         Some(with(held, finding))
     }
 
@@ -284,19 +298,6 @@ impl Ledger {
         finding.near = Some(past.held.near(access.range()));
         finding.call = Some(past.by);
         Some(finding)
-    }
-
-    /// Likewise, where the driver programmed the card to it: then it does not matter what is lent right before it.
-    fn programmed_to_returned(&self, access: &Access) -> Option<Finding> {
-        let job = access.job.and_then(|job| self.jobs.get(job))?;
-        let base = Range {
-            start: job.base,
-            length: 1,
-        };
-        let lent = self.witness.covering(base, Way::Any).is_some();
-        (!lent && self.witness.past(base).is_some())
-            .then(|| self.returned_to(access))
-            .flatten()
     }
 
     /// Class 57.

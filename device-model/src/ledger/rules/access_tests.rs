@@ -100,6 +100,26 @@ fn class_7_is_what_was_taken_back() {
         .is(7);
 }
 
+#[test]
+fn job_into_what_was_unmapped_is_stale_also_right_behind_another_frame() {
+    let next = FRAME[0] + SIZE;
+    let lends = [FRAME[0], next].map(|at| call(Call::Map, at, SIZE, FromDevice));
+    let stream = || {
+        let stream = Stream::binding().with_frames(lends.clone());
+        stream.captures(0).unmap(next, SIZE, FromDevice)
+    };
+    let stale = stream().queue(1).begins(1, next, SIZE);
+    stale.writes(next, SIZE).completes(1).is(7);
+    // On from the end of a frame it is an overrun, whatever was there once.
+    let over = stream().starts(0).writes(FRAME[0], SIZE).writes(next, 64);
+    over.completes(0).is(1);
+    let unused = Stream::binding().with_frames(lends.clone());
+    let unmapped = unused.unmap(next, SIZE, FromDevice);
+    let over = unmapped.clone().untagged_write(next - 64);
+    over.untagged_write(next).is(1);
+    unmapped.untagged_write(next).is(7);
+}
+
 /// A driver of vb2's, as dt3155 is: two coherent buffers, no slots and no idle.
 fn grabber() -> Stream {
     let queue = |slot: usize| call(Call::Queue, FRAME[slot], SIZE, FromDevice);
@@ -450,7 +470,7 @@ fn more_lends_than_the_ledger_holds_are_told_once() {
     for number in 0..(super::super::shelf::MOST_LIVE as u64 + 10) {
         entry(Kind::Call(call(
             Call::Map,
-            1 << 40 | number * 4096,
+            (1 << 40) + number * 4096,
             4096,
             FromDevice,
         )));

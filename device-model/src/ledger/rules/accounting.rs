@@ -60,13 +60,13 @@ impl Ledger {
         let Some(number) = self.witness.lend(call, sort) else {
             return self.full();
         };
-        self.wrong_memory(call, sort);
+        self.wrong_memory(number, call, sort);
         self.wrong_mask(call, sort);
         self.shared_line(number);
     }
 
     /// Classes 15, 16 and 17.
-    fn wrong_memory(&mut self, call: &DriverCall, sort: Sort) {
+    fn wrong_memory(&mut self, number: u64, call: &DriverCall, sort: Sort) {
         let (class, name, what) = match call.memory {
             Memory::Plain => return,
             Memory::Text => (
@@ -77,6 +77,9 @@ impl Ledger {
             Memory::Stack => (16, "stack lent", "a stack"),
             Memory::Invalid => (17, "invalid memory lent", "memory that is no RAM"),
         };
+        if let Some(held) = self.witness.held_mut(number) {
+            held.wrong = Some(class);
+        }
         let text = format!(
             "the driver gave {} {} bytes of {what}, at {:#x}",
             sort.begins(),
@@ -129,21 +132,21 @@ impl Ledger {
 
     /// A lend ends, or should: classes 39, 47, 48, 49, 50 and 51.
     fn returned(&mut self, call: &DriverCall, sort: Sort) {
-        let goes_on = sort == Sort::List && self.witness.closes(call.cpu, call.part);
-        if goes_on {
-            return;
-        }
         if call.address == u64::MAX {
             let text = format!("{} was given what a failed mapping gives", sort.ends());
             return self.report_call(49, "mapping error unchecked", call, text);
         }
         match self.pick(call, sort) {
             Some((number, held)) => {
-                self.judge_end(call, sort, &held);
+                let first = sort != Sort::List || call.part == 0;
+                let wrong = first && self.judge_end(call, sort, &held);
                 let by = Brief::of(call);
-                self.witness.give_back(number, by);
+                self.witness
+                    .give_back(number, by, wrong && held.sort == Sort::List);
                 self.judge_return(held.range, Some(&held), by);
             }
+            // A list that was wrong is told once.
+            None if sort == Sort::List && call.part > 0 => {}
             None => self.not_lent(call, sort),
         }
     }
@@ -167,8 +170,8 @@ impl Ledger {
         })
     }
 
-    /// How a lend ends, against how it began.
-    fn judge_end(&mut self, call: &DriverCall, sort: Sort, held: &Held) {
+    /// How a lend ends, against how it began. True: it is wrong.
+    fn judge_end(&mut self, call: &DriverCall, sort: Sort, held: &Held) -> bool {
         let label = held.label();
         let (class, name, text) = if held.sort != sort {
             let (ends, right) = (sort.ends(), held.sort.ends());
@@ -192,11 +195,12 @@ impl Ledger {
             let text = format!("{label} ended with another direction than it began with");
             (39, "wrong direction", text)
         } else {
-            return;
+            return false;
         };
         let mut violation = self.of_held(class, name, held, held.range, text);
         violation.call = Some(self.witness.caller(Brief::of(call)));
         self.report(violation);
+        true
     }
 
     /// Class 48: nothing that is lent begins there.
@@ -244,9 +248,8 @@ impl Ledger {
             start: call.address,
             length: call.length,
         };
-        let covered = self.witness.ranges.book.covering(range, Way::Any);
-        let streaming = covered.and_then(|found| self.witness.held(found.number));
-        if streaming.is_some() || call.length == 0 {
+        let covered = self.witness.covering(range, Way::Any).is_some();
+        if covered || call.length == 0 {
             return self.synced(call, for_cpu);
         }
         if !self.witness.sees() {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use super::stream::*;
+use crate::dma::DmaError;
 use crate::dma::journal::{Call, Direction, DriverCall, DriverState, Kind, Memory, Outcome};
 
 const LIST: [(u64, u64); 3] = [(0x7000_0000, 4096), (0x7000_1000, 4096), (0x7100_0000, 512)];
@@ -66,7 +67,15 @@ fn classes_15_16_and_17_are_memory_that_must_not_be_lent() {
             memory,
             ..call(Call::Map, 0x5000, 64, ToDevice)
         };
-        Stream::bound().call(lend).is(class);
+        let lent = Stream::bound().call(lend);
+        lent.is(class);
+        let reads = lent.access(
+            Direction::Read,
+            0x5000,
+            64,
+            Outcome::Refused(DmaError::Unmapped),
+        );
+        assert_eq!(reads.classes(), [Some(class), Some(class)]);
     }
     Stream::bound().map(0x5000, 64, ToDevice).is_clean();
 }
@@ -183,6 +192,29 @@ fn class_51_is_a_list_of_other_entries() {
 }
 
 #[test]
+fn lists_that_are_told_on_two_cpus_at_once_are_kept_apart() {
+    let part = |which, part, at: u64, cpu| {
+        let call = DriverCall {
+            entries: 2,
+            part,
+            cpu,
+            ..call(which, 0x7000_0000 + at * 4096, 4096, FromDevice)
+        };
+        Kind::Call(call)
+    };
+    let mut stream = Stream::bound();
+    // The first moves from CPU 0 to CPU 2 in the middle, on the way back too.
+    for which in [Call::MapList, Call::UnmapList] {
+        stream = stream
+            .kind(part(which, 0, 0, 0))
+            .kind(part(which, 0, 4, 1))
+            .kind(part(which, 1, 1, 2))
+            .kind(part(which, 1, 5, 1));
+    }
+    stream.unbinds().is_clean();
+}
+
+#[test]
 fn classes_52_and_53_are_what_is_left_behind() {
     Stream::bound().alloc(0x5000, 64).unbinds().is(53);
     let failed = Stream::bound().call(call(Call::MapFailed, u64::MAX, 64, FromDevice));
@@ -245,15 +277,19 @@ fn after_a_gap_what_is_not_known_is_not_judged() {
         expected: 2,
         got: 7,
     };
-    let stream = Stream::bound()
-        .kind(gap)
-        .unmap(0x5000, 64, FromDevice)
-        .writes(0x9_0000, 8);
-    let stream = stream.alloc(0x6000, 64).unbinds();
-    let found = stream.verdict();
-    assert_eq!(found.len(), 1, "{found:#?}");
-    assert_eq!(
-        (found[0].class, found[0].name.as_ref()),
-        (None, "witness incomplete")
-    );
+    let refused = Kind::Refused {
+        what: "witness: half a commit".to_owned(),
+    };
+    for lost in [refused, gap] {
+        let stream = Stream::bound()
+            .kind(lost)
+            .unmap(0x5000, 64, FromDevice)
+            .writes(0x9_0000, 8);
+        let found = stream.alloc(0x6000, 64).unbinds().verdict();
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert_eq!(
+            (found[0].class, found[0].name.as_ref()),
+            (None, "witness incomplete")
+        );
+    }
 }

@@ -2,24 +2,21 @@
 
 //! Bounce buffers: CPU and device see each other's bytes only through syncs.
 
-use super::super::book::Way;
 use super::super::witness::Brief;
-use super::super::{Job, Ledger, Owner, Range};
+use super::super::{Job, Ledger, LendDirection, Owner, Range};
 use crate::dma::journal::DriverCall;
 
 impl Ledger {
     /// The card wrote a whole frame: the CPU sees it only after a sync.
     pub(in super::super) fn dirtied(&mut self, job: &Job) {
-        let start = job.base;
-        let length = job.size.max(1);
-        let found = self
-            .witness
-            .ranges
-            .book
-            .covering(Range { start, length }, Way::Write);
-        let held = found.and_then(|found| self.witness.held_mut(found.number));
-        if let Some(held) = held.filter(|held| held.bounced) {
-            held.dirty = true;
+        let frame = Range {
+            start: job.base,
+            length: job.size.max(1),
+        };
+        for number in self.witness.touching(frame) {
+            if let Some(held) = self.witness.held_mut(number) {
+                held.dirty |= held.bounced && held.direction != LendDirection::ToDevice;
+            }
         }
     }
 

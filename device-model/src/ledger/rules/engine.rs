@@ -27,6 +27,16 @@ pub(in super::super) struct Engine {
     master: Option<bool>,
     /// It decodes its BARs.
     decodes: bool,
+    /// The driver, or somebody, switched that off.
+    hidden: bool,
+    /// It is not in D0.
+    asleep: bool,
+    /// Where the last access ended.
+    moved: Option<u64>,
+    /// It began a job since it was idle.
+    ran: bool,
+    /// What was taken back since: a class, and which violation says so.
+    pub(in super::super) cut: Option<(u8, usize)>,
     /// There is a cause that no interrupt told of.
     cause: bool,
     /// An interrupt is held until the bus may be mastered.
@@ -52,6 +62,8 @@ impl Engine {
     pub(in super::super) fn saw(&mut self, kind: &Kind) {
         self.last = match kind {
             Kind::Register { .. } | Kind::Arrived { .. } => Last::Driver,
+            // What its register write made of slots.
+            Kind::Queued { .. } | Kind::TakenBack { .. } | Kind::Stopping { .. } => self.last,
             Kind::BusMaster { on: true } | Kind::PowerState { state: 0 } if self.held => {
                 Last::Driver
             }
@@ -63,7 +75,8 @@ impl Engine {
             Kind::Interrupt { .. } => (self.cause, self.held) = (false, false),
             Kind::InterruptHeld { .. } => (self.cause, self.held) = (false, true),
             Kind::BusMaster { on } => self.master = Some(on),
-            Kind::Decoding { on } => self.decodes = on,
+            Kind::Decoding { on } => (self.decodes, self.hidden) = (on, !on),
+            Kind::PowerState { state } => self.asleep = state != 0,
             Kind::FirstRead { .. } => self.decodes = true,
             Kind::Reset { reset } => self.reset(reset),
             Kind::Disconnected => self.reset(Reset::Device),
@@ -89,6 +102,7 @@ impl Engine {
         self.stride = 0;
         if reset != Reset::Register {
             (self.master, self.decodes) = (Some(false), false);
+            (self.hidden, self.asleep) = (false, false);
         }
         if reset == Reset::Device {
             self.kernel_down = false;
@@ -96,12 +110,13 @@ impl Engine {
     }
 
     pub(in super::super) fn written(&mut self, name: &RegisterName, value: u32) {
-        self.decodes = true;
+        (self.decodes, self.hidden) = (true, false);
         let is = |part: &str| name.name.contains(part);
         if name.name == "STRIDE" {
             self.stride = value.into();
         }
-        if (is("IRQ") || is("INT_") || is("INTR")) && value != 0 {
+        let interrupts = is("IRQ") || is("INT_") || is("INTR");
+        if interrupts && !is("STATUS") && value != 0 {
             self.touched = true;
         }
         if is("IRQ_ENABLE") {
@@ -109,7 +124,23 @@ impl Engine {
         }
     }
 
+    /// An access ended there.
+    pub(in super::super) fn moved(&mut self, end: u64) {
+        self.moved = Some(end);
+    }
+
+    /// Whether an access goes on where the last one ended.
+    pub(in super::super) fn goes_on(&self, address: u64) -> bool {
+        self.moved == Some(address)
+    }
+
+    /// Whether it began a job since it was idle.
+    pub(in super::super) const fn ran(&self) -> bool {
+        self.ran
+    }
+
     pub(in super::super) fn begin(&mut self, job: u64) {
+        self.ran = true;
         if self.working.len() < MOST_WORKING && !self.working.contains(&job) {
             self.working.push(job);
         }
@@ -122,6 +153,7 @@ impl Engine {
     /// No job is in work any more.
     pub(in super::super) fn silent(&mut self) {
         self.working.clear();
+        (self.ran, self.cut) = (false, None);
     }
 
     pub(in super::super) fn working(&self) -> &[u64] {
@@ -218,7 +250,8 @@ impl Ledger {
     /// Classes 13 and 14: the driver programmed more than it lent.
     fn longer_than_lent(&self, job: &Job) -> Option<Violation> {
         let (_, held) = self.witness.at(job.base).filter(|_| self.witness.sees())?;
-        let excess = job.range().end().saturating_sub(held.range.end());
+        let lent = self.witness.reach(held, job.range().end());
+        let excess = job.range().end().saturating_sub(lent);
         if excess == 0 || job.size == 0 {
             return None;
         }
@@ -230,11 +263,11 @@ impl Ledger {
         let text = format!(
             "a job of {} bytes was programmed where {} bytes of {} are lent: {excess} too many",
             job.size,
-            held.range.end() - job.base,
+            lent - job.base,
             held.label()
         );
         let part = Range {
-            start: held.range.end(),
+            start: lent,
             length: excess,
         };
         Some(self.of_held(class, name, held, part, text))
@@ -271,8 +304,12 @@ impl Ledger {
             .shelf
             .own(Some(slot), range)
             .map(super::super::Lend::range);
-        let witness = self.witness.at(job.base).map(|(_, held)| held.range);
-        let lent = agent.or(witness)?.end().saturating_sub(job.base);
+        let witness = || {
+            let (_, held) = self.witness.at(job.base)?;
+            Some(self.witness.reach(held, u64::MAX))
+        };
+        let lent = agent.map(|range| range.end()).or_else(witness)?;
+        let lent = lent.saturating_sub(job.base);
         if bytes <= lent.max(job.size) {
             return None;
         }
@@ -364,20 +401,45 @@ impl Ledger {
         self.report(violation);
     }
 
-    /// Class 58: a write where the BAR has no register.
+    /// Classes 28 and 58: a write to a BAR that does not decode, or has no register there.
     pub(in super::super) fn judge_unclaimed(&mut self, bar: u8, offset: u64, write: bool) {
         let state = self.witness.life.state;
         let driven = matches!(
             state,
             Some(DriverState::Binding | DriverState::Bound | DriverState::Unbinding)
         );
-        if !write || !self.witness.attached || !self.engine.decodes || !driven {
+        if !write || !self.witness.attached || !driven || self.engine.asleep {
             return;
         }
-        let text =
-            format!("the driver wrote to BAR {bar} at {offset:#x}, where there is no register");
-        let mut violation = self.violation(58, "no such register", text);
-        violation.address = offset;
+        let unbinding = state == Some(DriverState::Unbinding);
+        if self.engine.hidden && unbinding && !self.witness.life.told_gone {
+            self.witness.life.told_gone = true;
+            let text = format!(
+                "remove wrote to BAR {bar} at {offset:#x}, and the card does not decode it any more"
+            );
+            let mut violation = self.violation(28, "BAR gone", text);
+            violation.address = offset;
+            self.report(violation);
+        } else if self.engine.decodes {
+            let text =
+                format!("the driver wrote to BAR {bar} at {offset:#x}, where there is no register");
+            let mut violation = self.violation(58, "no such register", text);
+            violation.address = offset;
+            self.report(violation);
+        }
+    }
+
+    /// Class 27: remove is over, and somebody still writes to the card's registers.
+    pub(in super::super) fn judge_written(&mut self, sequence: u64, name: &RegisterName) {
+        let over = self.witness.life.state == Some(DriverState::Unbound);
+        if !over || !self.witness.attached || self.witness.life.told_gone {
+            return;
+        }
+        self.witness.life.told_gone = true;
+        let driver = &self.witness.life.driver;
+        let text = format!("{name} was written after the driver {driver} had been removed");
+        let violation = self.violation(27, "register written after remove", text);
+        let violation = self.with_write(violation, Some(sequence));
         self.report(violation);
     }
 

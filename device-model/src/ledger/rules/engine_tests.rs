@@ -169,6 +169,31 @@ fn class_58_is_a_write_where_there_is_no_register() {
     Stream::default().kind(write(true)).is_clean();
 }
 
+#[test]
+fn class_27_is_a_register_that_is_written_after_remove() {
+    let removed = || Stream::bound().captures(0).unbinds();
+    let twice = removed().register("CONTROL", 256).register("CONTROL", 256);
+    let write = twice.is(27).register_write.expect("the write");
+    assert_eq!((write.name.as_str(), write.value), ("CONTROL", 256));
+    let again = removed().state(DriverState::Binding);
+    again.register("CONTROL", 256).is_clean();
+}
+
+#[test]
+fn class_28_is_a_remove_that_writes_to_a_bar_that_is_gone() {
+    let write = || Kind::Unclaimed {
+        bar: 0,
+        offset: 0x10,
+        write: true,
+    };
+    let ending = || Stream::bound().state(DriverState::Unbinding);
+    let hidden = || ending().kind(Kind::Decoding { on: false });
+    hidden().kind(write()).kind(write()).is(28);
+    hidden().is_clean();
+    let asleep = ending().kind(Kind::PowerState { state: 3 });
+    asleep.kind(write()).is_clean();
+}
+
 fn bounced() -> Stream {
     let frame = |slot: usize| DriverCall {
         bounced: true,
@@ -201,6 +226,12 @@ fn classes_37_and_38_are_syncs_that_are_missing() {
         .queue(0)
         .is(37);
     got().unbinds().is_clean(); // an unmap is a sync
+    // Another buffer takes the slot.
+    let other = got()
+        .indexed("SLOT_BASE_LO", 0, FRAME[1] as u32)
+        .indexed("SLOT_BASE_HI", 0, (FRAME[1] >> 32) as u32)
+        .indexed("SLOT_SIZE", 0, SIZE as u32);
+    other.queue(0).is_clean();
     Stream::bound().captures(0).captures(0).is_clean(); // nothing is between the two
 }
 

@@ -4,7 +4,7 @@
 
 use super::super::verdict::{self, of_job};
 use super::super::witness::{Brief, Due, Held, Life};
-use super::super::{Ledger, Range, Violation};
+use super::super::{Ledger, Range, Slot, Violation};
 use crate::dma::journal::DriverState;
 
 impl Ledger {
@@ -27,15 +27,29 @@ impl Ledger {
             DriverState::NotBound => self.expect_no_lends(),
             DriverState::Bound | DriverState::Unbinding => {}
         }
+        self.witness.life.told_gone = false;
         self.witness.life.state = Some(state);
     }
 
     /// Events of the witness are missing.
     pub(in super::super) fn gap(&mut self, expected: u64, got: u64) {
-        let text = format!(
-            "the witness's events from number {expected} to {} are missing: no verdict on what was lent since",
-            got.wrapping_sub(1)
-        );
+        let last = got.wrapping_sub(1);
+        self.incomplete(format!(
+            "the witness's events from number {expected} to {last} are missing"
+        ));
+    }
+
+    /// The machine asked for something that was refused; of the witness, that is an event that is not known.
+    pub(in super::super) fn refused(&mut self, what: &str) {
+        if let Some(what) = what.strip_prefix("witness: ")
+            && self.witness.sees()
+        {
+            self.incomplete(format!("an event of the witness was refused, {what}"));
+        }
+    }
+
+    fn incomplete(&mut self, why: String) {
+        let text = why + ": no verdict on what was lent since";
         let mut violation = verdict::bare(self.sequence, None, "witness incomplete", text);
         violation.time_ns = self.time_ns;
         self.report(violation);
@@ -57,53 +71,93 @@ impl Ledger {
             return;
         }
         let working = self.engine.working().iter().copied();
-        let numbers: Vec<_> = working
-            .filter(|&number| self.is_cut_off(number, range))
+        let jobs: Vec<_> = working
+            .filter(|&number| {
+                let job = self.jobs.get(number).filter(|job| job.blamed.is_none());
+                job.is_some_and(|job| self.is_cut_off(job.range(), range))
+            })
             .collect();
-        for number in numbers {
-            let Some(job) = self.jobs.get(number).copied() else {
-                continue;
-            };
-            let label = held.map_or("a buffer".to_owned(), Held::label);
-            let delayed = self.engine.delayed();
-            let (class, name, why) = match delayed {
-                Some(_) => (
-                    36,
-                    "unflushed write",
-                    "and a register write of the driver's was still on its way",
-                ),
-                None if self.witness.life.is_ending() => (
-                    31,
-                    "removed while running",
-                    "while the driver was being removed",
-                ),
-                None => (
-                    30,
-                    "taken back during a job",
-                    "and the driver had not stopped it",
-                ),
-            };
-            let text = format!("{label} was taken back while job {number} was in work, {why}");
-            let mut violation = self.of_call(class, name, by, text);
-            violation = of_job(violation, number, &job, job.slot.unwrap_or(0));
-            (violation.address, violation.length) = (range.start, range.length);
-            violation.lend = held.map(|held| held.near(range));
-            let violation = self.with_write(violation, delayed.or(job.register_write));
-            self.blame(number, violation);
+        let queued =
+            |slot: &Slot| slot.waits && self.engine.ran() && self.is_cut_off(slot.frame, range);
+        let slots = self.slots.iter().enumerate();
+        let slots: Vec<_> = slots.filter(|(_, slot)| queued(slot)).collect();
+        let slots: Vec<_> = slots.into_iter().map(|(number, _)| number).collect();
+        if jobs.is_empty() && slots.is_empty() {
+            return;
+        }
+        let Some(blame) = self.taken_too_early(range, held, by, jobs.first().copied()) else {
+            return;
+        };
+        for number in jobs {
+            if let Some(job) = self.jobs.get_mut(number) {
+                job.blamed = Some(blame);
+            }
+        }
+        for slot in slots {
+            if let Some(slot) = self.slots.get_mut(slot) {
+                slot.blamed = Some(blame);
+            }
         }
     }
 
-    /// Whether a job's bytes were in `range`, which is not lent any more, and are in no other lend.
-    fn is_cut_off(&self, number: u64, range: Range) -> bool {
-        let Some(job) = self.jobs.get(number).filter(|job| job.blamed.is_none()) else {
-            return false;
+    /// Reports that a lend ended that the card works on; once until it is idle.
+    fn taken_too_early(
+        &mut self,
+        range: Range,
+        held: Option<&Held>,
+        by: Brief,
+        job: Option<u64>,
+    ) -> Option<(u8, usize)> {
+        let label = held.map_or("a buffer".to_owned(), Held::label);
+        let delayed = self.engine.delayed();
+        let (class, name, why) = match delayed {
+            Some(_) => (
+                36,
+                "unflushed write",
+                "and a register write of the driver's was still on its way",
+            ),
+            None if self.witness.life.is_ending() => (
+                31,
+                "removed while running",
+                "while the driver was being removed",
+            ),
+            None => (
+                30,
+                "taken back during a job",
+                "and the driver had not stopped it",
+            ),
         };
-        let size = job.size.max(1);
-        let covered = self.usable(Range {
-            start: job.base,
-            length: size,
-        });
-        range.overlaps(job.base, size) && !covered
+        if let Some(cut) = self.engine.cut.filter(|(cut, _)| *cut == class) {
+            return Some(cut);
+        }
+        let what = match job {
+            Some(job) => format!("job {job} was in work"),
+            None => "the card ran, with this queued".to_owned(),
+        };
+        let text = format!("{label} was taken back while {what}, {why}");
+        let mut violation = self.of_call(class, name, by, text);
+        let known = job.and_then(|number| Some((number, self.jobs.get(number)?)));
+        if let Some((number, job)) = known {
+            violation = of_job(violation, number, job, job.slot.unwrap_or(0));
+        }
+        let write = known.and_then(|(_, job)| job.register_write);
+        (violation.address, violation.length) = (range.start, range.length);
+        violation.lend = held.map(|held| held.near(range));
+        let violation = self.with_write(violation, delayed.or(write));
+        self.report(violation);
+        self.engine.cut = self
+            .violations
+            .len()
+            .checked_sub(1)
+            .map(|last| (class, last));
+        self.engine.cut
+    }
+
+    /// Whether a frame was in `range`, which is not lent any more, and is in no other lend.
+    fn is_cut_off(&self, frame: Range, range: Range) -> bool {
+        let start = frame.start;
+        let length = frame.length.max(1);
+        range.overlaps(start, length) && !self.usable(Range { start, length })
     }
 
     /// Class 31, too: the engine runs into what is lent, and remove is over.

@@ -98,6 +98,34 @@ fn classes_30_and_31_are_a_lend_that_ends_during_its_job() {
 }
 
 #[test]
+fn slots_that_are_queued_count_while_the_card_runs() {
+    let programmed = || {
+        Stream::bound()
+            .indexed("SLOT_BASE_LO", 1, FRAME[1] as u32)
+            .indexed("SLOT_BASE_HI", 1, (FRAME[1] >> 32) as u32)
+            .indexed("SLOT_SIZE", 1, SIZE as u32)
+    };
+    let both = || programmed().starts(0).queue(1);
+    let found = both()
+        .unmaps()
+        .writes(FRAME[0], SIZE)
+        .completes(0)
+        .begins(1, FRAME[1], SIZE)
+        .writes(FRAME[1], SIZE)
+        .is(30);
+    assert_eq!(found.accesses, 2, "all that follows");
+    both().stops().unmaps().is_clean();
+    // It has begun nothing yet.
+    Stream::bound().queue(0).queue(1).unmaps().is_clean();
+    // Between two frames.
+    let between = Stream::bound().captures(0).queue(0).unmaps();
+    between
+        .begins(0, FRAME[0], SIZE)
+        .writes(FRAME[0], SIZE)
+        .is(30);
+}
+
+#[test]
 fn class_31_is_also_an_engine_that_runs_after_remove() {
     let working = Stream::bound().starts(0).state(DriverState::Unbinding);
     let found = working.state(DriverState::Unbound).verdict();

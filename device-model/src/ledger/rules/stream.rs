@@ -126,9 +126,18 @@ impl Stream {
     }
 
     pub(super) fn register(self, name: &'static str, value: u32) -> Self {
+        self.named(name, None, value)
+    }
+
+    /// A write to one of an array of registers.
+    pub(super) fn indexed(self, name: &'static str, index: usize, value: u32) -> Self {
+        self.named(name, Some(index), value)
+    }
+
+    fn named(self, name: &'static str, index: Option<usize>, value: u32) -> Self {
         let name = RegisterName {
             name: name.into(),
-            index: None,
+            index,
         };
         let (bar, offset) = (0, 0x30);
         self.kind(Kind::Register {

@@ -8,8 +8,8 @@ use std::fmt::Write;
 use landfall_device::dma::journal::{Call, DriverCall, Entry, Kind};
 use landfall_device::ledger::{Lend, LendDirection, Violation};
 
-use super::range;
 use super::timeline::{Timeline, call_name};
+use super::{range, symbol};
 use crate::bundle::Item;
 
 /// Most lends that are shown.
@@ -170,7 +170,7 @@ impl Lends {
 
     fn told(&self, sequence: u64, time: u64, call: &DriverCall, timeline: &Timeline) -> String {
         let from = match self.symbols.get(&call.caller) {
-            Some(name) => format!(", from {name}"),
+            Some(name) => format!(", from {}", symbol(name)),
             None if call.caller != 0 => format!(", from {:#x}", call.caller),
             None => String::new(),
         };

@@ -7,6 +7,7 @@
 
 mod lends;
 mod memory;
+mod symbol;
 mod timeline;
 
 use std::fmt::Write;
@@ -18,6 +19,7 @@ use super::{Bundle, BundleError, Item, Pages, Run, names};
 use crate::map::{address, size};
 use crate::schema::{Report, Violation};
 use lends::Lends;
+use symbol::symbol;
 use timeline::Timeline;
 
 /// Most violations that are told one by one.
@@ -25,7 +27,7 @@ const MOST: usize = 6;
 /// Most lines of a log that are shown.
 const LOG_LINES: usize = 12;
 /// Most characters of a line that is somebody else's.
-const LINE: usize = 400;
+const LINE: usize = 1000;
 
 /// What the parts of the story are told from.
 struct Told {
@@ -228,8 +230,8 @@ fn chapter(
                 timeline::call_name(call.call),
                 call.number,
                 call.symbol
-                    .clone()
-                    .unwrap_or_else(|| format!("{:#x}", call.address))
+                    .as_deref()
+                    .map_or_else(|| format!("{:#x}", call.address), symbol)
             ),
         );
     }
@@ -325,13 +327,16 @@ fn cut(line: &str) -> &str {
     }
 }
 
-/// A text without control characters, with which a terminal could be steered.
+/// A text without control characters, with which a terminal could be steered, and without lines of any length.
 pub fn printable(text: &str) -> String {
     let line = |line: &str| -> String {
-        let shown = line.trim_end().chars().map(|char| match char.is_control() {
-            true => '\u{fffd}',
-            false => char,
-        });
+        let shown = cut(line)
+            .trim_end()
+            .chars()
+            .map(|char| match char.is_control() {
+                true => '\u{fffd}',
+                false => char,
+            });
         shown.chain(['\n']).collect()
     };
     text.lines().map(line).collect()

@@ -4,12 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
+use std::ops::RangeInclusive;
 
 use landfall_device::devices::capture::result_name;
 use landfall_device::dma::journal::{Call, Direction, Entry, Kind, Outcome};
 use landfall_device::ledger::Violation;
 
-use super::range;
+use super::{range, symbol};
 use crate::map::address;
 
 /// Entries before and after a violation that are looked at.
@@ -250,7 +251,7 @@ impl Timeline {
             Kind::Refused { what } => other("qemu", format!("is refused: {what}")),
             Kind::Call(call) => {
                 let from = match self.symbols.get(&call.caller) {
-                    Some(name) => format!(", from {name}"),
+                    Some(name) => format!(", from {}", symbol(name)),
                     None => String::new(),
                 };
                 other(
@@ -302,12 +303,12 @@ impl Timeline {
     /// The lines around the violations.
     pub(super) fn text(&self) -> String {
         let lines = self.joined();
-        let marked = |line: &Line| self.marks.range(line.first..=line.last).next().is_some();
+        let marked = |line: &Line| self.marks.range(line.entries()).next().is_some();
         let mut shown = BTreeSet::new();
         for (index, line) in lines.iter().enumerate() {
             if marked(line) {
                 shown.extend(index.saturating_sub(LINES.0)..=index + LINES.1);
-            } else if self.told.range(line.first..=line.last).next().is_some() {
+            } else if self.told.range(line.entries()).next().is_some() {
                 shown.insert(index);
             }
         }
@@ -331,13 +332,13 @@ impl Timeline {
                 line.who,
                 line.text
             );
-            let causes = self.causes.range(line.first..=line.last);
+            let causes = self.causes.range(line.entries());
             for number in causes.flat_map(|(_, numbers)| numbers) {
                 let _ = write!(text, "   <-- sets {number} going");
             }
             for (number, name) in self
                 .marks
-                .range(line.first..=line.last)
+                .range(line.entries())
                 .flat_map(|(_, marks)| marks)
             {
                 let _ = write!(text, "   <== VIOLATION {number}: {name}");
@@ -395,6 +396,11 @@ impl Timeline {
 }
 
 impl Line {
+    /// Its entries. A stream that nobody made in earnest may have them in any order.
+    fn entries(&self) -> RangeInclusive<u64> {
+        self.first..=self.last.max(self.first)
+    }
+
     /// Adds an entry that goes on where this line ends, or is the effect of its register write.
     fn joins(&mut self, entry: &Entry, text: &str) -> bool {
         let effect = match &entry.kind {
@@ -478,5 +484,44 @@ pub(super) fn call_name(call: Call) -> &'static str {
         Call::Done => "vb2_buf_done",
         Call::PoolLend => "the pool lends",
         Call::PoolReturn => "the pool gets back",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use landfall_device::function::RegisterName;
+
+    use super::*;
+
+    /// What no journal gives: numbers that fall, or are all the same.
+    #[test]
+    fn entries_in_any_order_are_told() {
+        for step in [0, 1] {
+            let mut timeline = Timeline::new(&[]);
+            timeline.marks.insert(50, vec![(1, "x".to_owned())]);
+            for sequence in (0..100).map(|at| 100 - step * at) {
+                timeline.entry(&Entry {
+                    sequence,
+                    time_ns: sequence,
+                    kind: Kind::Register {
+                        bar: 0,
+                        offset: 0,
+                        name: RegisterName {
+                            name: "QUEUE".into(),
+                            index: None,
+                        },
+                        value: 0,
+                    },
+                });
+                timeline.entry(&Entry {
+                    sequence,
+                    time_ns: 0,
+                    kind: Kind::Stopping {
+                        register_write: Some(sequence),
+                    },
+                });
+            }
+            assert_eq!(timeline.text().contains("VIOLATION 1"), step == 1);
+        }
     }
 }

@@ -68,6 +68,17 @@ fn a_fault_that_struck_must_be_named_with_its_class() {
     assert_eq!(judge(&two, &[2, 1], &[other, overrun]), Some(missed));
 }
 
+/// With writes on their way, what was given back may be touched because of them.
+#[test]
+fn only_with_posted_writes_a_stale_access_may_be_one_for_their_sake() {
+    let late = [violation(Some(36))];
+    let posted = scenario(&[Fault::Posted { delay_us: 1 }, Fault::Stale]);
+    assert_eq!(judge(&posted, &[9, 1], &late), None);
+    assert!(judge(&scenario(&[Fault::Stale]), &[1], &late).is_some());
+    let other = scenario(&[Fault::Posted { delay_us: 1 }, Fault::Overrun]);
+    assert!(judge(&other, &[9, 1], &late).is_some());
+}
+
 #[test]
 fn without_a_strike_there_is_nothing_to_tell() {
     let environment = scenario(&[Fault::Posted { delay_us: 1 }, Fault::Overrun]);
