@@ -139,6 +139,8 @@ static void strike_in_work(struct mutant *m, void (*bug)(struct mutant *m))
 	for (tries = 0; tries < TRIES && !struck; tries++) {
 		if (mutant_begin_stream(m))
 			return;
+		/* Only what is queued by now is in work, or comes to be: nothing begins long after. */
+		mutant_stop_streaming(m);
 		bug(m);
 		struck = card_read(m, CARD_STATUS) & CARD_STATUS_BUSY;
 		mutant_end(m);

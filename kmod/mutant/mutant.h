@@ -189,6 +189,8 @@ int mutant_begin(struct mutant *m);
 int mutant_begin_stream(struct mutant *m);
 /* Likewise, with two frames, that long one after the other. */
 int mutant_begin_paced(struct mutant *m, u32 interval_us);
+/* The interrupt queues no slot again from now on; those that are queued stay so. */
+void mutant_stop_streaming(struct mutant *m);
 /* Stops the card, whatever it does, and gives everything back. */
 void mutant_end(struct mutant *m);
 /* Waits until a slot is done and takes it back from the card. */

@@ -37,6 +37,8 @@ static void stop_unflushed(struct mutant *m)
 {
 	unsigned int slot;
 
+	/* The interrupt reads registers, and a read flushes. */
+	disable_irq(m->irq);
 	for (slot = 0; slot < m->buffers && m->frames[slot].lent; slot++)
 		mutant_recycle(m, slot);
 	card_read(m, CARD_STATUS);
@@ -44,6 +46,7 @@ static void stop_unflushed(struct mutant *m)
 	mutant_unmap_all(m);
 	if (slot)
 		msleep(200);
+	enable_irq(m->irq);
 	mutant_stop(m);
 }
 

@@ -280,11 +280,16 @@ void mutant_stop(struct mutant *m)
 	pci_clear_master(m->pdev);
 }
 
-void mutant_end(struct mutant *m)
+void mutant_stop_streaming(struct mutant *m)
 {
 	spin_lock_irq(&m->lock);
 	m->streaming = false;
 	spin_unlock_irq(&m->lock);
+}
+
+void mutant_end(struct mutant *m)
+{
+	mutant_stop_streaming(m);
 	STEP(m, stop)(m);
 	mutant_unmap_all(m);
 	mutant_release_all(m);
