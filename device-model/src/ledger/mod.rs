@@ -310,6 +310,7 @@ impl Ledger {
                 self.disconnected();
             }
             Kind::BusMaster { on } => self.witness.life.mastered |= on,
+            Kind::Decoding { on } => self.judge_decoding(on),
             Kind::Unclaimed { bar, offset, write } => self.judge_unclaimed(bar, offset, write),
             Kind::Call(ref call) => self.call(call),
             Kind::Attached {
@@ -341,7 +342,6 @@ impl Ledger {
             | Kind::KernelDown
             | Kind::BusMapped { .. }
             | Kind::BusUnmapped { .. }
-            | Kind::Decoding { .. }
             | Kind::Delayed { .. }
             | Kind::Arrived { .. } => {}
         }

@@ -27,8 +27,6 @@ pub(in super::super) struct Engine {
     master: Option<bool>,
     /// It decodes its BARs.
     decodes: bool,
-    /// The driver, or somebody, switched that off.
-    hidden: bool,
     /// It is not in D0.
     asleep: bool,
     /// Where the last access ended.
@@ -75,7 +73,7 @@ impl Engine {
             Kind::Interrupt { .. } => (self.cause, self.held) = (false, false),
             Kind::InterruptHeld { .. } => (self.cause, self.held) = (false, true),
             Kind::BusMaster { on } => self.master = Some(on),
-            Kind::Decoding { on } => (self.decodes, self.hidden) = (on, !on),
+            Kind::Decoding { on } => self.decodes = on,
             Kind::PowerState { state } => self.asleep = state != 0,
             Kind::FirstRead { .. } => self.decodes = true,
             Kind::Reset { reset } => self.reset(reset),
@@ -102,7 +100,7 @@ impl Engine {
         self.stride = 0;
         if reset != Reset::Register {
             (self.master, self.decodes) = (Some(false), false);
-            (self.hidden, self.asleep) = (false, false);
+            self.asleep = false;
         }
         if reset == Reset::Device {
             self.kernel_down = false;
@@ -110,7 +108,7 @@ impl Engine {
     }
 
     pub(in super::super) fn written(&mut self, name: &RegisterName, value: u32) {
-        (self.decodes, self.hidden) = (true, false);
+        self.decodes = true;
         let is = |part: &str| name.name.contains(part);
         if name.name == "STRIDE" {
             self.stride = value.into();
@@ -401,32 +399,36 @@ impl Ledger {
         self.report(violation);
     }
 
-    /// Classes 28 and 58: a write to a BAR that does not decode, or has no register there.
+    /// Class 58: a write where the BAR has no register.
     pub(in super::super) fn judge_unclaimed(&mut self, bar: u8, offset: u64, write: bool) {
         let state = self.witness.life.state;
         let driven = matches!(
             state,
             Some(DriverState::Binding | DriverState::Bound | DriverState::Unbinding)
         );
-        if !write || !self.witness.attached || !driven || self.engine.asleep {
+        let reached = self.engine.decodes && !self.engine.asleep;
+        if !write || !self.witness.attached || !driven || !reached {
             return;
         }
-        let unbinding = state == Some(DriverState::Unbinding);
-        if self.engine.hidden && unbinding && !self.witness.life.told_gone {
-            self.witness.life.told_gone = true;
-            let text = format!(
-                "remove wrote to BAR {bar} at {offset:#x}, and the card does not decode it any more"
-            );
-            let mut violation = self.violation(28, "BAR gone", text);
-            violation.address = offset;
-            self.report(violation);
-        } else if self.engine.decodes {
-            let text =
-                format!("the driver wrote to BAR {bar} at {offset:#x}, where there is no register");
-            let mut violation = self.violation(58, "no such register", text);
-            violation.address = offset;
-            self.report(violation);
+        let text =
+            format!("the driver wrote to BAR {bar} at {offset:#x}, where there is no register");
+        let mut violation = self.violation(58, "no such register", text);
+        violation.address = offset;
+        self.report(violation);
+    }
+
+    /// Class 28: the BARs go while remove runs. What it still does with them reaches no card, so nothing tells.
+    pub(in super::super) fn judge_decoding(&mut self, on: bool) {
+        let life = &mut self.witness.life;
+        let unbinding = life.state == Some(DriverState::Unbinding);
+        if on || !self.witness.attached || !unbinding || life.told_gone {
+            return;
         }
+        life.told_gone = true;
+        let driver = &life.driver;
+        let text = format!("memory decoding went off while the driver {driver} was being removed");
+        let violation = self.violation(28, "BAR gone", text);
+        self.report(violation);
     }
 
     /// Class 27: remove is over, and somebody still writes to the card's registers.

@@ -167,6 +167,8 @@ fn class_58_is_a_write_where_there_is_no_register() {
         .kind(write(true))
         .is_clean();
     Stream::default().kind(write(true)).is_clean();
+    let asleep = Stream::bound().kind(Kind::PowerState { state: 3 });
+    asleep.kind(write(true)).is_clean();
 }
 
 #[test]
@@ -180,18 +182,17 @@ fn class_27_is_a_register_that_is_written_after_remove() {
 }
 
 #[test]
-fn class_28_is_a_remove_that_writes_to_a_bar_that_is_gone() {
-    let write = || Kind::Unclaimed {
-        bar: 0,
-        offset: 0x10,
-        write: true,
-    };
+fn class_28_is_a_bar_that_goes_while_remove_runs() {
+    let off = || Kind::Decoding { on: false };
     let ending = || Stream::bound().state(DriverState::Unbinding);
-    let hidden = || ending().kind(Kind::Decoding { on: false });
-    hidden().kind(write()).kind(write()).is(28);
-    hidden().is_clean();
-    let asleep = ending().kind(Kind::PowerState { state: 3 });
-    asleep.kind(write()).is_clean();
+    ending().kind(off()).is(28);
+    ending()
+        .kind(off())
+        .kind(Kind::Decoding { on: true })
+        .kind(off())
+        .is(28);
+    Stream::bound().kind(off()).is_clean();
+    Stream::bound().captures(0).unbinds().kind(off()).is_clean();
 }
 
 fn bounced() -> Stream {

@@ -21,7 +21,7 @@
 //! | 24 | access after the kernel went down | | access |
 //! | 25 | interrupt after disable | bus mastering off in remove, interrupt still enabled | engine |
 //! | 27 | register written after remove | | engine |
-//! | 28 | BAR gone | remove writes while the card does not decode | engine |
+//! | 28 | BAR gone | memory decoding goes off while remove runs | engine |
 //! | 30, 31 | taken back during a job | bus mastering on, no other lend there; 31 in remove | life |
 //! | 32, 34 | reprogrammed, changed after the doorbell | the card says so | engine |
 //! | 36 | unflushed write | taken back, or written to, while a register write is on its way | life, access |
