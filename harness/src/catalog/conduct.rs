@@ -52,7 +52,9 @@ pub(super) fn judge(observed: &mut Observed, entries: &[Entry], trial: &Trial, c
         Named::of(26, text)
     } else if let Some(waited) = waited_blind(entries).filter(|waited| *waited > COME_BACK) {
         let seconds = waited.as_secs_f64();
-        let text = format!("the card did not decode, and the driver, told to go, waited {seconds:.1} s for it");
+        let text = format!(
+            "the card did not decode, and the driver, told to go, waited {seconds:.1} s for it"
+        );
         Named::of(28, text)
     } else if let (Some(order), Some(crash)) = (trial.leg.fragment(), crash) {
         let text = format!(

@@ -161,7 +161,6 @@ impl Trial {
         let violations = judge(&journal, self.platform(guest.memory().ram()));
         let entries = journal.entries_from(0);
         let console = guest.console_log();
-        let _ = std::fs::write(format!("/tmp/trial-{}-{}.log", self.leg, self.parameters.replace(' ', "_")), format!("{}\n{}", console, entries.iter().map(|e| serde_json::to_string(e).unwrap_or_default()).collect::<Vec<_>>().join("\n"))); // TEMPORARY
         let expected_end = self.action == Action::Restart;
         let died = ended
             .filter(|failed| !(expected_end && matches!(*failed.what, What::QemuEnded { .. })))
