@@ -3,7 +3,7 @@
 //! Every class of the catalogue that can be planted is named where it must be, and its clean twin is silent.
 
 use landfall::Cancel;
-use landfall::catalog::{ENTRIES, Entry, Planted, Platforms, run};
+use landfall::catalog::{ENTRIES, Entry, Platforms, Way, run};
 use landfall_tests::{Result, prepared};
 
 /// Plants a class on each of its platforms, runs the twin, and demands the verdict.
@@ -36,7 +36,7 @@ macro_rules! classes {
         fn every_class_is_tested_or_says_why_not() {
             let tested = [$($number),*];
             for entry in &ENTRIES {
-                let planted = !matches!(entry.planted, Planted::Nowhere { .. });
+                let planted = !matches!(entry.planted, Way::Nowhere { .. });
                 assert_eq!(planted, tested.contains(&entry.number), "{}", entry.number);
             }
         }
@@ -70,6 +70,7 @@ classes! {
     alive_across_kexec_24 = 24,
     interrupt_order_on_remove_25 = 25,
     surprise_removal_26 = 26,
+    stale_device_27 = 27,
     bar_gone_28 = 28,
     cancel_30 = 30,
     removed_while_running_31 = 31,

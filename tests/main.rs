@@ -5,6 +5,7 @@
 mod bind;
 mod boot;
 mod bundle;
+mod catalog;
 mod cluster;
 mod debug;
 mod failures;

@@ -19,8 +19,10 @@ fn report(text: &str) -> Result<Report> {
     })
 }
 
+type Told = (Option<u8>, Option<u32>, u64, u64, String);
+
 /// Class, frame, place and words of every violation: all but times, and numbers in a journal that has them in it.
-fn told(report: &Report) -> Vec<(Option<u8>, Option<u32>, u64, u64, String)> {
+fn told(report: &Report) -> Vec<Told> {
     let violations = report.violations.iter();
     violations
         .map(|one| {

@@ -292,6 +292,15 @@ fn describe(text: &mut String, violation: &Violation, paint: &Paint) {
             write.name, write.value, write.offset, write.sequence
         );
     }
+    if let Some(made) = &violation.driver_call {
+        let caller = made.caller.as_deref().unwrap_or("somewhere unknown");
+        let _ = writeln!(
+            text,
+            "  driver call: {} from {caller}, {:.3} s after the guest's start",
+            made.call.name(),
+            made.guest_ns as f64 / 1e9
+        );
+    }
     let views: Vec<&str> = violation.views.iter().map(|view| view.name()).collect();
     let _ = writeln!(text, "  seen in: {}\n", views.join(", "));
 }

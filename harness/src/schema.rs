@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 
+use landfall_device::dma::journal::Call;
 use serde::{Deserialize, Serialize};
 
 use crate::guest::{How, Started};
@@ -119,8 +120,22 @@ pub struct Violation {
     pub nearest: Option<Nearest>,
     /// The register write that set it going.
     pub register_write: Option<RegisterWrite>,
+    /// The call of the driver's behind it, if the witness told of one.
+    #[serde(default)]
+    pub driver_call: Option<DriverCall>,
     /// What happened, in words.
     pub text: String,
+}
+
+/// A call of the driver's that lends memory or takes it back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DriverCall {
+    /// Which, such as `map` or `unmap`.
+    pub call: Call,
+    /// Where the driver made it, `function+0x12/0x34 [module]`; `null`: not known.
+    pub caller: Option<String>,
+    /// The guest's monotonic clock then, nanoseconds.
+    pub guest_ns: u64,
 }
 
 /// The lend nearest to a violation.

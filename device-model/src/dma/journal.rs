@@ -296,6 +296,27 @@ pub enum Call {
     PoolReturn,
 }
 
+impl Call {
+    /// The kernel's name for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Map => "dma_map_single or page",
+            Self::MapList => "dma_map_sg",
+            Self::MapFailed => "a mapping that failed",
+            Self::Unmap => "dma_unmap_single or page",
+            Self::UnmapList => "dma_unmap_sg",
+            Self::Alloc => "dma_alloc_coherent",
+            Self::Free => "dma_free_coherent",
+            Self::SyncForCpu => "dma_sync for the CPU",
+            Self::SyncForDevice => "dma_sync for the device",
+            Self::Queue => "vb2_buf_queue",
+            Self::Done => "vb2_buf_done",
+            Self::PoolLend => "the pool lends",
+            Self::PoolReturn => "the pool gets back",
+        }
+    }
+}
+
 /// What kind of memory was lent, as far as it must not be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -14,7 +14,7 @@ use super::capture::{Captured, OK};
 use super::jobs::jobs;
 use super::{CapturePlan, Clock, RunFailed};
 use crate::bundle::{Pages, Recorder};
-use crate::guest::{Card, Guest, Hole, Loaded, Region};
+use crate::guest::{Card, CardKind, Guest, GuestOptions, Hole, Loaded, Region};
 use crate::memory::GuestMemory;
 use crate::schema::{SelfTest, Violation};
 use crate::selftest;
@@ -175,25 +175,37 @@ impl Session {
 /// cannot know which of them are RAM.
 fn platform(guest: &Guest<Loaded>, info: &CardInfo, regions: &[Region]) -> ledger::Platform {
     let range = |start, length| ledger::Range { start, length };
-    let address_bits = u8::try_from(info.address_bits).unwrap_or(64);
+    let card = ledger::Platform {
+        address_bits: u8::try_from(info.address_bits).unwrap_or(64),
+        alignment: info.alignment.into(),
+        boundary: info.boundary,
+        max_frame: info.max_frame,
+        fetch_boundary: fetch_boundary(&guest.options()),
+        ..ledger::Platform::default()
+    };
     if guest.options().iommu.is_there() {
         return ledger::Platform {
-            address_bits,
-            ..ledger::Platform::default()
+            iommu: true,
+            ..card
         };
     }
+    let ram = guest.memory();
+    let ram = ram.ram().iter().map(|ram| range(ram.phys, ram.length));
+    let pool = regions
+        .iter()
+        .map(|region| range(region.base, region.bytes));
     ledger::Platform {
-        ram: guest
-            .memory()
-            .ram()
-            .iter()
-            .map(|ram| range(ram.phys, ram.length))
-            .collect(),
-        pool: regions
-            .iter()
-            .map(|region| range(region.base, region.bytes))
-            .collect(),
-        address_bits,
-        ..ledger::Platform::default()
+        ram: ram.collect(),
+        pool: pool.collect(),
+        ..card
     }
+}
+
+/// What the driver is not told by the card, but by its data sheet.
+fn fetch_boundary(options: &GuestOptions) -> u64 {
+    let capture = options.cards.iter().find_map(|card| match card {
+        CardKind::Capture(card) => Some(card.fetch_boundary),
+        CardKind::Dt3155(_) | CardKind::Template => None,
+    });
+    capture.unwrap_or(0).into()
 }

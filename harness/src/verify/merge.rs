@@ -12,7 +12,7 @@ use landfall_device::ledger;
 
 use super::{Difference, Differences, Found};
 use crate::guest::Used;
-use crate::schema::{Nearest, RegisterWrite, Span, View, Violation};
+use crate::schema::{DriverCall, Nearest, RegisterWrite, Span, View, Violation};
 
 /// A frame that a finding belongs to.
 #[derive(Clone, Debug)]
@@ -72,6 +72,7 @@ impl Findings {
             views: vec![View::Memory],
             nearest: Some(nearest(&at.range, at.spec.slot, first)),
             register_write: None,
+            driver_call: None,
             text: format!("{wrong} bytes of the frame differ: {}", what.text),
         });
     }
@@ -186,6 +187,7 @@ pub fn bare(name: &str, capture: usize, text: &str) -> Violation {
         views: vec![View::Driver],
         nearest: None,
         register_write: None,
+        driver_call: None,
         text: text.to_owned(),
     }
 }
@@ -223,7 +225,7 @@ fn in_frame(first: &Difference, at: &FrameAt<'_>, differences: &Differences) -> 
         {
             Reading {
                 class: Some(1),
-                name: "overrun".into(),
+                name: "overrun",
                 text: format!(
                     "byte {offset} holds what belongs to byte {} of the same frame",
                     origin.offset
@@ -311,6 +313,7 @@ fn stray(
         views: vec![View::Memory],
         nearest: near.map(|at| nearest(&at.range, at.spec.slot, range)),
         register_write: None,
+        driver_call: None,
         text: format!("{text}: {from}"),
     }
 }
@@ -366,6 +369,11 @@ fn of_ledger(
         capture: capture(from.sequence),
         views: vec![View::Journal],
         nearest,
+        driver_call: from.call.map(|caller| DriverCall {
+            call: caller.call,
+            caller: caller.symbol,
+            guest_ns: caller.guest_ns,
+        }),
         register_write: from.register_write.map(|write| RegisterWrite {
             sequence: write.sequence,
             name: write.name,
@@ -505,17 +513,18 @@ mod tests {
 
     #[test]
     fn what_was_lent_before_and_changed_is_still_mapped() {
+        const EARLIER: Range<u64> = 0x9000..0xa000;
         let mut findings = Findings::default();
         findings.stray(
             1,
             &[AT],
-            &[0x9000..0xa000],
+            std::slice::from_ref(&EARLIER),
             &differences(0x9000, 8, Found::Other),
         );
         findings.stray(
             1,
             &[AT],
-            &[0x9000..0xa000],
+            std::slice::from_ref(&EARLIER),
             &differences(0xb000, 8, Found::Other),
         );
 

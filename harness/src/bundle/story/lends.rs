@@ -8,7 +8,7 @@ use std::fmt::Write;
 use landfall_device::dma::journal::{Call, DriverCall, Entry, Kind};
 use landfall_device::ledger::{Lend, LendDirection, Violation};
 
-use super::timeline::{Timeline, call_name};
+use super::timeline::Timeline;
 use super::{range, symbol};
 use crate::bundle::Item;
 
@@ -175,7 +175,7 @@ impl Lends {
             None => String::new(),
         };
         let when = timeline.when(time);
-        format!("{} at {when}, #{sequence}{from}", call_name(call.call))
+        format!("{} at {when}, #{sequence}{from}", call.call.name())
     }
 }
 

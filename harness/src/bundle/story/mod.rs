@@ -227,7 +227,7 @@ fn chapter(
             "driver's call",
             format!(
                 "{}, event {} of the witness, from {}",
-                timeline::call_name(call.call),
+                call.call.name(),
                 call.number,
                 call.symbol
                     .as_deref()

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::ops::RangeInclusive;
 
 use landfall_device::devices::capture::result_name;
-use landfall_device::dma::journal::{Call, Direction, Entry, Kind, Outcome};
+use landfall_device::dma::journal::{Direction, Entry, Kind, Outcome};
 use landfall_device::ledger::Violation;
 
 use super::{range, symbol};
@@ -258,7 +258,7 @@ impl Timeline {
                     "driver",
                     format!(
                         "{}: {}, {} bytes, {}{from}",
-                        call_name(call.call),
+                        call.call.name(),
                         range(call.address, call.length),
                         call.length,
                         super::lends::way(call.direction)
@@ -466,25 +466,6 @@ fn taken(slots: u32) -> String {
 
 fn switched(on: bool) -> &'static str {
     if on { "on" } else { "off" }
-}
-
-/// The kernel's name for a call.
-pub(super) fn call_name(call: Call) -> &'static str {
-    match call {
-        Call::Map => "dma_map_single or page",
-        Call::MapList => "dma_map_sg",
-        Call::MapFailed => "a mapping that failed",
-        Call::Unmap => "dma_unmap_single or page",
-        Call::UnmapList => "dma_unmap_sg",
-        Call::Alloc => "dma_alloc_coherent",
-        Call::Free => "dma_free_coherent",
-        Call::SyncForCpu => "dma_sync for the CPU",
-        Call::SyncForDevice => "dma_sync for the device",
-        Call::Queue => "vb2_buf_queue",
-        Call::Done => "vb2_buf_done",
-        Call::PoolLend => "the pool lends",
-        Call::PoolReturn => "the pool gets back",
-    }
 }
 
 #[cfg(test)]
