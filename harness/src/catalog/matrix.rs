@@ -23,7 +23,7 @@ const DMA_DEBUG: [(u8, &str); 15] = [
     (17, "vmalloc area"),
     (18, "cacheline tracking"),
     (39, "different direction"),
-    (40, "syncs DMA memory it has not allocated"),
+    (40, "tries to sync DMA memory"),
     (47, "different size"),
     (48, "tries to free DMA memory it has not allocated"),
     (49, "failed to check map error"),
