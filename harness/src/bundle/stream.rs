@@ -220,6 +220,7 @@ fn items(mut stream: impl BufRead, mut each: impl FnMut(u64, Item)) -> Result<()
         each(line, item);
     }
 }
+
 /// What of an entry from before a session its ledger is to know: what is lent, who is bound, what is switched on.
 /// What was done then is not looked at, and a read of nothing stands for it: no number may be missing.
 fn remembered(entry: Entry) -> Entry {

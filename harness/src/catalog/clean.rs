@@ -140,6 +140,8 @@ fn capture(
         cards: vec![CardKind::Capture(card)],
         pool: PoolOptions {
             source,
+            // What every source can give in one piece.
+            size: 4 << 20,
             ..PoolOptions::default()
         },
         iommu,

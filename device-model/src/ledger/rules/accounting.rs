@@ -69,6 +69,8 @@ impl Ledger {
     fn wrong_memory(&mut self, number: u64, call: &DriverCall, sort: Sort) {
         let (class, name, what) = match call.memory {
             Memory::Plain => return,
+            // What a boot option keeps is no RAM to the kernel; the pool knows better.
+            Memory::Invalid if self.is_the_pools(call.phys, call.length) => return,
             Memory::Text => (
                 15,
                 "kernel text lent",
@@ -87,6 +89,12 @@ impl Ledger {
             call.address
         );
         self.report_call(class, name, call, text);
+    }
+
+    /// Whether memory, by its physical address, is somebody's who has it from the pool.
+    fn is_the_pools(&self, start: u64, length: u64) -> bool {
+        let mut pool = self.witness.pool.touching(Range { start, length });
+        pool.any(|(lent, _)| lent.contains(start, length))
     }
 
     /// Class 4.

@@ -80,6 +80,23 @@ fn classes_15_16_and_17_are_memory_that_must_not_be_lent() {
     Stream::bound().map(0x5000, 64, ToDevice).is_clean();
 }
 
+/// A carve-out is no RAM to the kernel, and the pool's to lend.
+#[test]
+fn memory_that_the_pool_lends_is_memory() {
+    let carved = |pool| DriverCall {
+        memory: Memory::Invalid,
+        phys: 0x5000,
+        ..call(Call::Map, 0x5000, pool, ToDevice)
+    };
+    let of_pool = call(Call::PoolLend, 0x5000, 0x1000, Both);
+
+    Stream::bound()
+        .call(of_pool.clone())
+        .call(carved(64))
+        .is_clean();
+    Stream::bound().call(of_pool).call(carved(0x2000)).is(17);
+}
+
 #[test]
 fn class_18_is_two_lends_in_one_cache_line() {
     let two = |second, a, b| Stream::bound().map(0x5000, 32, a).map(second, 32, b);

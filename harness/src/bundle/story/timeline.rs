@@ -192,6 +192,12 @@ impl Timeline {
                 let text = format!("{name} = {value:#x}");
                 Some(("driver", text, What::Register(name)))
             }
+            // What stands for an entry from before the session; a card has its first register there.
+            Kind::Unclaimed {
+                bar: 0,
+                offset: 0,
+                write: false,
+            } => None,
             Kind::Unclaimed { bar, offset, write } => {
                 let verb = if *write { "writes" } else { "reads" };
                 other(
