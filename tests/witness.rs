@@ -367,3 +367,19 @@ fn it_is_loaded_before_the_driver_or_not_at_all() -> Result {
     assert!(guest.read_text(STATUS)?.contains("0000:01:00.0 events="));
     Ok(guest.power_off()?)
 }
+
+/// Memory that a boot option keeps is no RAM to the kernel, and is lent like any other.
+#[test]
+fn a_carve_out_is_lent_like_other_memory() -> Result {
+    let report = reported(Wishes {
+        carveout: Some((8 << 20, 128 << 20)),
+        width: Some(320),
+        height: Some(240),
+        frames: Some(2),
+        ..Wishes::default()
+    })?;
+
+    assert_eq!(report.violations, []);
+    assert!(report.checked.driver_calls.is_some_and(|calls| calls > 4));
+    Ok(())
+}

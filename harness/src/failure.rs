@@ -160,7 +160,9 @@ impl Failure {
     pub(crate) fn of_catalog(failed: &CatalogFailed) -> Self {
         let mut failure = match failed {
             CatalogFailed::Trial(trial) => Self::of_guest(&trial.source),
-            CatalogFailed::Run { source, .. } => Self::of_run(source),
+            CatalogFailed::Run { source, .. } | CatalogFailed::Clean { source, .. } => {
+                Self::of_run(source)
+            }
             CatalogFailed::NoDebugKernel => {
                 return Self::host("the catalogue cannot be run", failed);
             }

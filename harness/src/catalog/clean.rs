@@ -91,7 +91,10 @@ pub fn clean(
                 alarm(&trial.run(platforms.of(leg)?, cancel)?)
             }
             Kind::Capture(source, iommu) => capture(source, iommu, card, platforms, cancel)
-                .map_err(|source| CatalogFailed::Run { number: 0, source })?,
+                .map_err(|source| CatalogFailed::Clean {
+                    what: kind.to_string(),
+                    source,
+                })?,
         };
         on_event(Event::Done {
             what: format!("{number:>3} {kind}, {interrupt}"),

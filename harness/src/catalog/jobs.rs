@@ -50,6 +50,15 @@ pub enum CatalogFailed {
         #[source]
         source: RunFailed,
     },
+    /// A clean run.
+    #[error("the clean run with {what} came to nothing")]
+    Clean {
+        /// What ran.
+        what: String,
+        /// Why.
+        #[source]
+        source: RunFailed,
+    },
     /// There is no debug kernel.
     #[error("the platform debug needs its kernel, which was not prepared")]
     NoDebugKernel,
