@@ -9,12 +9,12 @@ use landfall::guest::{
     Booted, CAPTURE_MODULE, CardKind, Deadlines, Direction, Guest, GuestOptions, Iommu,
     POOL_MODULE, Running, WITNESS_MODULE,
 };
-use landfall::run::CapturePlan;
+use landfall::run::{CapturePlan, Wishes};
 use landfall_device::devices::capture::CaptureOptions;
 use landfall_device::dma::journal::{Call, DriverCall, DriverState, Entry, Kind};
 use landfall_device::ledger::LendDirection;
 use landfall_tests::errno::EBUSY;
-use landfall_tests::{Result, SHORT, assert_refused, boot, boot_loaded, capture_clean};
+use landfall_tests::{Result, SHORT, assert_refused, boot, boot_loaded, capture_clean, reported};
 
 const STATUS: &str = "/sys/kernel/debug/landfall_witness/status";
 

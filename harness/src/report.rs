@@ -293,7 +293,8 @@ fn describe(text: &mut String, violation: &Violation, paint: &Paint) {
         );
     }
     if let Some(made) = &violation.driver_call {
-        let caller = made.caller.as_deref().unwrap_or("somewhere unknown");
+        let caller = made.caller.as_deref().map(bundle::symbol);
+        let caller = caller.unwrap_or_else(|| "somewhere unknown".to_owned());
         let _ = writeln!(
             text,
             "  driver call: {} from {caller}, {:.3} s after the guest's start",

@@ -111,6 +111,16 @@ impl Ledger {
             Outcome::Ok => String::new(),
             Outcome::Refused(why) => format!("; refused: {why}"),
         };
+        // Whoever lent what lies nearest, if it still is.
+        let lender = || {
+            let lend = near.as_ref()?;
+            let range = Range {
+                start: lend.address,
+                length: lend.length,
+            };
+            Some(self.witness.covering(range, Way::Any)?.by)
+        };
+        let call = finding.call.or_else(lender);
         let violation = Violation {
             class: finding.class,
             name: finding.name.into(),
@@ -122,7 +132,7 @@ impl Ledger {
             job: access.job,
             lend: near,
             register_write: None,
-            call: finding.call.map(|call| self.witness.caller(call)),
+            call: call.map(|call| self.witness.caller(call)),
             sequence: access.sequence,
             time_ns: self.time_ns,
             text: finding.text + &refused,

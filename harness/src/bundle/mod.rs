@@ -44,7 +44,7 @@ pub use pages::{Known, MAX_PAGES, PAGE, Page, Pages};
 pub use picture::{drawing, map};
 pub use place::Place;
 pub(crate) use store::{Logs, Parts, store};
-pub use story::{printable, story};
+pub use story::{printable, story, symbol};
 pub use stream::{Item, Judged, Recorder, judge};
 
 /// The bundle that a run leaves if it fails.

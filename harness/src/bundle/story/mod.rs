@@ -19,7 +19,7 @@ use super::{Bundle, BundleError, Item, Pages, Run, names};
 use crate::map::{address, size};
 use crate::schema::{Report, Violation};
 use lends::Lends;
-use symbol::symbol;
+pub use symbol::symbol;
 use timeline::Timeline;
 
 /// Most violations that are told one by one.

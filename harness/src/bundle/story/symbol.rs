@@ -4,7 +4,7 @@
 
 /// A symbol of the kernel: a mangled name of Rust's as the identifiers that it is made of, any other as it is. What
 /// the witness left out of a long one is an ellipsis.
-pub(super) fn symbol(text: &str) -> String {
+pub fn symbol(text: &str) -> String {
     let (name, rest) = text.split_at(text.find('+').unwrap_or(text.len()));
     let parts = name.strip_prefix("_R").map(identifiers).unwrap_or_default();
     match parts.len() < 2 {
