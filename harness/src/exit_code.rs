@@ -8,7 +8,7 @@
 pub(crate) enum ExitCode {
     /// Done; `run`: every byte landed where it should.
     Clean = 0,
-    /// `run`: something landed where it should not, or not at all; `replay`: another verdict; `fuzz`: one that its
+    /// `run`, `legs`: something landed where it should not, or not at all; `replay`: another verdict; `fuzz`: one that its
     /// scenario does not predict; `pool-exercise`: a difference.
     Violations = 1,
     /// The command line makes no sense.
@@ -27,7 +27,8 @@ pub(crate) enum ExitCode {
 pub(crate) const HELP: &str = "\
 Exit codes:
     0  done; run: every byte landed where it should
-    1  run: violations; replay: another verdict; fuzz: a wrong verdict; pool-exercise: allocator and model differ
+    1  run, legs: violations; catalog: a class not named, or a clean twin not silent; replay: another verdict;
+       fuzz: a wrong verdict; pool-exercise: allocator and model differ
     2  the command line makes no sense
     3  the set-up or the host failed; doctor: something is lacking
     4  the guest failed: it did not boot, panicked, hung or refused
