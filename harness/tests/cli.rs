@@ -43,7 +43,7 @@ fn help_documents_commands_and_exit_codes() {
     }
     for code in [
         "  0  done",
-        "  1  run: violations",
+        "  1  run, legs: violations",
         "  4  the guest failed",
         "130  interrupted",
     ] {
