@@ -34,7 +34,7 @@ const DMA_DEBUG: [(u8, &str); 15] = [
 ];
 
 impl Column {
-    /// Where a class must be run for this column; several at most for the ledger.
+    /// Where a class must be run for this column; for the ledger, on the first of its platforms.
     fn leg(self, entry: &Entry) -> Option<Leg> {
         match (self, entry.planted) {
             (_, Way::Nowhere { .. }) => None,
