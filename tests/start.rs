@@ -21,6 +21,8 @@ const MIB: u64 = 1 << 20;
 /// How far a guest's clock may be off; `date` shows whole seconds.
 const TOLERANCE: Duration = Duration::from_secs(3);
 
+const CLOCK_SOURCE: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+
 /// Small enough that its snapshot is made and read in no time.
 fn small() -> GuestOptions {
     GuestOptions {
@@ -81,6 +83,7 @@ fn a_restored_guest_is_the_one_that_boots_cold() -> Result {
         assert_eq!(texts[0], texts[1], "{file}");
     }
     assert_eq!(restored.list("/sys/module")?, cold.list("/sys/module")?);
+    assert_eq!(restored.read_text(CLOCK_SOURCE)?.trim(), "tsc");
     captures_clean(restored)?;
     captures_clean(cold)
 }
@@ -211,6 +214,26 @@ fn what_a_snapshot_cannot_know_boots_cold_by_itself() -> Result {
         How::Cold { why } => assert!(why.contains("arguments of your own"), "{why}"),
         how => panic!("{how:?}"),
     }
+    captures_clean(guest)
+}
+
+/// A kernel that still runs on the clock of its early boot is not put into a snapshot: it would patch its code for the
+/// other clock in the restored guest, which TCG does not bear when each CPU has a thread.
+#[test]
+fn a_kernel_whose_clock_does_not_settle_boots_cold() -> Result {
+    let directory = tempfile::tempdir()?;
+    let never_settles = GuestOptions {
+        append: "initcall_blacklist=init_tsc_clocksource".to_owned(),
+        ..small()
+    };
+
+    let guest = restore(never_settles, &with_own_snapshots(directory.path()))?;
+
+    match guest.started().how {
+        How::Cold { why } => assert!(why.contains("clock of its early boot"), "{why}"),
+        how => panic!("{how:?}"),
+    }
+    assert_eq!(guest.read_text(CLOCK_SOURCE)?.trim(), "tsc-early");
     captures_clean(guest)
 }
 

@@ -70,15 +70,28 @@ pub(crate) fn list(path: &str) -> Outcome<Reply> {
 
 /// Waits until `path` exists.
 pub(crate) fn wait_for(path: &str, timeout_ms: u32) -> Outcome<Reply> {
+    let there = || fs::symlink_metadata(path).is_ok();
+    wait_until(there, &format!("wait for {path}"), "is not there", timeout_ms)
+}
+
+/// Waits while the file holds that text.
+pub(crate) fn wait_while(path: &str, text: &str, timeout_ms: u32) -> Outcome<Reply> {
+    let changed = || fs::read_to_string(path).map_or(true, |read| read.trim_end() != text);
+    let operation = format!("wait for {path} to change");
+    wait_until(changed, &operation, &format!("is still {text}"), timeout_ms)
+}
+
+fn wait_until(
+    done: impl Fn() -> bool,
+    operation: &str,
+    not_yet: &str,
+    timeout_ms: u32,
+) -> Outcome<Reply> {
     let deadline = Instant::now() + Duration::from_millis(u64::from(timeout_ms));
-    while fs::symlink_metadata(path).is_err() {
+    while !done() {
         if Instant::now() >= deadline {
-            let message = format!("is not there after {timeout_ms} ms");
-            return Err(refused(
-                format!("wait for {path}"),
-                Errno::ETIMEDOUT,
-                &message,
-            ));
+            let message = format!("{not_yet} after {timeout_ms} ms");
+            return Err(refused(operation, Errno::ETIMEDOUT, &message));
         }
         thread::sleep(LOOK);
     }
@@ -100,6 +113,22 @@ mod tests {
         let _ = fs::remove_file(&path);
 
         assert_eq!(read?, Reply::Data(b"2xy56789".to_vec()));
+        Ok(())
+    }
+
+    #[test]
+    fn a_file_is_waited_for_while_it_holds_the_text_and_no_longer() -> Outcome<()> {
+        let path = std::env::temp_dir().join(format!("landfall-wait-{}", std::process::id()));
+        let path = path.to_string_lossy().into_owned();
+        write(&path, 0, b"tsc-early\n")?;
+
+        let held = wait_while(&path, "tsc-early", 1).map_err(|error| error.errno);
+        let other = wait_while(&path, "tsc", 1);
+        let _ = fs::remove_file(&path);
+
+        assert_eq!(held, Err(Errno::ETIMEDOUT as i32));
+        assert_eq!(other?, Reply::Done);
+        assert_eq!(wait_while(&path, "tsc-early", 1)?, Reply::Done);
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use std::io::{self, Read, Write};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Version of this protocol; the agent states it in [`Hello`].
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 /// Name of the virtio-serial port that carries it.
 pub const PORT_NAME: &str = "org.landfall.agent";
 /// Largest frame in either direction, bytes, without the length.
@@ -124,6 +124,16 @@ pub enum Request {
     WaitForPath {
         /// Absolute path.
         path: String,
+        /// How long at most, milliseconds.
+        timeout_ms: u32,
+    },
+    /// Waits while a file (sysfs and procfs too) holds exactly this text, but for white space at its end. Answers
+    /// [`Reply::Done`], also if there is no such file, or `ETIMEDOUT`.
+    WaitWhile {
+        /// Absolute path.
+        path: String,
+        /// What it must not hold any more.
+        text: String,
         /// How long at most, milliseconds.
         timeout_ms: u32,
     },

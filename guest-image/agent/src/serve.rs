@@ -73,6 +73,11 @@ fn answer(
         Request::ListDirectory { path } => files::list(&path),
         Request::Run { argv, timeout_ms } => exec::run(&argv, timeout_ms, reaper),
         Request::WaitForPath { path, timeout_ms } => files::wait_for(&path, timeout_ms),
+        Request::WaitWhile {
+            path,
+            text,
+            timeout_ms,
+        } => files::wait_while(&path, &text, timeout_ms),
         Request::OpenCard { card } => cards.open(card),
         Request::CloseCard { card } => cards.close(card),
         Request::Card { card, command } => cards.command(card, &command),

@@ -104,6 +104,19 @@ impl Machine {
         line
     }
 
+    /// How TCG runs the virtual CPUs.
+    ///
+    /// A booting kernel patches its own code while its other CPUs run it (jump labels, static calls). With a thread
+    /// for each CPU, QEMU can keep the translation of a breakpoint that the kernel has taken out again meanwhile: once
+    /// in some thousand boots a guest dies of `Oops: int3`, or hangs. So one thread runs all CPUs of a guest that
+    /// boots; a restored one has all that behind it, and each CPU gets a thread of its own.
+    fn translator(&self) -> &'static str {
+        match self.incoming {
+            true => "tcg,thread=multi",
+            false => "tcg,thread=single",
+        }
+    }
+
     /// QEMU's arguments.
     pub fn arguments(&self) -> Vec<OsString> {
         let mut out = Arguments::default();
@@ -119,12 +132,15 @@ impl Machine {
             machine.push(format!("max-ram-below-4g={low}B"));
         }
         out.pair("-machine", machine.join(","));
-        match (self.engine, self.stock) {
-            (Engine::Kvm, _) => out.pair("-accel", "kvm").pair("-cpu", "host"),
-            (Engine::Tcg, true) => out.pair("-accel", "tcg,thread=multi").pair("-cpu", "max"),
-            (Engine::Tcg, false) => out
-                .pair("-accel", "tcg,thread=multi")
-                .pair("-cpu", format!("max,{}", tuning::joined(tuning::CPU, ","))),
+        match self.engine {
+            Engine::Kvm => out.pair("-accel", "kvm").pair("-cpu", "host"),
+            Engine::Tcg => {
+                let cpu = match self.stock {
+                    true => "max".to_owned(),
+                    false => format!("max,{}", tuning::joined(tuning::CPU, ",")),
+                };
+                out.pair("-accel", self.translator()).pair("-cpu", cpu)
+            }
         };
         out.pair("-smp", self.cpus.to_string());
         out.pair("-m", format!("{}B", self.memory));
@@ -224,6 +240,20 @@ mod tests {
 
         assert!(line.contains("share=on,mem-path=/proc/self/fd/3"), "{line}");
         assert!(line.contains("memory-backend=m"), "{line}");
+    }
+
+    #[test]
+    fn one_thread_boots_all_cpus_and_each_restored_one_has_its_own() {
+        let restored = Machine {
+            incoming: true,
+            ..machine()
+        };
+
+        for (machine, thread) in [(machine(), "thread=single"), (restored, "thread=multi")] {
+            let line = machine.arguments().join(" ".as_ref());
+            let line = line.to_string_lossy();
+            assert!(line.contains(thread), "{line}");
+        }
     }
 
     #[test]

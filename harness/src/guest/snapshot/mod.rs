@@ -42,6 +42,9 @@ const FORMAT: &str = "1";
 const OTHER: Duration = Duration::from_secs(300);
 /// How long QEMU may take to write or read a state.
 const MIGRATION: Duration = Duration::from_secs(120);
+/// Which clock the kernel uses, and the one of its early boot.
+const CLOCK_SOURCE: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+const EARLY_CLOCK: &str = "tsc-early";
 /// Threads of QEMU that move memory, where it moves it.
 const CHANNELS: u8 = 2;
 
@@ -268,6 +271,7 @@ fn save(machine: &mut Machine, directory: &Path) -> Result<(), NotRestored> {
         What::Monitor { .. } => NotRestored::Cold(failed.to_string()),
         _ => NotRestored::Failed(failed),
     };
+    settle(machine)?;
     machine.monitor(&Command::Stop)?;
     let known = machine.monitor(&Command::QueryCapabilities)?;
     let transport = Transport::choose(machine.options.transport, &known).ok_or_else(|| {
@@ -296,6 +300,24 @@ fn save(machine: &mut Machine, directory: &Path) -> Result<(), NotRestored> {
     };
     fs::write(directory.join(CONSOLE_LOG), machine.console_log()).map_err(kept)?;
     manifest.write(directory).map_err(kept)
+}
+
+/// Waits until the kernel has replaced the clock of its early boot, about a second after its start. It patches its code
+/// for that, which must not happen in a restored guest; see
+/// `translator` in `qemu/command.rs`.
+fn settle(machine: &mut Machine) -> Result<(), NotRestored> {
+    let request = Request::WaitWhile {
+        path: CLOCK_SOURCE.to_owned(),
+        text: EARLY_CLOCK.to_owned(),
+        timeout_ms: 5000,
+    };
+    match machine.request(request, Duration::from_secs(5)) {
+        Ok(_) => Ok(()),
+        Err(failed) if matches!(*failed.what, What::Refused(_)) => Err(NotRestored::Cold(format!(
+            "its kernel keeps the clock of its early boot ({EARLY_CLOCK})"
+        ))),
+        Err(failed) => Err(failed.into()),
+    }
 }
 
 /// Restores a guest, up to its first word.
