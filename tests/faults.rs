@@ -2,10 +2,10 @@
 
 //! Every fault of the card is named by its class, at its frame; the same run without it is silent.
 
-use landfall::run::Wishes;
+use landfall::run::{Event, Wishes};
 use landfall::schema::{Report, Verdict, View};
 use landfall_device::devices::capture::Fault;
-use landfall_tests::{Result, reported};
+use landfall_tests::{Result, reported, reported_and_told};
 
 /// The main job with a fault, at half the frames.
 fn report(fault: Option<Fault>, memory: Option<u64>) -> Result<Report> {
@@ -61,6 +61,39 @@ fn overrun_is_named() -> Result {
         (transfer.address + transfer.length, 1)
     );
     assert_eq!(violation.views.len(), 2, "{violation:#?}");
+    Ok(())
+}
+
+/// What the ledger finds is told while the capture goes on, and is the report's; of a clean run nothing is told.
+#[test]
+fn a_violation_is_told_while_the_guest_runs() -> Result {
+    let told = |fault: Option<Fault>| -> Result<(Report, Vec<Event>)> {
+        let mut events = Vec::new();
+        let wishes = Wishes {
+            fault: fault.map(|fault| (fault, Some(0))),
+            ..Wishes::default()
+        };
+        let report = reported_and_told(wishes, &mut |event| events.push(event))?;
+        Ok((report, events))
+    };
+    let is_found = |event: &Event| matches!(event, Event::Found(_));
+
+    let (report, events) = told(Some(Fault::Overrun))?;
+    let found = events.iter().find_map(|event| match event {
+        Event::Found(violation) => Some(violation),
+        _ => None,
+    });
+    let at = events.iter().position(is_found);
+    let end = events.iter().position(
+        |event| matches!(event, Event::Done { step, .. } if step.starts_with("capture 1")),
+    );
+    let named = found.map(|violation| (violation.class, violation.address));
+    assert_eq!(named, Some((Some(1), report.violations[0].address)));
+    assert!(at < end, "told after the capture: {events:?}");
+
+    let (report, events) = told(None)?;
+    assert_eq!(report.verdict, Verdict::Clean);
+    assert!(!events.iter().any(is_found), "{events:?}");
     Ok(())
 }
 

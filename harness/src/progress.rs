@@ -2,13 +2,18 @@
 
 //! Progress: bars on a terminal, plain lines otherwise. All of it goes to standard error.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::io::{IsTerminal, stderr};
 use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 use landfall::run;
+use landfall_device::ledger::Violation;
 use landfall_guest::{Event, Step};
+
+/// So many violations, less one, are shown while the guest runs.
+const MOST_FOUND: u32 = 10;
 
 /// What is shown now.
 pub(crate) struct Progress {
@@ -17,6 +22,8 @@ pub(crate) struct Progress {
     current: Option<ProgressBar>,
     /// Tenths of a plain step that were told already.
     told: HashMap<Step, u64>,
+    /// Violations that were found while the guest runs.
+    found: u32,
 }
 
 impl Progress {
@@ -26,6 +33,7 @@ impl Progress {
             steps: HashMap::new(),
             current: None,
             told: HashMap::new(),
+            found: 0,
         }
     }
 
@@ -120,6 +128,17 @@ impl Progress {
                 }
                 self.note(&format!("  {step:<28} {:>6.2} s", elapsed.as_secs_f64()));
             }
+            run::Event::Found(violation) => self.found(&violation),
+        }
+    }
+
+    /// Shows what went wrong while the guest still runs.
+    fn found(&mut self, violation: &Violation) {
+        self.found += 1;
+        match self.found.cmp(&MOST_FOUND) {
+            Ordering::Less => self.note(&format!("  found: {}", violation.text)),
+            Ordering::Equal => self.note("  found: more; the report has all"),
+            Ordering::Greater => {}
         }
     }
 

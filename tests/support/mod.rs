@@ -14,7 +14,7 @@ use landfall::guest::{
     Booted, Card, CardInfo, Configure, Guest, GuestOptions, Loaded, Running, What,
 };
 use landfall::qemu::command::Engine;
-use landfall::run::{CapturePlan, RunFailed, Session, Wishes, run};
+use landfall::run::{self, CapturePlan, RunFailed, Session, Wishes};
 use landfall::schema::{Report, Violation};
 use landfall_device::dma::journal::Kind;
 use landfall_guest::{Event, Prepared, SetupOptions};
@@ -183,13 +183,21 @@ pub fn tcg() -> Choice {
 /// # Errors
 /// If the wishes exclude each other, or the guest fails.
 pub fn reported(wishes: Wishes) -> Result<Report> {
-    let outcome = run(
+    reported_and_told(wishes, &mut |_| ())
+}
+
+/// The same, and what happens meanwhile is told.
+///
+/// # Errors
+/// If it comes to no verdict.
+pub fn reported_and_told(wishes: Wishes, on_event: &mut dyn FnMut(run::Event)) -> Result<Report> {
+    let outcome = run::run(
         &wishes.plan()?,
         prepared(),
         &tcg(),
         Vec::new(),
         &Cancel::default(),
-        &mut |_| (),
+        on_event,
     )?;
     Ok(outcome.report)
 }

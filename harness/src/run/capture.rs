@@ -133,7 +133,9 @@ impl Session {
         captured.used = guest.used()?;
         let memory = guest.memory();
         let title = |what| format!("{what} {number} ({}x{})", wanted.width, wanted.height);
-        let mut result = clock.time(&title("capture"), || captured.take_frames(&memory, card));
+        let mut result = clock.time_telling(&title("capture"), |on_event| {
+            captured.take_frames(&memory, card, &mut || self.tell(on_event))
+        });
         if result.is_ok() {
             result = clock.time(&title("verify"), || {
                 captured.verify(&memory, card, (&self.regions, &self.holes), &self.journal)
@@ -230,8 +232,14 @@ impl Captured {
         pixels * u64::from(plan.pixel.bytes())
     }
 
-    /// Captures the frames. If there are more than buffers, each is looked at before it is queued again.
-    fn take_frames(&mut self, memory: &GuestMemory, card: &Card<'_>) -> Result<(), RunFailed> {
+    /// Captures the frames, and calls `each` after each. If there are more than buffers, each is looked at before it is
+    /// queued again.
+    fn take_frames(
+        &mut self,
+        memory: &GuestMemory,
+        card: &Card<'_>,
+        each: &mut dyn FnMut(),
+    ) -> Result<(), RunFailed> {
         for index in 0..self.plan.buffers {
             card.queue(index)?;
         }
@@ -250,6 +258,7 @@ impl Captured {
                 check: None,
                 guest_hash: None,
             });
+            each();
             if to_queue > 0 {
                 to_queue -= 1;
                 let look = Look::at_frame(self.frames.len() - 1);

@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use landfall_device::devices::capture::CaptureOptions;
+use landfall_device::ledger;
 use landfall_guest::{Cancel, Prepared};
 
 pub use capture::CapturePlan;
@@ -51,6 +52,8 @@ pub enum Event {
         /// How long it took.
         elapsed: Duration,
     },
+    /// The ledger found something, while the guest runs. It may still grow; the report has it whole.
+    Found(Box<ledger::Violation>),
 }
 
 /// A run came to no verdict.
@@ -127,7 +130,7 @@ fn watch(
     prepared: &Prepared,
     choice: &Choice,
     timings: Vec<Timing>,
-    (cancel, on_event): (&Cancel, &mut dyn FnMut(Event)),
+    (cancel, on_event): (&Cancel, Tell<'_>),
     traces: &mut Traces,
 ) -> Result<Outcome, RunFailed> {
     let mut clock = Clock { timings, on_event };
@@ -165,6 +168,7 @@ fn watch(
     if failure.is_none() {
         failure = session.settle(&guest, &card).err();
     }
+    session.tell(clock.on_event);
     if plan.bundle.is_some() {
         session.keep_pages(&guest.memory());
         let alive = failure.is_none() && session.has_findings();
@@ -220,17 +224,25 @@ struct Circumstances<'a> {
     versions: BTreeMap<String, String>,
 }
 
+/// Who is told of events.
+type Tell<'a> = &'a mut dyn FnMut(Event);
+
 /// Times the parts of a run.
 struct Clock<'a> {
     timings: Vec<Timing>,
-    on_event: &'a mut dyn FnMut(Event),
+    on_event: Tell<'a>,
 }
 
 impl Clock<'_> {
     fn time<T>(&mut self, step: &str, work: impl FnOnce() -> T) -> T {
+        self.time_telling(step, |_| work())
+    }
+
+    /// The same for work that has events of its own.
+    fn time_telling<T>(&mut self, step: &str, work: impl FnOnce(Tell<'_>) -> T) -> T {
         (self.on_event)(Event::Started(step.to_owned()));
         let began = Instant::now();
-        let result = work();
+        let result = work(self.on_event);
         let elapsed = began.elapsed();
         self.timings.push(Timing {
             step: step.to_owned(),

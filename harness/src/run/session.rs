@@ -12,7 +12,7 @@ use landfall_device::ledger;
 
 use super::capture::{Captured, OK};
 use super::jobs::jobs;
-use super::{CapturePlan, Clock, RunFailed};
+use super::{CapturePlan, Clock, Event, RunFailed, Tell};
 use crate::bundle::{Pages, Recorder};
 use crate::guest::{Card, CardKind, Guest, GuestOptions, Hole, Loaded, Region};
 use crate::memory::GuestMemory;
@@ -47,6 +47,8 @@ pub struct Session {
     pub(super) pages: Pages,
     /// How many of the ledger's violations were looked at for `pages`.
     pub(super) seen: usize,
+    /// How many of them were told while the guest ran.
+    told: usize,
     /// First journal entry that is this session's.
     pub(super) first: u64,
     pub(super) journal: Journal,
@@ -79,6 +81,7 @@ impl Session {
             judged: Vec::new(),
             pages: Pages::default(),
             seen: 0,
+            told: 0,
             first,
             journal,
             info,
@@ -168,6 +171,16 @@ impl Session {
     /// Gives the ledger what the journal has that it has not seen.
     pub(super) fn feed(&mut self) {
         self.recorder.feed(&self.journal);
+    }
+
+    /// Does that, and tells what the ledger found since the last time.
+    pub(super) fn tell(&mut self, on_event: Tell<'_>) {
+        self.feed();
+        let found = self.recorder.violations();
+        for new in found.iter().skip(self.told) {
+            on_event(Event::Found(Box::new(new.clone())));
+        }
+        self.told = found.len();
     }
 }
 
