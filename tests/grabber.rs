@@ -28,14 +28,17 @@ const FRAME: usize = Standard::Hz50.bytes();
 
 /// A guest with a sound card and one with that fault, both bound.
 fn guest(fault: Option<Fault>, options: GuestOptions) -> Result<Guest<Booted>> {
-    let card = |fault| {
-        CardKind::Dt3155(Dt3155Options {
-            fault,
-            ..Dt3155Options::default()
-        })
+    let card = |fault| Dt3155Options {
+        fault,
+        ..Dt3155Options::default()
     };
+    guest_of([card(None), card(fault)], options)
+}
+
+/// A guest with these cards, both bound.
+fn guest_of(cards: [Dt3155Options; 2], options: GuestOptions) -> Result<Guest<Booted>> {
     let guest = boot(GuestOptions {
-        cards: vec![card(None), card(fault)],
+        cards: cards.map(CardKind::Dt3155).into(),
         witness: true,
         ..options
     })?;
@@ -264,9 +267,16 @@ fn a_write_after_unbind_is_named() -> Result {
 }
 
 /// V4L2's own conformance test passes whole, and not one access of the card in all of it is amiss.
+///
+/// The test reads twice without waiting, right after the start, and demands the same answer both times. The first frame
+/// comes so late that even on a busy host no such read finds one.
 #[test]
 fn v4l2_compliance_passes_under_the_witness() -> Result {
-    let guest = guest(None, GuestOptions::default())?;
+    let card = Dt3155Options {
+        first: 10,
+        ..Dt3155Options::default()
+    };
+    let guest = guest_of([card.clone(), card], GuestOptions::default())?;
     let device = device(CLEAN);
     let argv = ["/usr/bin/v4l2-compliance", "-d", &device, "-s10"];
     let ran = guest.run(&argv, PROGRAM)?;

@@ -9,8 +9,8 @@
 //! once.
 //!
 //! It runs while `CSR1` captures both fields and byte register `CSR2` acquires both. A frame latches its four
-//! addresses when it begins, at the standard's rate, the first two periods after the start; when its last byte is in memory, `START`, `END_EVEN` and `END_ODD`
-//! are set together. The next frame waits until `END_ODD` was cleared, so that a slow machine sees fewer frames and not
+//! addresses when it begins, at the standard's rate, the first [`Dt3155Options::first`] periods after the start; when
+//! its last byte is in memory, `START`, `END_EVEN` and `END_ODD` are set together. The next frame waits until `END_ODD` was cleared, so that a slow machine sees fewer frames and not
 //! torn ones; a real card waits for nobody. Whatever ends the running condition ends the transfer in the same write.
 //!
 //! A frame begins only while the bus may be mastered. One of which a line was refused is abandoned: it sets an address
@@ -40,8 +40,6 @@ use regs::*;
 
 /// Lines written in one step.
 const LINES: u32 = 64;
-/// Periods from the start to the first frame: the rest of the picture that is running then, and a whole one.
-const FIRST: u32 = 2;
 /// How long after its cause a fault of the late kind strikes.
 const LATE: Duration = Duration::from_millis(200);
 /// How much it writes.
@@ -63,6 +61,9 @@ pub struct Dt3155Options {
     pub fault: Option<Fault>,
     /// Which frame since power-on the fault `overrun` strikes, from 0.
     pub fault_frame: u32,
+    /// Frame periods from the start to the first frame: at 2 the rest of the picture that is running then, and a whole
+    /// one; more if the camera's sync is to be found first.
+    pub first: u32,
 }
 
 impl Default for Dt3155Options {
@@ -70,6 +71,7 @@ impl Default for Dt3155Options {
         Self {
             fault: None,
             fault_frame: 2,
+            first: 2,
         }
     }
 }
@@ -390,7 +392,10 @@ impl Function for Dt3155 {
             self.programmed = host.register_write();
         }
         match (self.due, self.running()) {
-            (None, true) => self.due = Some(host.now() + self.standard().period() * FIRST),
+            (None, true) => {
+                self.due =
+                    Some(host.now() + self.standard().period().saturating_mul(self.options.first))
+            }
             (Some(_), false) => self.stop(host),
             _ => {}
         }

@@ -19,6 +19,7 @@ impl Bench {
         let options = Dt3155Options {
             fault,
             fault_frame: 0,
+            ..Dt3155Options::default()
         };
         let mut host = FakeHost::default();
         host.map(BASE.into(), STANDARD.bytes() as u64 + 4096);
@@ -59,7 +60,7 @@ impl Bench {
         self.write(INT_CSR::OFFSET, 0x607);
         self.write(CSR1::OFFSET, 0x3f3);
         self.set(CSR2, BUSY);
-        self.host.time += STANDARD.period() * FIRST;
+        self.host.time += STANDARD.period() * Dt3155Options::default().first;
     }
 
     /// As the driver stops it.
