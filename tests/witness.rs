@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use landfall::guest::{
-    Booted, CAPTURE_MODULE, CardKind, Deadlines, Direction, Guest, GuestOptions, Iommu,
+    Booted, CAPTURE_MODULE, CardKind, Deadlines, Direction, Guest, GuestOptions, How, Iommu,
     POOL_MODULE, Running, WITNESS_MODULE,
 };
 use landfall::run::{CapturePlan, Wishes};
@@ -271,6 +271,9 @@ fn its_order_among_register_writes_is_exact() -> Result {
     const PAIRS: u64 = 1_000_000;
     const HANDOFFS: u64 = 50_000;
     let guest = driverless(2_200_000)?;
+    let how = guest.started().how;
+    // A guest that boots under TCG has one thread for both.
+    assert!(matches!(how, How::Restored { .. }), "two CPUs run: {how:?}");
 
     guest.load_module(WITNESS_MODULE, &format!("pairs={PAIRS}"))?;
     let found = results(&guest)?;
