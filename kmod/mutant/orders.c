@@ -52,7 +52,7 @@ static void stop_unflushed(struct mutant *m)
 
 const struct mutant_bug mutant_bug_36 = {
 	.steps.stop = stop_unflushed,
-	.interval_us = 5 * USEC_PER_MSEC,
+	.interval_us = 100 * USEC_PER_MSEC,
 };
 
 /* 37: missing sync for the CPU. apache/nuttx #19506; openmv #1610. Shows with bounce buffers. */

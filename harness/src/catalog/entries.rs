@@ -361,7 +361,7 @@ pub const ENTRIES: [Entry; 58] = [
         PLAIN,
         "memory goes back right after a stop that was not read back",
         Recipe {
-            environment: Some(once(Fault::Posted { delay_us: 20_000 })),
+            environment: Some(once(Fault::Posted { delay_us: 300_000 })),
             ..TWIN
         },
     ),
