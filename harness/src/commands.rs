@@ -91,11 +91,7 @@ fn watch_signals() -> std::io::Result<Cancel> {
 }
 
 fn run(arguments: &RunArguments, cancel: &Cancel) -> Done {
-    let place = match &arguments.output.bundle {
-        Some(path) => bundle::Place::At(path.clone()),
-        None => bundle::Place::Evidence,
-    };
-    place.check().map_err(|error| Failure::of_place(&error))?;
+    let place = place(arguments.output.bundle.as_deref())?;
     let request = bundle::Request {
         place,
         command: command_line(),
@@ -113,6 +109,16 @@ fn run(arguments: &RunArguments, cancel: &Cancel) -> Done {
         Verdict::Clean => ExitCode::Clean,
         Verdict::Violations => ExitCode::Violations,
     })
+}
+
+/// Where bundles go.
+fn place(path: Option<&Path>) -> Result<bundle::Place, Failure> {
+    let place = match path {
+        Some(path) => bundle::Place::At(path.to_owned()),
+        None => bundle::Place::Evidence,
+    };
+    place.check().map_err(|error| Failure::of_place(&error))?;
+    Ok(place)
 }
 
 /// The command line that this process was given, without its name and without `--bundle`.

@@ -89,6 +89,7 @@ impl Failure {
         match failed {
             FuzzFailed::Impossible(impossible) => Self::usage(impossible),
             FuzzFailed::Run(failed) => Self::of_run(&failed),
+            FuzzFailed::Bundle(error) => Self::output_of_bundle(&error),
         }
     }
 

@@ -71,7 +71,12 @@ pub(crate) fn list(path: &str) -> Outcome<Reply> {
 /// Waits until `path` exists.
 pub(crate) fn wait_for(path: &str, timeout_ms: u32) -> Outcome<Reply> {
     let there = || fs::symlink_metadata(path).is_ok();
-    wait_until(there, &format!("wait for {path}"), "is not there", timeout_ms)
+    wait_until(
+        there,
+        &format!("wait for {path}"),
+        "is not there",
+        timeout_ms,
+    )
 }
 
 /// Waits while the file holds that text.

@@ -24,21 +24,27 @@ const KERNEL_LOG: Duration = Duration::from_secs(10);
 /// Ranges that memory shows to be wrong, of each frame or region, around which pages are kept.
 const RANGES: usize = 3;
 
-/// Writes the bundle of a run that failed, if it was to leave one.
+/// What is wrong with a report that has violations.
+pub(super) fn violations(report: &Report) -> Option<String> {
+    (report.verdict == Verdict::Violations).then(|| report.summary.clone())
+}
+
+/// Writes the bundle of a run that failed, if it was to leave one. `wrong` says of a report what is wrong with it.
 pub(super) fn leave(
     plan: &Plan,
     traces: Traces,
     done: Result<Outcome, RunFailed>,
+    wrong: &dyn Fn(&Report) -> Option<String>,
 ) -> Result<Outcome, RunFailed> {
     match done {
         Ok(mut outcome) => {
-            if outcome.report.verdict == Verdict::Violations {
-                outcome.bundle = store(plan, &traces, Some(&outcome.report), None);
+            if let Some(wrong) = wrong(&outcome.report) {
+                outcome.bundle = store(plan, &traces, wrong, Some(&outcome.report), None);
             }
             Ok(outcome)
         }
         Err(RunFailed::Guest(mut failed)) if failed.is_guests() => {
-            match store(plan, &traces, None, Some(&failed)) {
+            match store(plan, &traces, failed.to_string(), None, Some(&failed)) {
                 Ok(bundle) => failed.bundle = bundle,
                 Err(error) => tracing::warn!("the bundle was not written: {error}"),
             }
@@ -51,6 +57,7 @@ pub(super) fn leave(
 fn store(
     plan: &Plan,
     traces: &Traces,
+    summary: String,
     report: Option<&Report>,
     died: Option<&GuestFailed>,
 ) -> Result<Option<std::path::PathBuf>, BundleError> {
@@ -58,11 +65,6 @@ fn store(
         return Ok(None);
     };
     let session = traces.session.as_ref();
-    let summary = match (report, died) {
-        (Some(report), _) => report.summary.clone(),
-        (None, Some(died)) => died.to_string(),
-        (None, None) => String::new(),
-    };
     let mut logs = traces.logs.clone();
     if let Some(evidence) = died.and_then(|died| died.evidence.as_ref()) {
         // What it said to the last.
