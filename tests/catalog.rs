@@ -13,6 +13,7 @@ fn named(number: u8) -> Result {
         stock: prepared(),
         debug: None,
         jobs: None,
+        bundles: None,
     };
     let runs = run(&[entry], &platforms, &Cancel::default(), &|_| ())?;
     assert!(!runs.classes.is_empty(), "{number} is planted nowhere");

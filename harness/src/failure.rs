@@ -164,6 +164,7 @@ impl Failure {
             CatalogFailed::Run { source, .. } | CatalogFailed::Clean { source, .. } => {
                 Self::of_run(source)
             }
+            CatalogFailed::Bundle(error) => return Self::output_of_bundle(error),
             CatalogFailed::NoDebugKernel => {
                 return Self::host("the catalogue cannot be run", failed);
             }

@@ -18,6 +18,7 @@ use super::{
     BundleError, FORMAT, Manifest, Member, Pages, Place, Recorder, Request, Run, drawing, map,
     names,
 };
+use crate::catalog::Observed;
 use crate::map::{Canvas, draw};
 use crate::schema::Report;
 
@@ -39,6 +40,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) stream: Option<(&'a Recorder, &'a Journal)>,
     pub(crate) violations: &'a [Violation],
     pub(crate) report: Option<&'a Report>,
+    /// Of a trial, in place of a report.
+    pub(crate) observed: Option<&'a Observed>,
     pub(crate) pages: &'a Pages,
     pub(crate) logs: &'a Logs,
 }
@@ -116,6 +119,9 @@ fn fill(parts: &Parts<'_>, directory: &Path) -> io::Result<Manifest> {
     if let Some((recorder, journal)) = parts.stream {
         files.with(names::STREAM, |out| recorder.write(journal, out))?;
         files.json(names::VIOLATIONS, &parts.violations)?;
+    }
+    if let Some(observed) = parts.observed {
+        files.json(names::OBSERVED, observed)?;
     }
     if let Some(report) = parts.report {
         files.json(names::REPORT, report)?;

@@ -98,6 +98,7 @@ fn stored(place: Place, evidence: &Path) -> Result<(PathBuf, Vec<Violation>), Bu
         stream: Some((&recorder, &journal)),
         violations: &violations,
         report: None,
+        observed: None,
         pages: &pages,
         logs: &vec![("console.log", "hello\n".to_owned())],
     };

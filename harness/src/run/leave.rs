@@ -12,11 +12,11 @@ use landfall_reserve::canary;
 
 use super::capture::{Captured, OK};
 use super::{Outcome, Plan, RunFailed, Session, Traces};
-use crate::bundle::{self, BundleError, Logs, PAGE, Page, Parts, Run};
+use crate::bundle::{self, BundleError, Logs, PAGE, Page, Parts, Run, Trace};
 use crate::evidence;
-use crate::guest::{Guest, GuestFailed, Loaded, Region};
+use crate::guest::{Card, Guest, GuestFailed, Loaded, Region};
 use crate::memory::GuestMemory;
-use crate::schema::{Report, Verdict};
+use crate::schema::{Report, Verdict, Violation};
 use crate::verify::{self, Differences};
 
 /// How long the guest may take to print its kernel's log.
@@ -85,6 +85,7 @@ fn store(
         stream: session.map(|session| (&session.recorder, &session.journal)),
         violations: session.map_or(&[], |session| &session.judged),
         report,
+        observed: None,
         pages: session.map_or(&no_pages, |session| &session.pages),
         logs: &logs,
     };
@@ -101,6 +102,26 @@ pub(super) fn logs(guest: &Guest<Loaded>, alive: bool) -> Logs {
 }
 
 impl Session {
+    /// As [`Session::finish`], with what a bundle needs.
+    ///
+    /// # Errors
+    /// If the guest fails.
+    pub(crate) fn finish_traced(
+        mut self,
+        guest: &Guest<Loaded>,
+        card: &Card<'_>,
+    ) -> Result<(Vec<Violation>, Trace), RunFailed> {
+        let violations = self.end(guest, card)?;
+        self.keep_pages_of_judged(&guest.memory());
+        let trace = Trace {
+            logs: logs(guest, !violations.is_empty()),
+            stream: Some((self.recorder, self.journal)),
+            judged: self.judged,
+            pages: self.pages,
+        };
+        Ok((violations, trace))
+    }
+
     /// Whether something went wrong, as far as is known before the ledger ends.
     pub(super) fn has_findings(&self) -> bool {
         let in_memory = |captured: &Captured| {

@@ -264,7 +264,10 @@ fn take_page(guest: &Guest<Loaded>, at: u64) -> Result<Card<'_>, GuestFailed> {
 }
 
 /// What takes part in a run, as far as it is known: more once there is a guest.
-fn versions(prepared: &Prepared, guest: Option<&Guest<Loaded>>) -> BTreeMap<String, String> {
+pub(crate) fn versions(
+    prepared: &Prepared,
+    guest: Option<&Guest<Loaded>>,
+) -> BTreeMap<String, String> {
     let release = || prepared.kernel_release.clone();
     let mut versions = BTreeMap::from([
         ("landfall".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
