@@ -144,10 +144,7 @@ fn run_with(
     let began = Instant::now();
     let scenario = match (&request.scenario, &arguments.scenario) {
         // Of a bundle: the file that it was read from may be gone, or be another.
-        (Some(text), _) => Some(
-            Scenario::parse(text)
-                .map_err(|error| Failure::no_scenario(Path::new(bundle::SCENARIO), &error))?,
-        ),
+        (Some(text), _) => Some(scenario_of_bundle(text)?),
         (None, Some(path)) => Some(scenario(path)?),
         (None, None) => None,
     };
@@ -394,6 +391,12 @@ fn card(arguments: &GuestArguments) -> CaptureOptions {
         faults: planted.into_iter().collect(),
         ..CaptureOptions::default()
     }
+}
+
+/// Reads the scenario of a bundle.
+fn scenario_of_bundle(text: &str) -> Result<Scenario, Failure> {
+    let failed = |error| Failure::no_scenario(Path::new(bundle::SCENARIO), &error);
+    Scenario::parse(text).map_err(failed)
 }
 
 /// Reads a scenario.

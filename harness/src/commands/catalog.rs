@@ -348,6 +348,30 @@ pub(super) fn legs(arguments: &LegsArguments, cancel: &Cancel) -> Done {
     Ok(verdict(runs.iter().all(catalog::LegRun::is_clean)))
 }
 
+/// Runs the same again with another scenario and other parts, and leaves nothing.
+pub(super) fn again(
+    arguments: &LegsArguments,
+    scenario: &Scenario,
+    parts: &PartArguments,
+    cancel: &Cancel,
+) -> Result<Vec<catalog::LegRun>, Failure> {
+    let common = Common {
+        json: None,
+        bundle: None,
+        jobs: None,
+        parts: parts.clone(),
+    };
+    let mut progress = Progress::new();
+    let debug = arguments.legs.contains(&Leg::Debug);
+    let kernels = Kernels::prepare(&common, debug, cancel, &mut progress)?;
+    let platforms = Platforms {
+        bundles: None,
+        ..kernels.platforms()
+    };
+    catalog::legs(arguments.bug, scenario, &arguments.legs, &platforms, cancel)
+        .map_err(|failed| Failure::of_catalog(&failed))
+}
+
 /// Tells of bundles.
 fn left<'a>(bundles: impl IntoIterator<Item = &'a PathBuf>) {
     for bundle in bundles {
