@@ -11,13 +11,13 @@ use landfall_guest::Cancel;
 
 use super::entries::Action;
 use super::jobs::{CatalogFailed, Event, Platforms};
-use super::leave::Expected;
+use super::leave::{Expected, leave};
 use super::leg::Leg;
 use super::schema::{CleanRuns, VERSION};
 use super::special::finish;
 use super::trial::{Observed, Trial};
 use crate::guest::{CardKind, Guest, GuestOptions, Iommu, PoolOptions, PoolSource};
-use crate::run::{CapturePlan, RunFailed, Session};
+use crate::run::{CapturePlan, RunFailed, Session, versions};
 
 /// What runs clean.
 #[derive(Clone, Copy, Debug)]
@@ -102,14 +102,14 @@ pub fn clean(
         };
         let words = ["catalog", "clean", "--runs", &(number + 1).to_string()];
         let expected = Expected {
-            prepared: platforms.of(leg)?,
+            versions: versions(platforms.of(leg)?, None),
             word: format!("clean-{number:03}"),
             what: format!("clean run {number}, {kind}, {interrupt}"),
             command: words.map(str::to_owned).to_vec(),
             scenario: None,
             wrong: &Observed::alarm,
         };
-        let observed = platforms.leave(&expected, done)?;
+        let observed = leave(platforms.bundles, &expected, done)?;
         let alarm = observed.alarm();
         on_event(Event::Done {
             what: format!("{number:>3} {kind}, {interrupt}"),

@@ -12,12 +12,12 @@ use landfall_device::devices::capture::CaptureOptions;
 use landfall_guest::{Cancel, Prepared};
 
 use super::entries::{Entry, Recipe, Way};
-use super::leave::Expected;
+use super::leave::{Expected, leave};
 use super::leg::Leg;
 use super::schema::{ClassRun, LegRun, Runs, Seen, VERSION, names};
 use super::trial::{Named, Observed, Trial, TrialFailed};
 use crate::bundle::{self, BundleError, Place};
-use crate::run::RunFailed;
+use crate::run::{RunFailed, versions};
 use crate::scenario::Scenario;
 
 /// Most that is told of one run.
@@ -166,7 +166,7 @@ impl Entry {
         };
         let twin = if planted { "" } else { "-twin" };
         let expected = Expected {
-            prepared,
+            versions: versions(prepared, None),
             word: format!("{number:02}-{leg}{twin}"),
             what: format!("class {number}{twin} on {leg}"),
             command: ["catalog", "run", &number.to_string()]
@@ -175,7 +175,7 @@ impl Entry {
             scenario: None,
             wrong,
         };
-        platforms.leave(&expected, done)
+        leave(platforms.bundles, &expected, done)
     }
 
     /// What is wrong with what was seen of the planted bug, in words.
@@ -323,7 +323,7 @@ pub fn legs(
         let prepared = platforms.of(leg)?;
         let played = !scenario.faults.is_empty();
         let expected = Expected {
-            prepared,
+            versions: versions(prepared, None),
             word: leg.name().to_owned(),
             what: format!("on {leg}"),
             command: leg_command(bug, leg, played),
@@ -331,7 +331,7 @@ pub fn legs(
             wrong: &|observed| (!observed.is_silent()).then(|| observed.first()),
         };
         let done = trial.run(prepared, cancel).map_err(CatalogFailed::from);
-        let observed = platforms.leave(&expected, done)?;
+        let observed = leave(platforms.bundles, &expected, done)?;
         Ok(LegRun {
             leg,
             violations: observed.violations,

@@ -111,14 +111,6 @@ impl Observed {
         self.violations.first().and_then(|first| first.class)
     }
 
-    /// It, without what only a bundle needs.
-    pub(super) fn forget(self) -> Self {
-        Self {
-            trace: Trace::default(),
-            ..self
-        }
-    }
-
     /// Whether nothing at all was seen.
     pub fn is_silent(&self) -> bool {
         self.violations.is_empty() && self.findings.is_empty() && self.died.is_none()

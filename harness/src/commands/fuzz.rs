@@ -261,3 +261,36 @@ fn summary(fuzzed: &Fuzzed, arguments: &FuzzArguments) -> String {
         failed.smallest_wrong
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::Parser;
+    use landfall::scenario::fuzz::plan;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    /// What its bundle says repeats it, a mask where the faults are of masks included.
+    #[test]
+    fn the_command_of_a_scenario_plans_the_same() {
+        for number in 0..50 {
+            let scenario = draw(1, number);
+            let words = command(Path::new("scenario.toml"));
+            let cli = Cli::try_parse_from(std::iter::once("landfall".to_owned()).chain(words));
+            let Ok(Some(Command::Run(run))) = cli.map(|cli| cli.command) else {
+                panic!("a command line of a run");
+            };
+            let mut wishes = super::super::wishes(&run);
+            wishes.scenario = Some(scenario.clone());
+            // The environment of this test may say how many guests there are at once.
+            wishes.guest.jobs = None;
+
+            let planned = wishes.plan().expect("it can be had");
+            let played = plan(&scenario, GuestOptions::default()).expect("it can be had");
+
+            assert_eq!(format!("{planned:?}"), format!("{played:?}"));
+        }
+    }
+}
