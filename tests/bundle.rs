@@ -99,6 +99,80 @@ fn a_bundle_can_be_one_file() -> Result {
     Ok(())
 }
 
+/// Of a scenario whose verdict is not what it predicts, the smallest that still fails leaves a bundle, in the place of
+/// those before it. One that is right leaves nothing.
+#[test]
+fn the_smallest_scenario_that_fails_leaves_a_bundle() -> Result {
+    let temporary = tempfile::tempdir()?;
+    let directory = tempfile::tempdir()?;
+    let file = |name: &str| directory.path().join(name).to_string_lossy().into_owned();
+    let fuzz = |text: &str| {
+        fs::write(file("played.toml"), text)?;
+        let words = ["fuzz", "--accel", "tcg", "--play", &file("played.toml")];
+        let outputs = ["--save", &file("saved.toml"), "--json", &file("found.json")];
+        command(temporary.path(), &[&words[..], &outputs].concat())
+    };
+
+    let right = fuzz("[[fault]]\nwhat = \"overrun\"\nframe = 2\n")?;
+    assert_eq!(right.status.code(), Some(0), "{}", text(&right));
+    assert_eq!(fs::read_dir(temporary.path())?.count(), 0);
+
+    // It strikes before the run looks, and so is named by nobody.
+    let missed = "[[fault]]\nwhat = \"early-dma\"\n";
+    let wrong = fuzz(&format!(
+        "[[fault]]\nwhat = \"overrun\"\nframe = 2\n\n{missed}"
+    ))?;
+
+    assert_eq!(wrong.status.code(), Some(1), "{}", text(&wrong));
+    let path = left(temporary.path())?;
+    let name = path.to_str().ok_or("a path of text")?;
+    assert!(
+        text(&wrong).contains(&format!("bundle: {name}\n")),
+        "{}",
+        text(&wrong)
+    );
+    let found: serde_json::Value = serde_json::from_slice(&fs::read(file("found.json"))?)?;
+    assert_eq!(found["failure"]["bundle"], name);
+    let bundle = Bundle::open(&path)?;
+    let played = bundle.text(landfall::bundle::SCENARIO)?;
+    assert_eq!(played, Some(format!("seed = 0\n\n{missed}")));
+    assert_eq!(played, Some(fs::read_to_string(file("saved.toml"))?));
+    assert_eq!(
+        bundle.run()?.summary,
+        "`early-dma` struck, and nothing was named with class 23"
+    );
+    for words in [&["replay", name][..], &["replay", "--live", name]] {
+        let again = command(temporary.path(), words)?;
+        assert_eq!(again.status.code(), Some(0), "{}", text(&again));
+    }
+    Ok(())
+}
+
+/// The platform where something goes wrong leaves a bundle, the others none.
+#[test]
+fn a_platform_with_violations_leaves_a_bundle() -> Result {
+    let temporary = tempfile::tempdir()?;
+    let legs = ["legs", "--bug", "37", "--legs", "plain,swiotlb"];
+
+    let ran = command(temporary.path(), &legs)?;
+
+    assert_eq!(ran.status.code(), Some(1), "{}", text(&ran));
+    let path = left(temporary.path())?;
+    let name = path.to_str().ok_or("a path of text")?;
+    assert!(name.contains("landfall-bundle-swiotlb-"), "{name}");
+    assert!(
+        text(&ran).contains(&format!("bundle: {name}\n")),
+        "{}",
+        text(&ran)
+    );
+    for words in [&["replay", name][..], &["replay", "--live", name]] {
+        let again = command(temporary.path(), words)?;
+        assert_eq!(again.status.code(), Some(0), "{}", text(&again));
+        assert!(text(&again).contains("(class 37)"), "{}", text(&again));
+    }
+    Ok(())
+}
+
 /// The clean twin leaves nothing.
 #[test]
 fn a_clean_run_leaves_no_bundle() -> Result {

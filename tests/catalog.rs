@@ -3,7 +3,8 @@
 //! Every class of the catalogue that can be planted is named where it must be, and its clean twin is silent.
 
 use landfall::Cancel;
-use landfall::catalog::{ENTRIES, Entry, Platforms, Way, run};
+use landfall::bundle::{Bundle, Place, compare};
+use landfall::catalog::{ENTRIES, Entry, Leg, Platforms, Way, run};
 use landfall_tests::{Result, prepared};
 
 /// Plants a class on each of its platforms, runs the twin, and demands the verdict.
@@ -13,12 +14,49 @@ fn named(number: u8) -> Result {
         stock: prepared(),
         debug: None,
         jobs: None,
+        bundles: None,
     };
     let runs = run(&[entry], &platforms, &Cancel::default(), &|_| ())?;
     assert!(!runs.classes.is_empty(), "{number} is planted nowhere");
     for run in &runs.classes {
         assert!(run.passed, "{run:#?}");
     }
+    Ok(())
+}
+
+/// A bug that is not named where it should be leaves a bundle, its silent twin none; nor does one that is named.
+#[test]
+fn what_is_not_named_leaves_a_bundle() -> Result {
+    let directory = tempfile::tempdir()?;
+    let place = Place::At(directory.path().join("bundle"));
+    let platforms = Platforms {
+        stock: prepared(),
+        debug: None,
+        jobs: None,
+        bundles: Some(&place),
+    };
+    let entry = Entry::of(37).expect("a class");
+    // Without bounce buffers a missing sync has no effect.
+    let elsewhere: &Entry = Box::leak(Box::new(Entry {
+        legs: &[Leg::Plain],
+        ..*entry
+    }));
+
+    let runs = run(&[entry, elsewhere], &platforms, &Cancel::default(), &|_| ())?;
+
+    let [named, missed] = &runs.classes[..] else {
+        panic!("two runs: {runs:#?}");
+    };
+    assert!(named.passed && named.bundles.is_empty(), "{named:#?}");
+    assert!(!missed.passed, "{missed:#?}");
+    let path = directory.path().join("bundle-37-plain");
+    assert_eq!(missed.bundles, [path.clone()]);
+    assert_eq!(std::fs::read_dir(directory.path())?.count(), 1);
+    let bundle = Bundle::open(&path)?;
+    assert_eq!(bundle.run()?.summary, "class 37 on plain: missed");
+    let again = bundle.judge(|_, _| ())?;
+    assert!(again.lines > 100, "all that happened is there");
+    assert!(compare(&bundle.violations()?, &again.violations).is_same());
     Ok(())
 }
 

@@ -106,6 +106,7 @@ fn environments_are_clean() -> Result {
 
     let played = fuzz::attempt(
         &scenario,
+        None,
         landfall::guest::GuestOptions::default(),
         prepared(),
         &tcg(),

@@ -228,6 +228,10 @@ pub(crate) struct FuzzArguments {
     /// Where the smallest scenario that fails goes
     #[arg(long, value_name = "FILE", default_value = "failing-scenario.toml")]
     pub(crate) save: PathBuf,
+    /// Where the bundle of its run goes: a directory, or one file if the name ends in .tar.zst; a bundle that is there
+    /// is replaced [default: a new directory where logs go]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) bundle: Option<PathBuf>,
     /// Write what was found as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,

@@ -91,11 +91,7 @@ fn watch_signals() -> std::io::Result<Cancel> {
 }
 
 fn run(arguments: &RunArguments, cancel: &Cancel) -> Done {
-    let place = match &arguments.output.bundle {
-        Some(path) => bundle::Place::At(path.clone()),
-        None => bundle::Place::Evidence,
-    };
-    place.check().map_err(|error| Failure::of_place(&error))?;
+    let place = place(arguments.output.bundle.as_deref())?;
     let request = bundle::Request {
         place,
         command: command_line(),
@@ -113,6 +109,16 @@ fn run(arguments: &RunArguments, cancel: &Cancel) -> Done {
         Verdict::Clean => ExitCode::Clean,
         Verdict::Violations => ExitCode::Violations,
     })
+}
+
+/// Where bundles go.
+fn place(path: Option<&Path>) -> Result<bundle::Place, Failure> {
+    let place = match path {
+        Some(path) => bundle::Place::At(path.to_owned()),
+        None => bundle::Place::Evidence,
+    };
+    place.check().map_err(|error| Failure::of_place(&error))?;
+    Ok(place)
 }
 
 /// The command line that this process was given, without its name and without `--bundle`.
@@ -138,10 +144,7 @@ fn run_with(
     let began = Instant::now();
     let scenario = match (&request.scenario, &arguments.scenario) {
         // Of a bundle: the file that it was read from may be gone, or be another.
-        (Some(text), _) => Some(
-            Scenario::parse(text)
-                .map_err(|error| Failure::no_scenario(Path::new(bundle::SCENARIO), &error))?,
-        ),
+        (Some(text), _) => Some(scenario_of_bundle(text)?),
         (None, Some(path)) => Some(scenario(path)?),
         (None, None) => None,
     };
@@ -388,6 +391,12 @@ fn card(arguments: &GuestArguments) -> CaptureOptions {
         faults: planted.into_iter().collect(),
         ..CaptureOptions::default()
     }
+}
+
+/// Reads the scenario of a bundle.
+fn scenario_of_bundle(text: &str) -> Result<Scenario, Failure> {
+    let failed = |error| Failure::no_scenario(Path::new(bundle::SCENARIO), &error);
+    Scenario::parse(text).map_err(failed)
 }
 
 /// Reads a scenario.

@@ -89,6 +89,7 @@ impl Failure {
         match failed {
             FuzzFailed::Impossible(impossible) => Self::usage(impossible),
             FuzzFailed::Run(failed) => Self::of_run(&failed),
+            FuzzFailed::Bundle(error) => Self::output_of_bundle(&error),
         }
     }
 
@@ -163,6 +164,7 @@ impl Failure {
             CatalogFailed::Run { source, .. } | CatalogFailed::Clean { source, .. } => {
                 Self::of_run(source)
             }
+            CatalogFailed::Bundle(error) => return Self::output_of_bundle(error),
             CatalogFailed::NoDebugKernel => {
                 return Self::host("the catalogue cannot be run", failed);
             }

@@ -3,31 +3,30 @@
 //! The verdict on a card from its journal alone: for drivers that are not ours, and so tell nobody what they lent but
 //! the witness in the guest, whose word is in the same journal.
 
-use landfall_device::dma::journal::{Entry, Journal, Kind};
-use landfall_device::ledger::{Ledger, Platform, Violation};
+use landfall_device::dma::journal::Journal;
+use landfall_device::ledger::{Platform, Violation};
+
+use crate::bundle::Recorder;
 
 /// Judges all that is in a card's journal so far. Wait for the card's work in hand before
 /// ([`crate::guest::Guest::sync_card`]), or its last piece may be missing. Without a witness nothing counts as lent.
 pub fn judge(journal: &Journal, platform: Platform) -> Vec<Violation> {
-    let mut ledger = Ledger::new(platform);
-    for entry in journal.entries_from(0) {
-        ledger.entry(&entry);
-    }
-    if journal.dropped() > 0 {
-        // A journal that was full ends early; the ledger sees that by the numbers.
-        ledger.entry(&Entry {
-            sequence: journal.len(),
-            time_ns: u64::MAX,
-            kind: Kind::Disconnected,
-        });
-    }
-    ledger.finish()
+    record(journal, platform).1
+}
+
+/// Likewise, with what the ledger was given.
+pub(crate) fn record(journal: &Journal, platform: Platform) -> (Recorder, Vec<Violation>) {
+    let mut recorder = Recorder::new(platform, 0);
+    recorder.feed(journal);
+    recorder.close(journal);
+    let violations = recorder.finish();
+    (recorder, violations)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use landfall_device::dma::journal::{Direction, Outcome};
+    use landfall_device::dma::journal::{Direction, Kind, Outcome};
 
     fn access() -> Kind {
         Kind::Access {

@@ -73,10 +73,11 @@ pub(crate) fn shell(prepared: &Prepared, choice: &Choice, device: &str) -> Strin
 pub(crate) fn outcome(outcome: &Outcome) {
     let paint = Paint::new(&stdout());
     let width = width();
+    let bundle = outcome.bundle.as_ref().ok().and_then(Option::as_deref);
     let text = render(&outcome.report, &paint, width)
         + &extras(outcome)
         + &verdict(&outcome.report, &paint)
-        + &left(outcome);
+        + &bundle.map_or_else(String::new, left);
     // A reader that went away, such as `head`, is no failure of the run.
     let _ = stdout().write_all(text.as_bytes());
 }
@@ -94,14 +95,9 @@ fn extras(outcome: &Outcome) -> String {
 }
 
 /// Where a failed run can be looked at again.
-fn left(outcome: &Outcome) -> String {
-    match &outcome.bundle {
-        Ok(Some(bundle)) => {
-            let bundle = bundle.display();
-            format!("bundle: {bundle}\n  landfall explain {bundle}\n")
-        }
-        _ => String::new(),
-    }
+pub(crate) fn left(bundle: &Path) -> String {
+    let bundle = bundle.display();
+    format!("bundle: {bundle}\n  landfall explain {bundle}\n")
 }
 
 /// All of a report but its last line.

@@ -9,12 +9,14 @@
 //! | `scenario.toml` | the scenario, if the run had one |
 //! | `stream.jsonl` | what the ledger was fed with, in exactly that order, an [`Item`] a line |
 //! | `violations.json` | what the ledger said to it |
+//! | `observed.json` | of a trial, in place of a report: all that was seen of it ([`crate::catalog::Observed`]) |
 //! | `report.json` | the whole report: all three views ([`crate::schema::Report`]) |
 //! | `pages.json`, `pages.bin`, `expected.bin` | guest memory around each violation, and what should lie there ([`Pages`]) |
 //! | `map.txt`, `map.svg` | physical memory, drawn |
 //! | `console.log`, `console-boot.log`, `qemu.log` | what the guest and QEMU said |
 //!
-//! A run that came to no verdict, because its guest died first, has no `report.json` and no pictures. A file that
+//! A trial is a run of `landfall legs` or `landfall catalog`: no capture driver states there what it lent, and all that
+//! was compared is the journal. A run that came to no verdict, because its guest died first, has no `report.json` and no pictures. A file that
 //! would be empty is not there.
 //!
 //! A bundle appears under its name whole or not at all, with the manifest written last. Whoever reads one believes
@@ -31,6 +33,7 @@ mod place;
 mod store;
 mod story;
 mod stream;
+mod trace;
 
 use std::collections::BTreeMap;
 
@@ -46,6 +49,7 @@ pub use place::Place;
 pub(crate) use store::{Logs, Parts, store};
 pub use story::{printable, story, symbol};
 pub use stream::{Item, Judged, Recorder, judge};
+pub(crate) use trace::Trace;
 
 /// The bundle that a run leaves if it fails.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,6 +88,7 @@ mod names {
     pub(super) const SCENARIO: &str = "scenario.toml";
     pub(super) const STREAM: &str = "stream.jsonl";
     pub(super) const VIOLATIONS: &str = "violations.json";
+    pub(super) const OBSERVED: &str = "observed.json";
     pub(super) const REPORT: &str = "report.json";
     pub(super) const PAGES: &str = "pages.json";
     pub(super) const PAGES_BIN: &str = "pages.bin";

@@ -16,6 +16,7 @@ use super::manifest::{LARGEST_MANIFEST, NAME};
 use super::{
     BundleError, Item, Judged, MAX_PAGES, Manifest, Member, PAGE, Pages, Refused, Run, judge, names,
 };
+use crate::catalog::Observed;
 use crate::schema::Report;
 
 /// Most bytes of a file that is read whole.
@@ -102,6 +103,14 @@ impl Bundle {
     /// If it makes no sense.
     pub fn report(&self) -> Result<Option<Report>, BundleError> {
         self.json(names::REPORT)
+    }
+
+    /// What was seen, if it was a trial.
+    ///
+    /// # Errors
+    /// If it makes no sense.
+    pub fn observed(&self) -> Result<Option<Observed>, BundleError> {
+        self.json(names::OBSERVED)
     }
 
     /// What the ledger said when the run was.

@@ -17,11 +17,26 @@ pub enum Place {
     /// A new directory where evidence goes: the directory asked for, or else the system's for temporary files.
     #[default]
     Evidence,
+    /// Likewise, with that word in its name: one of several runs.
+    Named(String),
     /// There: an archive if the name ends in `.tar.zst`, else a directory. A bundle that is there is replaced.
     At(PathBuf),
 }
 
 impl Place {
+    /// The place of one of several runs: its name is this one's with a word more.
+    pub fn of(&self, word: &str) -> Self {
+        let Self::At(path) = self else {
+            return Self::Named(word.to_owned());
+        };
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = match name.strip_suffix(ARCHIVE) {
+            Some(stem) => format!("{stem}-{word}{ARCHIVE}"),
+            None => format!("{name}-{word}"),
+        };
+        Self::At(path.with_file_name(name))
+    }
+
     /// Refuses a place that holds something else than a bundle, or whose directory is not there.
     ///
     /// # Errors

@@ -18,6 +18,7 @@ use super::{
     BundleError, FORMAT, Manifest, Member, Pages, Place, Recorder, Request, Run, drawing, map,
     names,
 };
+use crate::catalog::Observed;
 use crate::map::{Canvas, draw};
 use crate::schema::Report;
 
@@ -39,15 +40,23 @@ pub(crate) struct Parts<'a> {
     pub(crate) stream: Option<(&'a Recorder, &'a Journal)>,
     pub(crate) violations: &'a [Violation],
     pub(crate) report: Option<&'a Report>,
+    /// Of a trial, in place of a report.
+    pub(crate) observed: Option<&'a Observed>,
     pub(crate) pages: &'a Pages,
     pub(crate) logs: &'a Logs,
 }
 
 /// Writes a bundle; `evidence` is where evidence goes. Gives its place.
 pub(crate) fn store(parts: &Parts<'_>, evidence: &Path) -> Result<PathBuf, BundleError> {
-    let (path, parent, mode) = match &parts.request.place {
-        Place::At(path) => (Some(path), parent(path), 0o777), // less the umask, as of any directory
-        Place::Evidence => (None, evidence, 0o700),
+    let (path, parent, mode, word) = match &parts.request.place {
+        // Less the umask, as of any directory; but one that was private stays so.
+        Place::At(path) => (Some(path), parent(path), mode(path).unwrap_or(0o777), ""),
+        Place::Evidence => (None, evidence, 0o700, ""),
+        Place::Named(word) => (None, evidence, 0o700, word.as_str()),
+    };
+    let word = match word {
+        "" => String::new(),
+        word => format!("{word}-"),
     };
     let failed = |source| BundleError::Write {
         path: path.map_or(parent, PathBuf::as_path).to_owned(),
@@ -56,7 +65,7 @@ pub(crate) fn store(parts: &Parts<'_>, evidence: &Path) -> Result<PathBuf, Bundl
     parts.request.place.check()?;
     fs::create_dir_all(parent).map_err(failed)?;
     let temporary = tempfile::Builder::new()
-        .prefix(&format!(".{PREFIX}"))
+        .prefix(&format!(".{PREFIX}{word}"))
         .permissions(fs::Permissions::from_mode(mode))
         .tempdir_in(parent)
         .map_err(failed)?;
@@ -76,6 +85,12 @@ pub(crate) fn store(parts: &Parts<'_>, evidence: &Path) -> Result<PathBuf, Bundl
     replace(temporary.path(), path).map_err(failed)?;
     let _ = temporary.keep();
     Ok(path.clone())
+}
+
+/// The rights of a directory that is there.
+fn mode(path: &Path) -> Option<u32> {
+    let status = fs::symlink_metadata(path).ok()?;
+    status.is_dir().then(|| status.permissions().mode() & 0o777)
 }
 
 /// Gives a directory its name. A bundle that has it goes.
@@ -104,6 +119,9 @@ fn fill(parts: &Parts<'_>, directory: &Path) -> io::Result<Manifest> {
     if let Some((recorder, journal)) = parts.stream {
         files.with(names::STREAM, |out| recorder.write(journal, out))?;
         files.json(names::VIOLATIONS, &parts.violations)?;
+    }
+    if let Some(observed) = parts.observed {
+        files.json(names::OBSERVED, observed)?;
     }
     if let Some(report) = parts.report {
         files.json(names::REPORT, report)?;

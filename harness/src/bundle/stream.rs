@@ -38,6 +38,8 @@ enum Given {
     Lend(Lend),
     Reclaim,
     Entries(Range<u64>),
+    /// An entry that is not in the journal.
+    Full(Entry),
 }
 
 /// A ledger that remembers what it was given, so that the same can be given to another one.
@@ -90,6 +92,20 @@ impl Recorder {
         }
     }
 
+    /// Tells the ledger that the journal ends early, if it was full: the ledger sees that by the numbers.
+    pub fn close(&mut self, journal: &Journal) {
+        if journal.dropped() == 0 {
+            return;
+        }
+        let full = Entry {
+            sequence: journal.len(),
+            time_ns: LARGEST_NUMBER - 1,
+            kind: Kind::Disconnected,
+        };
+        self.ledger.entry(&full);
+        self.given.push(Given::Full(full));
+    }
+
     /// An entry as the ledger is told it.
     fn told(&self, entry: Entry) -> Entry {
         match entry.sequence < self.first {
@@ -123,6 +139,7 @@ impl Recorder {
             match given {
                 Given::Lend(lend) => line(&Item::Lend(lend.clone()))?,
                 Given::Reclaim => line(&Item::Reclaim(true))?,
+                Given::Full(entry) => line(&Item::Entry(entry.clone()))?,
                 Given::Entries(range) => {
                     while let Some(entry) = entries.next_if(|entry| entry.sequence < range.end) {
                         if entry.sequence >= range.start {

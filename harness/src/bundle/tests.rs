@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::Cursor;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use landfall_device::dma::journal::{Direction, Journal, Kind, Outcome};
@@ -98,6 +98,7 @@ fn stored(place: Place, evidence: &Path) -> Result<(PathBuf, Vec<Violation>), Bu
         stream: Some((&recorder, &journal)),
         violations: &violations,
         report: None,
+        observed: None,
         pages: &pages,
         logs: &vec![("console.log", "hello\n".to_owned())],
     };
@@ -130,6 +131,24 @@ fn what_was_recorded_is_judged_the_same() {
     }
     let left = fs::read_dir(directory.path()).unwrap().count();
     assert_eq!(left, 2, "nothing else is left");
+}
+
+/// Each of several runs has a place of its own, of the same kind.
+#[test]
+fn the_place_of_one_of_several_runs_has_its_word_in_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| Place::At(directory.path().join(name));
+    assert_eq!(at("b").of("iommu"), at("b-iommu"));
+    assert_eq!(at("b.tar.zst").of("iommu"), at("b-iommu.tar.zst"));
+
+    let (path, _) = stored(Place::Evidence.of("iommu"), directory.path()).unwrap();
+
+    let name = path.file_name().unwrap().to_string_lossy();
+    assert!(name.starts_with("landfall-bundle-iommu-"), "{name}");
+    let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(), 0o700);
+    stored(Place::At(path.clone()), directory.path()).unwrap();
+    assert_eq!(mode(), 0o700, "what was private stays so");
 }
 
 /// The negative control: a stream in which something else happened is judged otherwise, and it is said how.

@@ -11,11 +11,13 @@ use landfall_guest::Cancel;
 
 use super::entries::Action;
 use super::jobs::{CatalogFailed, Event, Platforms};
+use super::leave::{Expected, leave};
 use super::leg::Leg;
 use super::schema::{CleanRuns, VERSION};
+use super::special::finish;
 use super::trial::{Observed, Trial};
 use crate::guest::{CardKind, Guest, GuestOptions, Iommu, PoolOptions, PoolSource};
-use crate::run::{CapturePlan, RunFailed, Session};
+use crate::run::{CapturePlan, RunFailed, Session, versions};
 
 /// What runs clean.
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +82,7 @@ pub fn clean(
             interrupt,
             ..CaptureOptions::default()
         };
-        let alarm = match kind {
+        let (leg, done) = match kind {
             Kind::Small(leg) => {
                 let trial = Trial {
                     leg,
@@ -88,26 +90,39 @@ pub fn clean(
                     card,
                     action: Action::Nothing,
                 };
-                alarm(&trial.run(platforms.of(leg)?, cancel)?)
+                let done = trial.run(platforms.of(leg)?, cancel);
+                (leg, done.map_err(CatalogFailed::from))
             }
-            Kind::Capture(source, iommu) => capture(source, iommu, card, platforms, cancel)
-                .map_err(|source| CatalogFailed::Clean {
-                    what: kind.to_string(),
-                    source,
-                })?,
+            Kind::Capture(source, iommu) => {
+                let done = capture(source, iommu, card, platforms, cancel);
+                let what = kind.to_string();
+                let failed = |source| CatalogFailed::Clean { what, source };
+                (Leg::Plain, done.map_err(failed))
+            }
         };
+        let words = ["catalog", "clean", "--runs", &(number + 1).to_string()];
+        let expected = Expected {
+            versions: versions(platforms.of(leg)?, None),
+            word: format!("clean-{number:03}"),
+            what: format!("clean run {number}, {kind}, {interrupt}"),
+            command: words.map(str::to_owned).to_vec(),
+            scenario: None,
+            wrong: &Observed::alarm,
+        };
+        let observed = leave(platforms.bundles, &expected, done)?;
+        let alarm = observed.alarm();
         on_event(Event::Done {
             what: format!("{number:>3} {kind}, {interrupt}"),
             result: alarm.clone().unwrap_or_else(|| "silent".to_owned()),
             elapsed: began.elapsed(),
         });
-        Ok((kind, alarm))
+        Ok((kind, alarm, observed.bundle))
     })?;
     let mut counted: BTreeMap<String, u32> = BTreeMap::new();
-    for (kind, _) in &done {
+    for (kind, ..) in &done {
         *counted.entry(kind.to_string()).or_default() += 1;
     }
-    let alarms = done.iter().filter_map(|(kind, alarm)| {
+    let alarms = done.iter().filter_map(|(kind, alarm, _)| {
         let alarm = alarm.as_ref()?;
         Some(format!("{kind}: {alarm}"))
     });
@@ -116,19 +131,9 @@ pub fn clean(
         kinds: counted,
         runs,
         alarms: alarms.collect(),
+        bundles: done.into_iter().filter_map(|(.., bundle)| bundle).collect(),
         seconds: began.elapsed().as_secs_f64(),
     })
-}
-
-/// What is said of a clean trial.
-fn alarm(observed: &Observed) -> Option<String> {
-    if !observed.is_silent() {
-        Some(observed.first())
-    } else if !observed.is_telling() {
-        Some("too little happened for silence to mean anything".to_owned())
-    } else {
-        None
-    }
 }
 
 /// Captures with the driver in Rust, watched by the witness too.
@@ -138,7 +143,7 @@ fn capture(
     card: CaptureOptions,
     platforms: &Platforms<'_>,
     cancel: &Cancel,
-) -> Result<Option<String>, RunFailed> {
+) -> Result<Observed, RunFailed> {
     let options = GuestOptions {
         cards: vec![CardKind::Capture(card)],
         pool: PoolOptions {
@@ -155,6 +160,5 @@ fn capture(
     let card = guest.open_card(0)?;
     let mut session = Session::begin(&guest, &card)?;
     session.capture(&CapturePlan::default(), &guest, &card)?;
-    let violations = session.finish(&guest, &card)?;
-    Ok(violations.first().map(|first| first.text.clone()))
+    finish(session, &guest, &card)
 }

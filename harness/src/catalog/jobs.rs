@@ -12,10 +12,12 @@ use landfall_device::devices::capture::CaptureOptions;
 use landfall_guest::{Cancel, Prepared};
 
 use super::entries::{Entry, Recipe, Way};
+use super::leave::{Expected, leave};
 use super::leg::Leg;
 use super::schema::{ClassRun, LegRun, Runs, Seen, VERSION, names};
 use super::trial::{Named, Observed, Trial, TrialFailed};
-use crate::run::RunFailed;
+use crate::bundle::{self, BundleError, Place};
+use crate::run::{RunFailed, versions};
 use crate::scenario::Scenario;
 
 /// Most that is told of one run.
@@ -59,6 +61,9 @@ pub enum CatalogFailed {
         #[source]
         source: RunFailed,
     },
+    /// What a run was to leave could not be written.
+    #[error("the bundle was not written")]
+    Bundle(#[source] BundleError),
     /// There is no debug kernel.
     #[error("the platform debug needs its kernel, which was not prepared")]
     NoDebugKernel,
@@ -73,6 +78,9 @@ pub struct Platforms<'a> {
     pub debug: Option<&'a Prepared>,
     /// Runs at a time; `None`: one on each of the machine's CPUs.
     pub jobs: Option<NonZeroUsize>,
+    /// Where those runs leave their bundles that do not give what was expected, each with a word of its own in the name;
+    /// `None`: they leave none.
+    pub bundles: Option<&'a Place>,
 }
 
 impl Platforms<'_> {
@@ -135,28 +143,48 @@ impl Recipe {
 }
 
 impl Entry {
-    /// Runs it once, planted or clean; `None` if it is planted nowhere.
+    /// Runs it once, planted or clean. `wrong` says what is wrong with what was seen.
     pub(super) fn observe(
         &self,
         leg: Leg,
         planted: bool,
         platforms: &Platforms<'_>,
         cancel: &Cancel,
-    ) -> Result<Option<Observed>, CatalogFailed> {
+        wrong: &dyn Fn(&Observed) -> Option<String>,
+    ) -> Result<Observed, CatalogFailed> {
         let prepared = platforms.of(leg)?;
-        match &self.planted {
+        let number = self.number;
+        let done = match &self.planted {
             Way::Trial(recipe) => {
-                let trial = recipe.trial(self.number, leg, planted);
-                Ok(Some(trial.run(prepared, cancel)?))
+                let trial = recipe.trial(number, leg, planted);
+                trial.run(prepared, cancel).map_err(CatalogFailed::from)
             }
-            Way::Job(job) => {
-                let number = self.number;
-                let observed = job.run(planted, prepared, cancel);
-                observed
-                    .map(Some)
-                    .map_err(|source| CatalogFailed::Run { number, source })
-            }
-            Way::Nowhere { .. } => Ok(None),
+            Way::Job(job) => job
+                .run(planted, prepared, cancel)
+                .map_err(|source| CatalogFailed::Run { number, source }),
+            Way::Nowhere { .. } => return Ok(Observed::default()),
+        };
+        let twin = if planted { "" } else { "-twin" };
+        let expected = Expected {
+            versions: versions(prepared, None),
+            word: format!("{number:02}-{leg}{twin}"),
+            what: format!("class {number}{twin} on {leg}"),
+            command: ["catalog", "run", &number.to_string()]
+                .map(str::to_owned)
+                .to_vec(),
+            scenario: None,
+            wrong,
+        };
+        leave(platforms.bundles, &expected, done)
+    }
+
+    /// What is wrong with what was seen of the planted bug, in words.
+    fn wrong(&self, planted: &Observed) -> Option<String> {
+        match self.seen(planted) {
+            _ if !planted.struck => Some("the card's fault did not strike".to_owned()),
+            Seen::Named => None,
+            Seen::Seen => Some(format!("seen, but not named: {}", planted.first())),
+            Seen::Missed => Some("missed".to_owned()),
         }
     }
 
@@ -211,32 +239,21 @@ fn class_run(
     cancel: &Cancel,
 ) -> Result<ClassRun, CatalogFailed> {
     let began = Instant::now();
-    let observe = |planted| {
-        let observed = entry.observe(leg, planted, platforms, cancel);
-        observed.map(Option::unwrap_or_default)
-    };
-    let (planted, clean) = (observe(true)?, observe(false)?);
-    let seen = entry.seen(&planted);
-    let why = match (seen, clean.is_silent(), clean.is_telling()) {
-        _ if !planted.struck => Some("the card's fault did not strike".to_owned()),
-        (Seen::Named, true, true) => None,
-        (Seen::Named, true, false) => Some(format!(
-            "the twin did too little for its silence to mean anything: {} frames, {} accesses, {} calls",
-            clean.frames, clean.accesses, clean.calls
-        )),
-        (Seen::Named, false, _) => Some(format!("the twin was not silent: {}", clean.first())),
-        (Seen::Seen, ..) => Some(format!("seen, but not named: {}", planted.first())),
-        (Seen::Missed, ..) => Some("missed".to_owned()),
-    };
+    let wrong = |planted: &Observed| entry.wrong(planted);
+    let planted = entry.observe(leg, true, platforms, cancel, &wrong)?;
+    let clean = entry.observe(leg, false, platforms, cancel, &Observed::alarm)?;
+    let of_twin = || Some(format!("its twin: {}", clean.alarm()?));
+    let why = entry.wrong(&planted).or_else(of_twin);
     Ok(ClassRun {
         number: entry.number,
         name: names(entry.number).0,
         leg,
-        seen,
+        seen: entry.seen(&planted),
         said: planted.said(),
         clean: clean.said(),
         passed: why.is_none(),
         why,
+        bundles: planted.bundle.into_iter().chain(clean.bundle).collect(),
         seconds: began.elapsed().as_secs_f64(),
     })
 }
@@ -254,6 +271,20 @@ impl Observed {
         let findings = self.findings.iter().take(SAID);
         said.extend(findings.map(|finding| other("kernel", &finding.line)));
         said
+    }
+
+    /// What was said of a run in which nothing was planted; or that its silence means nothing.
+    pub(super) fn alarm(&self) -> Option<String> {
+        if !self.is_silent() {
+            Some(self.first())
+        } else if !self.is_telling() {
+            Some(format!(
+                "too little happened for silence to mean anything: {} frames, {} accesses, {} calls",
+                self.frames, self.accesses, self.calls
+            ))
+        } else {
+            None
+        }
     }
 
     /// The first that was said, in words.
@@ -289,10 +320,21 @@ pub fn legs(
             card,
             action: super::Action::Nothing,
         };
-        let observed = trial.run(platforms.of(leg)?, cancel)?;
+        let prepared = platforms.of(leg)?;
+        let played = !scenario.faults.is_empty();
+        let expected = Expected {
+            versions: versions(prepared, None),
+            word: leg.name().to_owned(),
+            what: format!("on {leg}"),
+            command: leg_command(bug, leg, played),
+            scenario: played.then_some(scenario),
+            wrong: &|observed| (!observed.is_silent()).then(|| observed.first()),
+        };
+        let done = trial.run(prepared, cancel).map_err(CatalogFailed::from);
+        let observed = leave(platforms.bundles, &expected, done)?;
         Ok(LegRun {
             leg,
-            violations: observed.violations.clone(),
+            violations: observed.violations,
             findings: observed
                 .findings
                 .iter()
@@ -301,6 +343,17 @@ pub fn legs(
             died: observed.died,
             frames: observed.frames,
             refused: observed.refused,
+            bundle: observed.bundle,
         })
     })
+}
+
+/// The command line of one of [`legs`], whose scenario lies in the bundle.
+fn leg_command(bug: u32, leg: Leg, played: bool) -> Vec<String> {
+    let bug = bug.to_string();
+    let mut words = vec!["legs", "--bug", &bug, "--legs", leg.name()];
+    if played {
+        words.extend(["--scenario", bundle::SCENARIO]);
+    }
+    words.into_iter().map(str::to_owned).collect()
 }

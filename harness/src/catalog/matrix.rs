@@ -122,9 +122,10 @@ pub fn matrix(
     let clean_runs = AtomicU32::new(0);
     let runs = platforms.all(&wanted, |&(entry, leg, times)| {
         let began = Instant::now();
-        let observe = |planted| {
-            let observed = entry.observe(leg, planted, platforms, cancel);
-            observed.map(Option::unwrap_or_default)
+        let observe = |planted: bool| {
+            // What is planted is to be missed by some.
+            let wrong = |observed: &Observed| (!planted).then(|| observed.alarm()).flatten();
+            entry.observe(leg, planted, platforms, cancel, &wrong)
         };
         let mut runs = Runs {
             number: entry.number,
@@ -207,13 +208,14 @@ fn row(entry: &Entry, runs: &[Runs]) -> Row {
     }
     for found in runs.iter().filter(|runs| runs.number == entry.number) {
         for clean in &found.clean {
-            if !clean.is_silent() {
-                row.alarms
-                    .push(format!("on {}: {}", found.leg, clean.first()));
-            } else if !clean.is_telling() {
-                row.alarms
-                    .push(format!("on {}: the twin did too little", found.leg));
-            }
+            let Some(alarm) = clean.alarm() else {
+                continue;
+            };
+            let bundle = clean.bundle.as_ref().map_or_else(String::new, |bundle| {
+                format!(" (bundle: {})", bundle.display())
+            });
+            row.alarms
+                .push(format!("on {}: {alarm}{bundle}", found.leg));
         }
     }
     row

@@ -11,6 +11,7 @@ mod clean;
 mod conduct;
 mod entries;
 mod jobs;
+mod leave;
 mod leg;
 mod matrix;
 mod page;

@@ -5,6 +5,8 @@
 //! Each file holds one [`List`], [`Runs`] or [`Matrix`] as JSON. `schema` is [`VERSION`]; it grows when a field is
 //! removed or changes its meaning, not when one is added.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 
 use super::entries::{ENTRIES, Entry, Way};
@@ -134,6 +136,8 @@ pub struct ClassRun {
     pub passed: bool,
     /// Why it did not pass.
     pub why: Option<String>,
+    /// The bundles of what did not give what was expected: of the planted bug, of the twin.
+    pub bundles: Vec<PathBuf>,
     /// How long both took, seconds.
     pub seconds: f64,
 }
@@ -153,6 +157,8 @@ pub struct LegRun {
     pub frames: u64,
     /// Accesses that the bus refused.
     pub refused: u64,
+    /// The bundle of what went wrong.
+    pub bundle: Option<PathBuf>,
 }
 
 impl LegRun {
@@ -173,6 +179,8 @@ pub struct CleanRuns {
     pub runs: u32,
     /// What was said of them: false alarms.
     pub alarms: Vec<String>,
+    /// Their bundles.
+    pub bundles: Vec<PathBuf>,
     /// How long they took, seconds.
     pub seconds: f64,
 }

@@ -112,8 +112,20 @@ fn capture(
     let card = guest.open_card(0)?;
     let mut session = Session::begin(&guest, &card)?;
     work(&mut session, &guest, &card)?;
-    let violations = session.finish(&guest, &card)?;
-    Ok(seen(violations.into_iter().map(Named::from).collect()))
+    finish(session, &guest, &card)
+}
+
+/// What was seen of a session.
+pub(super) fn finish(
+    session: Session,
+    guest: &Guest<Loaded>,
+    card: &Card<'_>,
+) -> Result<Observed, RunFailed> {
+    let (violations, trace) = session.finish_traced(guest, card)?;
+    Ok(Observed {
+        trace,
+        ..seen(violations.into_iter().map(Named::from).collect())
+    })
 }
 
 /// A carve-out, which a boot option keeps from the kernel; or ordinary memory that nothing keeps.

@@ -5,6 +5,7 @@
 //! Witness and driver are loaded into a guest whose card nobody has bound. The driver captures while it is loaded and
 //! tears down when it is unloaded, so that a trial is: load, perhaps do something to the guest, unload, look.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use landfall_device::devices::capture::CaptureOptions;
@@ -15,10 +16,11 @@ use landfall_guest::{Cancel, Prepared};
 
 use super::conduct;
 use super::{Action, Leg};
+use crate::bundle::{MAX_PAGES, Pages, Trace};
 use crate::console_findings::{self, Finding};
 use crate::guest::{Booted, Guest, GuestFailed, What};
-use crate::judge::judge;
-use crate::memory::Ram;
+use crate::judge::record;
+use crate::memory::{GuestMemory, Ram};
 
 /// The witness's module.
 const WITNESS: &str = "landfall_witness";
@@ -43,7 +45,7 @@ pub struct Trial {
 }
 
 /// A violation, as far as the catalogue needs it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Named {
     /// Number of its class; `null`: of no known class.
     pub class: Option<u8>,
@@ -75,7 +77,7 @@ impl From<Violation> for Named {
 }
 
 /// What was seen of a trial.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Observed {
     /// What went wrong, the first first.
     pub violations: Vec<Named>,
@@ -95,6 +97,12 @@ pub struct Observed {
     pub struck: bool,
     /// How long the driver took for everything.
     pub took: Duration,
+    /// Where its bundle was left, if that was asked for and it did not give what was expected.
+    #[serde(skip)]
+    pub bundle: Option<PathBuf>,
+    /// What its bundle needs, until that is decided.
+    #[serde(skip)]
+    pub(super) trace: Trace,
 }
 
 impl Observed {
@@ -158,7 +166,8 @@ impl Trial {
         let took = began.elapsed();
         std::thread::sleep(SETTLE);
         guest.sync_card(0);
-        let violations = judge(&journal, self.platform(guest.memory().ram()));
+        let memory = guest.memory();
+        let (recorder, judged) = record(&journal, self.platform(memory.ram()));
         let entries = journal.entries_from(0);
         let console = guest.console_log();
         let expected_end = self.action == Action::Restart;
@@ -171,13 +180,19 @@ impl Trial {
                     .unwrap_or_else(|| failed.to_string())
             });
         let mut observed = Observed {
-            violations: violations.into_iter().map(Named::from).collect(),
+            violations: judged.iter().cloned().map(Named::from).collect(),
             findings: console_findings::read(&console),
             died,
             took,
             struck: (0..)
                 .zip(&self.card.faults)
                 .all(|(index, _)| self.card.strikes.of(index) > 0),
+            trace: Trace {
+                stream: Some((recorder, journal)),
+                pages: self.pages(&judged, &memory),
+                judged,
+                logs: guest.logs(),
+            },
             ..count(&entries)
         };
         conduct::judge(&mut observed, &entries, self, &console);
@@ -196,6 +211,21 @@ impl Trial {
             }
         }
         guest.unload_module(MUTANT)
+    }
+
+    /// Memory around what went wrong. Behind an IOMMU it is not known where that is.
+    fn pages(&self, judged: &[Violation], memory: &GuestMemory) -> Pages {
+        let mut pages = Pages::default();
+        if matches!(self.leg, Leg::Iommu | Leg::IommuLazy) {
+            return pages;
+        }
+        let placed = judged.iter().filter(|violation| violation.length != 0);
+        for violation in placed.take(MAX_PAGES) {
+            let from = violation.address;
+            let range = from..from.saturating_add(violation.length);
+            pages.keep(memory, &range, &|_, _| ());
+        }
+        pages
     }
 
     /// What the ledger is told of the machine. Behind an IOMMU or with bounce buffers, bus addresses are not those of

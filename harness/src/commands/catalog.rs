@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use clap::{Args, Subcommand};
+use landfall::bundle::Place;
 use landfall::catalog::{self, ENTRIES, Entry, Event, Leg, Platforms};
 use landfall::scenario::Scenario;
 use landfall_guest::{Cancel, Prepared};
@@ -101,6 +102,10 @@ struct Common {
     /// Write what came of it to FILE as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Where a run that fails leaves its bundle: beside PATH, with a word for the run at the end of the name; one file if
+    /// that ends in .tar.zst; a bundle that is there is replaced [default: new directories where logs go]
+    #[arg(long, value_name = "PATH")]
+    bundle: Option<PathBuf>,
     /// Most guests at once [default: one for each CPU]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
@@ -113,6 +118,7 @@ struct Kernels {
     stock: Prepared,
     debug: Option<Prepared>,
     jobs: Option<NonZeroUsize>,
+    bundles: Place,
 }
 
 impl Kernels {
@@ -122,6 +128,13 @@ impl Kernels {
         cancel: &Cancel,
         progress: &mut Progress,
     ) -> Result<Self, Failure> {
+        let bundles = match &common.bundle {
+            Some(path) => Place::At(path.clone()),
+            None => Place::Evidence,
+        };
+        // Of PATH itself only the directory matters.
+        let checked = bundles.of("0").check();
+        checked.map_err(|error| Failure::of_place(&error))?;
         let set_up = parts(&common.parts)?;
         let stock = prepare(&set_up, cancel, progress)?;
         let debug = match debug {
@@ -132,6 +145,7 @@ impl Kernels {
             stock,
             debug,
             jobs: common.jobs,
+            bundles,
         })
     }
 
@@ -140,6 +154,7 @@ impl Kernels {
             stock: &self.stock,
             debug: self.debug.as_ref(),
             jobs: self.jobs,
+            bundles: Some(&self.bundles),
         }
     }
 }
@@ -220,6 +235,7 @@ fn run(numbers: &[u8], common: &Common, cancel: &Cancel) -> Done {
         entries.iter().filter(|entry| entry.legs.is_empty()).count(),
         runs.seconds
     ));
+    left(runs.classes.iter().flat_map(|run| &run.bundles));
     Ok(verdict(runs.passed()))
 }
 
@@ -277,6 +293,7 @@ fn clean(runs: u32, debug: bool, common: &Common, cancel: &Cancel) -> Done {
     for alarm in &clean.alarms {
         report::text(&format!("  {alarm}\n"));
     }
+    left(&clean.bundles);
     Ok(verdict(alarms == 0))
 }
 
@@ -327,7 +344,39 @@ pub(super) fn legs(arguments: &LegsArguments, cancel: &Cancel) -> Done {
             "The platforms differ: what only one of them shows depends on it, as missing syncs do on bounce buffers.\n"
         }
     });
+    left(runs.iter().filter_map(|run| run.bundle.as_ref()));
     Ok(verdict(runs.iter().all(catalog::LegRun::is_clean)))
+}
+
+/// Runs the same again with another scenario and other parts, and leaves nothing.
+pub(super) fn again(
+    arguments: &LegsArguments,
+    scenario: &Scenario,
+    parts: &PartArguments,
+    cancel: &Cancel,
+) -> Result<Vec<catalog::LegRun>, Failure> {
+    let common = Common {
+        json: None,
+        bundle: None,
+        jobs: None,
+        parts: parts.clone(),
+    };
+    let mut progress = Progress::new();
+    let debug = arguments.legs.contains(&Leg::Debug);
+    let kernels = Kernels::prepare(&common, debug, cancel, &mut progress)?;
+    let platforms = Platforms {
+        bundles: None,
+        ..kernels.platforms()
+    };
+    catalog::legs(arguments.bug, scenario, &arguments.legs, &platforms, cancel)
+        .map_err(|failed| Failure::of_catalog(&failed))
+}
+
+/// Tells of bundles.
+fn left<'a>(bundles: impl IntoIterator<Item = &'a PathBuf>) {
+    for bundle in bundles {
+        report::text(&report::left(bundle));
+    }
 }
 
 fn verdict(clean: bool) -> ExitCode {

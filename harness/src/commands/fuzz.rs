@@ -3,11 +3,13 @@
 //! `landfall fuzz`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use landfall::accelerator::{self, Choice};
+use landfall::bundle::{Place, Request};
 use landfall::guest::GuestOptions;
-use landfall::scenario::fuzz::{Attempt, FuzzFailed, Wrong, attempt, draw};
+use landfall::scenario::fuzz::{Attempt, FuzzFailed, Wrong, attempt, command, draw};
 use landfall::scenario::{Scenario, shrink};
 use landfall_guest::{Cancel, Prepared};
 use serde::Serialize;
@@ -53,6 +55,8 @@ struct Failed {
     shrink_runs: u32,
     /// Nothing smaller fails.
     minimal: bool,
+    /// The bundle of the smallest.
+    bundle: Option<PathBuf>,
 }
 
 /// A scenario and its number.
@@ -60,6 +64,8 @@ type Numbered = (u64, Scenario);
 
 /// Plays a scenario.
 struct Player<'a> {
+    /// What a scenario that fails leaves, in the place of the one before.
+    bundle: Request,
     guest: GuestOptions,
     prepared: &'a Prepared,
     choice: &'a Choice,
@@ -67,9 +73,14 @@ struct Player<'a> {
 }
 
 impl Player<'_> {
-    fn play(&self, scenario: &Scenario) -> Result<Attempt, FuzzFailed> {
-        let guest = self.guest.clone();
-        attempt(scenario, guest, self.prepared, self.choice, self.cancel)
+    fn play(&mut self, scenario: &Scenario) -> Result<Attempt, FuzzFailed> {
+        let (guest, bundle) = (self.guest.clone(), self.bundle.clone());
+        let (prepared, choice, cancel) = (self.prepared, self.choice, self.cancel);
+        let played = attempt(scenario, Some(bundle), guest, prepared, choice, cancel)?;
+        if let Some(path) = &played.bundle {
+            self.bundle.place = Place::At(path.clone());
+        }
+        Ok(played)
     }
 }
 
@@ -77,12 +88,18 @@ impl Player<'_> {
 pub(super) fn fuzz(arguments: &FuzzArguments, cancel: &Cancel) -> Done {
     let began = Instant::now();
     let given = arguments.play.as_deref().map(super::scenario).transpose()?;
+    let bundle = Request {
+        place: super::place(arguments.bundle.as_deref())?,
+        command: command(&arguments.save),
+        ..Request::default()
+    };
     let set_up = parts(&arguments.parts)?;
     let mut progress = Progress::new();
     let prepared = prepare(&set_up, cancel, &mut progress)?;
     let choice = accelerator::choose(arguments.accel, &prepared, &set_up.cache, cancel)
         .map_err(|failed| Failure::of_guest(&failed))?;
-    let player = Player {
+    let mut player = Player {
+        bundle,
         guest: GuestOptions {
             jobs: arguments.jobs,
             ..GuestOptions::default()
@@ -120,7 +137,17 @@ pub(super) fn fuzz(arguments: &FuzzArguments, cancel: &Cancel) -> Done {
             *fuzzed.struck.entry(name).or_default() += 1;
         }
         if let Some(wrong) = played.wrong {
-            let found = smallest(&player, arguments, number, scenario, wrong, &progress)?;
+            let first = Failed {
+                number,
+                scenario: scenario.to_toml(),
+                smallest_wrong: wrong.clone(),
+                wrong,
+                smallest: String::new(),
+                shrink_runs: 0,
+                minimal: false,
+                bundle: played.bundle,
+            };
+            let found = smallest(&mut player, arguments, &scenario, first, &progress)?;
             fuzzed.failure = Some(found);
             break;
         }
@@ -166,15 +193,13 @@ fn told(struck: &[String], played: &Attempt) -> String {
 
 /// Makes a scenario that fails as small as can be.
 fn smallest(
-    player: &Player<'_>,
+    player: &mut Player<'_>,
     arguments: &FuzzArguments,
-    number: u64,
-    scenario: Scenario,
-    wrong: Wrong,
+    scenario: &Scenario,
+    mut failed: Failed,
     progress: &Progress,
 ) -> Result<Failed, Failure> {
-    let mut smallest_wrong = wrong.clone();
-    let shrunk = shrink(&scenario, arguments.shrink_runs, |tried| {
+    let shrunk = shrink(scenario, arguments.shrink_runs, |tried| {
         let played = player.play(tried)?;
         let fails = played.wrong.is_some();
         progress.note(&format!(
@@ -183,19 +208,17 @@ fn smallest(
             tried.faults.len()
         ));
         if let Some(wrong) = played.wrong {
-            smallest_wrong = wrong;
+            failed.smallest_wrong = wrong;
+            failed.bundle = played.bundle;
         }
         Ok(fails)
     });
     let shrunk = shrunk.map_err(Failure::of_fuzz)?;
     Ok(Failed {
-        number,
-        scenario: scenario.to_toml(),
-        wrong,
         smallest: shrunk.scenario.to_toml(),
-        smallest_wrong,
         shrink_runs: shrunk.runs,
         minimal: shrunk.minimal,
+        ..failed
     })
 }
 
@@ -224,8 +247,12 @@ fn summary(fuzzed: &Fuzzed, arguments: &FuzzArguments) -> String {
         true => "the smallest that fails",
         false => "the smallest that was found",
     };
+    let left = failed
+        .bundle
+        .as_deref()
+        .map_or_else(String::new, report::left);
     format!(
-        "{head}scenario {} fails: {}\n{how}, after {} runs, for `landfall fuzz --play {}`:\n\n{}\n{}\n",
+        "{head}scenario {} fails: {}\n{how}, after {} runs, for `landfall fuzz --play {}`:\n\n{}\n{}\n{left}",
         failed.number,
         failed.wrong,
         failed.shrink_runs,
@@ -233,4 +260,37 @@ fn summary(fuzzed: &Fuzzed, arguments: &FuzzArguments) -> String {
         failed.smallest,
         failed.smallest_wrong
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::Parser;
+    use landfall::scenario::fuzz::plan;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    /// What its bundle says repeats it, a mask where the faults are of masks included.
+    #[test]
+    fn the_command_of_a_scenario_plans_the_same() {
+        for number in 0..50 {
+            let scenario = draw(1, number);
+            let words = command(Path::new("scenario.toml"));
+            let cli = Cli::try_parse_from(std::iter::once("landfall".to_owned()).chain(words));
+            let Ok(Some(Command::Run(run))) = cli.map(|cli| cli.command) else {
+                panic!("a command line of a run");
+            };
+            let mut wishes = super::super::wishes(&run);
+            wishes.scenario = Some(scenario.clone());
+            // The environment of this test may say how many guests there are at once.
+            wishes.guest.jobs = None;
+
+            let planned = wishes.plan().expect("it can be had");
+            let played = plan(&scenario, GuestOptions::default()).expect("it can be had");
+
+            assert_eq!(format!("{planned:?}"), format!("{played:?}"));
+        }
+    }
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use landfall::bundle::{self, Bundle, BundleError, Comparison, Place, Request, compare};
+use landfall::catalog::Named;
 use landfall::schema::{Report, Violation};
 use landfall_device::devices::capture::pattern::Pattern;
 use landfall_device::ledger;
@@ -98,6 +99,13 @@ fn live(path: &Path, arguments: &ReplayArguments, cancel: &Cancel) -> Done {
     let bundle = Bundle::open(path).map_err(refused)?;
     let recorded = bundle.run().map_err(refused)?;
     let report = bundle.report().map_err(refused)?;
+    if let Some(observed) = bundle.observed().map_err(refused)? {
+        let scenario = bundle.text(bundle::SCENARIO).map_err(refused)?;
+        let now = trial(&recorded.command, scenario, arguments, cancel)?;
+        let (was, is) = (names_of_trial(&observed.violations), names_of_trial(&now));
+        report::text(&bundle::printable(&told(&was, &is)));
+        return Ok(code(was == is));
+    }
     let wanted = wanted(arguments, &recorded.command)?;
     let scratch =
         tempfile::tempdir().map_err(|error| Failure::host("cannot make a directory", &error))?;
@@ -130,15 +138,7 @@ fn live(path: &Path, arguments: &ReplayArguments, cancel: &Cancel) -> Done {
         .map_err(|error| Failure::output_of_bundle(&error))?;
     let was = classes(report.as_ref());
     let is = classes(Some(&outcome.report));
-    let same = was == is;
-    let mut text = match same {
-        true => format!("\nthe same as recorded: {}\n", list(&is)),
-        false => format!(
-            "\nrecorded was: {}\nnow it is:    {}\n",
-            list(&was),
-            list(&is)
-        ),
-    };
+    let mut text = told(&was, &is);
     if arguments.record {
         text.push_str(match bundle {
             Some(_) => "the bundle was recorded anew\n",
@@ -146,18 +146,57 @@ fn live(path: &Path, arguments: &ReplayArguments, cancel: &Cancel) -> Done {
         });
     }
     report::text(&bundle::printable(&text));
-    Ok(code(same))
+    Ok(code(was == is))
+}
+
+/// What was named then and now.
+fn told(was: &BTreeSet<String>, is: &BTreeSet<String>) -> String {
+    match was == is {
+        true => format!("\nthe same as recorded: {}\n", list(is)),
+        false => format!(
+            "\nrecorded was: {}\nnow it is:    {}\n",
+            list(was),
+            list(is)
+        ),
+    }
+}
+
+/// Does one platform of `legs` again.
+fn trial(
+    command: &[String],
+    scenario: Option<String>,
+    arguments: &ReplayArguments,
+    cancel: &Cancel,
+) -> Result<Vec<Named>, Failure> {
+    let by_hand = |what: &str| {
+        let command = command.join(" ");
+        Failure::foreign(&format!("{what}; do it by hand: landfall {command}"))
+    };
+    if arguments.record {
+        return Err(by_hand("only the bundle of a run can be recorded anew"));
+    }
+    let Some(Command::Legs(legs)) = parsed(command)?.command else {
+        return Err(by_hand("the catalogue is not run again from a bundle"));
+    };
+    let scenario = scenario.as_deref().map(super::scenario_of_bundle);
+    let scenario = scenario.transpose()?.unwrap_or_default();
+    let runs = super::catalog::again(&legs, &scenario, &arguments.parts, cancel)?;
+    Ok(runs.into_iter().flat_map(|run| run.violations).collect())
+}
+
+fn parsed(command: &[String]) -> Result<Cli, Failure> {
+    let words = std::iter::once("landfall").chain(command.iter().map(String::as_str));
+    Cli::try_parse_from(words).map_err(|error| {
+        let why = error.to_string();
+        let why = why.lines().next().unwrap_or_default();
+        Failure::foreign(&format!("its command line is not understood: {why}"))
+    })
 }
 
 /// The recorded command as this process would do it: nothing is written where the bundle says, and no program or
 /// module is taken from where it says.
 fn wanted(arguments: &ReplayArguments, command: &[String]) -> Result<RunArguments, Failure> {
-    let words = std::iter::once("landfall").chain(command.iter().map(String::as_str));
-    let cli = Cli::try_parse_from(words).map_err(|error| {
-        let why = error.to_string();
-        let why = why.lines().next().unwrap_or_default();
-        Failure::foreign(&format!("its command line is not understood: {why}"))
-    })?;
+    let cli = parsed(command)?;
     let mut run = match cli.command {
         None => cli.run,
         Some(Command::Run(run)) => *run,
@@ -202,6 +241,11 @@ fn names_of_ledger(violations: &[ledger::Violation]) -> String {
         .iter()
         .map(|violation| name(&violation.name, violation.class));
     list(&names.collect())
+}
+
+fn names_of_trial(violations: &[Named]) -> BTreeSet<String> {
+    let named = violations.iter();
+    named.map(|named| name(&named.name, named.class)).collect()
 }
 
 fn name(name: &str, class: Option<u8>) -> String {

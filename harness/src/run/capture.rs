@@ -70,6 +70,18 @@ impl Default for CapturePlan {
     }
 }
 
+impl CapturePlan {
+    /// A clip mask: all but the first pixel of every line.
+    pub(super) fn mask(&self) -> Vec<u8> {
+        let line = self.width.div_ceil(8) as usize;
+        let mut mask = vec![0xff; line * self.height as usize];
+        for first in mask.iter_mut().step_by(line.max(1)) {
+            *first = 0xfe;
+        }
+        mask
+    }
+}
+
 /// What came of it.
 pub struct Captured {
     pub(super) plan: CapturePlan,

@@ -12,11 +12,11 @@ use landfall_reserve::canary;
 
 use super::capture::{Captured, OK};
 use super::{Outcome, Plan, RunFailed, Session, Traces};
-use crate::bundle::{self, BundleError, Logs, PAGE, Page, Parts, Run};
+use crate::bundle::{self, BundleError, Logs, PAGE, Page, Parts, Run, Trace};
 use crate::evidence;
-use crate::guest::{Guest, GuestFailed, Loaded, Region};
+use crate::guest::{Card, Guest, GuestFailed, Loaded, Region};
 use crate::memory::GuestMemory;
-use crate::schema::{Report, Verdict};
+use crate::schema::{Report, Verdict, Violation};
 use crate::verify::{self, Differences};
 
 /// How long the guest may take to print its kernel's log.
@@ -24,21 +24,27 @@ const KERNEL_LOG: Duration = Duration::from_secs(10);
 /// Ranges that memory shows to be wrong, of each frame or region, around which pages are kept.
 const RANGES: usize = 3;
 
-/// Writes the bundle of a run that failed, if it was to leave one.
+/// What is wrong with a report that has violations.
+pub(super) fn violations(report: &Report) -> Option<String> {
+    (report.verdict == Verdict::Violations).then(|| report.summary.clone())
+}
+
+/// Writes the bundle of a run that failed, if it was to leave one. `wrong` says of a report what is wrong with it.
 pub(super) fn leave(
     plan: &Plan,
     traces: Traces,
     done: Result<Outcome, RunFailed>,
+    wrong: &dyn Fn(&Report) -> Option<String>,
 ) -> Result<Outcome, RunFailed> {
     match done {
         Ok(mut outcome) => {
-            if outcome.report.verdict == Verdict::Violations {
-                outcome.bundle = store(plan, &traces, Some(&outcome.report), None);
+            if let Some(wrong) = wrong(&outcome.report) {
+                outcome.bundle = store(plan, &traces, wrong, Some(&outcome.report), None);
             }
             Ok(outcome)
         }
         Err(RunFailed::Guest(mut failed)) if failed.is_guests() => {
-            match store(plan, &traces, None, Some(&failed)) {
+            match store(plan, &traces, failed.to_string(), None, Some(&failed)) {
                 Ok(bundle) => failed.bundle = bundle,
                 Err(error) => tracing::warn!("the bundle was not written: {error}"),
             }
@@ -51,6 +57,7 @@ pub(super) fn leave(
 fn store(
     plan: &Plan,
     traces: &Traces,
+    summary: String,
     report: Option<&Report>,
     died: Option<&GuestFailed>,
 ) -> Result<Option<std::path::PathBuf>, BundleError> {
@@ -58,11 +65,6 @@ fn store(
         return Ok(None);
     };
     let session = traces.session.as_ref();
-    let summary = match (report, died) {
-        (Some(report), _) => report.summary.clone(),
-        (None, Some(died)) => died.to_string(),
-        (None, None) => String::new(),
-    };
     let mut logs = traces.logs.clone();
     if let Some(evidence) = died.and_then(|died| died.evidence.as_ref()) {
         // What it said to the last.
@@ -83,6 +85,7 @@ fn store(
         stream: session.map(|session| (&session.recorder, &session.journal)),
         violations: session.map_or(&[], |session| &session.judged),
         report,
+        observed: None,
         pages: session.map_or(&no_pages, |session| &session.pages),
         logs: &logs,
     };
@@ -99,6 +102,26 @@ pub(super) fn logs(guest: &Guest<Loaded>, alive: bool) -> Logs {
 }
 
 impl Session {
+    /// As [`Session::finish`], with what a bundle needs.
+    ///
+    /// # Errors
+    /// If the guest fails.
+    pub(crate) fn finish_traced(
+        mut self,
+        guest: &Guest<Loaded>,
+        card: &Card<'_>,
+    ) -> Result<(Vec<Violation>, Trace), RunFailed> {
+        let violations = self.end(guest, card)?;
+        self.keep_pages_of_judged(&guest.memory());
+        let trace = Trace {
+            logs: logs(guest, !violations.is_empty()),
+            stream: Some((self.recorder, self.journal)),
+            judged: self.judged,
+            pages: self.pages,
+        };
+        Ok((violations, trace))
+    }
+
     /// Whether something went wrong, as far as is known before the ledger ends.
     pub(super) fn has_findings(&self) -> bool {
         let in_memory = |captured: &Captured| {

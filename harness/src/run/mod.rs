@@ -104,16 +104,22 @@ pub fn run(
     cancel: &Cancel,
     on_event: &mut dyn FnMut(Event),
 ) -> Result<Outcome, RunFailed> {
+    let watched = (cancel, on_event);
+    run_unless(&leave::violations, plan, prepared, choice, timings, watched)
+}
+
+/// As [`run`], but what fails it is what `wrong` says of its report, in words.
+pub(crate) fn run_unless(
+    wrong: &dyn Fn(&Report) -> Option<String>,
+    plan: &Plan,
+    prepared: &Prepared,
+    choice: &Choice,
+    timings: Vec<Timing>,
+    watched: (&Cancel, &mut dyn FnMut(Event)),
+) -> Result<Outcome, RunFailed> {
     let mut traces = Traces::default();
-    let done = watch(
-        plan,
-        prepared,
-        choice,
-        timings,
-        (cancel, on_event),
-        &mut traces,
-    );
-    leave::leave(plan, traces, done)
+    let done = watch(plan, prepared, choice, timings, watched, &mut traces);
+    leave::leave(plan, traces, done, wrong)
 }
 
 /// What a run leaves behind for its bundle, however it ends.
@@ -270,7 +276,10 @@ fn take_page(guest: &Guest<Loaded>, at: u64) -> Result<Card<'_>, GuestFailed> {
 }
 
 /// What takes part in a run, as far as it is known: more once there is a guest.
-fn versions(prepared: &Prepared, guest: Option<&Guest<Loaded>>) -> BTreeMap<String, String> {
+pub(crate) fn versions(
+    prepared: &Prepared,
+    guest: Option<&Guest<Loaded>>,
+) -> BTreeMap<String, String> {
     let release = || prepared.kernel_release.clone();
     let mut versions = BTreeMap::from([
         ("landfall".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),

@@ -177,6 +177,13 @@ impl Wishes {
             Some(scenario) => (scenario.faults.clone(), scenario.seed),
             None => (planted.into_iter().collect(), 0),
         };
+        let of_masks =
+            |planted: &Planted| matches!(planted.what, Fault::WriteClip | Fault::WatchFetch);
+        if faults.iter().any(of_masks) {
+            for capture in &mut captures {
+                capture.clip = Some(capture.mask());
+            }
+        }
         let card = CaptureOptions {
             faults,
             seed,

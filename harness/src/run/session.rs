@@ -122,6 +122,15 @@ impl Session {
         guest: &Guest<Loaded>,
         card: &Card<'_>,
     ) -> Result<Vec<Violation>, RunFailed> {
+        self.end(guest, card)
+    }
+
+    /// [`Session::finish`], after which there is nothing to watch any more.
+    pub(super) fn end(
+        &mut self,
+        guest: &Guest<Loaded>,
+        card: &Card<'_>,
+    ) -> Result<Vec<Violation>, RunFailed> {
         self.settle(guest, card)?;
         let entries = self.journal.entries_from(self.first);
         let findings = self.findings(&jobs(&entries));

@@ -2,6 +2,8 @@
 
 //! Random scenarios, each run as a small main job, and whether the verdict is what the scenario predicts.
 
+use std::path::{Path, PathBuf};
+
 use landfall_device::devices::capture::{Fault, MILLION, NthWrite, Planted, When};
 use landfall_device::random::Random;
 use landfall_guest::{Cancel, Prepared};
@@ -9,9 +11,10 @@ use serde::Serialize;
 
 use super::Scenario;
 use crate::accelerator::Choice;
+use crate::bundle::{self, BundleError};
 use crate::guest::GuestOptions;
 use crate::run::{self, Impossible, Plan, RunFailed, Wishes};
-use crate::schema::Violation;
+use crate::schema::{Report, Violation};
 
 /// The faults that are drawn: those whose class the ledger names, for this driver, in the guest that [`plan`] makes.
 /// `truncate` keeps more bits than the addresses there have; `early-dma` and `probe-irq` strike before the run looks;
@@ -144,24 +147,24 @@ pub fn plan(scenario: &Scenario, guest: GuestOptions) -> Result<Plan, Impossible
         interval_us: INTERVAL_US,
         ..Wishes::default()
     };
-    let mut plan = wishes.plan()?;
-    let masks = |fault: &Planted| matches!(fault.what, Fault::WriteClip | Fault::WatchFetch);
-    if scenario.faults.iter().any(masks) {
-        for capture in &mut plan.captures {
-            capture.clip = Some(mask());
-        }
-    }
-    Ok(plan)
+    wishes.plan()
 }
 
-/// All but one pixel of every line.
-fn mask() -> Vec<u8> {
-    let line = WIDTH.div_ceil(8) as usize;
-    let mut mask = vec![0xff; line * HEIGHT as usize];
-    for first in mask.iter_mut().step_by(line) {
-        *first = 0xfe;
-    }
-    mask
+/// The command line that does the same for the scenario in a file, without the program's name.
+pub fn command(file: &Path) -> Vec<String> {
+    let mib = |bytes: u64| format!("{}M", bytes >> 20);
+    let options = [
+        ("--memory", mib(MEMORY)),
+        ("--low-memory", mib(LOW_MEMORY)),
+        ("--width", WIDTH.to_string()),
+        ("--height", HEIGHT.to_string()),
+        ("--frames", FRAMES.to_string()),
+        ("--interval", INTERVAL_US.to_string()),
+        ("--scenario", file.to_string_lossy().into_owned()),
+    ];
+    let options = options.into_iter();
+    let words = options.flat_map(|(option, value)| [option.to_owned(), value]);
+    std::iter::once("run".to_owned()).chain(words).collect()
 }
 
 /// What came of a scenario.
@@ -171,6 +174,8 @@ pub struct Attempt {
     pub struck: Vec<u64>,
     /// How its verdict is not what it predicts; `None`: it is.
     pub wrong: Option<Wrong>,
+    /// Where the bundle was left, if the attempt was to leave one and is wrong.
+    pub bundle: Option<PathBuf>,
 }
 
 /// A scenario came to no answer.
@@ -182,14 +187,19 @@ pub enum FuzzFailed {
     /// The host failed, or it was interrupted.
     #[error(transparent)]
     Run(#[from] RunFailed),
+    /// It was wrong, and what it was to leave could not be written.
+    #[error("the bundle was not written")]
+    Bundle(#[from] BundleError),
 }
 
-/// Plays a scenario, in a guest like `guest`, and compares the verdict with what it predicts.
+/// Plays a scenario, in a guest like `guest`, and compares the verdict with what it predicts. If they differ, the bundle
+/// that was asked for is left, with the scenario in it.
 ///
 /// # Errors
 /// If it comes to no answer; a guest that dies is one.
 pub fn attempt(
     scenario: &Scenario,
+    bundle: Option<bundle::Request>,
     guest: GuestOptions,
     prepared: &Prepared,
     choice: &Choice,
@@ -197,17 +207,42 @@ pub fn attempt(
 ) -> Result<Attempt, FuzzFailed> {
     let mut plan = plan(scenario, guest)?;
     plan.guest.engine = choice.engine;
+    plan.bundle = bundle.map(|request| bundle::Request {
+        scenario: Some(scenario.to_toml()),
+        seed: Some(scenario.seed),
+        ..request
+    });
     let strikes = run::card_options(&plan).strikes;
-    let outcome = run::run(&plan, prepared, choice, Vec::new(), cancel, &mut |_| ());
-    let struck = (0..scenario.faults.len()).map(|index| strikes.of(index));
-    let struck: Vec<_> = struck.collect();
-    let wrong = match outcome {
-        Ok(outcome) => judge(scenario, &struck, &outcome.report.violations),
-        Err(RunFailed::Guest(failed)) if failed.is_guests() => Some(Wrong::died(&failed)),
-        Err(failed @ (RunFailed::SelfTest(_) | RunFailed::Memory(_))) => Some(Wrong::died(&failed)),
+    let struck = || -> Vec<_> {
+        let faults = 0..scenario.faults.len();
+        faults.map(|index| strikes.of(index)).collect()
+    };
+    let wrong = |report: &Report| judge(scenario, &struck(), &report.violations);
+    let told = |report: &Report| wrong(report).map(|wrong| wrong.to_string());
+    let mut quiet = |_| ();
+    let outcome = run::run_unless(
+        &told,
+        &plan,
+        prepared,
+        choice,
+        Vec::new(),
+        (cancel, &mut quiet),
+    );
+    let (wrong, bundle) = match outcome {
+        Ok(outcome) => (wrong(&outcome.report), outcome.bundle?),
+        Err(RunFailed::Guest(failed)) if failed.is_guests() => {
+            (Some(Wrong::died(&failed)), failed.bundle)
+        }
+        Err(failed @ (RunFailed::SelfTest(_) | RunFailed::Memory(_))) => {
+            (Some(Wrong::died(&failed)), None)
+        }
         Err(failed) => return Err(failed.into()),
     };
-    Ok(Attempt { struck, wrong })
+    Ok(Attempt {
+        struck: struck(),
+        wrong,
+        bundle,
+    })
 }
 
 /// How a verdict is not what the scenario predicts.

@@ -16,8 +16,10 @@ use landfall_device::ledger;
 use landfall_device::ledger::class::class;
 
 use super::{Bundle, BundleError, Item, Pages, Run, names};
+use crate::catalog::Observed;
 use crate::map::{address, size};
 use crate::schema::{Report, Violation};
+use crate::verify::merge::Findings;
 use lends::Lends;
 pub use symbol::symbol;
 use timeline::Timeline;
@@ -33,6 +35,7 @@ const LINE: usize = 1000;
 struct Told {
     run: Run,
     report: Option<Report>,
+    observed: Option<Observed>,
     violations: Vec<ledger::Violation>,
     pages: Pages,
 }
@@ -45,6 +48,7 @@ pub fn story(bundle: &Bundle, name: &str) -> Result<String, BundleError> {
     let told = Told {
         run: bundle.run()?,
         report: bundle.report()?,
+        observed: bundle.observed()?,
         violations: match bundle.has_stream() {
             true => bundle.violations()?,
             false => Vec::new(),
@@ -73,8 +77,9 @@ pub fn story(bundle: &Bundle, name: &str) -> Result<String, BundleError> {
     text.push_str(&lends.table(of_journal.unwrap_or_default(), &timeline));
     text.push_str(&timeline.text());
     chapters(&mut text, &told, &timeline);
+    besides(&mut text, &told);
     died(&mut text, bundle, &told)?;
-    repeat(&mut text, bundle, name, &told.run);
+    repeat(&mut text, bundle, name, &told);
     let _ = writeln!(text, "\nIn the bundle");
     for file in &bundle.manifest().files {
         let lines = match file.name == names::STREAM {
@@ -132,22 +137,48 @@ fn asked(text: &mut String, told: &Told) {
 
 /// A chapter for each violation.
 fn chapters(text: &mut String, told: &Told, timeline: &Timeline) {
-    let Some(report) = &told.report else {
-        return;
+    let of_ledger = || {
+        // Of no capture, and where they are for the card.
+        let said = told.violations.clone();
+        Findings::from_ledger(said, |_| None, |_| 0).finish()
     };
-    let count = report.violations.len();
-    for (index, violation) in report.violations.iter().enumerate().take(MOST) {
+    let (violations, file) = match &told.report {
+        Some(report) => (report.violations.clone(), names::REPORT),
+        None => (of_ledger(), names::VIOLATIONS),
+    };
+    let count = violations.len();
+    for (index, violation) in violations.iter().enumerate().take(MOST) {
         // The report's list begins with what the ledger said, in its order.
         let of_ledger = told.violations.get(index);
         chapter(text, (index + 1, count), violation, of_ledger, timeline);
         text.push_str(&memory::excerpt(&told.pages, violation));
     }
     if count > MOST {
-        let _ = writeln!(
-            text,
-            "\n{} more violations are in report.json.",
-            count - MOST
-        );
+        let _ = writeln!(text, "\n{} more violations are in {file}.", count - MOST);
+    }
+}
+
+/// What was seen of a trial besides what its ledger said.
+fn besides(text: &mut String, told: &Told) {
+    let Some(observed) = &told.observed else {
+        return;
+    };
+    let of_ledger = |text: &String| told.violations.iter().any(|said| said.text == *text);
+    let others = observed.violations.iter();
+    let others = others.filter(|named| !of_ledger(&named.text)).map(|named| {
+        let class = named
+            .class
+            .map_or_else(String::new, |class| format!(", class {class}"));
+        format!("{}{class}: {}", named.name, named.text)
+    });
+    let findings = observed.findings.iter();
+    let findings = findings.map(|finding| format!("the kernel: {}", finding.line));
+    let lines: Vec<_> = others.chain(findings).take(MOST).collect();
+    if !lines.is_empty() {
+        let _ = writeln!(text, "\nSeen besides");
+    }
+    for line in lines {
+        let _ = writeln!(text, "  {}", cut(&line));
     }
 }
 
@@ -242,6 +273,13 @@ fn chapter(
 /// How the guest died, if it did, and its last words.
 fn died(text: &mut String, bundle: &Bundle, told: &Told) -> Result<(), BundleError> {
     let kernel_line = told.run.kernel_line.as_ref();
+    if told
+        .observed
+        .as_ref()
+        .is_some_and(|seen| seen.died.is_none())
+    {
+        return Ok(());
+    }
     let survived = |report: &Report| {
         let failed = |violation: &Violation| violation.name == "guest failed";
         !report.violations.iter().any(failed)
@@ -270,7 +308,7 @@ fn died(text: &mut String, bundle: &Bundle, told: &Told) -> Result<(), BundleErr
     Ok(())
 }
 
-fn repeat(text: &mut String, bundle: &Bundle, name: &str, run: &Run) {
+fn repeat(text: &mut String, bundle: &Bundle, name: &str, told: &Told) {
     let quoted = command(&[name.to_owned()]);
     let _ = writeln!(text, "\nHow to repeat it");
     let mut line = |command: &str, what: &str| {
@@ -282,12 +320,19 @@ fn repeat(text: &mut String, bundle: &Bundle, name: &str, run: &Run) {
             "the verdict, from the recorded stream, without a guest",
         );
     }
+    let of_catalog = told
+        .run
+        .command
+        .first()
+        .is_some_and(|word| word == "catalog");
+    if !of_catalog {
+        line(
+            &format!("landfall replay --live {quoted}"),
+            "the whole run, with a guest",
+        );
+    }
     line(
-        &format!("landfall replay --live {quoted}"),
-        "the whole run, with a guest",
-    );
-    line(
-        &format!("landfall {}", command(&run.command)),
+        &format!("landfall {}", command(&told.run.command)),
         "the same by hand",
     );
 }

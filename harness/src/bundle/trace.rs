@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What a run keeps until it is known whether it leaves a bundle.
+
+use landfall_device::dma::journal::Journal;
+use landfall_device::ledger::Violation;
+
+use super::store::Logs;
+use super::{Pages, Recorder};
+
+/// What a run keeps; empty if there was nothing to watch.
+#[derive(Debug, Default)]
+pub(crate) struct Trace {
+    /// What the ledger was fed with.
+    pub(crate) stream: Option<(Recorder, Journal)>,
+    /// What it said.
+    pub(crate) judged: Vec<Violation>,
+    /// Memory around that.
+    pub(crate) pages: Pages,
+    /// What guest and QEMU said.
+    pub(crate) logs: Logs,
+}

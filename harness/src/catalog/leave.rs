@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What a trial leaves that did not give what was expected: its bundle.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::jobs::CatalogFailed;
+use super::trial::Observed;
+use crate::bundle::{self, Parts, Place, Run, Trace};
+use crate::evidence;
+use crate::guest::{self, GuestFailed};
+use crate::run::RunFailed;
+use crate::scenario::Scenario;
+
+/// What a trial is to give, and what its bundle says if it gives something else.
+pub(super) struct Expected<'a> {
+    /// What takes part, by name.
+    pub(super) versions: BTreeMap<String, String>,
+    /// The word for the bundle's name.
+    pub(super) word: String,
+    /// What to call the trial.
+    pub(super) what: String,
+    /// The command line that does the same, without the program's name.
+    pub(super) command: Vec<String>,
+    /// What the card does.
+    pub(super) scenario: Option<&'a Scenario>,
+    /// What is wrong with what was seen, in words.
+    pub(super) wrong: &'a dyn Fn(&Observed) -> Option<String>,
+}
+
+/// Leaves the bundle of a trial that did not give what was expected, or whose guest died, if there is a place for it.
+/// Forgets the trace.
+pub(super) fn leave(
+    place: Option<&Place>,
+    expected: &Expected<'_>,
+    done: Result<Observed, CatalogFailed>,
+) -> Result<Observed, CatalogFailed> {
+    match done {
+        Ok(mut observed) => {
+            let trace = std::mem::take(&mut observed.trace);
+            if let (Some(place), Some(wrong)) = (place, (expected.wrong)(&observed)) {
+                let path = store(place, expected, &trace, &wrong, Some(&observed))?;
+                observed.bundle = Some(path);
+            }
+            Ok(observed)
+        }
+        Err(mut failed) => {
+            let died = failed.guest().filter(|died| died.is_guests());
+            if let (Some(place), Some(died)) = (place, died) {
+                let logs = died.evidence.as_deref().map(guest::logs_in);
+                let trace = Trace {
+                    logs: logs.unwrap_or_default(),
+                    ..Trace::default()
+                };
+                match store(place, expected, &trace, &died.to_string(), None) {
+                    Ok(path) => died.bundle = Some(path),
+                    Err(error) => tracing::warn!("{error}"),
+                }
+            }
+            Err(failed)
+        }
+    }
+}
+
+fn store(
+    place: &Place,
+    expected: &Expected<'_>,
+    trace: &Trace,
+    wrong: &str,
+    observed: Option<&Observed>,
+) -> Result<PathBuf, CatalogFailed> {
+    let request = bundle::Request {
+        place: place.of(&expected.word),
+        command: expected.command.clone(),
+        scenario: expected.scenario.map(Scenario::to_toml),
+        seed: expected.scenario.map(|scenario| scenario.seed),
+    };
+    let parts = Parts {
+        request: &request,
+        run: Run {
+            command: request.command.clone(),
+            seed: request.seed,
+            versions: expected.versions.clone(),
+            summary: format!("{}: {wrong}", expected.what),
+            kernel_line: observed.and_then(|observed| observed.died.clone()),
+        },
+        stream: trace
+            .stream
+            .as_ref()
+            .map(|(recorder, journal)| (recorder, journal)),
+        violations: &trace.judged,
+        report: None,
+        observed,
+        pages: &trace.pages,
+        logs: &trace.logs,
+    };
+    bundle::store(&parts, &evidence::parent()).map_err(CatalogFailed::Bundle)
+}
+
+impl CatalogFailed {
+    /// The guest that failed, if one did.
+    fn guest(&mut self) -> Option<&mut GuestFailed> {
+        match self {
+            Self::Trial(trial) => Some(&mut trial.source),
+            Self::Run { source, .. } | Self::Clean { source, .. } => match source {
+                RunFailed::Guest(failed) => Some(failed),
+                _ => None,
+            },
+            Self::NoDebugKernel | Self::Bundle(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use landfall_device::dma::journal::{Direction, Journal, Kind, Outcome};
+    use landfall_device::ledger::Platform;
+
+    use super::*;
+    use crate::bundle::{Bundle, compare, story};
+    use crate::catalog::Named;
+    use crate::judge::record;
+
+    /// What is seen of a card that writes where nothing was lent, or does not, until its journal of that size is full.
+    fn observed(writes: bool, capacity: usize) -> Observed {
+        let journal = Journal::with_capacity(capacity);
+        journal.push(Kind::Connected);
+        journal.push(Kind::BusMaster { on: true });
+        if writes {
+            journal.push(Kind::Access {
+                direction: Direction::Write,
+                address: 0x1000,
+                length: 64,
+                slot: None,
+                job: None,
+                outcome: Outcome::Ok,
+            });
+        }
+        let (recorder, judged) = record(&journal, Platform::default());
+        Observed {
+            violations: judged.iter().cloned().map(Named::from).collect(),
+            accesses: 1,
+            calls: 2,
+            frames: 1,
+            struck: true,
+            trace: Trace {
+                stream: Some((recorder, journal)),
+                judged,
+                ..Trace::default()
+            },
+            ..Observed::default()
+        }
+    }
+
+    /// Leaves what is to be left of it if nothing may be said.
+    fn left(observed: Observed, place: Option<&Place>) -> Observed {
+        let expected = Expected {
+            versions: BTreeMap::new(),
+            word: "word".to_owned(),
+            what: "what".to_owned(),
+            command: vec!["legs".to_owned()],
+            scenario: None,
+            wrong: &Observed::alarm,
+        };
+        leave(place, &expected, Ok(observed)).expect("it is written")
+    }
+
+    #[test]
+    fn what_was_not_expected_leaves_a_bundle_that_repeats_its_verdict() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::At(directory.path().join("bundle"));
+        for (writes, capacity) in [(true, 9), (false, 1)] {
+            let mut seen = observed(writes, capacity);
+            assert_eq!(seen.violations.len(), 1, "{seen:#?}");
+            seen.violations
+                .push(Named::of(26, "it took long".to_owned()));
+
+            let seen = left(seen, Some(&place));
+
+            let path = seen.bundle.as_ref().expect("a bundle");
+            assert!(path.ends_with("bundle-word"), "{path:?}");
+            let bundle = Bundle::open(path).unwrap();
+            let judged = bundle.judge(|_, _| ()).unwrap().violations;
+            assert_eq!(judged.len(), 1);
+            assert!(compare(&bundle.violations().unwrap(), &judged).is_same());
+            let recorded = bundle.observed().unwrap().expect("it was a trial");
+            assert_eq!(recorded.violations, seen.violations);
+            let told = story(&bundle, "B").unwrap();
+            assert!(told.contains("VIOLATION 1/1"), "{told}");
+            assert!(
+                told.contains("surprise-removal, class 26: it took long"),
+                "{told}"
+            );
+            assert!(!told.contains("The guest failed"), "{told}");
+        }
+    }
+
+    #[test]
+    fn what_was_expected_leaves_nothing_nor_does_what_has_no_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::At(directory.path().join("bundle"));
+
+        assert_eq!(left(observed(false, 9), Some(&place)).bundle, None);
+        assert_eq!(left(observed(true, 9), None).bundle, None);
+
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+}
