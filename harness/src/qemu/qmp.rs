@@ -51,6 +51,13 @@ pub enum Command {
         /// Which card.
         index: usize,
     },
+    /// The root port of card `index` finds a fatal error on its link (a malformed packet) and tells the guest's kernel,
+    /// as PCIe's advanced error reporting has it. Answers with the monitor's words for people; see
+    /// [`Command::is_injected`].
+    InjectFatalError {
+        /// Which card.
+        index: usize,
+    },
 }
 
 /// What a migration can do.
@@ -118,6 +125,11 @@ impl Command {
             Self::Save(file) => ("migrate", json!({ "uri": file_uri(file) })),
             Self::Restore(file) => ("migrate-incoming", json!({ "uri": file_uri(file) })),
             Self::QueryMigration => ("query-migrate", Value::Null),
+            Self::InjectFatalError { index } => {
+                let port = command::port(*index);
+                let line = format!("pcie_aer_inject_error {port} MALF_TLP");
+                ("human-monitor-command", json!({ "command-line": line }))
+            }
         };
         let mut message = json!({ "execute": execute, "id": id });
         if arguments != Value::Null {
