@@ -27,4 +27,3 @@ mod survey;
 mod tidy;
 mod userspace;
 mod witness;
-mod aer_try;

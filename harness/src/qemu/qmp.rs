@@ -52,8 +52,7 @@ pub enum Command {
         index: usize,
     },
     /// The root port of card `index` finds a fatal error on its link (a malformed packet) and tells the guest's kernel,
-    /// as PCIe's advanced error reporting has it. Answers with the monitor's words for people; see
-    /// [`Command::is_injected`].
+    /// as PCIe's advanced error reporting has it. Answers with words for people, which begin with `OK` if that was done.
     InjectFatalError {
         /// Which card.
         index: usize,
@@ -329,6 +328,15 @@ mod tests {
         assert!(Capability::MappedRam.is_in(&known));
         assert!(!Capability::IgnoreShared.is_in(&known));
         assert!(!Capability::IgnoreShared.is_in(&Value::Null));
+    }
+
+    #[test]
+    fn an_error_is_of_the_port_that_its_card_sits_in() {
+        let line = Command::InjectFatalError { index: 1 }.line(5);
+        assert!(
+            line.contains(r#""pcie_aer_inject_error port1 MALF_TLP""#),
+            "{line}"
+        );
     }
 
     #[test]
