@@ -110,6 +110,7 @@ classes! {
     surprise_removal_26 = 26,
     stale_device_27 = 27,
     bar_gone_28 = 28,
+    no_error_handlers_29 = 29,
     cancel_30 = 30,
     removed_while_running_31 = 31,
     reprogrammed_32 = 32,

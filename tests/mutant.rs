@@ -5,10 +5,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use landfall::guest::{Booted, Guest, GuestOptions, Iommu};
+use landfall::guest::{Booted, Guest, GuestOptions, Iommu, WITNESS_MODULE};
+use landfall::judge::judge;
 use landfall_device::devices::capture::CaptureOptions;
+use landfall_device::dma::journal::DriverState::{Bound, Unbinding};
 use landfall_device::dma::journal::Kind;
 use landfall_device::function::InterruptKind;
+use landfall_device::function::Reset::{Device, FunctionLevel};
+use landfall_device::ledger::Platform;
 use landfall_tests::{Result, boot, root};
 
 const MUTANT: &str = "landfall_mutant";
@@ -162,4 +166,68 @@ fn the_header_agrees_with_the_register_table() -> Result {
     assert!(wanted.len() > 60, "{wanted:?}");
     assert_eq!(found, wanted);
     Ok(())
+}
+
+/// A card that goes on capturing, watched by the witness.
+fn capturing(parameters: &str) -> Result<Guest<Booted>> {
+    let guest = boot(GuestOptions {
+        witness: true,
+        ..GuestOptions::default()
+    })?;
+    guest.load_module(WITNESS_MODULE, "")?;
+    guest.load_module(MUTANT, &format!("lasting=1 {parameters}"))?;
+    Ok(guest)
+}
+
+/// The classes that the card's journal shows.
+fn classes(guest: &Guest<Booted>) -> Vec<Option<u8>> {
+    let found = judge(&guest.journal(0).expect("a card"), Platform::default());
+    found.into_iter().map(|found| found.class).collect()
+}
+
+/// The clean twin answers an error on the card's link: it captures again after the reset, with the right bytes, and can
+/// be unloaded; nothing is wrong with it. The twin without handlers keeps a card that was reset under it.
+#[test]
+fn after_an_error_on_the_link_the_clean_twin_captures_again() -> Result {
+    for (parameters, frames, expected) in
+        [("", 2 * FRAMES, vec![]), ("bug=29", FRAMES, vec![Some(29)])]
+    {
+        let guest = capturing(parameters)?;
+        assert_eq!(classes(&guest), [], "before");
+
+        guest.fail_link(0)?;
+
+        assert_eq!(told(&guest, "completed")?, frames, "{parameters}");
+        assert_eq!(told(&guest, "right")?, frames, "{parameters}");
+        guest.unload_module(MUTANT)?;
+        assert_eq!(classes(&guest), expected, "{parameters}");
+        guest.power_off()?;
+    }
+    Ok(())
+}
+
+/// A driver without error handlers is not blamed for a reset that somebody wanted, nor for a card that is pulled.
+#[test]
+fn a_reset_on_purpose_is_no_error_of_the_link() -> Result {
+    let guest = capturing("bug=29")?;
+    let device = "/sys/bus/pci/devices/0000:01:00.0";
+
+    for method in ["flr", "bus"] {
+        guest.write_file(&format!("{device}/reset_method"), method)?;
+        guest.write_file(&format!("{device}/reset"), "1")?;
+        assert_eq!(classes(&guest), [], "{method}");
+    }
+
+    guest.unplug(0)?;
+    assert_eq!(classes(&guest), [], "unplugged");
+    let journal = guest.journal(0).expect("a card").entries_from(0);
+    let resets = journal.iter().filter_map(|entry| match entry.kind {
+        Kind::Driver { state, .. } => Some(Err(state)),
+        Kind::Reset { reset } => Some(Ok(reset)),
+        _ => None,
+    });
+    let resets: Vec<_> = resets.skip_while(|seen| *seen != Err(Bound)).collect();
+    let expected = [Err(Bound), Ok(FunctionLevel), Ok(Device), Err(Unbinding)];
+    assert_eq!(resets[..4], expected, "both struck a driver that was bound");
+    Ok(guest.power_off()?)
 }

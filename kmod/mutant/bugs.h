@@ -27,6 +27,7 @@
 	BUG(26, "the wait for the card to become idle takes all-ones for busy") \
 	BUG(27, "a timer outlives the binding and resets the card") \
 	BUG(28, "the card is waited for after its memory decoding was switched off") \
+	BUG(29, "nothing is done when the link to the card fails") \
 	BUG(30, "a cancelled capture unmaps its frames before it stops the card") \
 	BUG(31, "unbinding unmaps the frames before it stops the card") \
 	BUG(32, "the frame's size is programmed anew while a frame is in work") \

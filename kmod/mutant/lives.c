@@ -122,6 +122,11 @@ const struct mutant_bug mutant_bug_28 = {
 	.steps.remove = remove_without_decoding,
 };
 
+/* 29: no error handlers, a link error means a reboot. */
+const struct mutant_bug mutant_bug_29 = {
+	.no_recovery = true,
+};
+
 /*
  * 30: cancel in the middle of a transfer. jeremytrimble/ezdma #8; Prandr/dma_ip_drivers #3.
  * 31: module removed while DMA runs. slaclab ci-pipeline test 5; ikwzm/udmabuf #135.

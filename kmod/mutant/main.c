@@ -12,6 +12,9 @@
 #include "mutant.h"
 #include "parameters.h"
 
+/* From frame to frame of a capture that goes on. */
+#define LASTING_US (10 * USEC_PER_MSEC)
+
 struct mutant_parameters mutant_parameters = {
 	.frames = 8,
 	.buffers = 3,
@@ -39,6 +42,7 @@ PARAMETER(large, uint, "Which buffer, from 1, is of half a MiB; 0 (default): non
 PARAMETER(patience, uint, "Seconds after which waits end that would not end (default 10)");
 PARAMETER(clip, bool, "The card reads a clip mask (default 1)");
 PARAMETER(busy, bool, "A frame is in work whenever the driver has to stop the card (default 0)");
+PARAMETER(lasting, bool, "The card goes on capturing while it is bound (default 0)");
 
 module_param_named(completed, mutant_completed, uint, 0444);
 MODULE_PARM_DESC(completed, "Told by the driver: frames that the card called complete");
@@ -88,6 +92,15 @@ void mutant_make_busy(struct mutant *m)
 		dev_warn(m->dev, "no frame is in work: %d\n", error);
 }
 
+/* With the parameter lasting: captures on and on. */
+static void go_on(struct mutant *m)
+{
+	int error = mutant_parameters.lasting ? mutant_begin_lasting(m, LASTING_US) : 0;
+
+	if (error)
+		dev_warn(m->dev, "the capture does not go on: %d\n", error);
+}
+
 /* Takes the card and captures. That a capture failed is told, and is no reason to refuse the card. */
 static int bind(struct mutant *m)
 {
@@ -99,6 +112,7 @@ static int bind(struct mutant *m)
 	if (error)
 		return error;
 	pci_set_master(pdev);
+	pci_save_state(pdev);
 	error = STEP(m, vectors)(m);
 	if (error)
 		goto no_vectors;
@@ -111,6 +125,7 @@ static int bind(struct mutant *m)
 	dev_info(m->dev, "bug %u: capture %d, %u of %u frames complete, %u right\n",
 		 mutant_parameters.bug, error, mutant_completed, mutant_parameters.frames,
 		 mutant_right);
+	go_on(m);
 	return 0;
 no_irq:
 	pci_free_irq_vectors(pdev);
@@ -205,10 +220,12 @@ static struct pci_driver driver = {
 static int __init mutant_init(void)
 {
 	const struct mutant_parameters *p = &mutant_parameters;
+	const struct mutant_bug *bug = mutant_find(p->bug);
 
-	if (!mutant_find(p->bug) || !p->frames || !p->width || p->width % 4 || p->width > 2048 ||
+	if (!bug || !p->frames || !p->width || p->width % 4 || p->width > 2048 ||
 	    !p->height || p->height > 1024 || p->memory > LIST || p->room > SZ_4M)
 		return -EINVAL;
+	driver.err_handler = bug->no_recovery ? NULL : &mutant_recovery;
 	return pci_register_driver(&driver);
 }
 

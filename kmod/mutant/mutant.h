@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
- * Between the files of landfall_mutant. Three of them are the driver as it should be:
+ * Between the files of landfall_mutant. Five of them are the driver as it should be:
  *
- *   main.c    binding and unbinding
- *   run.c     one capture, from its buffers to its last frame
- *   memory.c  what is lent to the card
- *   card.c    registers and interrupt
+ *   main.c      binding and unbinding
+ *   run.c       one capture, from its buffers to its last frame
+ *   memory.c    what is lent to the card
+ *   card.c      registers and interrupt
+ *   recovery.c  an error on the link to the card
  *
  * The rest is the catalogue: bugs.h lists the bugs, and a file for each of its parts has each of them as the few
  * functions in which it differs. The driver takes a step of struct mutant_steps as the bug says, or, where the bug says nothing, as the
@@ -151,6 +152,8 @@ struct mutant_bug {
 	/* What it needs, instead of what the parameters of these names say. */
 	enum how memory;
 	bool no_clip;
+	/* It has no error handlers. */
+	bool no_recovery;
 	unsigned int room;
 	unsigned int large;
 	unsigned int interval_us;
@@ -193,6 +196,8 @@ int mutant_begin_paced(struct mutant *m, u32 interval_us);
 void mutant_stop_streaming(struct mutant *m);
 /* Stops the card, whatever it does, and gives everything back. */
 void mutant_end(struct mutant *m);
+/* Likewise, but they are queued again in the interrupt: until mutant_end. */
+int mutant_begin_lasting(struct mutant *m, u32 interval_us);
 /* Waits until a slot is done and takes it back from the card. */
 int mutant_wait(struct mutant *m, unsigned int slot, struct record *record);
 /* Ends all loans; frees all memory. The card is idle. */
@@ -227,6 +232,9 @@ bool card_in_work(struct mutant *m, unsigned int left);
 void card_write_shape(struct mutant *m, u32 height);
 void card_write_slot(struct mutant *m, unsigned int slot, dma_addr_t base, u32 bytes);
 irqreturn_t card_interrupt(int irq, void *data);
+
+/* recovery.c: for struct pci_driver. */
+extern const struct pci_error_handlers mutant_recovery;
 
 /* catalogue.c: the bug of that number; NULL: there is none. 0 is the driver as it should be. */
 const struct mutant_bug *mutant_find(unsigned int number);

@@ -19,6 +19,7 @@ struct mutant_parameters {
 	unsigned int patience;
 	bool clip;
 	bool busy;
+	bool lasting;
 };
 
 extern struct mutant_parameters mutant_parameters;

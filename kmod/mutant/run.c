@@ -210,6 +210,17 @@ int mutant_begin_paced(struct mutant *m, u32 interval_us)
 	return mutant_begin(m);
 }
 
+int mutant_begin_lasting(struct mutant *m, u32 interval_us)
+{
+	int error;
+
+	m->streaming = true;
+	error = mutant_begin_paced(m, interval_us);
+	if (error)
+		m->streaming = false;
+	return error;
+}
+
 int mutant_wait(struct mutant *m, unsigned int slot, struct record *record)
 {
 	unsigned long flags;

@@ -304,7 +304,10 @@ impl Ledger {
                 self.judge_held(vector);
             }
             Kind::Idle { register_write } => self.silence(sequence, register_write, "stop"),
-            Kind::Reset { .. } => self.silence(sequence, None, "reset"),
+            Kind::Reset { reset } => {
+                self.silence(sequence, None, "reset");
+                self.struck(reset);
+            }
             Kind::Disconnected => {
                 self.silence(sequence, None, "disconnection");
                 self.disconnected();
@@ -355,6 +358,7 @@ impl Ledger {
     /// Ends the ledger: every violation, in the order found.
     pub fn finish(mut self) -> Vec<Violation> {
         self.no_more_awaited();
+        self.not_recovered();
         self.leaks_due();
         self.pool_leaks();
         if self.uncounted > 0 {

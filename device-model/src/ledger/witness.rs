@@ -11,7 +11,7 @@ use super::book::{Book, Way};
 use super::bounded::Bounded;
 use super::shelf::{MOST_LIVE, Past, Places, Ranges};
 use super::verdict::Caller;
-use super::{LendDirection, LendKind, NearLend, Range};
+use super::{LendDirection, LendKind, NearLend, Range, Violation};
 use crate::dma::journal::{Call, DriverCall, DriverState};
 
 /// Bytes that a processor fetches at once.
@@ -189,6 +189,8 @@ pub(super) struct Life {
     /// It was told that it reaches for registers that are not there any more.
     pub(super) told_gone: bool,
     pub(super) due: Option<Due>,
+    /// The card was reset under it, and does not decode since: what to say if that stays so.
+    pub(super) struck: Option<Box<Violation>>,
 }
 
 impl Life {

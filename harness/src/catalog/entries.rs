@@ -16,6 +16,8 @@ pub enum Action {
     Nothing,
     /// The kernel restarts.
     Restart,
+    /// The card's link fails: [`crate::guest::Guest::fail_link`].
+    FailLink,
 }
 
 /// A trial, planted and clean.
@@ -319,9 +321,15 @@ pub const ENTRIES: [Entry; 58] = [
         PLAIN,
         "the driver goes on with registers that are not decoded any more",
     ),
-    nowhere(
+    mutant(
         29,
-        "QEMU's vfio-user gives a card no error reporting (AER) that could be injected into it",
+        PLAIN,
+        "the driver has no error handlers: an error on the link resets the card under it",
+        Recipe {
+            parameters: "lasting=1",
+            action: Action::FailLink,
+            ..TWIN
+        },
     ),
     driver(
         30,

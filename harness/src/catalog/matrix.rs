@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use landfall_guest::Cancel;
 
-use super::entries::{ENTRIES, Entry, Way};
+use super::entries::{Action, ENTRIES, Entry, Way};
 use super::jobs::{CatalogFailed, Event, Platforms};
 use super::leg::Leg;
 use super::schema::{Cell, Column, Matrix, Row, Seen, VERSION};
@@ -40,6 +40,12 @@ impl Column {
             (_, Way::Nowhere { .. }) => None,
             (Self::Ledger, _) => entry.legs.first().copied(),
             (_, Way::Job(_)) => None,
+            // The debug kernel has no error reporting (AER).
+            (Self::DmaDebug | Self::Kasan, Way::Trial(recipe))
+                if recipe.action == Action::FailLink =>
+            {
+                None
+            }
             (Self::Iommu, _) => Some(Leg::Iommu),
             (Self::DmaDebug | Self::Kasan, _) => Some(Leg::Debug),
             (Self::Swiotlb, _) => Some(Leg::Swiotlb),

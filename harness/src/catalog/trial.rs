@@ -204,6 +204,7 @@ impl Trial {
         guest.load_module(MUTANT, &self.parameters)?;
         match self.action {
             Action::Nothing => {}
+            Action::FailLink => guest.fail_link(0)?,
             Action::Restart => {
                 // It does not answer: the kernel goes down, and QEMU with it.
                 let restarted = guest.run(&["/bin/busybox", "reboot", "-f"], RESTART);

@@ -28,6 +28,7 @@ mod budget;
 mod card;
 mod console;
 mod failure;
+mod link;
 mod loading;
 mod machine;
 mod options;

@@ -261,7 +261,7 @@ mod tests {
         let line = machine().arguments().join(" ".as_ref());
         let line = line.to_string_lossy();
 
-        assert_eq!(line.matches("pcie-root-port").count(), 3);
+        assert_eq!(line.matches("pcie-root-port,id=").count(), 3);
         assert!(
             line.contains(r#""id":"card1""#) && line.contains(r#""bus":"port1""#),
             "{line}"

@@ -51,6 +51,12 @@ pub enum Command {
         /// Which card.
         index: usize,
     },
+    /// The root port of card `index` finds a fatal error on its link (a malformed packet) and tells the guest's kernel,
+    /// as PCIe's advanced error reporting has it. Answers with words for people, which begin with `OK` if that was done.
+    InjectFatalError {
+        /// Which card.
+        index: usize,
+    },
 }
 
 /// What a migration can do.
@@ -118,6 +124,11 @@ impl Command {
             Self::Save(file) => ("migrate", json!({ "uri": file_uri(file) })),
             Self::Restore(file) => ("migrate-incoming", json!({ "uri": file_uri(file) })),
             Self::QueryMigration => ("query-migrate", Value::Null),
+            Self::InjectFatalError { index } => {
+                let port = command::port(*index);
+                let line = format!("pcie_aer_inject_error {port} MALF_TLP");
+                ("human-monitor-command", json!({ "command-line": line }))
+            }
         };
         let mut message = json!({ "execute": execute, "id": id });
         if arguments != Value::Null {
@@ -317,6 +328,15 @@ mod tests {
         assert!(Capability::MappedRam.is_in(&known));
         assert!(!Capability::IgnoreShared.is_in(&known));
         assert!(!Capability::IgnoreShared.is_in(&Value::Null));
+    }
+
+    #[test]
+    fn an_error_is_of_the_port_that_its_card_sits_in() {
+        let line = Command::InjectFatalError { index: 1 }.line(5);
+        assert!(
+            line.contains(r#""pcie_aer_inject_error port1 MALF_TLP""#),
+            "{line}"
+        );
     }
 
     #[test]

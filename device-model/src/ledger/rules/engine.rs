@@ -420,6 +420,8 @@ impl Ledger {
     /// Class 28: the BARs go while remove runs. What it still does with them reaches no card, so nothing tells.
     pub(in super::super) fn judge_decoding(&mut self, on: bool) {
         let life = &mut self.witness.life;
+        // Whoever sets a card up after a reset begins with this.
+        life.struck = life.struck.take().filter(|_| !on);
         let unbinding = life.state == Some(DriverState::Unbinding);
         if on || !self.witness.attached || !unbinding || life.told_gone {
             return;

@@ -6,6 +6,7 @@ use super::super::verdict::{self, of_job};
 use super::super::witness::{Brief, Due, Held, Life};
 use super::super::{Ledger, Range, Slot, Violation};
 use crate::dma::journal::DriverState;
+use crate::function::Reset;
 
 impl Ledger {
     /// The driver's life goes on.
@@ -177,6 +178,34 @@ impl Ledger {
             let violation = of_job(violation, number, &job, job.slot.unwrap_or(0));
             let violation = self.with_write(violation, job.register_write);
             self.blame(number, violation);
+        }
+    }
+
+    /// Class 29 begins: the machine resets the whole card, as it does after an error on its link, while a driver is
+    /// bound that has something lent. Whoever resets a card on purpose gives it its configuration space back.
+    pub(in super::super) fn struck(&mut self, reset: Reset) {
+        let life = &self.witness.life;
+        let bound = life.state == Some(DriverState::Bound) && !self.engine.kernel_down();
+        if reset != Reset::Device || !bound || !self.witness.sees() {
+            return;
+        }
+        let first = self.witness.alive().min_by_key(|&(number, _)| number);
+        let Some((_, held)) = first else {
+            return;
+        };
+        let text = format!(
+            "the card was reset under the driver {}, which had {} lends, and it was never set up again",
+            life.driver,
+            self.witness.alive().count()
+        );
+        let violation = self.of_held(29, "not recovered", held, held.range, text);
+        self.witness.life.struck = Some(Box::new(violation));
+    }
+
+    /// Class 29: nobody set up again what was reset.
+    pub(in super::super) fn not_recovered(&mut self) {
+        if let Some(violation) = self.witness.life.struck.take() {
+            self.report(*violation);
         }
     }
 

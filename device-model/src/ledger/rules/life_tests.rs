@@ -73,6 +73,43 @@ fn class_24_is_an_access_after_the_kernel_went_down() {
 }
 
 #[test]
+fn class_29_is_a_card_that_nobody_set_up_again_after_a_reset_under_its_driver() {
+    let reset = |reset| Kind::Reset { reset };
+    let decoding = |on| Kind::Decoding { on };
+    let fails = |stream: Stream| {
+        let stream = stream.kind(decoding(false));
+        let stream = stream.kind(Kind::BusMaster { on: false });
+        stream.kind(reset(Reset::Device))
+    };
+    let found = fails(Stream::bound().starts(0)).is(29);
+    assert_eq!((found.address, found.length), (FRAME[0], SIZE));
+    assert!(found.text.contains("the driver drv, which had 2 lends"));
+    // One that is asked takes everything back before, and sets the card up after.
+    let asked = fails(Stream::bound().starts(0).stops().unmaps());
+    asked.is_clean();
+    let asked = asked.kind(decoding(true));
+    let again = asked
+        .kind(Kind::BusMaster { on: true })
+        .map(FRAME[0], SIZE, FromDevice);
+    again.captures(0).is_clean();
+    // Whoever resets a card on purpose, the kernel or its driver, gives it back what it had.
+    fails(Stream::bound()).kind(decoding(true)).is_clean();
+    let flr = Stream::bound().kind(reset(Reset::FunctionLevel));
+    flr.is_clean();
+    Stream::bound().kind(reset(Reset::Register)).is_clean();
+    // A card that is pulled is reset, too; so is one when the machine restarts, or when its driver is gone.
+    fails(Stream::bound()).kind(Kind::Disconnected).is_clean();
+    fails(Stream::bound().kind(Kind::KernelDown)).is_clean();
+    fails(Stream::bound().unbinds()).is_clean();
+    // Without the witness nobody says what is lent.
+    let gap = Kind::WitnessGap {
+        expected: 1,
+        got: 2,
+    };
+    assert_eq!(fails(Stream::bound().kind(gap)).classes(), [None]);
+}
+
+#[test]
 fn classes_30_and_31_are_a_lend_that_ends_during_its_job() {
     let working = || Stream::bound().starts(0).writes(FRAME[0], 1024);
     let cut = |stream: Stream| {

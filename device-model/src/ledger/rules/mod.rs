@@ -22,6 +22,7 @@
 //! | 25 | interrupt after disable | bus mastering off in remove, interrupt still enabled | engine |
 //! | 27 | register written after remove | | engine |
 //! | 28 | BAR gone | memory decoding goes off while remove runs | engine |
+//! | 29 | not recovered | the machine reset the card of a bound driver with lends, and it never decodes again | life |
 //! | 30, 31 | taken back during a job | bus mastering on, no other lend there; 31 in remove | life |
 //! | 32, 34 | reprogrammed, changed after the doorbell | the card says so | engine |
 //! | 36 | unflushed write | taken back, or written to, while a register write is on its way | life, access |
