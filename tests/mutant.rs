@@ -185,17 +185,20 @@ fn classes(guest: &Guest<Booted>) -> Vec<Option<u8>> {
     found.into_iter().map(|found| found.class).collect()
 }
 
-/// The clean twin answers an error on the card's link: it captures again after the reset, with the right bytes, and can
-/// be unloaded; nothing is wrong with it. The twin without handlers keeps a card that was reset under it.
+/// The clean twin answers each error on the card's link: it captures again after the reset, with the right bytes, and
+/// can be unloaded; nothing is wrong with it. The twin without handlers keeps a card that was reset under it.
 #[test]
 fn after_an_error_on_the_link_the_clean_twin_captures_again() -> Result {
-    for (parameters, frames, expected) in
-        [("", 2 * FRAMES, vec![]), ("bug=29", FRAMES, vec![Some(29)])]
-    {
+    for (parameters, errors, frames, expected) in [
+        ("", 2, 3 * FRAMES, vec![]),
+        ("bug=29", 1, FRAMES, vec![Some(29)]),
+    ] {
         let guest = capturing(parameters)?;
         assert_eq!(classes(&guest), [], "before");
 
-        guest.fail_link(0)?;
+        for _ in 0..errors {
+            guest.fail_link(0)?;
+        }
 
         assert_eq!(told(&guest, "completed")?, frames, "{parameters}");
         assert_eq!(told(&guest, "right")?, frames, "{parameters}");

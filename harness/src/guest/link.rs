@@ -35,9 +35,9 @@ impl<Stage: Running> Guest<Stage> {
         // Reading ends when the kernel has said it once more.
         let times = (so_far + 1).to_string();
         let words = ["/bin/busybox", "grep", "-m", &times, OVER, "/dev/kmsg"];
-        match self.run(&words, DEALT_WITH)?.timed_out {
-            false => Ok(()),
-            true => Err(GuestFailed::early(What::TimedOut {
+        match self.run(&words, DEALT_WITH)?.status {
+            0 => Ok(()),
+            _ => Err(GuestFailed::early(What::TimedOut {
                 waiting_for: "the kernel's word that an error on the link was dealt with"
                     .to_owned(),
                 waited: DEALT_WITH,
