@@ -2,10 +2,10 @@
 
 //! How a guest can fail.
 
-use std::io;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
+use std::{fs, io};
 
 use landfall_agent::protocol::GuestError;
 use landfall_device::serve::ServeError;
@@ -28,6 +28,15 @@ pub struct GuestFailed {
     pub evidence: Option<PathBuf>,
     /// Where the bundle of the run was left.
     pub bundle: Option<PathBuf>,
+}
+
+impl GuestFailed {
+    /// Removes [`GuestFailed::evidence`]: the failure was expected, and nobody is to look for its reason.
+    pub fn forget_evidence(&mut self) {
+        if let Some(directory) = self.evidence.take() {
+            let _ = fs::remove_dir_all(directory);
+        }
+    }
 }
 
 impl std::fmt::Display for GuestFailed {
