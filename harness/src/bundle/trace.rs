@@ -2,6 +2,8 @@
 
 //! What a run keeps until it is known whether it leaves a bundle.
 
+use std::path::PathBuf;
+
 use landfall_device::dma::journal::Journal;
 use landfall_device::ledger::Violation;
 
@@ -19,4 +21,6 @@ pub(crate) struct Trace {
     pub(crate) pages: Pages,
     /// What guest and QEMU said.
     pub(crate) logs: Logs,
+    /// Where the guest's own evidence was left, if it died.
+    pub(crate) evidence: Option<PathBuf>,
 }

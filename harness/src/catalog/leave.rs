@@ -30,7 +30,7 @@ pub(super) struct Expected<'a> {
 }
 
 /// Leaves the bundle of a trial that did not give what was expected, or whose guest died, if there is a place for it.
-/// Forgets the trace.
+/// Forgets the trace; the evidence of a guest that died as expected goes.
 pub(super) fn leave(
     place: Option<&Place>,
     expected: &Expected<'_>,
@@ -39,9 +39,16 @@ pub(super) fn leave(
     match done {
         Ok(mut observed) => {
             let trace = std::mem::take(&mut observed.trace);
-            if let (Some(place), Some(wrong)) = (place, (expected.wrong)(&observed)) {
-                let path = store(place, expected, &trace, &wrong, Some(&observed))?;
-                observed.bundle = Some(path);
+            match ((expected.wrong)(&observed), place) {
+                (Some(wrong), Some(place)) => {
+                    let path = store(place, expected, &trace, &wrong, Some(&observed))?;
+                    observed.bundle = Some(path);
+                }
+                (Some(_), None) => {}
+                (None, _) => {
+                    // What cannot be removed stays.
+                    let _ = trace.evidence.map(std::fs::remove_dir_all);
+                }
             }
             Ok(observed)
         }
@@ -83,7 +90,7 @@ fn store(
             seed: request.seed,
             versions: expected.versions.clone(),
             summary: format!("{}: {wrong}", expected.what),
-            kernel_line: observed.and_then(|observed| observed.died.clone()),
+            kernel_line: None,
         },
         stream: trace
             .stream
@@ -200,10 +207,20 @@ mod tests {
     fn what_was_expected_leaves_nothing_nor_does_what_has_no_place() {
         let directory = tempfile::tempdir().unwrap();
         let place = Place::At(directory.path().join("bundle"));
+        let evidence = directory.path().join("evidence");
+        let with_evidence = |mut observed: Observed| {
+            std::fs::create_dir_all(&evidence).unwrap();
+            observed.trace.evidence = Some(evidence.clone());
+            observed
+        };
 
-        assert_eq!(left(observed(false, 9), Some(&place)).bundle, None);
-        assert_eq!(left(observed(true, 9), None).bundle, None);
+        let expected = left(with_evidence(observed(false, 9)), Some(&place));
+        assert_eq!(expected.bundle, None);
+        assert!(!evidence.exists());
+        let nowhere = left(with_evidence(observed(true, 9)), None);
+        assert_eq!(nowhere.bundle, None);
+        assert!(evidence.exists(), "nothing took its place");
 
-        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 }

@@ -154,7 +154,11 @@ fn not_reserved(
             Ok(observed)
         }
         Err(failed) => match &*failed.what {
-            What::Touched(touched) => Ok(seen(vec![Named::of(8, touched.to_string())])),
+            What::Touched(touched) => {
+                let mut observed = seen(vec![Named::of(8, touched.to_string())]);
+                observed.trace.evidence = failed.evidence;
+                Ok(observed)
+            }
             _ => Err(failed.into()),
         },
     }

@@ -175,6 +175,7 @@ impl Trial {
         let entries = journal.entries_from(0);
         let console = guest.console_log();
         let expected_end = self.action == Action::Restart;
+        let evidence = ended.as_ref().and_then(|failed| failed.evidence.clone());
         let died = ended
             .filter(|failed| !(expected_end && matches!(*failed.what, What::QemuEnded { .. })))
             .map(|failed| {
@@ -196,6 +197,7 @@ impl Trial {
                 pages: self.pages(&judged, &memory),
                 judged,
                 logs: guest.logs(),
+                evidence,
             },
             ..count(&entries)
         };

@@ -118,6 +118,7 @@ impl Session {
             stream: Some((self.recorder, self.journal)),
             judged: self.judged,
             pages: self.pages,
+            evidence: None,
         };
         Ok((violations, trace))
     }

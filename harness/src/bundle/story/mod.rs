@@ -287,7 +287,9 @@ fn died(text: &mut String, bundle: &Bundle, told: &Told) -> Result<(), BundleErr
     if told.report.as_ref().is_some_and(survived) {
         return Ok(());
     }
-    let _ = writeln!(text, "\nThe guest failed: {}", told.run.summary);
+    let of_trial = told.observed.as_ref().and_then(|seen| seen.died.as_ref());
+    let how = of_trial.unwrap_or(&told.run.summary);
+    let _ = writeln!(text, "\nThe guest failed: {how}");
     if let Some(line) = kernel_line {
         let _ = writeln!(text, "  its kernel said: {line}");
     }
