@@ -160,11 +160,7 @@ impl Trial {
         let began = Instant::now();
         let ended = match self.drive(&guest) {
             Ok(()) => None,
-            Err(mut failed) if is_drivers(&failed) => {
-                // The logs are in the trace.
-                failed.forget_evidence();
-                Some(failed)
-            }
+            Err(failed) if is_drivers(&failed) => Some(failed),
             Err(failed) => return Err(failed),
         };
         let took = began.elapsed();
