@@ -14,7 +14,6 @@ fn report(text: &str) -> Result<Report> {
         width: Some(320),
         height: Some(240),
         frames: Some(8),
-        interval_us: 2000,
         ..Wishes::default()
     })
 }

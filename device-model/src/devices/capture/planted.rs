@@ -33,7 +33,8 @@ pub struct Planted {
 /// that is begun, the card becoming idle, or a driver finding it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct When {
-    /// In this frame since `CONTROL.run` was set, from 0. Only for faults whose opportunity is a frame.
+    /// In this frame since `CONTROL.run` was set, from 0. Only for faults whose opportunity is a frame. A frame that a
+    /// paced card had to skip has a number too, and nothing strikes in it.
     pub frame: Option<u32>,
     /// At this byte of the frame, from 0; what was written before it is right. Only for faults that
     /// [take one](Fault::takes_byte), and beyond the frame's end it strikes at the end or not at all.
