@@ -39,6 +39,7 @@ fn finished() -> Result<(tempfile::TempDir, SetupOptions)> {
         ("kernel-2b/modules/big.ko", "only for building"),
         ("initramfs-3c/initramfs", "initramfs"),
         ("initramfs-3c/modules", "landfall_pool"),
+        ("initramfs-3c/video", "v4l-utils"),
     ] {
         let path = entries.join(file);
         fs::create_dir_all(path.parent().ok_or("no parent")?)?;
@@ -143,6 +144,8 @@ fn a_set_up_that_travelled_is_warm_and_has_no_more_than_guests_need() -> Result 
     assert!(prepared.warm && prepared.cache_size > 0);
     assert_eq!(fs::read_to_string(&prepared.vmlinux)?, "kernel");
     assert_eq!(fs::read_to_string(&prepared.initramfs)?, "initramfs");
+    let video = prepared.video.ok_or("an archive for video devices")?;
+    assert_eq!(fs::read_to_string(video)?, "v4l-utils");
     assert_eq!(fs::read_to_string(&prepared.qemu.program)?, "loader");
     let names = usable(other.path())?;
     assert!(
