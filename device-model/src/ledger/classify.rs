@@ -316,8 +316,9 @@ impl Ledger {
         let job = access.job.and_then(|job| self.jobs.get(job));
         let moved = job.map_or(0, Job::displacement);
         let text = if moved == 0 {
+            let bytes = if past == 1 { "byte" } else { "bytes" };
             format!(
-                "the card {} {past} bytes past the end of {label}",
+                "the card {} {past} {bytes} past the end of {label}",
                 access.verb()
             )
         } else {

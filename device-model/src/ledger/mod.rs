@@ -451,7 +451,7 @@ impl Ledger {
         if result != 0 {
             return;
         }
-        self.dirtied(&job);
+        self.dirtied(&job, slot);
         if bytes <= job.written {
             return;
         }

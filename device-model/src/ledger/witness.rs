@@ -91,8 +91,8 @@ pub(super) struct Held {
     list: u64,
     /// It should not have been lent: a class.
     pub(super) wrong: Option<u8>,
-    /// The card wrote, and the CPU cannot see it yet.
-    pub(super) dirty: bool,
+    /// Slots, by bit, of which the card wrote a frame here that the CPU cannot see yet.
+    pub(super) dirty: u64,
     /// The CPU synced it for itself, and not for the device since.
     pub(super) cpu: bool,
 }
@@ -304,7 +304,7 @@ impl Witness {
             entries: call.entries,
             list: number,
             wrong: None,
-            dirty: false,
+            dirty: 0,
             cpu: false,
         };
         if let Some(memory) = held.memory(self.scattered) {

@@ -7,15 +7,18 @@ use super::super::{Job, Ledger, LendDirection, Owner, Range};
 use crate::dma::journal::DriverCall;
 
 impl Ledger {
-    /// The card wrote a whole frame: the CPU sees it only after a sync.
-    pub(in super::super) fn dirtied(&mut self, job: &Job) {
+    /// The card wrote a whole frame of a slot: the CPU sees it only after a sync.
+    pub(in super::super) fn dirtied(&mut self, job: &Job, slot: u8) {
         let frame = Range {
             start: job.base,
             length: job.size.max(1),
         };
         for number in self.witness.touching(frame) {
-            if let Some(held) = self.witness.held_mut(number) {
-                held.dirty |= held.bounced && held.direction != LendDirection::ToDevice;
+            if let Some(held) = self.witness.held_mut(number)
+                && held.bounced
+                && held.direction != LendDirection::ToDevice
+            {
+                held.dirty |= bit(slot);
             }
         }
     }
@@ -29,12 +32,15 @@ impl Ledger {
         for number in self.witness.touching(range) {
             if let Some(held) = self.witness.held_mut(number) {
                 held.cpu = for_cpu;
-                held.dirty &= !for_cpu;
+                if for_cpu {
+                    held.dirty = 0;
+                }
             }
         }
     }
 
-    /// Classes 37 and 38: a slot is queued again.
+    /// Classes 37 and 38: a slot is queued again. Slots may share a buffer: what the card wrote there for another one is
+    /// that one's to sync.
     pub(in super::super) fn judge_queued(&mut self, slot: u8, write: Option<u64>) {
         let known = self.slots.get(usize::from(slot)).copied();
         let Some(known) = known.filter(|slot| slot.owner == Owner::Driver) else {
@@ -47,7 +53,7 @@ impl Ledger {
             return;
         }
         let held = *held;
-        let (class, name, text) = if held.dirty {
+        let (class, name, text) = if held.dirty & bit(slot) != 0 {
             let text = format!(
                 "slot {slot} was taken back and queued again, and {} was not synced for the CPU",
                 held.label()
@@ -67,7 +73,7 @@ impl Ledger {
         let violation = self.with_write(violation, write);
         self.report(violation);
         if let Some(held) = self.witness.held_mut(number) {
-            (held.dirty, held.cpu) = (false, false);
+            (held.dirty, held.cpu) = (held.dirty & !bit(slot), false);
         }
     }
 
@@ -76,7 +82,7 @@ impl Ledger {
         let Some((number, held)) = self.witness.at(address) else {
             return;
         };
-        if !held.bounced || !held.dirty {
+        if !held.bounced || held.dirty == 0 {
             return;
         }
         let held = *held;
@@ -88,7 +94,12 @@ impl Ledger {
         violation.call = Some(self.witness.caller(by));
         self.report(violation);
         if let Some(held) = self.witness.held_mut(number) {
-            held.dirty = false;
+            held.dirty = 0;
         }
     }
+}
+
+/// The bit of a slot.
+fn bit(slot: u8) -> u64 {
+    1 << (slot % 64)
 }

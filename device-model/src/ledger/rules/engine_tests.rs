@@ -234,6 +234,13 @@ fn classes_37_and_38_are_syncs_that_are_missing() {
         .indexed("SLOT_SIZE", 0, SIZE as u32);
     other.queue(0).is_clean();
     Stream::bound().captures(0).captures(0).is_clean(); // nothing is between the two
+    // Two slots have one buffer, and the second's frame comes while the first's is being handed back.
+    let shared = |first: Stream| {
+        let both = first.queue(1).begins(1, FRAME[0], SIZE);
+        both.writes(FRAME[0], SIZE).completes(1).queue(0)
+    };
+    shared(got().call(cpu()).call(device())).is_clean();
+    shared(got()).is(37);
 }
 
 #[test]
