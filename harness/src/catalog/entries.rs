@@ -324,7 +324,7 @@ pub const ENTRIES: [Entry; 58] = [
     mutant(
         29,
         PLAIN,
-        "the driver has no error handlers: an error on the link resets the card under it",
+        "no error handlers: an error on the link resets the card under its driver",
         Recipe {
             parameters: "lasting=1",
             action: Action::FailLink,
@@ -435,7 +435,7 @@ pub const ENTRIES: [Entry; 58] = [
     mutant(
         55,
         PLAIN,
-        "the card reports more bytes than there can be, and the driver copies as many",
+        "the card reports more bytes than there can be, and all are copied",
         Recipe {
             fault: Some(in_a_frame(Fault::LongLength)),
             ..TWIN

@@ -118,3 +118,18 @@ pub fn plot(matrix: &Matrix) -> Drawing {
 fn filled(at: [i32; 4], colour: Colour) -> Item {
     Item::Box { at, colour }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::ENTRIES;
+
+    #[test]
+    fn what_is_planted_fits_into_its_column() {
+        // A letter of the plain face is 8 wide.
+        let letters = usize::try_from((WIDTH - PLANTED) / 8).unwrap();
+        for entry in &ENTRIES {
+            assert!(entry.what.len() <= letters, "{} is cut", entry.what);
+        }
+    }
+}
