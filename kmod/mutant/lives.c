@@ -134,7 +134,7 @@ const struct mutant_bug mutant_bug_29 = {
  * A frame that was over before the bug struck was not hit by it: then there is another one. Memory is freed only when
  * the card is idle, for the guest's sake.
  */
-#define TRIES 8
+#define TRIES 64
 
 static void strike_in_work(struct mutant *m, void (*bug)(struct mutant *m))
 {

@@ -8,7 +8,7 @@
 /* How long a frame may take. */
 #define FRAME_DEADLINE msecs_to_jiffies(2000)
 /* How often a stream is begun of which a frame is to be in work. */
-#define STREAM_TRIES 8
+#define STREAM_TRIES 64
 
 unsigned int mutant_completed;
 unsigned int mutant_right;
