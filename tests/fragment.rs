@@ -92,7 +92,7 @@ fn no_block_above_the_order_is_free_until_it_is_unloaded() -> Result {
         );
         let left = free_bytes(&guest)?;
         assert!(
-            left < before + NOISE - kept * 4096,
+            left < before + MIB - kept * 4096,
             "order {order}: {before} before, {left} left"
         );
 

@@ -107,8 +107,8 @@ impl Machine {
     /// How TCG runs the virtual CPUs.
     ///
     /// A booting kernel patches its own code while its other CPUs run it (jump labels, static calls). With a thread
-    /// for each CPU, QEMU can keep the translation of a breakpoint that the kernel has taken out again meanwhile: once
-    /// in some thousand boots a guest dies of `Oops: int3`, or hangs. So one thread runs all CPUs of a guest that
+    /// for each CPU, QEMU can keep the translation of a breakpoint that the kernel has taken out again meanwhile: now
+    /// and then a guest dies of `Oops: int3`. So one thread runs all CPUs of a guest that
     /// boots; a restored one has all that behind it, and each CPU gets a thread of its own.
     fn translator(&self) -> &'static str {
         match self.incoming {
