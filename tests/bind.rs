@@ -4,7 +4,7 @@
 
 use landfall::guest::{CAPTURE_MODULE, Configure, GuestOptions, POOL_MODULE};
 use landfall::run::CapturePlan;
-use landfall_device::dma::journal::Kind;
+use landfall_device::journal::Kind;
 use landfall_tests::errno::{ENODEV, EWOULDBLOCK};
 use landfall_tests::{
     Result, SHORT, accesses_after, assert_refused, boot_loaded, capture_clean, pci_address,

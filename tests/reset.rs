@@ -4,7 +4,7 @@
 
 use landfall::guest::{Card, Guest, GuestOptions, Loaded};
 use landfall::run::CapturePlan;
-use landfall_device::dma::journal::Kind;
+use landfall_device::journal::Kind;
 use landfall_tests::{
     Result, SHORT, accesses_after, boot_loaded, capture_clean, pci_address, start_capture,
 };
@@ -39,7 +39,7 @@ fn function_level_reset_stops_the_card_at_once() -> Result {
         accesses_after(&guest, |kind| matches!(
             kind,
             Kind::Reset {
-                reset: landfall_device::function::Reset::FunctionLevel,
+                reset: landfall_device::contract::Reset::FunctionLevel,
                 ..
             }
         )),

@@ -12,7 +12,7 @@ use landfall::guest::{
 };
 use landfall::run::CapturePlan;
 use landfall_device::devices::capture::CaptureOptions;
-use landfall_device::function::InterruptKind;
+use landfall_device::contract::InterruptKind;
 use landfall_guest::{Prepared, SNAPSHOT_LIMIT, Snapshots};
 use landfall_tests::{Result, SHORT, boot_loaded, capture_clean, prepared};
 

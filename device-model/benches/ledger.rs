@@ -12,7 +12,7 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use landfall_device::dma::journal::{
+use landfall_device::journal::{
     Call, Direction, DriverCall, DriverState, Entry, Kind, Memory, Outcome,
 };
 use landfall_device::ledger::{Ledger, LendDirection, Platform};

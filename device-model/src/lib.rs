@@ -2,22 +2,22 @@
 
 //! The hardware: emulated PCI Express functions that really do DMA, and the record of what they did.
 //!
-//! A device is a [`function::Function`]: whole 32-bit registers in, one bounded piece of work at a time
-//! out, with the machine lent to it call by call as a [`function::Host`]. [`serve::CardServer`] puts one
+//! A device is a [`contract::Function`]: whole 32-bit registers in, one bounded piece of work at a time
+//! out, with the machine lent to it call by call as a [`contract::Host`]. [`serve::CardServer`] puts one
 //! function behind a vfio-user socket, to which any QEMU of 10.1 or later connects. Every access to
 //! memory passes [`dma`], which checks it against the current mappings and writes it to the
-//! [`dma::journal::Journal`]. [`ledger`] compares that journal with what a driver lent.
+//! [`journal::Journal`]. [`ledger`] compares that journal with what a driver lent.
 //!
 //! Nothing here knows QEMU's command line, guests or kernels, and nothing here prints.
 
 #![forbid(unsafe_code)]
 
+pub mod contract;
 pub mod devices;
 pub mod dma;
-pub mod function;
+pub mod journal;
 pub mod ledger;
 pub mod pci;
 pub mod random;
-mod register;
 pub mod serve;
 mod vfio_user;

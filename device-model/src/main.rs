@@ -14,7 +14,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use landfall_device::devices::capture::{CaptureCard, CaptureOptions, Fault, Planted};
 use landfall_device::devices::dt3155::{Dt3155, Dt3155Options};
 use landfall_device::devices::template::Scratch;
-use landfall_device::function::{Function, InterruptKind};
+use landfall_device::contract::{Function, InterruptKind};
 use landfall_device::serve::CardServer;
 use signal_hook::consts::{SIGINT, SIGTERM};
 

@@ -3,7 +3,7 @@
 //! What every device must do, whichever it is.
 
 use landfall_device::devices;
-use landfall_device::function::{Function, InterruptKind};
+use landfall_device::contract::{Function, InterruptKind};
 
 use crate::support::{CONFIG, plug};
 

@@ -3,7 +3,7 @@
 //! The verdict on a card from its journal alone: for drivers that are not ours, and so tell nobody what they lent but
 //! the witness in the guest, whose word is in the same journal.
 
-use landfall_device::dma::journal::Journal;
+use landfall_device::journal::Journal;
 use landfall_device::ledger::{Platform, Violation};
 
 use crate::bundle::Recorder;
@@ -26,7 +26,7 @@ pub(crate) fn record(journal: &Journal, platform: Platform) -> (Recorder, Vec<Vi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use landfall_device::dma::journal::{Direction, Kind, Outcome};
+    use landfall_device::journal::{Direction, Kind, Outcome};
 
     fn access() -> Kind {
         Kind::Access {

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use landfall_device::dma::journal::Call;
+use landfall_device::journal::Call;
 use serde::{Deserialize, Serialize};
 
 use crate::guest::{How, Started};

@@ -8,7 +8,7 @@
 //! card, all DMA is lost without a word: this is what tells.
 
 use landfall_agent::protocol::CardInfo;
-use landfall_device::dma::journal::{Direction, Entry, Kind};
+use landfall_device::journal::{Direction, Entry, Kind};
 
 use crate::memory::{GuestMemory, ReadError};
 use crate::schema::SelfTest;
@@ -118,7 +118,7 @@ fn words(bytes: [u8; 16]) -> [u64; 2] {
 
 #[cfg(test)]
 mod tests {
-    use landfall_device::dma::journal::{Journal, Outcome};
+    use landfall_device::journal::{Journal, Outcome};
 
     use super::*;
 

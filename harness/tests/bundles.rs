@@ -12,7 +12,7 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use landfall::bundle::{Bundle, Item, compare, judge, story};
-use landfall_device::dma::journal::Kind;
+use landfall_device::journal::Kind;
 use landfall_device::ledger::Violation;
 
 fn directory() -> PathBuf {

@@ -16,7 +16,7 @@ use landfall::guest::{
 use landfall::qemu::command::Engine;
 use landfall::run::{self, CapturePlan, RunFailed, Session, Wishes};
 use landfall::schema::{Report, Violation};
-use landfall_device::dma::journal::Kind;
+use landfall_device::journal::Kind;
 use landfall_guest::{Event, Prepared, SetupOptions};
 
 /// Long enough for anything that a healthy guest does at once.

@@ -7,9 +7,9 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use landfall_device::devices::capture::{CaptureCard, CaptureOptions};
-use landfall_device::dma::journal::CAPACITY;
+use landfall_device::journal::CAPACITY;
 use landfall_device::dma::map::Request;
-use landfall_device::function::Next;
+use landfall_device::contract::Next;
 use landfall_device::serve::LocalCard;
 
 pub(crate) const CONTROL: u64 = 0x10;

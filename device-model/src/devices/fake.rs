@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::dma::DmaError;
-use crate::dma::journal::{Direction, Kind, Outcome};
-use crate::function::{Function, Host, Next, Tag, Vector};
+use crate::contract::DmaError;
+use crate::journal::{Bytes, Direction, Kind, Outcome};
+use crate::contract::{Declaration, Function, Host, Next, Tag, Vector};
 
 const PAGE: u64 = 4096;
 /// Bytes of a piece of [`Host::dma_fill`]; a device must get along with any.
@@ -68,6 +68,11 @@ impl FakeHost {
         self.notes.iter().filter_map(access).collect()
     }
 
+    /// What the function told, in order.
+    pub(crate) fn declared(&self) -> impl Iterator<Item = (&Declaration, Option<u64>)> {
+        self.notes.iter().filter_map(Kind::declaration)
+    }
+
     /// Steps a function until it has nothing to do now.
     pub(crate) fn settle(&mut self, function: &mut dyn Function) -> Next {
         for _ in 0..100_000 {
@@ -103,9 +108,11 @@ impl FakeHost {
             direction,
             address,
             length: length as u64,
-            slot: tag.slot,
             job: tag.job,
+            slot: tag.slot,
+            role: tag.role,
             outcome: result.map_or_else(Outcome::Refused, |()| Outcome::Ok),
+            bytes: Bytes::default(),
         });
     }
 }
@@ -161,9 +168,11 @@ impl Host for FakeHost {
         self.time
     }
 
-    fn note(&mut self, kind: Kind) -> u64 {
-        self.notes.push(kind);
-        self.notes.len() as u64 - 1
+    fn declare_for(&mut self, register_write: Option<u64>, what: Declaration) {
+        self.notes.push(Kind::Declared {
+            register_write,
+            what,
+        });
     }
 
     fn register_write(&self) -> Option<u64> {

@@ -16,8 +16,8 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::{RwLock, RwLockReadGuard};
 
-use super::DmaError;
 use super::window::{Window, WindowError};
+use crate::contract::DmaError;
 
 /// Most mappings that a function keeps; what the protocol's `max_dma_maps` promises by default.
 pub const MAX_MAPPINGS: usize = 65_535;

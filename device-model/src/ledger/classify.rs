@@ -7,8 +7,8 @@ use super::shelf::Ranges;
 use super::verdict::{NearLend, Violation};
 use super::witness::{Brief, PAGE};
 use super::{Job, Ledger, Lend, LendKind, Owner, Range, Silence};
-use crate::dma::DmaError;
-use crate::dma::journal::{Direction, Outcome};
+use crate::contract::DmaError;
+use crate::journal::{Direction, Outcome};
 
 /// How far past the end of its lend an access still counts as an overrun of it.
 pub(super) const NEAR: u64 = 64 * 1024;

@@ -25,8 +25,8 @@ mod types;
 mod verdict;
 mod witness;
 
-use crate::dma::journal::{Direction, Entry, Kind};
-use crate::function::RegisterName;
+use crate::journal::{Direction, Entry, Kind};
+use crate::contract::RegisterName;
 use bounded::Bounded;
 use rules::engine::Engine;
 use shelf::Shelf;

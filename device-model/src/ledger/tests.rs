@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use super::*;
-use crate::dma::DmaError;
-use crate::dma::journal::Outcome;
-use crate::function::{RegisterName, Reset};
+use crate::contract::DmaError;
+use crate::journal::Outcome;
+use crate::contract::{RegisterName, Reset};
 
 const BASE: u64 = 0x1_4000_0000;
 const SIZE: u64 = 0x10_0000;

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::{Job, Lend, LendKind, Range};
-use crate::dma::journal::Call;
+use crate::journal::Call;
 
 /// A register write that led to a violation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,7 +12,7 @@ use super::bounded::Bounded;
 use super::shelf::{MOST_LIVE, Past, Places, Ranges};
 use super::verdict::Caller;
 use super::{LendDirection, LendKind, NearLend, Range, Violation};
-use crate::dma::journal::{Call, DriverCall, DriverState};
+use crate::journal::{Call, DriverCall, DriverState};
 
 /// Bytes that a processor fetches at once.
 const LINE: u64 = 64;

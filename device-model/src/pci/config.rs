@@ -12,7 +12,7 @@
 
 use super::bar::BarRegister;
 use super::msi;
-use crate::function::{Identity, InterruptKind};
+use crate::contract::{Identity, InterruptKind};
 
 /// Bytes of configuration space.
 pub const SIZE: usize = 4096;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::function::Bar;
+use crate::contract::Bar;
 
 fn space(interrupt: InterruptKind) -> ConfigSpace {
     ConfigSpace::new(&Identity {

@@ -5,7 +5,7 @@
 //! The machine gives a wire for each interrupt it wants (`W`, an event descriptor), and takes it away when
 //! it wants none. Whichever kind has wires is in use; MSI-X before MSI before INTx.
 
-use crate::function::{InterruptKind, Vector};
+use crate::contract::{InterruptKind, Vector};
 
 /// Something that carries one interrupt to the machine. Must not block.
 pub trait Wire: Send {

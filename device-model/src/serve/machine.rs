@@ -10,11 +10,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::dma::DmaError;
-use crate::dma::journal::{Direction, Journal, Kind, Outcome};
+use crate::journal::{Bytes, Direction, Journal, Kind, Outcome};
 use crate::dma::map::{Map, PIECE};
-use crate::function::{
-    Bar, Function, Host, InterruptKind, Next, Notice, Reset, Tag, UNCLAIMED, Vector,
+use crate::contract::{
+    Bar, Declaration, DmaError, Function, Host, InterruptKind, Next, Notice, Reset, Tag, UNCLAIMED,
+    Vector,
 };
 use crate::pci::bar::{Lanes, split};
 use crate::pci::config::{ConfigSpace, Effect};
@@ -62,6 +62,7 @@ impl<W: Wire> Machine<W> {
         map: Arc<Map>,
         journal: Journal,
     ) -> Self {
+        journal.push(Kind::Declares(function.declares()));
         let mut identity = function.identity();
         let free = identity.bars.iter().all(|bar| bar.index != witness::BAR);
         let witness = (options.witness && free).then(Witness::default);
@@ -326,17 +327,19 @@ impl<W: Wire> Port<'_, W> {
         address: u64,
         length: usize,
         tag: Tag,
-        result: Result<(), DmaError>,
+        result: Result<&[u8], DmaError>,
     ) -> Result<(), DmaError> {
         self.journal.push(Kind::Access {
             direction,
             address,
             length: length as u64,
-            slot: tag.slot,
             job: tag.job,
-            outcome: result.map_or_else(Outcome::Refused, |()| Outcome::Ok),
+            slot: tag.slot,
+            role: tag.role,
+            outcome: result.map_or_else(Outcome::Refused, |_| Outcome::Ok),
+            bytes: result.map_or_else(|_| Bytes::default(), Bytes::of),
         });
-        result
+        result.map(drop)
     }
 }
 
@@ -347,13 +350,15 @@ impl<W: Wire> Host for Port<'_, W> {
         let length = into.len();
         let held = self.map.hold();
         let result = self.may_master().and_then(|()| held.read(address, into));
-        self.record(Direction::Read, address, length, tag, result)
+        let bytes = result.map(|()| &*into);
+        self.record(Direction::Read, address, length, tag, bytes)
     }
 
     fn dma_write(&mut self, address: u64, from: &[u8], tag: Tag) -> Result<(), DmaError> {
         let held = self.map.hold();
         let result = self.may_master().and_then(|()| held.write(address, from));
-        self.record(Direction::Write, address, from.len(), tag, result)
+        let bytes = result.map(|()| from);
+        self.record(Direction::Write, address, from.len(), tag, bytes)
     }
 
     fn dma_fill(
@@ -367,7 +372,9 @@ impl<W: Wire> Host for Port<'_, W> {
         let result = self
             .may_master()
             .and_then(|()| held.fill(address, length, self.piece, make));
-        self.record(Direction::Write, address, length, tag, result)
+        // One that is small is one piece, which is still there.
+        let bytes = result.map(|()| self.piece.get(..length).unwrap_or_default());
+        self.record(Direction::Write, address, length, tag, bytes)
     }
 
     fn may_master(&self) -> Result<(), DmaError> {
@@ -396,8 +403,11 @@ impl<W: Wire> Host for Port<'_, W> {
         self.journal.began().elapsed()
     }
 
-    fn note(&mut self, kind: Kind) -> u64 {
-        self.journal.push(kind)
+    fn declare_for(&mut self, register_write: Option<u64>, what: Declaration) {
+        self.journal.push(Kind::Declared {
+            register_write,
+            what,
+        });
     }
 
     fn register_write(&self) -> Option<u64> {

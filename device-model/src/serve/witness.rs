@@ -11,8 +11,8 @@
 //! written, what is kept is one event; what makes no sense is counted, and the first [`MAX_REFUSED`] times
 //! journalled as [`Kind::Refused`].
 
-use crate::dma::journal::{Call, DriverCall, DriverState, Journal, Kind, Memory};
-use crate::ledger::LendDirection;
+use crate::journal::{Call, DriverCall, DriverState, Journal, Kind, Memory};
+use crate::journal::LendDirection;
 
 /// Which BAR.
 pub(crate) const BAR: u8 = 5;

@@ -7,7 +7,7 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use landfall_device::dma::journal::Journal;
+use landfall_device::journal::Journal;
 use landfall_device::ledger::Violation;
 use serde::Serialize;
 

@@ -5,7 +5,7 @@
 use std::io::{self, BufRead, Read, Write};
 use std::ops::Range;
 
-use landfall_device::dma::journal::{Entry, Journal, Kind};
+use landfall_device::journal::{Entry, Journal, Kind};
 use landfall_device::ledger::{Ledger, Lend, Platform, Violation};
 use serde::{Deserialize, Serialize};
 

@@ -7,7 +7,7 @@ use std::io::Cursor;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use landfall_device::dma::journal::{Direction, Journal, Kind, Outcome};
+use landfall_device::journal::{Direction, Journal, Kind, Outcome};
 use landfall_device::ledger::{Lend, LendDirection, LendKind, Platform, Violation};
 use tempfile::TempDir;
 

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use landfall_device::dma::journal::Journal;
+use landfall_device::journal::Journal;
 use landfall_device::ledger::Violation;
 
 use super::store::Logs;

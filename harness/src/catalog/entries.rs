@@ -3,7 +3,7 @@
 //! What is planted for each class, and where it must be named.
 
 use landfall_device::devices::capture::{CaptureOptions, Fault, Planted, When};
-use landfall_device::function::InterruptKind;
+use landfall_device::contract::InterruptKind;
 
 use super::Leg;
 

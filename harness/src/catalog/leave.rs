@@ -121,7 +121,7 @@ impl CatalogFailed {
 
 #[cfg(test)]
 mod tests {
-    use landfall_device::dma::journal::{Direction, Journal, Kind, Outcome};
+    use landfall_device::journal::{Direction, Journal, Kind, Outcome};
     use landfall_device::ledger::Platform;
 
     use super::*;

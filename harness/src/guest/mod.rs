@@ -58,7 +58,7 @@ pub use landfall_agent::protocol::{
 };
 pub use landfall_agent::protocol::{Direction, GuestError, Lend, LendKind, RegisterWrite, Timed};
 use landfall_agent::protocol::{Reply, Request};
-use landfall_device::dma::journal::Journal;
+use landfall_device::journal::Journal;
 use landfall_device::dma::map::Mapping;
 use landfall_device::serve::CardServer;
 use landfall_guest::{Cancel, Prepared};
@@ -377,7 +377,7 @@ impl<Stage: Running> Guest<Stage> {
     /// # Errors
     /// If it has MSI-X, QEMU refuses, or the guest does not let it go.
     pub fn unplug(&self, index: usize) -> Result<()> {
-        use landfall_device::function::InterruptKind;
+        use landfall_device::contract::InterruptKind;
         let mut machine = self.machine();
         if let Some(CardKind::Capture(card)) = machine.options.cards.get(index)
             && card.interrupt == InterruptKind::Msix

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use landfall_agent::protocol::LendKind;
 use landfall_device::devices::capture::{fault_names, result_name};
-use landfall_device::dma::journal::{Entry, Kind};
+use landfall_device::journal::{Entry, Kind};
 
 use super::capture::{Captured, Frame, OK};
 use super::jobs::{Job, duration, jobs, written};

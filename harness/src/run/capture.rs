@@ -314,9 +314,9 @@ fn of_ledger(lend: &Lend) -> ledger::Lend {
         address: lend.dma,
         length: lend.length,
         direction: match lend.direction {
-            Direction::FromDevice => ledger::LendDirection::FromDevice,
-            Direction::ToDevice => ledger::LendDirection::ToDevice,
-            Direction::Both => ledger::LendDirection::Both,
+            Direction::FromDevice => journal::LendDirection::FromDevice,
+            Direction::ToDevice => journal::LendDirection::ToDevice,
+            Direction::Both => journal::LendDirection::Both,
         },
         kind: match lend.kind {
             LendKind::Frame => ledger::LendKind::Frame,

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use landfall_device::dma::journal::{Direction, Entry, Kind, Outcome as Access};
+use landfall_device::journal::{Direction, Entry, Kind, Outcome as Access};
 
 use crate::schema::Span;
 

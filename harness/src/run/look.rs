@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::thread;
 
 use landfall_agent::protocol::Lend;
-use landfall_device::dma::journal::{Direction, Journal, Kind};
+use landfall_device::journal::{Direction, Journal, Kind};
 
 use super::capture::{Captured, OK};
 use super::{RunFailed, Session};
@@ -235,7 +235,7 @@ fn same_lends(before: &[Lend], now: &[Lend]) -> bool {
 #[cfg(test)]
 mod tests {
     use landfall_agent::protocol::Configured;
-    use landfall_device::dma::journal::Outcome;
+    use landfall_device::journal::Outcome;
 
     use super::*;
     use crate::run::CapturePlan;

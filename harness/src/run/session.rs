@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use landfall_agent::protocol::CardInfo;
-use landfall_device::dma::journal::Journal;
+use landfall_device::journal::Journal;
 use landfall_device::ledger;
 
 use super::capture::{Captured, OK};

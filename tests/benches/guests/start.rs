@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use landfall::guest::{GuestOptions, Start, Transport};
-use landfall_device::dma::journal::Kind;
+use landfall_device::journal::Kind;
 use landfall_tests::{Result, boot_loaded};
 
 use super::median;

@@ -2,26 +2,29 @@
 
 //! The card's work: one piece of a frame at a time.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::CaptureOptions;
 use super::fetch::Fetched;
 use super::job::{self, Job, Picture, Record, Slot};
 use super::misbehave::{Afterlife, Struck, sooner};
 use super::pattern::{FrameSpec, Painter};
 use super::planted::Faults;
 use super::posted::Posted;
+use super::{CaptureOptions, result_name};
 use super::regs::{
     self, CONTROL, IRQ_ENABLE, IRQ_STATUS, RESULT_ABORTED, RESULT_BUS, RESULT_GEOMETRY,
     RESULT_NO_MASTER, RESULT_OK,
 };
-use crate::dma::DmaError;
-use crate::dma::journal::Kind;
-use crate::function::{Host, Next, STEP_BYTES, Tag, Vector};
+use crate::contract::{
+    Declaration, DmaError, Host, JobId, Label, Next, Owed, Piece, QueueId, Role, STEP_BYTES, Tag, Vector,
+};
 
 /// Most accesses in one step, however small they are.
 const ACCESSES: usize = 256;
+/// The only one.
+pub(super) const VECTOR: Vector = Vector(0);
 /// How often a card with nothing queued looks at its frame clock, at most.
 const IDLE_TICK: Duration = Duration::from_millis(1);
 
@@ -30,8 +33,8 @@ const IDLE_TICK: Duration = Duration::from_millis(1);
 pub struct CaptureCard {
     pub(super) options: CaptureOptions,
     pub(super) registers: Registers,
-    /// Jobs begun since it was made; resets do not begin it anew, so that a number means one job.
-    jobs: u64,
+    /// Jobs queued since it was made; resets do not begin it anew, so that a number means one job.
+    pub(super) jobs: u64,
     pub(super) faults: Faults,
     pub(super) afterlife: Afterlife,
     /// Register writes on their way.
@@ -155,7 +158,7 @@ impl CaptureCard {
         let r = &mut self.registers;
         r.irq_status = IRQ_STATUS::from_raw(r.irq_status.into_raw() | cause.into_raw());
         if r.irq_enable.into_raw() & cause.into_raw() != 0 {
-            host.raise(Vector(0));
+            host.raise(VECTOR);
         }
     }
 
@@ -167,7 +170,11 @@ impl CaptureCard {
         }
         self.registers.stopping = None;
         self.strike_at_stop(position, host);
-        host.note(Kind::Idle { register_write });
+        let queue = None;
+        host.declare_for(register_write, Declaration::Idle { queue });
+        if self.registers.irq_enable.idle() {
+            host.declare(Declaration::cause(VECTOR, "the card became idle"));
+        }
         self.cause(IRQ_STATUS::compose(true, false), host);
     }
 
@@ -217,17 +224,19 @@ impl CaptureCard {
             .unwrap_or_default();
         r.done &= !(1u32.checked_shl(number.into()).unwrap_or(0));
         let spec = r.picture.frame(r.sequence, number);
-        let job = self.jobs;
-        self.jobs += 1;
+        let job = slot.job;
         self.began = true;
-        host.note(Kind::JobBegun {
+        let size = spec.map_or(0, |spec| spec.frame_bytes());
+        let mask = spec.filter(|_| slot.clip_size != 0);
+        let mask = mask.map(|spec| Piece::read(slot.clip, spec.clip_bytes()).role(Role::Side));
+        let frame = Piece::write(slot.base, size).of(r.picture.stride.into());
+        let begun = Declaration::Begun {
             job,
-            slot: number,
-            sequence: r.sequence,
-            base: slot.base,
-            size: spec.map_or(0, |spec| spec.frame_bytes()),
-            register_write: slot.queued_by,
-        });
+            queue: QueueId::default(),
+            label: Label::slot(number.into()).frame(r.sequence),
+            pieces: std::iter::once(frame).chain(mask).collect(),
+        };
+        host.declare_for(slot.queued_by, begun);
         let next = r.sequence;
         let checked = spec.ok_or(RESULT_GEOMETRY).and_then(|spec| {
             job::check(&slot, &spec, &self.options)?;
@@ -249,7 +258,7 @@ impl CaptureCard {
         }
     }
 
-    fn accept(&mut self, number: u64, slot: &Slot, spec: FrameSpec, host: &dyn Host) {
+    fn accept(&mut self, number: JobId, slot: &Slot, spec: FrameSpec, host: &dyn Host) {
         let bytes = spec.frame_bytes();
         let strikes = self.strikes_of_frame(slot, bytes, host);
         let r = &mut self.registers;
@@ -364,12 +373,13 @@ impl CaptureCard {
             slot.time_ns = u64::try_from(host.now().as_nanos()).unwrap_or(u64::MAX);
         }
         r.done |= 1u32.checked_shl(number.into()).unwrap_or(0);
-        host.note(Kind::JobDone {
+        let owed = r.irq_enable.done().then_some(Owed::now(VECTOR));
+        let error = (result != RESULT_OK).then_some(result_name(result));
+        host.declare(Declaration::Done {
             job,
-            slot: number,
-            result,
-            bytes,
-            interrupt_enabled: r.irq_enable.done(),
+            error: error.map(Cow::Borrowed),
+            moved: bytes,
+            owed,
         });
         if told {
             self.cause(IRQ_STATUS::compose(false, true), host);

@@ -2,7 +2,7 @@
 
 //! The ways in which the card can be made to misbehave. When each strikes is [`super::Planted`]'s to say.
 
-use crate::devices::UnknownName;
+use crate::contract::UnknownName;
 
 /// A misbehaviour, with its parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

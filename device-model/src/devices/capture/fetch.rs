@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 use super::engine::CaptureCard;
 use super::fault::Fault;
 use super::regs::MAX_CLIP;
-use crate::dma::journal::Kind;
-use crate::function::{Host, Tag};
+use crate::contract::{Declaration, Host, Role, Tag};
 
 /// Masks by slot, with their addresses.
 pub(super) type Fetched = BTreeMap<u8, (u64, Vec<u8>)>;
@@ -32,10 +31,7 @@ impl CaptureCard {
         if slot.clip_size == 0 || !fits || host.may_master().is_err() {
             return;
         }
-        let tag = Tag {
-            slot: Some(number),
-            job: None,
-        };
+        let tag = Tag::job(slot.job).role(Role::Side);
         // CAST: at most MAX_CLIP.
         let mut mask = vec![0; length as usize];
         if host.dma_read(slot.clip, &mut mask, tag).is_ok() {
@@ -58,12 +54,14 @@ impl CaptureCard {
         let same_place = was_at == address && was.len() == mask.len();
         let differs = was.iter().zip(mask).position(|(was, is)| was != is);
         if let (true, Some(differs)) = (same_place, differs) {
-            let slot = self.registers.slots.get(usize::from(number));
-            host.note(Kind::FetchChanged {
-                slot: number,
+            let Some(slot) = self.registers.slots.get(usize::from(number)) else {
+                return;
+            };
+            let changed = Declaration::Changed {
+                job: slot.job,
                 address: address.wrapping_add(differs as u64),
-                register_write: slot.and_then(|slot| slot.queued_by),
-            });
+            };
+            host.declare_for(slot.queued_by, changed);
         }
     }
 }

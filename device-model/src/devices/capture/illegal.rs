@@ -5,8 +5,7 @@
 use super::engine::CaptureCard;
 use super::registers::slot_register;
 use super::regs::{self, FORMAT, GEOMETRY, STRIDE};
-use crate::dma::journal::Kind;
-use crate::function::Host;
+use crate::contract::{Declaration, Host};
 
 impl CaptureCard {
     /// Notes a write that must not come now: of the picture's parameters while a frame is written, or of a slot's
@@ -20,12 +19,10 @@ impl CaptureCard {
         let Some(why) = self.illegal(offset) else {
             return;
         };
-        let name = crate::devices::lookup(regs::REGISTERS, offset as u64);
+        let name = crate::contract::lookup(regs::REGISTERS, offset as u64);
         let name = name.map_or_else(String::new, |name| name.to_string());
-        host.note(Kind::Illegal {
-            register_write,
-            what: format!("{name} was written while {why}"),
-        });
+        let why = format!("{name} was written while {why}").into();
+        host.declare_for(register_write, Declaration::NotNow { why });
     }
 
     fn illegal(&self, offset: usize) -> Option<String> {

@@ -8,7 +8,7 @@ use super::CaptureOptions;
 use super::pattern::{FrameSpec, Painter, Pattern, Pixel};
 use super::planted::Strike;
 use super::regs::{self, FORMAT, GEOMETRY};
-use crate::function::Tag;
+use crate::contract::{JobId, Tag};
 
 /// A slot's registers.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,6 +21,8 @@ pub(super) struct Slot {
     pub(super) sequence: u32,
     pub(super) bytes: u32,
     pub(super) time_ns: u64,
+    /// The job that it was queued for last.
+    pub(super) job: JobId,
     /// The register write that queued it last.
     pub(super) queued_by: Option<u64>,
 }
@@ -90,7 +92,7 @@ pub(super) fn reach(base: u64, bytes: u64, address_bits: u8) -> Result<u64, u8> 
 /// A frame being written.
 #[derive(Debug)]
 pub(super) struct Job {
-    pub(super) number: u64,
+    pub(super) number: JobId,
     pub(super) slot: u8,
     pub(super) spec: FrameSpec,
     pub(super) painter: Painter,
@@ -113,7 +115,7 @@ pub(super) struct Job {
 /// A frame's outcome, as its slot's record has it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Record {
-    pub(super) job: u64,
+    pub(super) job: JobId,
     pub(super) slot: u8,
     pub(super) sequence: u32,
     pub(super) result: u8,
@@ -122,10 +124,7 @@ pub(super) struct Record {
 
 impl Job {
     pub(super) fn tag(&self) -> Tag {
-        Tag {
-            slot: Some(self.slot),
-            job: Some(self.number),
-        }
+        Tag::job(self.number)
     }
 
     pub(super) fn record(&self, result: u8, bytes: u64) -> Record {

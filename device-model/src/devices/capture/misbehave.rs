@@ -4,14 +4,13 @@
 
 use std::time::Duration;
 
-use super::engine::{CaptureCard, Written};
+use super::engine::{CaptureCard, VECTOR, Written};
 use super::fault::Fault;
 use super::job::{Job, Slot};
 use super::pattern;
 use super::planted::{Chance, Planted, Strike};
 use super::regs::{self, IRQ_STATUS, RESULT_OK};
-use crate::dma::DmaError;
-use crate::function::{Host, Next, Tag, Vector};
+use crate::contract::{DmaError, Host, Next, Tag};
 
 /// How much of a frame's end comes after an early completion or interrupt, bytes.
 pub(super) const LAST: u64 = 64;
@@ -213,7 +212,7 @@ impl CaptureCard {
         let told = told && self.registers.irq_enable.done();
         let twice = |strike: &&mut Strike| told && strike.what == Fault::DuplicateIrq;
         for strike in job.strikes.iter_mut().filter(twice) {
-            host.raise(Vector(0));
+            host.raise(VECTOR);
             self.faults.struck(strike);
         }
         for strike in &job.strikes {
@@ -240,7 +239,7 @@ impl CaptureCard {
             let chance = self.chance(None, host);
             let probe = |planted: &Planted| planted.what == Fault::ProbeIrq;
             for mut strike in self.faults.choose(chance, probe) {
-                host.raise(Vector(0));
+                host.raise(VECTOR);
                 self.faults.struck(&mut strike);
             }
         }

@@ -92,12 +92,12 @@ mod registers;
 )]
 pub(crate) mod regs;
 
-pub(crate) use crate::register::register;
+pub(crate) use crate::contract::register;
 pub use engine::CaptureCard;
 pub use fault::Fault;
 pub use planted::{ALWAYS, MILLION, NthWrite, Planted, Strikes, When, fault_names};
 
-use crate::function::InterruptKind;
+use crate::contract::InterruptKind;
 
 /// How a card is made.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -47,7 +47,7 @@ impl Pattern {
     }
 }
 
-crate::devices::named! {
+crate::contract::named! {
     Pattern, "pattern" {
         Test => "test",
         Bars => "bars",
@@ -93,7 +93,7 @@ impl Pixel {
     }
 }
 
-crate::devices::named! {
+crate::contract::named! {
     Pixel, "pixel format" {
         Yuyv => "yuyv",
         Grey => "grey",

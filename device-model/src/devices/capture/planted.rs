@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::fault::{Fault, Moment};
 use super::regs;
-use crate::devices::UnknownName;
+use crate::contract::UnknownName;
 pub(super) use armed::{Chance, Faults, Strike};
 
 /// Parts that a probability is given in: 1 is so many.

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use super::engine::CaptureCard;
 use super::fault::Fault;
-use crate::dma::journal::Kind;
-use crate::function::Host;
+use crate::contract::{Declaration, Host};
 
 /// Most writes on their way; a further one makes the first arrive.
 const MOST: usize = 1024;
@@ -42,9 +41,7 @@ impl CaptureCard {
         if self.posted.0.len() >= MOST {
             self.arrive(false, host);
         }
-        host.note(Kind::Delayed {
-            register_write: number,
-        });
+        host.declare_for(Some(number), Declaration::Delayed);
         self.faults.count(index);
         self.posted.0.push_back(Write {
             offset,
@@ -80,12 +77,7 @@ impl CaptureCard {
         let Some(write) = self.posted.0.pop_front() else {
             return false;
         };
-        if let Some(register_write) = write.register_write {
-            host.note(Kind::Arrived {
-                register_write,
-                flushed,
-            });
-        }
+        host.declare_for(write.register_write, Declaration::Arrived { flushed });
         self.apply(write.offset, write.value, write.register_write, host);
         true
     }

@@ -2,7 +2,7 @@
 
 //! What reading and writing the card's registers does.
 
-use super::engine::{CaptureCard, Registers};
+use super::engine::{CaptureCard, Registers, VECTOR};
 use super::job::Slot;
 use super::pattern::Pixel;
 use super::regs::{
@@ -11,9 +11,9 @@ use super::regs::{
     SLOT_BYTES, SLOT_CLIP_HI, SLOT_CLIP_LO, SLOT_CLIP_SIZE, SLOT_SEQUENCE, SLOT_SIZE, SLOT_STATUS,
     SLOT_TIME_HI, SLOT_TIME_LO, STATUS, STRIDE,
 };
-use crate::dma::journal::Kind;
-use crate::function::{
-    Bar, Function, Host, Identity, Next, Notice, RegisterName, Reset, UNCLAIMED, Vector,
+use crate::contract::{
+    Bar, Declaration, Declares, Function, Host, Identity, IdleScope, JobId, Label, Limits, Next, Notice, Piece,
+    QueueId, RegisterName, Reset, UNCLAIMED,
 };
 
 /// Bytes from one slot's registers to the next's.
@@ -34,8 +34,31 @@ impl Function for CaptureCard {
         }
     }
 
+    fn declares(&self) -> Declares {
+        let options = &self.options;
+        let power = |shift: u8| 1_u64.checked_shl(shift.into()).unwrap_or(0);
+        Declares {
+            limits: Limits {
+                address_bits: options.address_bits,
+                alignment: power(options.align_shift),
+                boundary: match options.boundary_shift {
+                    0 => 0,
+                    shift => power(shift),
+                },
+                longest: options.max_frame.into(),
+                fetch_boundary: options.fetch_boundary.into(),
+                ..Limits::default()
+            },
+            jobs: true,
+            handover: true,
+            interrupts: true,
+            masks: true,
+            idle: IdleScope::Device,
+        }
+    }
+
     fn register(&self, bar: u8, offset: u64) -> Option<RegisterName> {
-        crate::devices::lookup(regs::REGISTERS, offset).filter(|_| bar == 0)
+        crate::contract::lookup(regs::REGISTERS, offset).filter(|_| bar == 0)
     }
 
     fn read(&self, _bar: u8, offset: u64) -> u32 {
@@ -133,10 +156,10 @@ impl CaptureCard {
                 let slots = r.done & value;
                 r.done &= !value;
                 r.take_back(slots);
-                host.note(Kind::TakenBack {
-                    slots,
-                    register_write,
-                });
+                let taken = (0..).zip(&r.slots);
+                for (_, slot) in taken.filter(|(number, _)| slots >> number & 1 != 0) {
+                    host.declare_for(register_write, Declaration::Released { job: slot.job });
+                }
             }
             SELFTEST_LO::OFFSET => set_low(&mut r.selftest_address, value),
             SELFTEST_HI::OFFSET => set_high(&mut r.selftest_address, value),
@@ -163,9 +186,8 @@ impl CaptureCard {
 
     fn control(&mut self, value: CONTROL, register_write: Option<u64>, host: &mut dyn Host) {
         if value.reset() {
-            let reset = Reset::Register;
             self.clear(false);
-            host.note(Kind::Reset { reset });
+            host.declare_for(register_write, Declaration::Reset);
             return;
         }
         let r = &mut self.registers;
@@ -179,7 +201,8 @@ impl CaptureCard {
             (true, false) => {
                 r.queue.clear();
                 r.stopping = Some(register_write);
-                host.note(Kind::Stopping { register_write });
+                let queue = None;
+                host.declare_for(register_write, Declaration::Stopping { queue });
             }
             _ => {}
         }
@@ -189,9 +212,14 @@ impl CaptureCard {
         let r = &mut self.registers;
         let before = r.irq_enable.into_raw();
         r.irq_enable = IRQ_ENABLE::compose(value.idle(), value.done());
-        let new = r.irq_enable.into_raw() & !before;
-        if new & r.irq_status.into_raw() != 0 {
-            host.raise(Vector(0));
+        let now = r.irq_enable.into_raw();
+        if (before == 0) != (now == 0) {
+            let (vector, masked) = (None, now == 0);
+            host.declare(Declaration::Masked { vector, masked });
+        }
+        if now & !before & r.irq_status.into_raw() != 0 {
+            host.declare(Declaration::cause(VECTOR, "an old cause was enabled"));
+            host.raise(VECTOR);
         }
     }
 
@@ -205,13 +233,21 @@ impl CaptureCard {
         let Some(slot) = r.slots.get_mut(usize::from(number)) else {
             return;
         };
+        if r.done >> number & 1 != 0 {
+            host.declare_for(register_write, Declaration::Released { job: slot.job });
+        }
+        slot.job = JobId(self.jobs);
+        self.jobs += 1;
         slot.queued_by = register_write;
         r.done &= !(1 << number);
         r.queue.push_back(number);
-        host.note(Kind::Queued {
-            slot: number,
-            register_write,
-        });
+        let accepted = Declaration::Accepted {
+            job: slot.job,
+            queue: QueueId::default(),
+            label: Label::slot(number.into()),
+            pieces: vec![Piece::write(slot.base, slot.size.into())],
+        };
+        host.declare_for(register_write, accepted);
         self.fetch_at_doorbell(number, host);
     }
 }

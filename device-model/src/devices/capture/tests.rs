@@ -13,9 +13,9 @@ use super::pattern::{FrameSpec, Pattern, Pixel, fill};
 use super::regs::*;
 use super::*;
 use crate::devices::fake::FakeHost;
-use crate::dma::DmaError;
-use crate::dma::journal::{Direction, Kind};
-use crate::function::{Function, Next, Notice, Reset, STEP_BYTES};
+use crate::contract::DmaError;
+use crate::journal::{Direction, Kind};
+use crate::contract::{Function, Next, Notice, Reset, STEP_BYTES};
 
 const BASE: u64 = 0x1_0010_0000;
 const WIDTH: u32 = 64;

@@ -16,7 +16,7 @@
 //! A frame begins only while the bus may be mastered. One of which a line was refused is abandoned: it sets an address
 //! error and interrupts nobody.
 //!
-//! In the journal a frame is a job without a slot: `JobBegun` and `JobDone` name slot 0, its accesses name none.
+//! A frame is a job; where its lines lie one behind the other in memory, they are one piece of it.
 
 mod fault;
 pub mod picture;
@@ -29,13 +29,13 @@ mod regs;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 pub use self::fault::Fault;
 pub use self::picture::Standard;
-use crate::dma::journal::Kind;
-use crate::function::*;
-use crate::register::register;
+use crate::contract::declare::joined;
+use crate::contract::*;
 use regs::*;
 
 /// Lines written in one step.
@@ -46,13 +46,6 @@ const LATE: Duration = Duration::from_millis(200);
 const LATE_BYTES: [u8; 64] = [0xdb; 64];
 /// How often the fault `after-unbind` looks whether the bus may be mastered still.
 const LOOK: Duration = Duration::from_millis(5);
-
-/// `JobDone`'s result of a frame that is whole.
-const WHOLE: u8 = 0;
-/// Of one that the machine refused a line of.
-const REFUSED: u8 = 7;
-/// Of one that was stopped.
-const STOPPED: u8 = 9;
 
 /// How the card is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,16 +177,16 @@ impl Dt3155 {
     }
 
     fn stop(&mut self, host: &mut dyn Host) {
-        let register_write = host.register_write();
-        host.note(Kind::Stopping { register_write });
+        host.declare(Declaration::Stopping { queue: None });
         if let Some(frame) = self.frame.take() {
-            done(&frame, STOPPED, false, host);
+            let owed = None;
+            host.declare(frame.done(Some("stopped"), owed));
         }
         self.due = None;
         if self.options.fault == Some(Fault::AfterStop) && self.last.is_some() {
             self.arm(Late::At(host.now() + LATE));
         }
-        host.note(Kind::Idle { register_write });
+        host.declare(Declaration::Idle { queue: None });
     }
 
     /// Begins a frame if it is time; tells when to look again.
@@ -233,16 +226,19 @@ impl Dt3155 {
             line: 0,
         };
         self.next = self.next.wrapping_add(1);
-        let [(base, _), _] = frame.fields;
-        host.note(Kind::JobBegun {
-            job: frame.number.into(),
-            slot: 0,
-            sequence: frame.number,
-            base,
-            size: standard.bytes() as u64,
-            register_write: self.programmed,
-        });
-        self.last = Some((base, frame.tag()));
+        let lines = 0..standard.height();
+        let line = |line| Piece::write(frame.address(line), standard.width().into());
+        let begun = Declaration::Begun {
+            job: frame.job(),
+            queue: QueueId::default(),
+            label: Label {
+                slot: None,
+                frame: Some(frame.number),
+            },
+            pieces: joined(lines.map(line).collect()),
+        };
+        host.declare_for(self.programmed, begun);
+        self.last = Some((frame.address(0), frame.tag()));
         self.frame = Some(frame);
         Next::Again
     }
@@ -258,7 +254,8 @@ impl Dt3155 {
                 let error = CSR1_ERRORS[frame.line as usize % 2];
                 self.set(CSR1::OFFSET, self.word(CSR1::OFFSET) | error);
                 self.frame = None;
-                return done(&frame, REFUSED, false, host);
+                host.declare(frame.done(Some("the bus refused a line"), None));
+                return;
             }
             frame.line += 1;
         }
@@ -282,8 +279,9 @@ impl Dt3155 {
         }
         self.set(CSR1::OFFSET, self.word(CSR1::OFFSET) | CSR1_DONE);
         let interrupts = self.interrupts();
-        done(frame, WHOLE, interrupts.enable_odd(), host);
         self.set(INT_CSR::OFFSET, interrupts.into_raw() | INT_CAUSES);
+        let owed = self.line().then_some(Owed::now(Vector(0)));
+        host.declare(frame.done(None, owed));
         if self.line() {
             host.raise(Vector(0));
         }
@@ -318,17 +316,6 @@ impl Dt3155 {
     }
 }
 
-/// Notes that a frame is over.
-fn done(frame: &Frame, result: u8, interrupt_enabled: bool, host: &mut dyn Host) {
-    host.note(Kind::JobDone {
-        job: frame.number.into(),
-        slot: 0,
-        result,
-        bytes: u64::from(frame.line) * u64::from(frame.standard.width()),
-        interrupt_enabled,
-    });
-}
-
 impl Frame {
     /// Bus address of a line; wraps as the card's adder does, at 4 GiB.
     fn address(&self, line: u32) -> u64 {
@@ -338,10 +325,21 @@ impl Frame {
         address & u64::from(u32::MAX)
     }
 
+    fn job(&self) -> JobId {
+        JobId(self.number.into())
+    }
+
     fn tag(&self) -> Tag {
-        Tag {
-            slot: None,
-            job: Some(self.number.into()),
+        Tag::job(self.job())
+    }
+
+    /// It is over.
+    fn done(&self, error: Option<&'static str>, owed: Option<Owed>) -> Declaration {
+        Declaration::Done {
+            job: self.job(),
+            error: error.map(Cow::Borrowed),
+            moved: u64::from(self.line) * u64::from(self.standard.width()),
+            owed,
         }
     }
 }
@@ -361,8 +359,22 @@ impl Function for Dt3155 {
         }
     }
 
+    fn declares(&self) -> Declares {
+        Declares {
+            limits: Limits {
+                address_bits: 32,
+                ..Limits::default()
+            },
+            jobs: true,
+            handover: false, // a frame takes whatever addresses stand there
+            interrupts: true,
+            masks: true,
+            idle: IdleScope::Device,
+        }
+    }
+
     fn register(&self, bar: u8, offset: u64) -> Option<RegisterName> {
-        super::lookup(REGISTERS, offset).filter(|_| bar == 0)
+        crate::contract::lookup(REGISTERS, offset).filter(|_| bar == 0)
     }
 
     fn read(&self, _bar: u8, offset: u64) -> u32 {
@@ -387,6 +399,14 @@ impl Function for Dt3155 {
             IIC_CSR1::OFFSET => {}
             IIC_CSR2::OFFSET => self.cycle(IIC_CSR2::from_raw(value)),
             _ => self.set(offset, value),
+        }
+        if offset == INT_CSR::OFFSET {
+            let enabled = |csr: u32| csr >> 8 & 7 != 0;
+            let (was, is) = (enabled(before), enabled(self.word(offset)));
+            if was != is {
+                let (vector, masked) = (None, !is);
+                host.declare(Declaration::Masked { vector, masked });
+            }
         }
         if offset == EVEN_DMA_START::OFFSET {
             self.programmed = host.register_write();

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::devices::fake::FakeHost;
-use crate::dma::DmaError;
-use crate::dma::journal::{Direction, Outcome};
+use crate::contract::DmaError;
+use crate::journal::{Direction, Outcome};
 
 const BASE: u32 = 0x10_0000;
 const STANDARD: Standard = Standard::Hz60;

@@ -4,6 +4,9 @@
 //!
 //! `1b36:4c47`, class `0xff0000`, BAR 0 of 4 KiB. It writes four bytes to memory when told to, in its step
 //! as every device must, and then interrupts (MSI, or the line while `PENDING` is set).
+//!
+//! It declares the least that is useful: its width, its transfers, and that each is told by an interrupt. What that buys, and
+//! what more there is to declare: [`crate::contract::declare`].
 
 #[expect(
     dead_code,
@@ -14,8 +17,7 @@ mod regs;
 #[cfg(test)]
 mod tests;
 
-use crate::function::*;
-use crate::register::register;
+use crate::contract::*;
 use regs::{ADDRESS, GO, ID, PENDING, SCRATCH};
 
 /// The template device.
@@ -23,6 +25,8 @@ use regs::{ADDRESS, GO, ID, PENDING, SCRATCH};
 pub struct Scratch {
     scratch: u32,
     address: u32,
+    /// Transfers since it was made; no reset begins them anew.
+    transfers: u64,
     go: GO,
     pending: PENDING,
 }
@@ -42,8 +46,20 @@ impl Function for Scratch {
         }
     }
 
+    fn declares(&self) -> Declares {
+        Declares {
+            limits: Limits {
+                address_bits: 32,
+                ..Limits::default()
+            },
+            jobs: true,
+            interrupts: true,
+            ..Declares::default()
+        }
+    }
+
     fn register(&self, bar: u8, offset: u64) -> Option<RegisterName> {
-        super::lookup(regs::REGISTERS, offset).filter(|_| bar == 0)
+        crate::contract::lookup(regs::REGISTERS, offset).filter(|_| bar == 0)
     }
 
     fn read(&self, _bar: u8, offset: u64) -> u32 {
@@ -75,17 +91,29 @@ impl Function for Scratch {
     }
 
     fn reset(&mut self, _kind: Reset) {
-        *self = Self::default();
+        *self = Self {
+            transfers: self.transfers,
+            ..Self::default()
+        };
     }
 
     fn step(&mut self, host: &mut dyn Host) -> Next {
         if self.go.busy() {
+            let job = JobId(self.transfers);
+            self.transfers += 1;
+            let piece = Piece::write(self.address.into(), 4);
+            host.declare(Declaration::begun(job, vec![piece]));
             let bytes = self.scratch.to_le_bytes();
             let written = host
                 .may_master()
-                .and_then(|()| host.dma_write(self.address.into(), &bytes, Tag::default()));
+                .and_then(|()| host.dma_write(piece.address, &bytes, Tag::job(job)));
             self.go = GO::compose(written.is_err(), false);
             self.pending = PENDING::compose(true);
+            let owed = Some(Owed::now(Vector(0)));
+            host.declare(match written {
+                Ok(()) => Declaration::done(job, piece.length, owed),
+                Err(_) => Declaration::failed(job, "the bus refused it", owed),
+            });
             host.raise(Vector(0));
         }
         Next::Idle

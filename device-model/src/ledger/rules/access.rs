@@ -8,7 +8,7 @@ use super::super::shelf::WIDTHS;
 use super::super::witness::{Held, PAGE};
 use super::super::{Job, Ledger, NearLend, Owner, Range};
 use super::engine::crosses;
-use crate::dma::journal::{Direction, DriverState, Outcome};
+use crate::journal::{Direction, DriverState, Outcome};
 
 impl Ledger {
     /// Judges an access by all that is known.

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::super::{Ledger, Lend, LendKind, MAX_VIOLATIONS, Platform};
 use super::stream::*;
-use crate::dma::DmaError;
-use crate::dma::journal::{Call, Direction, DriverCall, DriverState, Entry, Kind, Memory, Outcome};
+use crate::contract::DmaError;
+use crate::journal::{Call, Direction, DriverCall, DriverState, Entry, Kind, Memory, Outcome};
 
 #[test]
 fn class_1_is_more_than_was_programmed() {

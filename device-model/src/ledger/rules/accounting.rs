@@ -5,7 +5,7 @@
 use super::super::book::Way;
 use super::super::witness::{Brief, Held, Pooled, Sort};
 use super::super::{Ledger, Range};
-use crate::dma::journal::{Call, DriverCall, Memory};
+use crate::journal::{Call, DriverCall, Memory};
 
 impl Ledger {
     /// A call of the driver's. Without the witness's beginning nothing of it counts.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use super::stream::*;
-use crate::dma::DmaError;
-use crate::dma::journal::{Call, Direction, DriverCall, DriverState, Kind, Memory, Outcome};
+use crate::contract::DmaError;
+use crate::journal::{Call, Direction, DriverCall, DriverState, Kind, Memory, Outcome};
 
 const LIST: [(u64, u64); 3] = [(0x7000_0000, 4096), (0x7000_1000, 4096), (0x7100_0000, 512)];
 

@@ -4,7 +4,7 @@
 
 use super::super::witness::Brief;
 use super::super::{Job, Ledger, LendDirection, Owner, Range};
-use crate::dma::journal::DriverCall;
+use crate::journal::DriverCall;
 
 impl Ledger {
     /// The card wrote a whole frame of a slot: the CPU sees it only after a sync.

@@ -5,8 +5,8 @@
 use super::super::verdict::of_job;
 use super::super::witness::Held;
 use super::super::{Job, Ledger, Owner, Range, Violation};
-use crate::dma::journal::{DriverState, Kind};
-use crate::function::{RegisterName, Reset};
+use crate::journal::{DriverState, Kind};
+use crate::contract::{RegisterName, Reset};
 
 /// Most jobs that are in work at a time.
 const MOST_WORKING: usize = 64;

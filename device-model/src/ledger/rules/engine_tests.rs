@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use super::stream::*;
-use crate::dma::journal::{Call, DriverCall, DriverState, Kind};
+use crate::journal::{Call, DriverCall, DriverState, Kind};
 
 fn with(change: impl FnOnce(&mut super::super::Platform)) -> Stream {
     let mut stream = Stream::bound();

@@ -5,8 +5,8 @@
 use super::super::verdict::{self, of_job};
 use super::super::witness::{Brief, Due, Held, Life};
 use super::super::{Ledger, Range, Slot, Violation};
-use crate::dma::journal::DriverState;
-use crate::function::Reset;
+use crate::journal::DriverState;
+use crate::contract::Reset;
 
 impl Ledger {
     /// The driver's life goes on.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use super::stream::*;
-use crate::dma::DmaError;
-use crate::dma::journal::{Call, DriverState, Kind};
-use crate::function::Reset;
+use crate::contract::DmaError;
+use crate::journal::{Call, DriverState, Kind};
+use crate::contract::Reset;
 
 #[test]
 fn class_20_is_an_access_after_idle() {

@@ -3,9 +3,9 @@
 //! Hand-written streams of entries, for the tests of the rules.
 
 use super::super::{Ledger, LendDirection, Platform, Violation};
-use crate::dma::DmaError;
-use crate::dma::journal::{Call, Direction, DriverCall, DriverState, Entry, Kind, Memory, Outcome};
-use crate::function::RegisterName;
+use crate::contract::DmaError;
+use crate::journal::{Call, Direction, DriverCall, DriverState, Entry, Kind, Memory, Outcome};
+use crate::contract::RegisterName;
 
 pub(super) use LendDirection::{Both, FromDevice, ToDevice};
 

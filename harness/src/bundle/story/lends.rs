@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 
-use landfall_device::dma::journal::{Call, DriverCall, Entry, Kind};
+use landfall_device::journal::{Call, DriverCall, Entry, Kind};
 use landfall_device::ledger::{Lend, LendDirection, Violation};
 
 use super::timeline::Timeline;

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::ops::RangeInclusive;
 
 use landfall_device::devices::capture::result_name;
-use landfall_device::dma::journal::{Direction, Entry, Kind, Outcome};
+use landfall_device::journal::{Direction, Entry, Kind, Outcome};
 use landfall_device::ledger::Violation;
 
 use super::{range, symbol};
@@ -476,7 +476,7 @@ fn switched(on: bool) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use landfall_device::function::RegisterName;
+    use landfall_device::contract::RegisterName;
 
     use super::*;
 

@@ -536,13 +536,13 @@ mod tests {
         let other = GuestOptions {
             cards: vec![CardKind::Template],
             shell: true,
-            driver_interrupt: Some(landfall_device::function::InterruptKind::Msi),
+            driver_interrupt: Some(landfall_device::contract::InterruptKind::Msi),
             ..plain.clone()
         };
         assert_eq!(recipe_key(&plain, &prepared), recipe_key(&other, &prepared));
         let ports = GuestOptions {
             cards: Vec::new(),
-            driver_interrupt: Some(landfall_device::function::InterruptKind::Msi),
+            driver_interrupt: Some(landfall_device::contract::InterruptKind::Msi),
             spare_ports: 1,
             pool: PoolOptions::default(),
             ..plain.clone()

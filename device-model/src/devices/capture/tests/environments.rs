@@ -4,7 +4,7 @@
 //! the wrong time.
 
 use super::*;
-use crate::function::Notice;
+use crate::contract::Notice;
 
 const CLIP: u64 = BASE + 0x3000;
 

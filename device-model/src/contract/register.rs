@@ -31,6 +31,18 @@ impl Description {
     }
 }
 
+/// Finds the register at `offset` in a table.
+pub(crate) fn lookup(table: &[Description], offset: u64) -> Option<super::RegisterName> {
+    let offset = usize::try_from(offset).ok()?;
+    table.iter().find_map(|entry| {
+        let index = entry.index(offset)?;
+        Some(super::RegisterName {
+            name: entry.name.into(),
+            index: entry.array.then_some(index),
+        })
+    })
+}
+
 /// A value that fits into a field of a register.
 pub(crate) trait Field: Copy {
     /// Takes the value from the low bits of `raw`.
@@ -89,8 +101,8 @@ macro_rules! register {
         }
     )*) => {
         /// Every register of this table, in its order.
-        pub(crate) const REGISTERS: &[$crate::register::Description] = &[
-            $( $crate::register::register!(@describe $name, $offset $(, $count, $stride)?) ),*
+        pub(crate) const REGISTERS: &[$crate::contract::register::Description] = &[
+            $( $crate::contract::register::register!(@describe $name, $offset $(, $count, $stride)?) ),*
         ];
 
         $(
@@ -114,27 +126,27 @@ macro_rules! register {
 
                 /// Builds the register from its fields, in the order of the table.
                 $visibility fn compose($($field: $type),*) -> Self {
-                    Self(0 $( | ($crate::register::Field::into_bits($field) << $low
-                        & $crate::register::mask($high, $low)) )*)
+                    Self(0 $( | ($crate::contract::register::Field::into_bits($field) << $low
+                        & $crate::contract::register::mask($high, $low)) )*)
                 }
 
                 $(
                     $(#[$field_attribute])*
                     $visibility fn $field(self) -> $type {
-                        let mask = $crate::register::mask($high, $low);
-                        <$type as $crate::register::Field>::from_bits((self.0 & mask) >> $low)
+                        let mask = $crate::contract::register::mask($high, $low);
+                        <$type as $crate::contract::register::Field>::from_bits((self.0 & mask) >> $low)
                     }
                 )*
             }
         )*
     };
     (@describe $name:ident, $offset:literal) => {
-        $crate::register::Description {
+        $crate::contract::register::Description {
             name: stringify!($name), offset: $offset, count: 1, stride: 4, array: false,
         }
     };
     (@describe $name:ident, $offset:literal, $count:expr, $stride:expr) => {
-        $crate::register::Description {
+        $crate::contract::register::Description {
             name: stringify!($name), offset: $offset, count: $count, stride: $stride, array: true,
         }
     };

@@ -11,135 +11,16 @@
 //! two steps the lock is handed to whoever waits for it, so a register access waits for one piece of work at
 //! most, and whatever it changes (stop, reset, bus mastering) holds before the next byte moves.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
-use crate::dma::DmaError;
-use crate::dma::journal::Kind;
+use super::bus::{DmaError, Identity, RegisterName, Reset, Tag, Vector};
+use super::declare::{Declaration, Declares};
 
 /// What an access to a register that does not exist reads as.
 pub const UNCLAIMED: u32 = u32::MAX;
 
 /// Most bytes that one [`Function::step`] should move, so that no register access waits long.
 pub const STEP_BYTES: usize = 256 * 1024;
-
-/// How a function asks for attention.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum InterruptKind {
-    /// The legacy line, pin A. Every function has it; of this kind, it has nothing else.
-    Intx,
-    /// Message signalled, one vector, 64-bit address.
-    #[default]
-    Msi,
-    /// Message signalled through a table, in BAR 2.
-    Msix,
-}
-
-impl InterruptKind {
-    /// All kinds, for those who try each.
-    pub const ALL: [Self; 3] = [Self::Intx, Self::Msi, Self::Msix];
-}
-
-crate::devices::named! {
-    InterruptKind, "interrupt kind" {
-        Intx => "intx",
-        Msi => "msi",
-        Msix => "msix",
-    }
-}
-
-/// A memory BAR that a function decodes. BAR 2 belongs to the MSI-X table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bar {
-    /// Which: 0, 1, 3, 4 or 5.
-    pub index: u8,
-    /// Bytes; a power of two, at least 16.
-    pub size: u32,
-}
-
-/// What the machine must know to give a function its configuration space.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// PCI vendor; also the subsystem's.
-    pub vendor: u16,
-    /// PCI device; also the subsystem's.
-    pub device: u16,
-    /// Base class << 16 | subclass << 8 | programming interface.
-    pub class: u32,
-    /// PCI revision.
-    pub revision: u8,
-    /// How it interrupts.
-    pub interrupt: InterruptKind,
-    /// Its registers; 32-bit, not prefetchable.
-    pub bars: Vec<Bar>,
-}
-
-/// A register as the data sheet names it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RegisterName {
-    /// Its name.
-    pub name: Cow<'static, str>,
-    /// Which element, if it is an array.
-    pub index: Option<usize>,
-}
-
-impl std::fmt::Display for RegisterName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.index {
-            Some(index) => write!(f, "{}[{index}]", self.name),
-            None => f.write_str(&self.name),
-        }
-    }
-}
-
-impl serde::Serialize for RegisterName {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-/// Takes what it serializes to: `NAME` or `NAME[3]`.
-impl<'de> serde::Deserialize<'de> for RegisterName {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let element = text
-            .strip_suffix(']')
-            .and_then(|rest| rest.rsplit_once('['))
-            .and_then(|(name, index)| Some((name.to_owned(), index.parse().ok()?)));
-        let (name, index) = match element {
-            Some((name, index)) => (name, Some(index)),
-            None => (text, None),
-        };
-        let name = Cow::Owned(name);
-        Ok(Self { name, index })
-    }
-}
-
-/// An interrupt vector of the function, from 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
-pub struct Vector(pub u16);
-
-/// On whose behalf a function touches memory; goes into the journal with the access.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
-pub struct Tag {
-    /// The slot served, if the function has slots.
-    pub slot: Option<u8>,
-    /// The job, numbered from 0 since the function was powered.
-    pub job: Option<u64>,
-}
-
-/// Where a reset came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reset {
-    /// The machine reset the whole device (power-on, bus reset, system reset).
-    Device,
-    /// Function-level reset, by the PCI Express capability.
-    FunctionLevel,
-    /// The function's own reset register.
-    Register,
-}
 
 /// What a function wants after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,10 +90,17 @@ pub trait Host {
     /// Time since the function was powered.
     fn now(&self) -> Duration;
 
-    /// Writes an entry of the device's own to the journal and returns its sequence number.
-    fn note(&mut self, kind: Kind) -> u64;
+    /// Tells of the function's own work; see [`super::declare`]. What led to it is the register write in hand, if one is.
+    fn declare(&mut self, what: Declaration) {
+        let write = self.register_write();
+        self.declare_for(write, what);
+    }
 
-    /// Journal sequence number of the register write being served; `None` in a step.
+    /// As [`Host::declare`], where another register write led to it, or none: what was asked for in one call and is
+    /// done in a later one.
+    fn declare_for(&mut self, register_write: Option<u64>, what: Declaration);
+
+    /// Number of the register write being served, to be handed to [`Host::declare_for`] later; `None` in a step.
     fn register_write(&self) -> Option<u64>;
 
     /// Cuts the connection to the machine, as the sudden end of the function does, once this call is over. The
@@ -224,6 +112,12 @@ pub trait Host {
 pub trait Function: Send {
     /// What it is. Must not change while it is plugged in.
     fn identity(&self) -> Identity;
+
+    /// What it will tell of its own work, and what it cannot do. Must not change while it is plugged in. By default
+    /// nothing: it is then judged on where and when it accesses memory, and on nothing else.
+    fn declares(&self) -> Declares {
+        Declares::default()
+    }
 
     /// Names the register at a 4-aligned offset of a BAR; `None`: nothing is there, and neither `read`
     /// nor `write` is called for it.

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The journal: everything a function did, in order.
+//!
+//! Append-only and shared: a [`Journal`] is a handle, its clones write and read the same entries. Bounded:
+//! after [`CAPACITY`] entries further ones are counted and dropped, and a verdict must then say that it is
+//! incomplete. No two accesses are ever merged.
+
+mod bytes;
+mod driver;
+mod entry;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+pub use crate::contract::Direction;
+pub use bytes::{Bytes, MOST_BYTES};
+pub use driver::{Call, DriverCall, DriverState, LendDirection, Memory};
+pub use entry::{Entry, Kind, Outcome};
+
+/// Most entries that a journal keeps; about 100 MiB.
+pub const CAPACITY: usize = 1 << 20;
+
+#[derive(Debug)]
+struct Inner {
+    began: Instant,
+    capacity: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    entries: Vec<Entry>,
+    dropped: u64,
+}
+
+/// A handle on a journal.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    inner: Arc<Inner>,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self::with_capacity(CAPACITY)
+    }
+}
+
+impl Journal {
+    /// Begins a journal that keeps at most `capacity` entries.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                began: Instant::now(),
+                capacity,
+                state: Mutex::default(),
+            }),
+        }
+    }
+
+    /// When the journal began: the zero of `time_ns` and of [`crate::contract::Host::now`].
+    pub fn began(&self) -> Instant {
+        self.inner.began
+    }
+
+    /// Appends an entry and returns its sequence number.
+    pub fn push(&self, kind: Kind) -> u64 {
+        let mut state = self.inner.state.lock();
+        // Under the lock, so that times ascend with the numbers.
+        let elapsed = self.inner.began.elapsed().as_nanos();
+        let sequence = state.entries.len() as u64 + state.dropped;
+        if state.entries.len() < self.inner.capacity {
+            state.entries.push(Entry {
+                sequence,
+                time_ns: u64::try_from(elapsed).unwrap_or(u64::MAX),
+                kind,
+            });
+        } else {
+            state.dropped += 1;
+        }
+        sequence
+    }
+
+    /// Copies the entries from number `from` on.
+    pub fn entries_from(&self, from: u64) -> Vec<Entry> {
+        let state = self.inner.state.lock();
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        state.entries.get(from..).unwrap_or_default().to_vec()
+    }
+
+    /// How many entries there are, those dropped included: the number that the next one will get.
+    pub fn len(&self) -> u64 {
+        let state = self.inner.state.lock();
+        state.entries.len() as u64 + state.dropped
+    }
+
+    /// Whether nothing happened yet.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many entries were dropped because the journal was full.
+    pub fn dropped(&self) -> u64 {
+        self.inner.state.lock().dropped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_numbered_without_gaps_and_shared_by_clones() {
+        let journal = Journal::default();
+        let clone = journal.clone();
+        assert!(journal.is_empty());
+        assert_eq!(clone.push(Kind::Connected), 0);
+        assert_eq!(journal.push(Kind::BusMaster { on: true }), 1);
+        let entries = clone.entries_from(1);
+        assert_eq!(entries.len(), 1);
+        assert_eq!(entries[0].kind, Kind::BusMaster { on: true });
+        assert!(entries[0].time_ns >= journal.entries_from(0)[0].time_ns);
+        assert!(journal.entries_from(7).is_empty());
+    }
+
+    #[test]
+    fn full_journal_counts_what_it_drops() {
+        let journal = Journal::with_capacity(2);
+        for _ in 0..5 {
+            journal.push(Kind::Connected);
+        }
+        assert_eq!(journal.entries_from(0).len(), 2);
+        assert_eq!(journal.dropped(), 3);
+        assert_eq!(journal.len(), 5);
+    }
+
+    #[test]
+    fn entry_serializes_flat() {
+        let journal = Journal::default();
+        journal.push(Kind::Access {
+            direction: Direction::Write,
+            address: 4096,
+            length: 8,
+            slot: Some(3),
+            job: Some(7),
+            outcome: Outcome::Refused(DmaError::NotMaster),
+        });
+        let mut value = serde_json::to_value(&journal.entries_from(0)[0]).expect("serializes");
+        value["time_ns"] = 0.into();
+        assert_eq!(
+            value,
+            serde_json::json!({
+                "sequence": 0, "time_ns": 0, "kind": "access", "direction": "write", "address": 4096,
+                "length": 8, "slot": 3, "job": 7, "outcome": {"refused": "not_master"}
+            })
+        );
+    }
+
+    #[test]
+    fn an_entry_comes_back_from_json_as_it_was() {
+        let name = |name: &'static str, index| RegisterName {
+            name: name.into(),
+            index,
+        };
+        let register = |name| Kind::Register {
+            bar: 0,
+            offset: 4,
+            name,
+            value: 7,
+        };
+        let kinds = [
+            register(name("QUEUE", None)),
+            register(name("SLOT_SIZE", Some(31))),
+            Kind::JobBegun {
+                job: 1,
+                slot: 2,
+                sequence: 3,
+                base: u64::MAX,
+                size: 5,
+                register_write: None,
+            },
+            Kind::Reset {
+                reset: Reset::FunctionLevel,
+            },
+            Kind::Connected,
+            Kind::Call(DriverCall {
+                call: Call::Map,
+                number: 1,
+                address: 0x1000,
+                phys: u64::MAX,
+                length: 64,
+                direction: crate::journal::LendDirection::Both,
+                entries: 0,
+                part: 0,
+                memory: Memory::Plain,
+                bounced: true,
+                caller: u64::MAX - 1,
+                cpu: 1,
+                guest_ns: 12,
+            }),
+        ];
+        for kind in kinds {
+            let entry = Entry {
+                sequence: 9,
+                time_ns: 8,
+                kind,
+            };
+            let text = serde_json::to_string(&entry).expect("serializes");
+            let back: Entry = serde_json::from_str(&text).expect(&text);
+            assert_eq!(back, entry);
+        }
+    }
+}
