@@ -7,11 +7,11 @@ use std::fs;
 
 use landfall::guest::{Booted, Guest, GuestOptions, Iommu, WITNESS_MODULE};
 use landfall::judge::judge;
+use landfall_device::contract::InterruptKind;
+use landfall_device::contract::Reset::{Device, FunctionLevel};
 use landfall_device::devices::capture::CaptureOptions;
 use landfall_device::journal::DriverState::{Bound, Unbinding};
 use landfall_device::journal::Kind;
-use landfall_device::contract::InterruptKind;
-use landfall_device::contract::Reset::{Device, FunctionLevel};
 use landfall_device::ledger::Platform;
 use landfall_tests::{Result, boot, root};
 

@@ -11,8 +11,8 @@ use landfall::guest::{
 };
 use landfall::run::{CapturePlan, Wishes};
 use landfall_device::devices::capture::CaptureOptions;
-use landfall_device::journal::{Call, DriverCall, DriverState, Entry, Kind};
 use landfall_device::journal::LendDirection;
+use landfall_device::journal::{Call, DriverCall, DriverState, Entry, Kind};
 use landfall_tests::errno::EBUSY;
 use landfall_tests::{Result, SHORT, assert_refused, boot, boot_loaded, capture_clean, reported};
 

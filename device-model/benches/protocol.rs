@@ -15,9 +15,9 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use landfall_device::journal::CAPACITY;
-use landfall_device::dma::map::{MAX_MAPPINGS, Map, Request};
 use landfall_device::contract::STEP_BYTES;
+use landfall_device::dma::map::{MAX_MAPPINGS, Map, Request};
+use landfall_device::journal::CAPACITY;
 use support::{STRIDE, memory, plug};
 
 const PAGE: u64 = 4096;

@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use landfall_device::contract::{Function, InterruptKind};
 use landfall_device::devices::capture::{CaptureCard, CaptureOptions, Fault, Planted};
 use landfall_device::devices::dt3155::{Dt3155, Dt3155Options};
 use landfall_device::devices::template::Scratch;
-use landfall_device::contract::{Function, InterruptKind};
 use landfall_device::serve::CardServer;
 use signal_hook::consts::{SIGINT, SIGTERM};
 

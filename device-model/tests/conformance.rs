@@ -2,8 +2,8 @@
 
 //! What every device must do, whichever it is.
 
-use landfall_device::devices;
 use landfall_device::contract::{Function, InterruptKind};
+use landfall_device::devices;
 
 use crate::support::{CONFIG, plug};
 

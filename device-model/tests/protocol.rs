@@ -6,10 +6,10 @@ use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
+use landfall_device::contract::{InterruptKind, Reset};
 use landfall_device::devices::capture::pattern::{FrameSpec, Pattern, Pixel, fill};
 use landfall_device::devices::capture::{CaptureCard, CaptureOptions, Fault, Planted};
 use landfall_device::journal::Kind;
-use landfall_device::contract::{InterruptKind, Reset};
 use landfall_device::ledger::{Ledger, Lend, LendDirection, LendKind, Platform, Range};
 use landfall_device::serve::{CardServer, ServeError};
 

@@ -8,8 +8,8 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use landfall_device::journal::{Entry, Kind};
 use landfall_device::contract::Function;
+use landfall_device::journal::{Entry, Kind};
 use landfall_device::serve::CardServer;
 use vfio_user::Client;
 use vmm_sys_util::eventfd::EventFd;

@@ -6,10 +6,10 @@ use std::fs::File;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use landfall_device::devices::capture::{CaptureCard, CaptureOptions};
-use landfall_device::journal::CAPACITY;
-use landfall_device::dma::map::Request;
 use landfall_device::contract::Next;
+use landfall_device::devices::capture::{CaptureCard, CaptureOptions};
+use landfall_device::dma::map::Request;
+use landfall_device::journal::CAPACITY;
 use landfall_device::serve::LocalCard;
 
 pub(crate) const CONTROL: u64 = 0x10;

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::contract::DmaError;
-use crate::journal::{Bytes, Direction, Kind, Outcome};
 use crate::contract::{Declaration, Function, Host, Next, Tag, Vector};
+use crate::journal::{Bytes, Direction, Kind, Outcome};
 
 const PAGE: u64 = 4096;
 /// Bytes of a piece of [`Host::dma_fill`]; a device must get along with any.

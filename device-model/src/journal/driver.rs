@@ -35,6 +35,10 @@ pub enum Call {
     Alloc,
     /// `dma_free_coherent` and its like.
     Free,
+    /// `dma_pool_alloc`: a block of memory that was allocated for the pool.
+    BlockAlloc,
+    /// `dma_pool_free`.
+    BlockFree,
     /// `dma_sync_single_for_cpu`, `dma_sync_sg_for_cpu`: the CPU's for now.
     SyncForCpu,
     /// `dma_sync_single_for_device`, `dma_sync_sg_for_device`: the device's again.
@@ -60,6 +64,8 @@ impl Call {
             Self::UnmapList => "dma_unmap_sg",
             Self::Alloc => "dma_alloc_coherent",
             Self::Free => "dma_free_coherent",
+            Self::BlockAlloc => "dma_pool_alloc",
+            Self::BlockFree => "dma_pool_free",
             Self::SyncForCpu => "dma_sync for the CPU",
             Self::SyncForDevice => "dma_sync for the device",
             Self::Queue => "vb2_buf_queue",
@@ -104,10 +110,19 @@ pub struct DriverCall {
     pub entries: u32,
     /// Which segment of the list this is, from 0.
     pub part: u32,
+    /// The list that this is a segment of: the number of its first event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list: Option<u64>,
     /// What kind of memory.
     pub memory: Memory,
     /// CPU and device see each other's bytes only through syncs: a bounce buffer is between them.
     pub bounced: bool,
+    /// It was mapped without a sync (`DMA_ATTR_SKIP_CPU_SYNC`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub skip_sync: bool,
+    /// It was allocated for a `dma_pool`: only blocks of it are lent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub backing: bool,
     /// Where in the guest's kernel it was called, see [`super::Kind::Symbol`]; 0: not known.
     pub caller: u64,
     /// The guest's CPU.

@@ -5,8 +5,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::bytes::Bytes;
-use super::driver::{DriverCall, DriverState};
-use crate::contract::{Declaration, Declares, Direction, DmaError, JobId, RegisterName, Reset, Role};
+use super::driver::{DriverCall, DriverState, LendDirection};
+use crate::contract::{
+    Declaration, Declares, Direction, DmaError, JobId, RegisterName, Reset, Role,
+};
 
 /// What came of an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -130,6 +132,9 @@ pub enum Kind {
         text_start: u64,
         /// First byte after them.
         text_end: u64,
+        /// Syncs are heard of all memory, not only of bounce buffers.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        syncs: bool,
     },
     /// Events of the witness were lost: what is lent is not known any more.
     WitnessGap {
@@ -137,6 +142,26 @@ pub enum Kind {
         expected: u64,
         /// Number that it had.
         got: u64,
+    },
+    /// A call was made that lends or takes back, and that the witness does not hear: a blind spot.
+    Unheard {
+        /// Which, and what it means.
+        what: String,
+    },
+    /// What another device of the guest has lent to it, or had; told when somebody asks.
+    Elsewhere {
+        /// The device, as the kernel calls it.
+        device: String,
+        /// Its driver; empty: none.
+        driver: String,
+        /// First bus address.
+        address: u64,
+        /// Bytes.
+        length: u64,
+        /// Which way.
+        direction: LendDirection,
+        /// It is not lent any more.
+        ended: bool,
     },
     /// What a caller's address in the guest's kernel is called; told once, before the first call that has it.
     Symbol {

@@ -3,12 +3,14 @@
 //! From one access and what the agent said was lent at that moment to a class.
 
 use super::book::Way;
+use super::class::Class;
+use super::job::{Job, Silence, State};
 use super::shelf::Ranges;
 use super::verdict::{NearLend, Violation};
 use super::witness::{Brief, PAGE};
-use super::{Job, Ledger, Lend, LendKind, Owner, Range, Silence};
-use crate::contract::DmaError;
-use crate::journal::{Direction, Outcome};
+use super::{Ledger, Lend, Owner, Range};
+use crate::contract::{Direction, DmaError, JobId, Role};
+use crate::journal::Outcome;
 
 /// How far past the end of its lend an access still counts as an overrun of it.
 pub(super) const NEAR: u64 = 64 * 1024;
@@ -19,8 +21,9 @@ pub(super) struct Access {
     pub(super) direction: Direction,
     pub(super) address: u64,
     pub(super) length: u64,
-    pub(super) slot: Option<u8>,
-    pub(super) job: Option<u64>,
+    pub(super) slot: Option<u32>,
+    pub(super) job: Option<JobId>,
+    pub(super) role: Role,
     pub(super) outcome: Outcome,
 }
 
@@ -50,7 +53,8 @@ impl Access {
 
 /// A class, before the circumstances are added.
 pub(super) struct Finding {
-    pub(super) class: Option<u8>,
+    pub(super) class: Option<Class>,
+    /// Its name, if it has no class.
     pub(super) name: &'static str,
     /// The part of the access that is wrong.
     pub(super) part: Range,
@@ -64,14 +68,18 @@ pub(super) struct Finding {
 }
 
 impl Finding {
-    pub(super) fn of(
-        access: &Access,
-        class: impl Into<Option<u8>>,
-        name: &'static str,
-        text: String,
-    ) -> Self {
+    /// One of a class.
+    pub(super) fn of(access: &Access, class: Class, text: String) -> Self {
         Self {
-            class: class.into(),
+            class: Some(class),
+            ..Self::other(access, "", text)
+        }
+    }
+
+    /// One of no class.
+    pub(super) fn other(access: &Access, name: &'static str, text: String) -> Self {
+        Self {
+            class: None,
             name,
             part: access.range(),
             near: None,
@@ -93,7 +101,7 @@ impl Ledger {
         let finding = self.find(access)?;
         let near = || {
             let lend = self.shelf.nearest(access.range())?;
-            Some(NearLend::of(lend, finding.part))
+            Some(NearLend::of(lend, finding.part)).filter(is_near)
         };
         let near = finding.near.clone().or_else(near);
         Some(self.of_access(access, finding, near))
@@ -123,11 +131,11 @@ impl Ledger {
         let call = finding.call.or_else(lender);
         let violation = Violation {
             class: finding.class,
-            name: finding.name.into(),
+            name: finding.class.map_or(finding.name, Class::words).into(),
             address: finding.part.start,
             length: finding.part.length,
             accesses: 1,
-            frame: job.and_then(|job| job.frame),
+            frame: job.and_then(|job| job.label.frame),
             slot: access.slot,
             job: access.job,
             lend: near,
@@ -147,7 +155,9 @@ impl Ledger {
         if let Some(off) = self.not_master(access) {
             return Some(off);
         }
-        if let Some(late) = self.late(access) {
+        let own = self.shelf.own(access.slot, range);
+        let own = own.map(|lend| NearLend::of(lend, range));
+        if let Some(late) = self.late(access, own) {
             return Some(late);
         }
         let covering = |way| {
@@ -161,7 +171,7 @@ impl Ledger {
         if let Some(lend) = other {
             let label = &lend.label;
             let text = format!("the card {verb} {label}, which is lent the other way");
-            return Some(Finding::of(access, 39, "wrong direction", text).near(lend));
+            return Some(Finding::of(access, Class::WrongDirection, text).near(lend));
         }
         self.truncated(access)
             .or_else(|| self.routed(access))
@@ -171,7 +181,7 @@ impl Ledger {
             .or_else(|| self.stale(access))
             .or_else(|| {
                 let text = format!("the card {verb} memory that nobody lent");
-                Some(Finding::of(access, None, "wild access", text))
+                Some(Finding::other(access, "wild access", text))
             })
     }
 
@@ -182,34 +192,32 @@ impl Ledger {
             return None;
         };
         let text = format!("the card tried to access memory although {why}");
-        Some(Finding::of(access, 22, "bus mastering off", text))
+        Some(Finding::of(access, Class::LeftMastering, text))
     }
 
     /// Lends that the card may use now on behalf of a slot.
-    fn live(&self, slot: Option<u8>) -> impl Iterator<Item = &Ranges> {
+    fn live(&self, slot: Option<u32>) -> impl Iterator<Item = &Ranges> {
         self.shelf.live(slot, self.owner(slot) == Owner::Card)
     }
 
-    fn is_live(&self, lend: &Lend) -> bool {
-        lend.kind == LendKind::SelfTest || self.owner(lend.slot) == Owner::Card
-    }
-
-    /// An access for a job that was reported as complete.
-    fn late(&self, access: &Access) -> Option<Finding> {
+    /// An access for a job that is over: classes 20 and 41. A card that is silent has no excuse, nor has one that reported
+    /// the job as complete and still works on it, whatever the driver did with the memory since.
+    pub(super) fn late(&self, access: &Access, near: Option<NearLend>) -> Option<Finding> {
         let job = access.job.and_then(|job| self.jobs.get(job))?;
-        let done = job.done?;
-        let lend = self.shelf.own(access.slot, access.range());
-        if let Some(silence) = self.last_silence.filter(|silence| silence.since > done) {
-            let near = lend.map(|lend| NearLend::of(lend, access.range()));
+        let over = match job.state {
+            State::Accepted => return None,
+            _ => job.done.unwrap_or(job.touched),
+        };
+        let silence = self.jobs.silence(job.queue);
+        if let Some(silence) = silence.filter(|silence| silence.since > over) {
             return Some(self.silent(access, near, silence));
         }
-        let live = lend.is_some_and(|lend| self.is_live(lend));
-        let missing = self.is_missing(access);
-        let early = (live || missing).then(|| self.early(access));
-        early.map(|finding| match lend {
-            Some(lend) => finding.near(lend),
-            None => finding,
-        }) // else stale, or somewhere else
+        job.done?;
+        let its = job.contains(access.address, access.length) || self.is_missing(access);
+        its.then(|| Finding {
+            near,
+            ..self.early(access)
+        })
     }
 
     /// Whether the access writes what its job reported as written and had not been.
@@ -218,17 +226,12 @@ impl Ledger {
         short.is_some() && short == access.job && access.direction == Direction::Write
     }
 
-    pub(super) fn early(&self, access: &Access) -> Finding {
+    fn early(&self, access: &Access) -> Finding {
         let text = format!("the card {} for a job that it had completed", access.verb());
-        Finding::of(access, 41, "done too early", text)
+        Finding::of(access, Class::DoneTooEarly, text)
     }
 
-    pub(super) fn silent(
-        &self,
-        access: &Access,
-        near: Option<NearLend>,
-        silence: Silence,
-    ) -> Finding {
+    fn silent(&self, access: &Access, near: Option<NearLend>, silence: Silence) -> Finding {
         let Silence { why, .. } = silence;
         let verb = access.verb();
         let label = near.as_ref().map_or("memory", |near| near.label.as_str());
@@ -237,7 +240,7 @@ impl Ledger {
         Finding {
             near,
             write: silence.register_write,
-            ..Finding::of(access, 20, "access after stop", text)
+            ..Finding::of(access, Class::AfterStop, text)
         }
     }
 
@@ -247,7 +250,7 @@ impl Ledger {
             return self.beyond_width(access);
         }
         let text = "the card was refused memory that the driver lent it".to_owned();
-        Some(Finding::of(access, None, "lend not mapped", text))
+        Some(Finding::other(access, "lend not mapped", text))
     }
 
     /// An address that is a lend's without its upper bits.
@@ -268,17 +271,17 @@ impl Ledger {
     }
 
     pub(super) fn beyond_width(&self, access: &Access) -> Option<Finding> {
-        let bits = self.platform.address_bits;
+        let bits = self.declares.limits.address_bits;
         if !self.is_beyond(access.range()) {
             return None;
         }
         let text = format!("the card used an address beyond its {bits} bits");
-        Some(Finding::of(access, 3, "beyond the address width", text))
+        Some(Finding::of(access, Class::TruncatedOdd, text))
     }
 
     /// Whether a range ends beyond the card's address width.
     pub(super) fn is_beyond(&self, range: Range) -> bool {
-        let bits = self.platform.address_bits;
+        let bits = self.declares.limits.address_bits;
         let last = range.start.saturating_add(range.length.saturating_sub(1));
         bits > 0 && last.checked_shr(bits.into()).is_some_and(|rest| rest != 0)
     }
@@ -329,7 +332,7 @@ impl Ledger {
         let length = end.saturating_sub(start);
         Finding {
             part: Range { start, length },
-            ..Finding::of(access, 1, "overrun", text)
+            ..Finding::of(access, Class::Overrun, text)
         }
     }
 
@@ -346,12 +349,12 @@ impl Ledger {
         let finding = match owner {
             Owner::Card => {
                 let text = format!("the card {verb} {label} on behalf of another slot");
-                Finding::of(access, None, "another slot's memory", text)
+                Finding::other(access, "another slot's memory", text)
             }
             Owner::Driver => self.gone(access, label),
             Owner::Nobody => {
                 let text = format!("the card {verb} {label}, which was never queued");
-                Finding::of(access, None, "not queued", text)
+                Finding::other(access, "not queued", text)
             }
         };
         Some(finding.near(lend))
@@ -361,29 +364,34 @@ impl Ledger {
     /// still on its way.
     pub(super) fn gone(&self, access: &Access, label: &str) -> Finding {
         let verb = access.verb();
-        match self.engine.delayed() {
+        match self.card.delayed() {
             Some(write) => {
                 let text = format!(
                     "the card {verb} {label}, which the driver took back while its register write was still on its way"
                 );
                 Finding {
                     write: Some(write),
-                    ..Finding::of(access, 36, "unflushed write", text)
+                    ..Finding::of(access, Class::UnflushedWrite, text)
                 }
             }
             None => {
                 let text = format!("the card {verb} {label}, which the driver had taken back");
-                Finding::of(access, 7, "stale address", text)
+                Finding::of(access, Class::StaleAddress, text)
             }
         }
     }
 }
 
+/// Whether a lend lies near enough to what happened for it to be shown.
+pub(super) fn is_near(lend: &NearLend) -> bool {
+    lend.distance <= NEAR
+}
+
 /// The finding of an access at the low `width` bits of a lend's address.
 pub(super) fn cut(access: &Access, width: u32, label: &str, address: u64) -> Finding {
-    let (class, name) = match width {
-        32 => (2, "truncated to 32 bits"),
-        _ => (3, "truncated address"),
+    let class = match width {
+        32 => Class::Truncated32,
+        _ => Class::TruncatedOdd,
     };
     let verb = match access.direction {
         Direction::Write => "wrote to",
@@ -391,7 +399,7 @@ pub(super) fn cut(access: &Access, width: u32, label: &str, address: u64) -> Fin
     };
     let text =
         format!("the card {verb} the low {width} bits of the address of {label} ({address:#x})");
-    Finding::of(access, class, name, text)
+    Finding::of(access, class, text)
 }
 
 /// The finding of an access at a lend's address but for the bits from `width` on.
@@ -401,7 +409,7 @@ pub(super) fn bent(access: &Access, width: u32, label: &str, address: u64) -> Fi
         "the card {verb} at {:#x}: the low {width} bits are those of {label} ({address:#x}), the upper ones are others",
         access.address
     );
-    Finding::of(access, 19, "routing bits", text)
+    Finding::of(access, Class::RoutingBits, text)
 }
 
 /// Whether a read lies in a page that a lend has a part of, and neither in it nor right behind it.
@@ -419,13 +427,5 @@ pub(super) fn exposed(access: &Access, label: &str) -> Finding {
         "the card read {} bytes in a page of {label} that are not lent",
         access.length
     );
-    Finding::of(access, 57, "sub-page exposure", text)
-}
-
-impl Job {
-    /// How far its first write lies above the base that the driver programmed.
-    pub(super) fn displacement(&self) -> i128 {
-        let first = self.first_write.unwrap_or(self.base);
-        i128::from(first) - i128::from(self.base)
-    }
+    Finding::of(access, Class::SubPageExposure, text)
 }

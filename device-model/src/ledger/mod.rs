@@ -8,96 +8,58 @@
 //! - The witness in the guest, whose entries are in the journal: every call of the DMA API, of vb2 and of the
 //!   pool. It counts from [`Kind::Attached`] on; without that entry nothing of it does.
 //! - The agent, that is our own driver's word ([`Ledger::lend`], [`Ledger::reclaim`]): ranges with slots. From when to
-//!   when a frame's range is the card's follows from the journal: from the write to `QUEUE` until the driver takes
-//!   the slot back, the card says idle, or it is reset. A self-test area is always lent.
+//!   when a slot's ranges are the card's follows from what the card declares: from when it accepts a job for that slot
+//!   until the driver takes that back, the card says idle, or it is reset. A self-test area is always lent.
 //!
-//! With both, an access must be right by both. A violation is classed by what happened alone; the ledger does not
-//! know which fault was planted. The classes are those of [`class`]; each rule, with what it needs, is a function
-//! in `rules`.
+//! With both, an access must be right by both; with neither, where it lands is not judged, which is no clean verdict. A
+//! violation is classed by what happened alone; the ledger does not know which fault was planted, nor any card: what it
+//! knows of one is what that declares ([`crate::contract::declare`]), and where a rule needs what is not declared it is
+//! silent. The classes are those of [`class`]; each rule, with what it needs, is a function in `rules`.
 
 mod book;
 mod bounded;
+mod card;
 pub mod class;
 mod classify;
+mod job;
 mod rules;
 mod shelf;
 mod types;
 mod verdict;
 mod witness;
 
-use crate::journal::{Direction, Entry, Kind};
-use crate::contract::RegisterName;
+use std::collections::HashMap;
+
+use crate::contract::{Declaration, Declares, Direction, JobId, RegisterName, Role};
+use crate::journal::{Entry, Kind};
 use bounded::Bounded;
-use rules::engine::Engine;
+use card::Card;
+pub use class::Class;
+use job::{Job, Jobs, Silence, State};
+use rules::interrupts::Interrupts;
+use rules::words::Words;
 use shelf::Shelf;
-pub use types::{Lend, LendDirection, LendKind, Platform, Range};
-pub use verdict::{Caller, NearLend, RegisterWrite, Violation};
+pub use types::{Lend, LendKind, Platform, Range};
+pub use verdict::{Caller, Group, Judgement, NearLend, RegisterWrite, Violation};
 use witness::{Brief, Witness};
 
 /// Most violations that are kept one by one; further ones are only counted.
 pub const MAX_VIOLATIONS: usize = 1000;
 /// Most jobs, and most register writes, that are remembered.
 const MOST_REMEMBERED: usize = 1 << 16;
+/// Most reasons why something was not judged, and most calls that nobody hears.
+const MOST_REASONS: usize = 64;
 
 /// Whose a slot is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Owner {
-    /// It was never queued.
+    /// It was never handed over.
     #[default]
     Nobody,
     /// The card's.
     Card,
     /// The driver's again.
     Driver,
-}
-
-/// What is known of a slot.
-#[derive(Clone, Copy, Debug, Default)]
-struct Slot {
-    owner: Owner,
-    /// Where its frame is, as it was queued; more exactly from when its job begins.
-    frame: Range,
-    /// It was queued, and its job has not begun.
-    waits: bool,
-    /// What the driver wrote to its registers.
-    programmed: Range,
-    /// The frame was taken back although the slot is the card's: a class, and which violation says so.
-    blamed: Option<(u8, usize)>,
-}
-
-/// What is known of a job.
-#[derive(Clone, Copy, Debug, Default)]
-struct Job {
-    frame: Option<u32>,
-    slot: Option<u8>,
-    base: u64,
-    /// Bytes that it was programmed to write; 0: not known.
-    size: u64,
-    register_write: Option<u64>,
-    first_write: Option<u64>,
-    /// First address after its last write.
-    next: Option<u64>,
-    /// Its last write went on where the one before had ended.
-    continues: bool,
-    written: u64,
-    /// Journal sequence number of its beginning.
-    begun: Option<u64>,
-    /// Journal sequence number of its completion.
-    done: Option<u64>,
-    /// Its interrupt came before its end.
-    early: bool,
-    /// What was wrong with it as a whole: a class, and which violation said so.
-    blamed: Option<(u8, usize)>,
-}
-
-impl Job {
-    /// The bytes that it was programmed to write.
-    const fn range(&self) -> Range {
-        Range {
-            start: self.base,
-            length: self.size,
-        }
-    }
 }
 
 /// A register write that may have to be shown.
@@ -108,47 +70,41 @@ struct Written {
     value: u32,
 }
 
-/// The card said that no byte follows.
-#[derive(Clone, Copy, Debug)]
-struct Silence {
-    /// Journal sequence number at which it did.
-    since: u64,
-    register_write: Option<u64>,
-    /// "stop" or "reset".
-    why: &'static str,
-}
-
-/// A completion whose interrupt has not come yet.
-#[derive(Clone, Copy, Debug)]
-struct Awaited {
-    job: u64,
-    slot: u8,
-    sequence: u64,
-    time_ns: u64,
-}
-
 /// The ledger; see the module.
 #[derive(Debug, Default)]
 pub struct Ledger {
     platform: Platform,
+    declares: Declares,
     shelf: Shelf,
-    slots: [Slot; 32],
-    jobs: Bounded<u64, Job, MOST_REMEMBERED>,
+    jobs: Jobs,
     registers: Bounded<u64, Written, MOST_REMEMBERED>,
-    last_silence: Option<Silence>,
-    awaited: Option<Awaited>,
+    interrupts: Interrupts,
     /// A completion that reports more than was written: the job, and what to say if nothing follows.
-    short: Option<(u64, Violation)>,
-    engine: Engine,
+    short: Option<(JobId, Violation)>,
+    card: Card,
     witness: Witness,
+    words: Words,
     next_entry: Option<u64>,
     /// Number of the entry in hand.
     sequence: u64,
     /// Time of the entry in hand.
     time_ns: u64,
+    /// Accesses of which nobody said whether that memory was lent.
+    unknown: u64,
     told_full: bool,
+    found: Found,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+struct Found {
     violations: Vec<Violation>,
+    hints: Vec<Violation>,
+    /// Violations by their cause.
+    causes: HashMap<verdict::Cause, usize>,
     uncounted: u64,
+    not_judged: Vec<String>,
+    unheard: Vec<String>,
 }
 
 impl Ledger {
@@ -187,39 +143,45 @@ impl Ledger {
     /// Enters the next entry of the card's journal.
     pub fn entry(&mut self, entry: &Entry) {
         if self.next_entry.is_some_and(|next| next != entry.sequence) {
-            self.report(verdict::incomplete(entry.sequence));
+            let number = entry.sequence;
+            self.not_judged(format!("the journal lacks entries before number {number}"));
             self.witness.blind = true;
         }
         self.next_entry = Some(entry.sequence.wrapping_add(1));
         self.sequence = entry.sequence;
         self.time_ns = entry.time_ns;
-        self.told(entry);
-        self.engine.saw(&entry.kind);
+        self.told(&entry.kind);
+        self.card.saw(&entry.kind);
     }
 
-    fn told(&mut self, entry: &Entry) {
-        let sequence = entry.sequence;
-        match entry.kind {
+    fn told(&mut self, kind: &Kind) {
+        let sequence = self.sequence;
+        match *kind {
             Kind::Access {
                 direction,
                 address,
                 length,
-                slot,
                 job,
+                slot,
+                role,
                 outcome,
+                ref bytes,
             } => {
+                let of_job = || self.jobs.get(job?)?.label.slot;
                 let access = classify::Access {
                     sequence,
                     direction,
                     address,
                     length,
-                    slot,
+                    slot: slot.or_else(of_job),
                     job,
+                    role,
                     outcome,
                 };
                 self.account(&access);
                 self.judge_access(&access);
-                self.engine.moved(access.range().end());
+                self.words.saw(direction, address, bytes);
+                self.card.moved(access.range().end());
             }
             Kind::Register {
                 offset,
@@ -233,83 +195,23 @@ impl Ledger {
                     value,
                 };
                 self.registers.insert(sequence, written);
-                self.engine.written(name, value);
-                self.programmed(name, value);
                 self.judge_written(sequence, name);
             }
-            Kind::Queued {
-                slot,
+            Kind::Declares(ref declares) => self.declares = declares.clone(),
+            Kind::Declared {
                 register_write,
-            } => {
-                self.queued(slot);
-                self.judge_queued(slot, register_write);
-                self.own(1u32.checked_shl(slot.into()), Owner::Card);
-            }
-            Kind::TakenBack { slots, .. } => self.own(Some(slots), Owner::Driver),
-            Kind::JobBegun {
-                job,
-                slot,
-                sequence: frame,
-                base,
-                size,
-                register_write,
-            } => {
-                self.no_more_awaited();
-                let begun = Job {
-                    frame: Some(frame),
-                    slot: Some(slot),
-                    base,
-                    size,
-                    register_write,
-                    begun: Some(sequence),
-                    ..Job::default()
-                };
-                self.jobs.insert(job, begun);
-                self.engine.begin(job);
-                if let Some(slot) = self.slots.get_mut(usize::from(slot)) {
-                    slot.frame = begun.range();
-                    slot.waits = false;
-                    if let (Some(blamed), Some(job)) = (slot.blamed.take(), self.jobs.get_mut(job))
-                    {
-                        job.blamed = Some(blamed);
-                    }
-                }
-                self.judge_begun(job);
-            }
-            Kind::JobDone {
-                job,
-                slot,
-                result,
-                bytes,
-                interrupt_enabled,
-            } => {
-                self.no_more_awaited();
-                self.done(job, slot, result, bytes);
-                let awaited = Awaited {
-                    job,
-                    slot,
-                    sequence,
-                    time_ns: entry.time_ns,
-                };
-                let early = self.jobs.get(job).is_some_and(|job| job.early);
-                self.awaited = (interrupt_enabled && !early).then_some(awaited);
-                self.engine.end(job);
-            }
-            Kind::Interrupt { vector } => {
-                self.awaited = None;
-                self.judge_interrupt(vector);
-            }
-            Kind::InterruptHeld { vector } => {
-                self.awaited = None;
-                self.judge_held(vector);
-            }
-            Kind::Idle { register_write } => self.silence(sequence, register_write, "stop"),
+                ref what,
+            } => self.declared(register_write, what),
+            Kind::Interrupt { vector } => self.interrupt(vector),
+            Kind::InterruptHeld { vector } => self.interrupt_held(vector),
             Kind::Reset { reset } => {
-                self.silence(sequence, None, "reset");
+                self.silence(None, None, "reset");
+                self.interrupts.reset();
                 self.struck(reset);
             }
             Kind::Disconnected => {
-                self.silence(sequence, None, "disconnection");
+                self.silence(None, None, "disconnection");
+                self.interrupts.reset();
                 self.disconnected();
             }
             Kind::BusMaster { on } => self.witness.life.mastered |= on,
@@ -319,168 +221,219 @@ impl Ledger {
             Kind::Attached {
                 text_start,
                 text_end,
+                syncs,
             } => {
                 let length = text_end.saturating_sub(text_start);
                 let start = text_start;
-                self.witness
-                    .attach(Range { start, length }, self.platform.iommu);
+                let text = Range { start, length };
+                let line = self.platform.cache_line;
+                self.witness.attach(text, self.platform.iommu, line, syncs);
             }
             Kind::WitnessGap { expected, got } => self.gap(expected, got),
+            Kind::Unheard { ref what } => self.unheard(what),
+            Kind::Elsewhere { .. } => self.elsewhere(kind),
             Kind::Symbol { address, ref name } => self.witness.name(address, name),
             Kind::Driver { ref driver, state } => self.driver(driver, state),
-            Kind::Illegal {
-                register_write,
-                ref what,
-            } => self.judge_illegal(register_write, what),
-            Kind::FetchChanged {
-                slot,
-                address,
-                register_write,
-            } => self.judge_fetch(slot, address, register_write),
             Kind::Refused { ref what } => self.refused(what),
-            Kind::Stopping { .. }
-            | Kind::PowerState { .. }
+            Kind::PowerState { .. }
             | Kind::FirstRead { .. }
             | Kind::Connected
             | Kind::KernelDown
             | Kind::BusMapped { .. }
-            | Kind::BusUnmapped { .. }
-            | Kind::Delayed { .. }
-            | Kind::Arrived { .. } => {}
+            | Kind::BusUnmapped { .. } => {}
+        }
+    }
+
+    /// The card tells of its own work.
+    fn declared(&mut self, write: Option<u64>, what: &Declaration) {
+        match what {
+            Declaration::Accepted {
+                job,
+                queue,
+                label,
+                pieces,
+            } => {
+                let accepted = Job {
+                    register_write: write,
+                    touched: self.sequence,
+                    ..Job::new(*queue, *label, pieces)
+                };
+                self.judge_handed_over(*job, &accepted);
+                self.jobs.enter(*job, accepted);
+            }
+            Declaration::Begun {
+                job,
+                queue,
+                label,
+                pieces,
+            } => {
+                self.settle_queue(Some(*queue));
+                let accepted = self.jobs.get(*job);
+                let begun = Job {
+                    register_write: write.or(accepted.and_then(|job| job.register_write)),
+                    blamed: accepted.and_then(|job| job.blamed),
+                    state: State::Begun,
+                    touched: self.sequence,
+                    ..Job::new(*queue, *label, pieces)
+                };
+                if accepted.is_none() {
+                    self.judge_handed_over(*job, &begun);
+                }
+                self.jobs.enter(*job, begun);
+                self.jobs.queue(*queue).ran = true;
+                self.judge_begun(*job);
+            }
+            Declaration::Done {
+                job,
+                error,
+                moved,
+                owed,
+            } => {
+                let queue = self.jobs.get(*job).map(|job| job.queue);
+                self.settle_queue(queue);
+                self.done(*job, error.is_none(), *moved);
+                let early = self.jobs.get(*job).is_some_and(|job| job.early);
+                if let Some(owed) = owed {
+                    self.owe(*owed, Some(*job), queue, early, "its completion");
+                }
+            }
+            Declaration::Released { job } => self.jobs.release(*job),
+            Declaration::Stopping { .. } => self.overdue(),
+            Declaration::Idle { queue } => self.silence(*queue, write, "stop"),
+            Declaration::Cause { owed, why } => self.owe(*owed, None, None, false, why),
+            Declaration::Masked { vector, masked } => self.interrupts.mask(*vector, *masked),
+            Declaration::NotNow { why } => self.judge_illegal(write, why),
+            Declaration::Changed { job, address } => self.judge_fetch(*job, *address, write),
+            Declaration::Reset => {
+                self.silence(None, write, "reset");
+                self.interrupts.reset();
+            }
+            Declaration::Delayed | Declaration::Arrived { .. } => {}
         }
     }
 
     /// What went wrong so far, in the order found.
     pub fn violations(&self) -> &[Violation] {
-        &self.violations
+        &self.found.violations
     }
 
-    /// Ends the ledger: every violation, in the order found.
-    pub fn finish(mut self) -> Vec<Violation> {
-        self.no_more_awaited();
+    /// Ends the ledger: all that it has to say.
+    pub fn finish(mut self) -> Judgement {
+        self.settle_queue(None);
+        self.overdue();
+        self.not_taken();
         self.not_recovered();
         self.leaks_due();
         self.pool_leaks();
-        if self.uncounted > 0 {
-            self.violations.push(verdict::uncounted(self.uncounted));
+        self.found_elsewhere();
+        if self.unknown > 0 {
+            let count = self.unknown;
+            self.not_judged(format!(
+                "nobody told what was lent when the card accessed memory, {count} times"
+            ));
         }
-        self.violations
-    }
-
-    fn own(&mut self, slots: Option<u32>, owner: Owner) {
-        let slots = slots.unwrap_or(0);
-        for (number, slot) in self.slots.iter_mut().enumerate() {
-            if slots >> number & 1 != 0 {
-                slot.owner = owner;
-            }
+        if self.found.uncounted > 0 {
+            let count = self.found.uncounted;
+            let text = format!("{count} more violations, not listed");
+            let more = verdict::bare(u64::MAX, None, "more violations", text);
+            self.found.violations.push(more);
         }
-    }
-
-    /// The driver wrote a register; some say where a slot's frame is.
-    fn programmed(&mut self, name: &RegisterName, value: u32) {
-        let slot = name.index.and_then(|index| self.slots.get_mut(index));
-        let Some(Range { start, length }) = slot.map(|slot| &mut slot.programmed) else {
-            return;
-        };
-        match name.name.as_ref() {
-            "SLOT_BASE_LO" => *start = *start >> 32 << 32 | u64::from(value),
-            "SLOT_BASE_HI" => *start = *start & 0xffff_ffff | u64::from(value) << 32,
-            "SLOT_SIZE" => *length = value.into(),
-            _ => {}
+        Judgement {
+            groups: self.groups(),
+            violations: self.found.violations,
+            hints: self.found.hints,
+            not_judged: self.found.not_judged,
+            unheard: self.found.unheard,
         }
     }
 
-    /// A slot was handed to the card, with what was programmed, if something was.
-    fn queued(&mut self, slot: u8) {
-        if let Some(slot) = self.slots.get_mut(usize::from(slot)) {
-            slot.blamed = None;
-            slot.waits = true;
-            if slot.programmed != Range::default() {
-                slot.frame = slot.programmed;
-            }
-        }
+    fn owner(&self, slot: Option<u32>) -> Owner {
+        let job = slot.and_then(|slot| self.jobs.of_slot(slot));
+        job.map_or(Owner::Nobody, |job| match job.state {
+            State::Accepted | State::Begun | State::Done => Owner::Card,
+            State::Released => Owner::Driver,
+        })
     }
 
-    fn owner(&self, slot: Option<u8>) -> Owner {
-        let slot = slot.and_then(|slot| self.slots.get(usize::from(slot)));
-        slot.map_or(Owner::Nobody, |slot| slot.owner)
-    }
-
-    fn silence(&mut self, since: u64, register_write: Option<u64>, why: &'static str) {
-        self.no_more_awaited();
-        for slot in &mut self.slots {
-            slot.blamed = None;
-            slot.waits = false;
-            if slot.owner == Owner::Card {
-                slot.owner = Owner::Driver;
-            }
-        }
-        self.engine.silent();
-        self.last_silence = Some(Silence {
-            since,
+    fn silence(
+        &mut self,
+        queue: Option<crate::contract::QueueId>,
+        register_write: Option<u64>,
+        why: &'static str,
+    ) {
+        self.settle_queue(queue);
+        self.overdue();
+        self.not_taken();
+        let silence = Silence {
+            since: self.sequence,
             register_write,
             why,
-        });
+        };
+        self.jobs.silent(queue, silence);
     }
 
     /// Adds an access to what is known of its job.
     fn account(&mut self, access: &classify::Access) {
         let job = access.job.and_then(|job| self.jobs.get_mut(job));
-        if let Some(job) = job
-            && access.direction == Direction::Write
-        {
-            job.first_write.get_or_insert(access.address);
-            job.continues = job.next == Some(access.address);
-            job.next = Some(access.range().end());
-            if access.outcome.is_ok() {
-                job.written = job.written.saturating_add(access.length);
+        let Some(job) = job.filter(|_| access.role == Role::Payload) else {
+            return;
+        };
+        let moved = match access.outcome.is_ok() {
+            true => access.length,
+            false => 0,
+        };
+        match access.direction {
+            Direction::Write => {
+                job.first_write.get_or_insert(access.address);
+                job.continues = job.next == Some(access.address);
+                job.next = Some(access.range().end());
+                job.written = job.written.saturating_add(moved);
             }
+            Direction::Read => job.read = job.read.saturating_add(moved),
         }
     }
 
-    fn done(&mut self, number: u64, slot: u8, result: u8, bytes: u64) {
-        let sequence = self.sequence;
-        if self.jobs.get(number).is_none() {
-            self.jobs.insert(number, Job::default());
-        }
-        let Some(job) = self.jobs.get_mut(number) else {
-            return; // there are many, and all are newer
+    fn done(&mut self, number: JobId, complete: bool, told: u64) {
+        let at = (self.sequence, self.time_ns);
+        self.jobs.done(number, at, self.declares.handover);
+        let Some(job) = self.jobs.get(number).cloned() else {
+            return; // it was not told of, or is forgotten
         };
-        job.done = Some(sequence);
-        let job = *job;
-        if result != 0 {
+        if !complete {
             return;
         }
-        self.dirtied(&job, slot);
-        if bytes <= job.written {
+        self.dirtied(number, &job);
+        let moved = match job.writes() {
+            true => job.written,
+            false => job.read,
+        };
+        if told <= moved || !job.is_placed() {
             return;
         }
-        if let Some(violation) = self.too_long(number, &job, slot, bytes) {
+        if let Some(violation) = self.too_long(number, &job, told) {
             self.report(violation);
             return;
         }
-        let mut violation = verdict::short(sequence, number, &job, slot, bytes);
-        violation.time_ns = self.time_ns;
-        let violation = self.with_write(violation, job.register_write);
+        let verb = if job.writes() { "written" } else { "read" };
+        let text = format!("{job} was completed as {told} bytes, {moved} were {verb}");
+        let mut violation = self.of_job(Class::ShortTransfer, number, &job, text);
+        violation.address = job.main().start.wrapping_add(moved);
+        violation.length = told - moved;
         // The card may yet write the rest; then it said so too early.
         self.short = Some((number, violation));
     }
 
-    /// Whoever was to be interrupted has not been, and something else happens already; nor were the bytes that
-    /// are missing written.
-    fn no_more_awaited(&mut self) {
-        if let Some((_, violation)) = self.short.take() {
+    /// Something else happens in a queue, or in all: whoever was to be interrupted at once has not been, nor were the
+    /// bytes that are missing written.
+    fn settle_queue(&mut self, queue: Option<crate::contract::QueueId>) {
+        let of = |job: JobId| self.jobs.get(job).map(|job| job.queue);
+        let ends = |job: &JobId| queue.is_none() || of(*job).is_none_or(|of| Some(of) == queue);
+        if self.short.as_ref().is_some_and(|(job, _)| ends(job))
+            && let Some((_, violation)) = self.short.take()
+        {
             self.report(violation);
         }
-        let Some(awaited) = self.awaited.take() else {
-            return;
-        };
-        let job = self.jobs.get(awaited.job).copied().unwrap_or_default();
-        let mut violation =
-            verdict::lost_interrupt(awaited.sequence, awaited.job, &job, awaited.slot);
-        violation.time_ns = awaited.time_ns;
-        let violation = self.with_write(violation, job.register_write);
-        self.report(violation);
+        self.not_interrupted(queue);
     }
 
     fn with_write(&self, mut violation: Violation, sequence: Option<u64>) -> Violation {
@@ -497,41 +450,66 @@ impl Ledger {
     }
 
     /// A violation that the entry in hand shows.
-    fn violation(&self, class: u8, name: &'static str, text: String) -> Violation {
-        let mut violation = verdict::bare(self.sequence, Some(class), name, text);
+    fn violation(&self, class: Class, text: String) -> Violation {
+        let mut violation = verdict::bare(self.sequence, Some(class), "", text);
         violation.time_ns = self.time_ns;
         violation
     }
 
     /// The same, by a call of the driver's.
-    fn of_call(&self, class: u8, name: &'static str, by: Brief, text: String) -> Violation {
-        let mut violation = self.violation(class, name, text);
+    fn of_call(&self, class: Class, by: Brief, text: String) -> Violation {
+        let mut violation = self.violation(class, text);
         violation.call = Some(self.witness.caller(by));
         violation
+    }
+
+    /// The same, of a job, with the register write that handed it over.
+    fn of_job(&self, class: Class, number: JobId, job: &Job, text: String) -> Violation {
+        let violation = verdict::of_job(self.violation(class, text), number, job);
+        self.with_write(violation, job.register_write)
     }
 
     /// More is lent than the ledger can hold: what is lent is not known any more.
     fn full(&mut self) {
         self.witness.blind = true;
         if !std::mem::replace(&mut self.told_full, true) {
-            let text = "more is lent than the ledger can hold: no verdict on it".to_owned();
-            let mut violation = verdict::bare(self.sequence, None, "too many lends", text);
-            violation.time_ns = self.time_ns;
-            self.report(violation);
+            self.not_judged("more is lent than the ledger can hold".to_owned());
         }
     }
 
-    /// Keeps a violation; one that goes on where the last of the same job and class ended is added to it.
+    /// Something is not known any more: a clean verdict would be worth nothing.
+    fn not_judged(&mut self, why: String) {
+        if self.found.not_judged.len() < MOST_REASONS && !self.found.not_judged.contains(&why) {
+            self.found.not_judged.push(why);
+        }
+    }
+
+    /// Keeps a violation; one of the same cause as another is added to that.
     fn report(&mut self, violation: Violation) {
-        if let Some(last) = self.violations.last_mut()
-            && last.continues_with(&violation)
+        let violation = self.named(violation);
+        let found = &mut self.found;
+        let cause = violation.cause();
+        let known = cause.and_then(|cause| found.causes.get(&cause).copied());
+        if let Some(known) = known.and_then(|known| found.violations.get_mut(known))
+            && known.join(&violation)
         {
-            last.length = last.length.saturating_add(violation.length);
-            last.accesses += violation.accesses;
-        } else if self.violations.len() < MAX_VIOLATIONS {
-            self.violations.push(violation);
-        } else {
-            self.uncounted += 1;
+            return;
+        }
+        if found.violations.len() >= MAX_VIOLATIONS {
+            found.uncounted += 1;
+            return;
+        }
+        if let Some(cause) = cause {
+            found.causes.insert(cause, found.violations.len());
+        }
+        found.violations.push(violation);
+    }
+
+    /// Keeps what may be wrong, and may not.
+    fn hint(&mut self, hint: Violation) {
+        let hint = self.named(hint);
+        if self.found.hints.len() < MAX_VIOLATIONS {
+            self.found.hints.push(hint);
         }
     }
 }

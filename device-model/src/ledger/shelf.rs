@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::book::{Book, Way};
 use super::bounded::Bounded;
-use super::{Lend, LendDirection, LendKind, Range};
+use super::{Lend, LendKind, Range};
+use crate::journal::LendDirection;
 
 /// Most lends that are alive at a time; further ones are not known.
 pub(super) const MOST_LIVE: usize = 1 << 18;
@@ -159,6 +160,10 @@ impl<T> Places<T> {
         }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.by_start.len()
+    }
+
     pub(super) fn remove(&mut self, start: u64) -> Option<T> {
         let (_, value) = self.by_start.remove(&start)?;
         self.book.remove(start, 0);
@@ -196,7 +201,7 @@ impl<T> Places<T> {
 pub(super) struct Shelf {
     lends: BTreeMap<u64, Lend>,
     /// By slot, and whether it is a self-test area.
-    slots: BTreeMap<(Option<u8>, bool), Ranges>,
+    slots: BTreeMap<(Option<u32>, bool), Ranges>,
     all: Book,
     past: Past<Lend>,
     next: u64,
@@ -238,7 +243,7 @@ impl Shelf {
     }
 
     /// The ranges of a slot that the card may use: a self-test area always, others if it `owns` the slot.
-    pub(super) fn live(&self, slot: Option<u8>, owns: bool) -> impl Iterator<Item = &Ranges> {
+    pub(super) fn live(&self, slot: Option<u32>, owns: bool) -> impl Iterator<Item = &Ranges> {
         let owned = self.slots.get(&(slot, false)).filter(|_| owns);
         self.slots.get(&(slot, true)).into_iter().chain(owned)
     }
@@ -248,7 +253,7 @@ impl Shelf {
     }
 
     /// A lend of the slot that shares a byte with `range`, or else one that ended.
-    pub(super) fn own(&self, slot: Option<u8>, range: Range) -> Option<&Lend> {
+    pub(super) fn own(&self, slot: Option<u32>, range: Range) -> Option<&Lend> {
         let mut now = self.live(slot, true);
         let found = now.find_map(|ranges| ranges.book.touching(range, Way::Any));
         let now = found.and_then(|found| self.get(found.number));
@@ -276,7 +281,7 @@ impl Shelf {
             .min_by_key(distance)
     }
 
-    fn key(lend: &Lend) -> (Option<u8>, bool) {
+    fn key(lend: &Lend) -> (Option<u32>, bool) {
         (lend.slot, lend.kind == LendKind::SelfTest)
     }
 }

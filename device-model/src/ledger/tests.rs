@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::contract::DmaError;
-use crate::journal::Outcome;
 use crate::contract::{RegisterName, Reset};
+use crate::journal::Outcome;
 
 const BASE: u64 = 0x1_4000_0000;
 const SIZE: u64 = 0x10_0000;

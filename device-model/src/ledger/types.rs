@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::journal::LendDirection;
+
 /// A range of addresses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Range {
@@ -47,31 +49,12 @@ pub struct Platform {
     pub ram: Vec<Range>,
     /// Bus addresses of the pools that frames must come from. Empty: not known, not checked.
     pub pool: Vec<Range>,
-    /// Address bits that the card drives; 0: not checked.
-    pub address_bits: u8,
-    /// A job's base must be a multiple of it, bytes; 0: not checked.
-    pub alignment: u64,
-    /// A job must not cross a multiple of it, bytes; 0: not checked.
-    pub boundary: u64,
-    /// Longest job, bytes; 0: not checked.
-    pub max_frame: u64,
-    /// A read of the card must not cross a multiple of it, bytes; 0: not checked.
-    pub fetch_boundary: u64,
     /// The card is behind an IOMMU, so that what the machine maps for it is what the guest's IOMMU lets it
     /// reach.
     pub iommu: bool,
-}
-
-/// Which way a lend may be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LendDirection {
-    /// The card may write it.
-    FromDevice,
-    /// The card may read it.
-    ToDevice,
-    /// Both.
-    Both,
+    /// Bytes of a cache line, where CPU and devices do not see each other's writes by themselves; 0: they do, as on x86, or
+    /// nobody is to judge as if they did not.
+    pub cache_line: u64,
 }
 
 /// What a lend is for.
@@ -88,6 +71,8 @@ pub enum LendKind {
     Streaming,
     /// Coherent memory of the DMA API, as the witness saw it.
     Coherent,
+    /// A block of a `dma_pool`, as the witness saw it.
+    Block,
     /// A vb2 buffer in the hands of the driver.
     Buffer,
     /// Memory of the pool.
@@ -106,7 +91,7 @@ pub struct Lend {
     /// What it is for.
     pub kind: LendKind,
     /// Slot that it belongs to; `None` for the self-test.
-    pub slot: Option<u8>,
+    pub slot: Option<u32>,
     /// How to call it in a report.
     pub label: String,
 }

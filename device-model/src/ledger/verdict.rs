@@ -6,7 +6,10 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Job, Lend, LendKind, Range};
+use super::class::Class;
+use super::job::Job;
+use super::{Lend, LendKind, Range};
+use crate::contract::JobId;
 use crate::journal::Call;
 
 /// A register write that led to a violation.
@@ -49,9 +52,15 @@ pub struct NearLend {
     /// What it is for.
     pub kind: LendKind,
     /// Slot that it belongs to.
-    pub slot: Option<u8>,
+    pub slot: Option<u32>,
     /// Bytes between the two; 0: they touch or overlap.
     pub distance: u64,
+    /// Who lent it, if the witness told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lent_by: Option<Caller>,
+    /// Who took it back, if somebody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_back_by: Option<Caller>,
 }
 
 impl NearLend {
@@ -63,30 +72,32 @@ impl NearLend {
             kind: lend.kind,
             slot: lend.slot,
             distance: lend.range().distance(range.start, range.length),
+            lent_by: None,
+            taken_back_by: None,
         }
     }
 }
 
-/// Something that must not happen.
+/// Something that must not happen: one cause, however many accesses came of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Violation {
-    /// Number in the catalogue of DMA bugs, if it is of a class in there.
-    pub class: Option<u8>,
+    /// Its class in the catalogue of DMA bugs, if it is of one in there.
+    pub class: Option<Class>,
     /// Its name in two or three words.
     pub name: Cow<'static, str>,
     /// First bus address outside what was allowed; of a completion, the frame's base.
     pub address: u64,
-    /// Bytes outside what was allowed, or missing.
+    /// Bytes from there to the last that is outside what was allowed, or that are missing.
     pub length: u64,
     /// How many accesses it is made of.
     pub accesses: u64,
-    /// Sequence number of the frame.
+    /// Number of the frame, if its job has one.
     pub frame: Option<u32>,
-    /// The slot.
-    pub slot: Option<u8>,
+    /// The slot, if its job has one.
+    pub slot: Option<u32>,
     /// The job.
-    pub job: Option<u64>,
-    /// The nearest lend.
+    pub job: Option<JobId>,
+    /// The lend that it is about, or that lies near.
     pub lend: Option<NearLend>,
     /// The register write that led to it.
     pub register_write: Option<RegisterWrite>,
@@ -100,24 +111,114 @@ pub struct Violation {
     pub text: String,
 }
 
+/// What two violations have in common that are one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Cause {
+    class: Option<Class>,
+    name: u64,
+    /// The lend, and the call at fault.
+    lend: Option<(u64, Option<u64>)>,
+    /// Without a lend: the job, or the register write.
+    job: Option<JobId>,
+    write: Option<u64>,
+}
+
 impl Violation {
-    /// Whether `next` goes on where this one ends.
-    pub(super) fn continues_with(&self, next: &Self) -> bool {
-        let same = self.job == next.job && self.class == next.class && self.name == next.name;
-        let joined = self.address.checked_add(self.length) == Some(next.address);
-        same && self.job.is_some() && self.accesses > 0 && joined
+    /// What it is called in every run that shows it: class, the driver's function, what was lent, and how far beside it.
+    /// Without addresses and times, so that two runs can be compared.
+    pub fn title(&self) -> String {
+        let name: &str = match self.class {
+            Some(class) => class.name(),
+            None => &self.name,
+        };
+        let symbol = |caller: &Caller| {
+            let symbol = caller.symbol.as_deref()?;
+            let (function, rest) = symbol.split_once('+')?;
+            let module = rest.split_once(' ').map_or("", |(_, module)| module);
+            Some(format!(" by {function} {module}").trim_end().to_owned())
+        };
+        let lent_by = self.lend.as_ref().and_then(|lend| lend.lent_by.as_ref());
+        let who = self.call.as_ref().or(lent_by).and_then(symbol);
+        let lend = self.lend.as_ref().map(|lend| match lend.distance {
+            0 => format!(" at {}", lend.kind.words()),
+            distance => format!(" {distance} bytes beside {}", lend.kind.words()),
+        });
+        name.to_owned() + &who.unwrap_or_default() + &lend.unwrap_or_default()
+    }
+
+    /// What it has in common with others of the same cause; `None`: it stands by itself.
+    pub(super) fn cause(&self) -> Option<Cause> {
+        if self.accesses == 0 {
+            return None;
+        }
+        let lent = |lend: &NearLend| Some(lend.lent_by.as_ref()?.number);
+        let lend = self.lend.as_ref().and_then(lent);
+        let lend = lend.map(|number| (number, self.call.as_ref().map(|call| call.number)));
+        let write = self.register_write.as_ref().map(|write| write.sequence);
+        let named = self
+            .name
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            });
+        Some(Cause {
+            class: self.class,
+            name: named,
+            lend,
+            job: self.job.filter(|_| lend.is_none()),
+            write: write.filter(|_| lend.is_none() && self.job.is_none()),
+        })
+    }
+
+    /// Adds one of the same cause. False: it lies too far away, and is one of its own.
+    pub(super) fn join(&mut self, next: &Self) -> bool {
+        let (start, end) = (self.address, self.address.saturating_add(self.length));
+        let gap = if next.address >= end {
+            next.address - end
+        } else {
+            start.saturating_sub(next.address.saturating_add(next.length))
+        };
+        let one_lend = self.lend.is_some() && next.lend.is_some();
+        if gap > NEAR && !one_lend {
+            return false;
+        }
+        let last = end.max(next.address.saturating_add(next.length));
+        self.address = start.min(next.address);
+        self.length = last - self.address;
+        self.accesses = self.accesses.saturating_add(next.accesses);
+        true
     }
 }
 
+/// Accesses of one job that lie further apart, bytes, are no longer told as one range.
+const NEAR: u64 = 64 * 1024;
+
+impl LendKind {
+    /// What it is called in a title.
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Frame => "a frame buffer",
+            Self::Clip => "a clip mask",
+            Self::SelfTest => "the self-test area",
+            Self::Streaming => "a streaming mapping",
+            Self::Coherent => "coherent memory",
+            Self::Block => "a block of a dma_pool",
+            Self::Buffer => "a vb2 buffer",
+            Self::Pool => "the pool's memory",
+        }
+    }
+}
+
+/// One that has neither place nor job.
 pub(super) fn bare(
     sequence: u64,
-    class: Option<u8>,
+    class: Option<Class>,
     name: &'static str,
     text: String,
 ) -> Violation {
     Violation {
         class,
-        name: Cow::Borrowed(name),
+        name: Cow::Borrowed(class.map_or(name, Class::words)),
         address: 0,
         length: 0,
         accesses: 0,
@@ -133,46 +234,13 @@ pub(super) fn bare(
     }
 }
 
-pub(super) fn of_job(mut violation: Violation, number: u64, job: &Job, slot: u8) -> Violation {
-    violation.address = job.base;
-    violation.frame = job.frame;
-    violation.slot = Some(slot);
+/// Adds what is known of a job.
+pub(super) fn of_job(mut violation: Violation, number: JobId, job: &Job) -> Violation {
+    violation.address = job.main().start;
+    violation.frame = job.label.frame;
+    violation.slot = job.label.slot;
     violation.job = Some(number);
     violation
-}
-
-pub(super) fn short(sequence: u64, number: u64, job: &Job, slot: u8, told: u64) -> Violation {
-    let written = job.written;
-    let text = format!("slot {slot} was completed as {told} bytes, {written} were written");
-    let mut violation = of_job(
-        bare(sequence, Some(56), "short transfer", text),
-        number,
-        job,
-        slot,
-    );
-    violation.address = job.base.wrapping_add(written);
-    violation.length = told - written;
-    violation
-}
-
-pub(super) fn lost_interrupt(sequence: u64, number: u64, job: &Job, slot: u8) -> Violation {
-    let text = format!("slot {slot} was completed with its interrupt enabled, and none was raised");
-    of_job(
-        bare(sequence, Some(43), "lost interrupt", text),
-        number,
-        job,
-        slot,
-    )
-}
-
-pub(super) fn incomplete(sequence: u64) -> Violation {
-    let text = format!("the journal lacks entries before number {sequence}: no verdict on them");
-    bare(sequence, None, "journal incomplete", text)
-}
-
-pub(super) fn uncounted(count: u64) -> Violation {
-    let text = format!("{count} more violations, not listed");
-    bare(u64::MAX, None, "more violations", text)
 }
 
 pub(super) fn of_lend(lend: &Lend, name: &'static str) -> Violation {
@@ -186,4 +254,39 @@ pub(super) fn of_lend(lend: &Lend, name: &'static str) -> Violation {
     violation.slot = lend.slot;
     violation.lend = Some(NearLend::of(lend, lend.range()));
     violation
+}
+
+/// A group of rules, and whether it was on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// Its name.
+    pub name: Cow<'static, str>,
+    /// What it judges, in words.
+    pub judges: Cow<'static, str>,
+    /// Why it was off; `None`: it was on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub off: Option<Cow<'static, str>>,
+}
+
+/// All that a ledger says in the end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Judgement {
+    /// What went wrong, in the order found.
+    pub violations: Vec<Violation>,
+    /// What may have gone wrong, and what only somebody who sees the CPU's accesses could tell.
+    pub hints: Vec<Violation>,
+    /// Why something was not judged: then silence means nothing.
+    pub not_judged: Vec<String>,
+    /// What it judged by.
+    pub groups: Vec<Group>,
+    /// Calls that were made, and that the witness does not hear.
+    pub unheard: Vec<String>,
+}
+
+impl Judgement {
+    /// Whether all was judged, and nothing was wrong.
+    pub fn is_clean(&self) -> bool {
+        self.violations.is_empty() && self.not_judged.is_empty()
+    }
 }

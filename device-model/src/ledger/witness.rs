@@ -5,23 +5,27 @@
 //! Each segment of a list (`dma_map_sg`) is a lend; those that follow each other without a gap may be used like one.
 //! Everything in here is bounded: a guest may say what it likes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use super::book::{Book, Way};
 use super::bounded::Bounded;
+use super::class::Class;
 use super::shelf::{MOST_LIVE, Past, Places, Ranges};
 use super::verdict::Caller;
-use super::{LendDirection, LendKind, NearLend, Range, Violation};
-use crate::journal::{Call, DriverCall, DriverState};
+use super::{LendKind, NearLend, Range, Violation};
+use crate::contract::JobId;
+use crate::journal::{Call, DriverCall, DriverState, LendDirection};
 
-/// Bytes that a processor fetches at once.
-const LINE: u64 = 64;
 /// Bytes of a page.
 pub(super) const PAGE: u64 = 4096;
 /// Most names of callers that are known.
 const MOST_SYMBOLS: usize = 4096;
-/// Most lists that are being told at a time.
-const MOST_OPEN: usize = 64;
+/// Most parts of a lend that are known to be the CPU's, and most that it has not seen.
+const MOST_PARTS: usize = 32;
+/// Most lends of other devices that are known.
+const MOST_ELSEWHERE: usize = 1 << 16;
+/// Set in the number of a list, which is an event's and no lend's.
+const OF_A_LIST: u64 = 1 << 63;
 /// Most segments that one access is followed over.
 const MOST_SEGMENTS: usize = 4096;
 /// Longest name of a caller that is kept, bytes.
@@ -45,6 +49,17 @@ impl Brief {
             guest_ns: call.guest_ns,
         }
     }
+
+    /// As a violation shows it, before it gets its name.
+    pub(super) const fn nameless(self) -> Caller {
+        Caller {
+            call: self.call,
+            number: self.number,
+            address: self.caller,
+            symbol: None,
+            guest_ns: self.guest_ns,
+        }
+    }
 }
 
 /// By what kind of call a lend began, and so has to end.
@@ -53,6 +68,7 @@ pub(super) enum Sort {
     Single,
     List,
     Coherent,
+    Block,
 }
 
 impl Sort {
@@ -62,6 +78,7 @@ impl Sort {
             Self::Single => "dma_map_single",
             Self::List => "dma_map_sg",
             Self::Coherent => "dma_alloc_coherent",
+            Self::Block => "dma_pool_alloc",
         }
     }
 
@@ -71,36 +88,50 @@ impl Sort {
             Self::Single => "dma_unmap_single",
             Self::List => "dma_unmap_sg",
             Self::Coherent => "dma_free_coherent",
+            Self::Block => "dma_pool_free",
         }
     }
 }
 
-/// A lend, while it lasts.
+/// A part of a lend that the card wrote for a job and the CPU cannot have seen.
 #[derive(Clone, Copy, Debug)]
+pub(super) struct Unseen {
+    pub(super) range: Range,
+    pub(super) job: JobId,
+    /// The slot that it was for.
+    pub(super) slot: Option<u32>,
+}
+
+/// A lend, while it lasts.
+#[derive(Clone, Debug)]
 pub(super) struct Held {
     pub(super) range: Range,
     /// CPU physical address of the first byte, if it was told.
     pub(super) phys: Option<u64>,
     pub(super) direction: LendDirection,
     pub(super) sort: Sort,
-    pub(super) bounced: bool,
     pub(super) by: Brief,
     /// Entries of the scatterlist, as the caller gave them.
     pub(super) entries: u32,
     /// Number of the list that it is a part of.
     list: u64,
     /// It should not have been lent: a class.
-    pub(super) wrong: Option<u8>,
-    /// Slots, by bit, of which the card wrote a frame here that the CPU cannot see yet.
-    pub(super) dirty: u64,
-    /// The CPU synced it for itself, and not for the device since.
-    pub(super) cpu: bool,
+    pub(super) wrong: Option<Class>,
+    /// Only blocks of it are lent.
+    pub(super) backing: bool,
+    /// Its syncs are heard.
+    pub(super) syncs: bool,
+    /// What the card wrote and the CPU has not synced.
+    pub(super) unseen: Vec<Unseen>,
+    /// Parts that the CPU synced for itself, and not for the device since.
+    pub(super) cpu: Vec<Range>,
 }
 
 impl Held {
     pub(super) fn label(&self) -> String {
         let what = match self.sort {
             Sort::Coherent => "coherent memory",
+            Sort::Block => "block",
             Sort::Single | Sort::List => "mapping",
         };
         format!("{what} {} ({})", self.by.number, self.sort.begins())
@@ -113,10 +144,33 @@ impl Held {
             length: self.range.length,
             kind: match self.sort {
                 Sort::Coherent => LendKind::Coherent,
+                Sort::Block => LendKind::Block,
                 Sort::Single | Sort::List => LendKind::Streaming,
             },
             slot: None,
             distance: self.range.distance(part.start, part.length),
+            lent_by: Some(self.by.nameless()),
+            taken_back_by: None,
+        }
+    }
+
+    /// The CPU's part of it is known no more, or grows.
+    pub(super) fn synced(&mut self, range: Range, for_cpu: bool) {
+        self.cpu = without(&self.cpu, range);
+        if for_cpu {
+            self.cpu.push(range);
+            self.unseen
+                .retain(|unseen| !range.contains(unseen.range.start, unseen.range.length));
+        }
+        if self.cpu.len() > MOST_PARTS {
+            self.cpu.clear(); // whose they are is not known any more
+        }
+    }
+
+    /// The card wrote a part of it, for a job.
+    pub(super) fn wrote(&mut self, unseen: Unseen) {
+        if self.unseen.len() < MOST_PARTS {
+            self.unseen.push(unseen);
         }
     }
 
@@ -132,21 +186,60 @@ impl Held {
         Some(Range { start, length })
     }
 
-    /// The cache lines that it has a part of.
-    fn lines(&self, scattered: bool) -> Option<Range> {
+    /// The cache lines, of so many bytes, that it has a part of; 0: caches do not matter.
+    fn lines(&self, scattered: bool, line: u64) -> Option<Range> {
         let memory = self.memory(scattered).unwrap_or(self.range);
-        let start = memory.start / LINE * LINE;
-        let end = memory.end().checked_next_multiple_of(LINE)?;
+        let start = memory.start.checked_div(line)? * line;
+        let end = memory.end().checked_next_multiple_of(line)?;
         let length = end - start;
-        (self.sort != Sort::Coherent).then_some(Range { start, length })
+        let streaming = matches!(self.sort, Sort::Single | Sort::List);
+        streaming.then_some(Range { start, length })
     }
 }
 
+/// Ranges, without `part` of them.
+fn without(ranges: &[Range], part: Range) -> Vec<Range> {
+    let parts = ranges.iter().flat_map(|range| {
+        let before = part.start.saturating_sub(range.start).min(range.length);
+        let after = range.end().saturating_sub(part.end()).min(range.length);
+        if !range.overlaps(part.start, part.length) {
+            return [*range, Range::default()];
+        }
+        let first = Range {
+            start: range.start,
+            length: before,
+        };
+        let last = Range {
+            start: range.end() - after,
+            length: after,
+        };
+        [first, last]
+    });
+    parts.filter(|range| range.length > 0).collect()
+}
+
 /// A lend that ended.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Returned {
     pub(super) held: Held,
     pub(super) by: Brief,
+}
+
+impl Returned {
+    pub(super) fn near(&self, part: Range) -> NearLend {
+        NearLend {
+            taken_back_by: Some(self.by.nameless()),
+            ..self.held.near(part)
+        }
+    }
+}
+
+/// What another device has, or had, lent to it.
+#[derive(Clone, Debug)]
+pub(super) struct Elsewhere {
+    pub(super) device: String,
+    pub(super) driver: String,
+    pub(super) ended: bool,
 }
 
 /// A vb2 buffer that the driver was given once.
@@ -203,15 +296,6 @@ impl Life {
     }
 }
 
-/// A list whose segments are being told.
-#[derive(Clone, Copy, Debug)]
-struct Open {
-    list: u64,
-    next: u32,
-    caller: u64,
-    entries: u32,
-}
-
 /// The witness's word; see the module.
 #[derive(Debug, Default)]
 pub(super) struct Witness {
@@ -223,6 +307,10 @@ pub(super) struct Witness {
     pub(super) text: Range,
     /// An IOMMU may make one range of several.
     pub(super) scattered: bool,
+    /// Bytes of a cache line, if that matters.
+    line: u64,
+    /// Syncs are heard of all memory.
+    syncs: bool,
     live: HashMap<u64, Held>,
     next: u64,
     pub(super) ranges: Ranges,
@@ -232,24 +320,25 @@ pub(super) struct Witness {
     lines: Book,
     starts: BTreeSet<(u64, Sort, u64, u64)>,
     lists: HashMap<u64, BTreeSet<u64>>,
-    /// By CPU; who tells of a list may be moved to another one.
-    opening: BTreeMap<u16, Open>,
     past: Past<Returned>,
     pub(super) buffers: Places<Buffer>,
     /// How many of them are queued.
     pub(super) queued: usize,
     pub(super) pool: Places<Pooled>,
+    pub(super) elsewhere: Places<Elsewhere>,
     pub(super) life: Life,
     symbols: Bounded<u64, String, MOST_SYMBOLS>,
 }
 
 impl Witness {
     /// It begins anew: nothing is lent.
-    pub(super) fn attach(&mut self, text: Range, scattered: bool) {
+    pub(super) fn attach(&mut self, text: Range, scattered: bool, line: u64, syncs: bool) {
         *self = Self {
             attached: true,
             text,
             scattered,
+            line,
+            syncs,
             life: std::mem::take(&mut self.life),
             symbols: std::mem::take(&mut self.symbols),
             ..Self::default()
@@ -273,12 +362,15 @@ impl Witness {
 
     /// A call as a violation shows it.
     pub(super) fn caller(&self, brief: Brief) -> Caller {
-        Caller {
-            call: brief.call,
-            number: brief.number,
-            address: brief.caller,
-            symbol: self.symbols.get(brief.caller).cloned(),
-            guest_ns: brief.guest_ns,
+        let mut caller = brief.nameless();
+        self.name_caller(&mut caller);
+        caller
+    }
+
+    /// Gives a caller its name, if that was told.
+    pub(super) fn name_caller(&self, caller: &mut Caller) {
+        if caller.symbol.is_none() {
+            caller.symbol = self.symbols.get(caller.address).cloned();
         }
     }
 
@@ -299,19 +391,23 @@ impl Witness {
             phys: (call.phys != u64::MAX).then_some(call.phys),
             direction: call.direction,
             sort,
-            bounced: call.bounced,
             by: Brief::of(call),
             entries: call.entries,
             list: number,
             wrong: None,
-            dirty: 0,
-            cpu: false,
+            backing: call.backing,
+            syncs: sort != Sort::Coherent && (call.bounced || self.syncs),
+            unseen: Vec::new(),
+            cpu: Vec::new(),
         };
         if let Some(memory) = held.memory(self.scattered) {
             self.mark_pooled(memory);
         }
-        if sort == Sort::List {
-            held.list = self.open(call, number);
+        if let Some(list) = call
+            .list
+            .filter(|_| sort == Sort::List || sort == Sort::Coherent)
+        {
+            held.list = list | OF_A_LIST;
             self.lists.entry(held.list).or_default().insert(number);
         }
         self.enter(number, held);
@@ -331,8 +427,10 @@ impl Witness {
             let Some(held) = self.leave(part) else {
                 continue; // the one that was named is among them
             };
-            self.past.put(part, held.range, Returned { held, by });
-            self.forget_buffers(held.range);
+            let range = held.range;
+            let returned = Returned { held, by };
+            self.past.put(part, range, returned);
+            self.forget_buffers(range);
             if let Some(left) = self.lists.get_mut(&list) {
                 left.remove(&part);
                 if left.is_empty() {
@@ -360,7 +458,7 @@ impl Witness {
     fn those(&self, first: (u64, Sort, u64, u64), last: (u64, Sort, u64, u64)) -> Vec<(u64, Held)> {
         let those = self.starts.range(first..=last).take(16);
         those
-            .filter_map(|&(.., number)| Some((number, *self.live.get(&number)?)))
+            .filter_map(|&(.., number)| Some((number, self.live.get(&number)?.clone())))
             .collect()
     }
 
@@ -428,7 +526,7 @@ impl Witness {
             LendDirection::ToDevice => Way::Write,
             LendDirection::FromDevice | LendDirection::Both => Way::Any,
         };
-        let lines = held.lines(self.scattered)?;
+        let lines = held.lines(self.scattered, self.line)?;
         let others = first_few(&self.lines, lines, way);
         let mut others = others.into_iter().filter_map(|other| self.held(other));
         let memory = held.memory(self.scattered).unwrap_or(held.range);
@@ -501,6 +599,13 @@ impl Witness {
         }
     }
 
+    /// Another device has something lent to it, or had.
+    pub(super) fn lent_elsewhere(&mut self, range: Range, to: Elsewhere) {
+        if self.elsewhere.len() < MOST_ELSEWHERE {
+            self.elsewhere.insert(range, to);
+        }
+    }
+
     fn mark_pooled(&mut self, memory: Range) {
         let pooled = self.pool.touching(memory).map(|(at, _)| at.start);
         for start in pooled.collect::<Vec<_>>() {
@@ -510,44 +615,16 @@ impl Witness {
         }
     }
 
-    /// Tells which list a segment is of: its own number, if it is the first.
-    fn open(&mut self, call: &DriverCall, number: u64) -> u64 {
-        let goes_on = |open: &Open| {
-            let same = open.caller == call.caller && open.entries == call.entries;
-            same && call.part > 0 && open.next == call.part
-        };
-        let here = self.opening.get(&call.cpu).filter(|open| goes_on(open));
-        let here = here.map(|_| call.cpu);
-        let elsewhere = || {
-            self.opening
-                .iter()
-                .find(|(_, open)| goes_on(open))
-                .map(|(cpu, _)| *cpu)
-        };
-        let before = here.or_else(elsewhere);
-        let before = before.and_then(|cpu| self.opening.remove(&cpu));
-        let list = before.map_or(number, |open| open.list);
-        if self.opening.len() >= MOST_OPEN {
-            self.opening.pop_first();
-        }
-        let open = Open {
-            list,
-            next: call.part.saturating_add(1),
-            caller: call.caller,
-            entries: call.entries,
-        };
-        self.opening.insert(call.cpu, open);
-        list
-    }
-
     fn enter(&mut self, number: u64, held: Held) {
         let range = held.range;
-        self.ranges.insert(range, number, held.direction);
+        if !held.backing {
+            self.ranges.insert(range, number, held.direction);
+        }
         let memory = held.memory(self.scattered);
         if let Some(memory) = memory.filter(|memory| memory.start != range.start) {
             self.memory.insert(memory, number, true, true);
         }
-        if let Some(lines) = held.lines(self.scattered) {
+        if let Some(lines) = held.lines(self.scattered, self.line) {
             let write = held.direction != LendDirection::ToDevice;
             self.lines.insert(lines, number, true, write);
         }
@@ -559,11 +636,13 @@ impl Witness {
     fn leave(&mut self, number: u64) -> Option<Held> {
         let held = self.live.remove(&number)?;
         let range = held.range;
-        self.ranges.remove(range, number);
+        if !held.backing {
+            self.ranges.remove(range, number);
+        }
         if let Some(memory) = held.memory(self.scattered) {
             self.memory.remove(memory.start, number);
         }
-        if let Some(lines) = held.lines(self.scattered) {
+        if let Some(lines) = held.lines(self.scattered, self.line) {
             self.lines.remove(lines.start, number);
         }
         self.starts

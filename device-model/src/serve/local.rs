@@ -5,9 +5,9 @@
 use std::sync::Arc;
 
 use super::{Machine, Options};
-use crate::journal::Journal;
-use crate::dma::map::Map;
 use crate::contract::{Function, Next};
+use crate::dma::map::Map;
+use crate::journal::Journal;
 use crate::vfio_user::EventWire;
 
 /// A function plugged into this process: whoever holds it is both the machine, which accesses its

@@ -10,12 +10,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::journal::{Bytes, Direction, Journal, Kind, Outcome};
-use crate::dma::map::{Map, PIECE};
 use crate::contract::{
     Bar, Declaration, DmaError, Function, Host, InterruptKind, Next, Notice, Reset, Tag, UNCLAIMED,
     Vector,
 };
+use crate::dma::map::{Map, PIECE};
+use crate::journal::{Bytes, Direction, Journal, Kind, Outcome};
 use crate::pci::bar::{Lanes, split};
 use crate::pci::config::{ConfigSpace, Effect};
 use crate::pci::irq::{Irqs, Wire};

@@ -22,9 +22,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use crate::journal::{self, Journal, Kind};
-use crate::dma::map::{Map, Mapping};
 use crate::contract::{Function, Next};
+use crate::dma::map::{Map, Mapping};
+use crate::journal::{self, Journal, Kind};
 use crate::vfio_user::{self, EventWire};
 pub use local::LocalCard;
 pub(crate) use machine::Machine;

@@ -11,8 +11,8 @@
 //! written, what is kept is one event; what makes no sense is counted, and the first [`MAX_REFUSED`] times
 //! journalled as [`Kind::Refused`].
 
-use crate::journal::{Call, DriverCall, DriverState, Journal, Kind, Memory};
 use crate::journal::LendDirection;
+use crate::journal::{Call, DriverCall, DriverState, Journal, Kind, Memory};
 
 /// Which BAR.
 pub(crate) const BAR: u8 = 5;
@@ -261,6 +261,7 @@ impl Witness {
             OP_ATTACHED => Ok(Kind::Attached {
                 text_start: address.ok_or("it begins without the kernel's place")?,
                 text_end: staging.get(Field::Phys).unwrap_or(0),
+                syncs: false,
             }),
             OP_SYMBOL => Ok(Kind::Symbol {
                 address: address.ok_or("a name for no address")?,
@@ -330,6 +331,9 @@ fn driver_call(
         part: (list >> 32) as u32,
         memory: word.of(44, &MEMORIES, "a kind of memory that there is not")?,
         bounced: word.bits(48, 1) != 0,
+        list: None,
+        skip_sync: false,
+        backing: false,
         caller: staging
             .get(Field::Caller)
             .or(short_caller)

@@ -330,9 +330,9 @@ proptest! {
 
 /// The access layer adds the BAR, and no function sees it.
 mod in_a_card {
+    use crate::contract::InterruptKind;
     use crate::devices::capture::{CaptureCard, CaptureOptions};
     use crate::journal::Kind;
-    use crate::contract::InterruptKind;
     use crate::serve::{LocalCard, Options};
 
     fn card(interrupt: InterruptKind, witness: bool) -> LocalCard {

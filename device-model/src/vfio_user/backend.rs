@@ -9,9 +9,9 @@ use ::vfio_user::{DmaMapFlags, DmaUnmapFlags, IrqInfo, ServerBackend};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::connection::Region;
-use crate::journal::{CAPACITY, Journal, Kind};
-use crate::dma::map::{Added, Request, UnmapError};
 use crate::contract::InterruptKind;
+use crate::dma::map::{Added, Request, UnmapError};
+use crate::journal::{CAPACITY, Journal, Kind};
 use crate::pci::config;
 use crate::pci::irq::{Irqs, Wire};
 use crate::serve::Shared;

@@ -11,8 +11,8 @@
 
 use std::time::Duration;
 
-use landfall_device::journal::{DriverState, Entry, Kind};
 use landfall_device::contract::InterruptKind;
+use landfall_device::journal::{DriverState, Entry, Kind};
 
 use super::trial::{Named, Observed, Trial};
 use crate::console_findings;

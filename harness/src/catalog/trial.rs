@@ -8,8 +8,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use landfall_device::devices::capture::CaptureOptions;
 use landfall_device::contract::DmaError;
+use landfall_device::devices::capture::CaptureOptions;
 use landfall_device::journal::{Entry, Kind, Outcome};
 use landfall_device::ledger::{Platform, Range, Violation};
 use landfall_guest::{Cancel, Prepared};

@@ -58,8 +58,8 @@ pub use landfall_agent::protocol::{
 };
 pub use landfall_agent::protocol::{Direction, GuestError, Lend, LendKind, RegisterWrite, Timed};
 use landfall_agent::protocol::{Reply, Request};
-use landfall_device::journal::Journal;
 use landfall_device::dma::map::Mapping;
+use landfall_device::journal::Journal;
 use landfall_device::serve::CardServer;
 use landfall_guest::{Cancel, Prepared};
 pub use options::{

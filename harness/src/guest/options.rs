@@ -8,11 +8,11 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use landfall_device::contract::{Function, InterruptKind};
 use landfall_device::devices::capture::{CaptureCard, CaptureOptions};
 use landfall_device::devices::dt3155::{Dt3155, Dt3155Options};
 use landfall_device::devices::template::Scratch;
 use landfall_device::journal::CAPACITY;
-use landfall_device::contract::{Function, InterruptKind};
 
 use super::sources::{PoolOptions, PoolSource, top};
 use crate::memory::{Ram, layout};

@@ -12,13 +12,14 @@ use super::misbehave::{Afterlife, Struck, sooner};
 use super::pattern::{FrameSpec, Painter};
 use super::planted::Faults;
 use super::posted::Posted;
-use super::{CaptureOptions, result_name};
 use super::regs::{
     self, CONTROL, IRQ_ENABLE, IRQ_STATUS, RESULT_ABORTED, RESULT_BUS, RESULT_GEOMETRY,
     RESULT_NO_MASTER, RESULT_OK,
 };
+use super::{CaptureOptions, result_name};
 use crate::contract::{
-    Declaration, DmaError, Host, JobId, Label, Next, Owed, Piece, QueueId, Role, STEP_BYTES, Tag, Vector,
+    Declaration, DmaError, Host, JobId, Label, Next, Owed, Piece, QueueId, Role, STEP_BYTES, Tag,
+    Vector,
 };
 
 /// Most accesses in one step, however small they are.

@@ -12,8 +12,8 @@ use super::regs::{
     SLOT_TIME_HI, SLOT_TIME_LO, STATUS, STRIDE,
 };
 use crate::contract::{
-    Bar, Declaration, Declares, Function, Host, Identity, IdleScope, JobId, Label, Limits, Next, Notice, Piece,
-    QueueId, RegisterName, Reset, UNCLAIMED,
+    Bar, Declaration, Declares, Function, Host, Identity, IdleScope, JobId, Label, Limits, Next,
+    Notice, Piece, QueueId, RegisterName, Reset, UNCLAIMED,
 };
 
 /// Bytes from one slot's registers to the next's.

@@ -12,10 +12,10 @@ use proptest::prelude::*;
 use super::pattern::{FrameSpec, Pattern, Pixel, fill};
 use super::regs::*;
 use super::*;
-use crate::devices::fake::FakeHost;
 use crate::contract::DmaError;
-use crate::journal::{Direction, Kind};
 use crate::contract::{Function, Next, Notice, Reset, STEP_BYTES};
+use crate::devices::fake::FakeHost;
+use crate::journal::{Direction, Kind};
 
 const BASE: u64 = 0x1_0010_0000;
 const WIDTH: u32 = 64;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use super::*;
-use crate::devices::fake::FakeHost;
 use crate::contract::DmaError;
+use crate::devices::fake::FakeHost;
 use crate::journal::{Direction, Outcome};
 
 const BASE: u32 = 0x10_0000;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use super::*;
-use crate::devices::fake::FakeHost;
 use crate::contract::DmaError;
+use crate::devices::fake::FakeHost;
 
 fn write(device: &mut Scratch, host: &mut FakeHost, register: usize, value: u32) {
     device.write(0, register as u64, value, host);

@@ -3,20 +3,26 @@
 //! Where an access landed, by the witness's word.
 
 use super::super::book::Way;
-use super::super::classify::{Access, Finding, NEAR, bent, cut, exposed, is_beside};
+use super::super::class::Class;
+use super::super::classify::{Access, Finding, NEAR, bent, cut, exposed, is_beside, is_near};
+use super::super::job::{Job, State};
 use super::super::shelf::WIDTHS;
-use super::super::witness::{Held, PAGE};
-use super::super::{Job, Ledger, NearLend, Owner, Range};
-use super::engine::crosses;
-use crate::journal::{Direction, DriverState, Outcome};
+use super::super::witness::{Buffer, Held, PAGE};
+use super::super::{Ledger, NearLend, Range};
+use super::programmed::crosses;
+use crate::contract::{Direction, JobId};
+use crate::journal::{DriverState, Outcome};
+
+/// What an access is called that nothing explains.
+pub(super) const WILD: &str = "wild access";
 
 impl Ledger {
     /// Judges an access by all that is known.
     pub(in super::super) fn judge_access(&mut self, access: &Access) {
-        if self.engine.kernel_down() {
+        if self.card.kernel_down() {
             let verb = access.verb();
             let text = format!("the card {verb} memory after the kernel had gone down");
-            let finding = Finding::of(access, 24, "access after the kernel went down", text);
+            let finding = Finding::of(access, Class::AcrossKexec, text);
             return self.found(access, finding);
         }
         let attached = self.witness.attached;
@@ -24,9 +30,15 @@ impl Ledger {
             return;
         }
         let told = !self.shelf.is_unused();
-        if (told || !attached)
-            && let Some(violation) = self.judge(access)
-        {
+        if !told && !attached {
+            // Nobody says what is lent: only that the card may not master the bus is known.
+            match self.not_master(access) {
+                Some(off) => self.found(access, off),
+                None => self.unknown += 1,
+            }
+            return;
+        }
+        if told && let Some(violation) = self.judge(access) {
             self.settle(access, violation.class);
             return self.report(violation);
         }
@@ -40,8 +52,8 @@ impl Ledger {
     }
 
     /// A job's late bytes are no short transfer.
-    fn settle(&mut self, access: &Access, class: Option<u8>) {
-        if class == Some(41) && self.is_missing(access) {
+    fn settle(&mut self, access: &Access, class: Option<Class>) {
+        if class == Some(Class::DoneTooEarly) && self.is_missing(access) {
             self.short = None;
         }
     }
@@ -52,31 +64,30 @@ impl Ledger {
         self.report(violation);
     }
 
-    /// The nearest lend that the witness knows.
+    /// The nearest lend that the witness knows, alive or not.
     fn near(&self, range: Range) -> Option<NearLend> {
-        let now = self.witness.nearest(range);
-        let past = self.witness.nearest_past(range).map(|past| &past.held);
-        let distance = |held: &&Held| held.range.distance(range.start, range.length);
-        let nearest = now.into_iter().chain(past).min_by_key(distance);
-        nearest.map(|held| held.near(range))
+        let now = self.witness.nearest(range).map(|held| held.near(range));
+        let past = self
+            .witness
+            .nearest_past(range)
+            .map(|past| past.near(range));
+        let nearest = now.into_iter().chain(past).min_by_key(|lend| lend.distance);
+        nearest.filter(is_near)
     }
 
     /// Whether the access is what had to come of a job that was wrong as a whole; it is added to that violation.
     fn follows_from_its_job(&mut self, access: &Access) -> bool {
-        let job = access.job.and_then(|job| self.jobs.get(job)).copied();
-        let Some((job, (_, violation))) = job.and_then(|job| Some((job, job.blamed?))) else {
+        let job = access.job.and_then(|job| self.jobs.get(job));
+        let Some((_, violation)) = job.and_then(|job| job.blamed) else {
             return false;
         };
-        let inside = job.size == 0 || job.range().contains(access.address, access.length);
-        if !inside
-            || self
-                .witness
-                .covering(access.range(), access.way())
-                .is_some()
-        {
+        let placed = job.filter(|job| job.is_placed());
+        let inside = placed.is_none_or(|job| job.contains(access.address, access.length));
+        let covered = self.witness.covering(access.range(), access.way());
+        if !inside || covered.is_some() {
             return false;
         }
-        if let Some(violation) = self.violations.get_mut(violation) {
+        if let Some(violation) = self.found.violations.get_mut(violation) {
             violation.accesses += 1;
         }
         true
@@ -90,14 +101,13 @@ impl Ledger {
         if !self.witness.sees() {
             return None;
         }
-        let job = access.job.and_then(|job| self.jobs.get(job));
-        if let Some(job) = job
-            && let Some(late) = self.after_its_job(access, job)
-        {
+        if let Some(late) = self.late(access, self.near(access.range())) {
             return Some(late);
         }
+        let job = access.job.and_then(|job| self.jobs.get(job));
         if let Some(job) = job
             && access.direction == Direction::Write
+            && !access.role.is_control()
             && let Some(astray) = self.astray(access, job)
         {
             return Some(astray);
@@ -111,33 +121,26 @@ impl Ledger {
             .map(|finding| self.with_iommu(access, finding))
     }
 
-    /// An access for a job that is over: classes 20 and 41.
-    fn after_its_job(&self, access: &Access, job: &Job) -> Option<Finding> {
-        let over = job.done.or(job.begun)?;
-        if let Some(silence) = self.last_silence.filter(|silence| silence.since > over) {
-            return Some(self.silent(access, self.near(access.range()), silence));
-        }
-        job.done?;
-        let slot = access.slot.or(job.slot);
-        let lent = self.owner(slot) != Owner::Driver && self.usable(access.range());
-        (lent || self.is_missing(access)).then(|| self.early(access))
-    }
-
     /// A write outside of what its job was programmed to: classes 1, 2, 3, 5, 7 and 19.
     fn astray(&self, access: &Access, job: &Job) -> Option<Finding> {
         let range = access.range();
-        let programmed = job.range();
-        if job.size == 0 || job.done.is_some() || programmed.contains(access.address, access.length)
+        if job.state != State::Begun
+            || !job.is_placed()
+            || job.contains(access.address, access.length)
         {
             return None;
         }
-        let label = format!("the frame of {} bytes at {:#x}", job.size, job.base);
+        let programmed = job.nearest(range);
+        let label = format!(
+            "the {} bytes at {:#x} of {job}",
+            programmed.length, programmed.start
+        );
         let from = access.address >= programmed.start;
         let passes = from && access.address < programmed.end();
         let behind = from && access.address < programmed.end().saturating_add(NEAR);
-        // All of the frame at once, or on from its end: not somewhere else by intent.
+        // All of it at once, or on from its end: not somewhere else by intent.
         let goes_on = access.address == programmed.end() && job.continues;
-        let displaced = behind && job.displacement() != 0 && access.length >= job.size;
+        let displaced = behind && job.displacement() != 0 && access.length >= programmed.length;
         let overrun = || self.passing(access, programmed, &label);
         self.other_way(access)
             .or_else(|| self.by_memory(access))
@@ -145,13 +148,13 @@ impl Ledger {
             .or_else(|| cut_of(access, programmed, &label))
             .or_else(|| bent_of(access, programmed, &label))
             .or_else(|| {
-                let stale = self.taken_back(range)?;
-                Some(self.gone(access, &format!("the frame of slot {stale}")))
+                let stale = self.jobs.taken_back(range)?;
+                Some(self.gone(access, &format!("the memory of {stale}")))
             })
             .or_else(|| {
                 let text = format!("the card {} outside of {label}", access.verb());
                 let lent = self.usable(range);
-                lent.then(|| Finding::of(access, None, "another lend's memory", text))
+                lent.then(|| Finding::other(access, "another lend's memory", text))
             })
             .or_else(|| self.returned_to(access))
             .or_else(|| behind.then(overrun))
@@ -164,7 +167,7 @@ impl Ledger {
     }
 
     /// Where the vb2 buffers of a range went back to their user.
-    fn given_back(&self, range: Range) -> Option<super::super::witness::Buffer> {
+    fn given_back(&self, range: Range) -> Option<Buffer> {
         let mut given = None;
         for (_, buffer) in self.witness.buffers.touching(range) {
             if buffer.queued {
@@ -187,7 +190,7 @@ impl Ledger {
                     "the card {} a buffer after the driver had given all buffers back to their user",
                     access.verb()
                 );
-                Finding::of(access, 20, "access after stop", text)
+                Finding::of(access, Class::AfterStop, text)
             } else {
                 self.gone(access, &held.label())
             };
@@ -196,9 +199,10 @@ impl Ledger {
             return Some(finding);
         }
         if access.job.is_none_or(|job| self.is_over(job))
-            && let Some(slot) = self.taken_back(range)
+            && !access.role.is_control()
+            && let Some(job) = self.jobs.taken_back(range)
         {
-            return Some(self.gone(access, &format!("the frame of slot {slot}")));
+            return Some(self.gone(access, &format!("the memory of {job}")));
         }
         let mut finding = self.inside(access)?;
         if let (false, Some(class)) = (access.outcome.is_ok(), held.wrong) {
@@ -206,14 +210,14 @@ impl Ledger {
                 "the card was refused {}, which is no memory to lend",
                 held.label()
             );
-            finding = Finding::of(access, class, "wrong memory", text);
+            finding = Finding::of(access, class, text);
         }
         finding.near = Some(held.near(range));
         finding.call = Some(held.by);
         Some(finding)
     }
 
-    fn is_over(&self, job: u64) -> bool {
+    fn is_over(&self, job: JobId) -> bool {
         self.jobs.get(job).is_none_or(|job| job.done.is_some())
     }
 
@@ -221,12 +225,13 @@ impl Ledger {
     fn not_covered(&self, access: &Access) -> Option<Finding> {
         // Where a job was programmed to, what lies before it is another's.
         let job = access.job.and_then(|job| self.jobs.get(job));
-        let meant = job.is_some_and(|job| job.range().contains(access.address, access.length));
-        let on = !meant && self.engine.goes_on(access.address);
+        let meant = job.is_some_and(|job| job.contains(access.address, access.length));
+        let on = !meant && self.card.goes_on(access.address);
         let behind = |near| self.over_the_end(access, near).filter(|_| !meant);
         self.other_way(access)
             .or_else(|| self.by_error(access))
             .or_else(|| self.by_memory(access))
+            .or_else(|| self.by_the_card(access))
             .or_else(|| self.over_the_end(access, u64::from(on)))
             .or_else(|| self.beside_lend(access))
             .or_else(|| self.returned_to(access))
@@ -247,7 +252,7 @@ impl Ledger {
         }
         let (verb, label) = (access.verb(), held.label());
         let text = format!("the card {verb} {label}, which is lent the other way");
-        Some(with(held, Finding::of(access, 39, "wrong direction", text)))
+        Some(with(held, Finding::of(access, Class::WrongDirection, text)))
     }
 
     /// Class 49: at the address that a failed mapping gives.
@@ -255,10 +260,24 @@ impl Ledger {
         let violation = self.unchecked_error(access.address, None)?;
         Some(Finding::of(
             access,
-            49,
-            "mapping error unchecked",
+            Class::MappingErrorUnchecked,
             violation.text,
         ))
+    }
+
+    /// Class 59: the card was told an address that it had written itself.
+    fn by_the_card(&self, access: &Access) -> Option<Finding> {
+        let job = access.job.and_then(|job| self.jobs.get(job));
+        let base = job.map_or(access.address, |job| job.nearest(access.range()).start);
+        let at = self
+            .words
+            .origin(base)
+            .or_else(|| self.words.origin(access.address))?;
+        let text = format!(
+            "the card {} at {base:#x}: it had written that address itself, to {at:#x}, and was given it back",
+            access.verb()
+        );
+        Some(Finding::of(access, Class::AddressFromCard, text))
     }
 
     /// Class 5: where a lend's memory is, and its bus address is another.
@@ -273,7 +292,10 @@ impl Ledger {
             held.label(),
             held.range.start
         );
-        Some(with(held, Finding::of(access, 5, "physical address", text)))
+        Some(with(
+            held,
+            Finding::of(access, Class::PhysicalAddress, text),
+        ))
     }
 
     /// Class 1: it passes the end of a lend, or begins less than `near` bytes behind it.
@@ -295,7 +317,7 @@ impl Ledger {
     fn returned_to(&self, access: &Access) -> Option<Finding> {
         let past = self.witness.past(access.range())?;
         let mut finding = self.gone(access, &past.held.label());
-        finding.near = Some(past.held.near(access.range()));
+        finding.near = Some(past.near(access.range()));
         finding.call = Some(past.by);
         Some(finding)
     }
@@ -335,7 +357,7 @@ impl Ledger {
             "the card {} memory before its driver had lent any",
             access.verb()
         );
-        Some(Finding::of(access, 23, "before any lend", text))
+        Some(Finding::of(access, Class::EarlyMastering, text))
     }
 
     /// Anything else, unless it is in memory that somebody has from the pool, which need not pass the DMA API.
@@ -350,7 +372,7 @@ impl Ledger {
         } else {
             format!("the card {verb} memory that nobody lent")
         };
-        Some(Finding::of(access, None, "wild access", text))
+        Some(Finding::other(access, WILD, text))
     }
 
     fn in_pool(&self, range: Range) -> bool {
@@ -371,7 +393,7 @@ impl Ledger {
 
     /// Class 9.
     fn fetch_crossing(&self, access: &Access) -> Option<Finding> {
-        let boundary = self.platform.fetch_boundary;
+        let boundary = self.declares.limits.fetch_boundary;
         if access.direction != Direction::Read || !crosses(access.range(), boundary) {
             return None;
         }
@@ -379,7 +401,7 @@ impl Ledger {
             "the card fetched {} bytes at {:#x}, across a multiple of {boundary}",
             access.length, access.address
         );
-        Some(Finding::of(access, 9, "fetch crosses a boundary", text))
+        Some(Finding::of(access, Class::FetchCrossesPage, text))
     }
 }
 

@@ -3,9 +3,11 @@
 //! The DMA API's rules of accounting: what is lent must be given back, once, as it was lent.
 
 use super::super::book::Way;
+use super::super::class::Class;
+use super::super::classify::is_near;
 use super::super::witness::{Brief, Held, Pooled, Sort};
 use super::super::{Ledger, Range};
-use crate::journal::{Call, DriverCall, Memory};
+use crate::journal::{Call, DriverCall, LendDirection, Memory};
 
 impl Ledger {
     /// A call of the driver's. Without the witness's beginning nothing of it counts.
@@ -22,10 +24,12 @@ impl Ledger {
             Call::Map => self.lent(call, Sort::Single),
             Call::MapList => self.lent(call, Sort::List),
             Call::Alloc => self.lent(call, Sort::Coherent),
+            Call::BlockAlloc => self.lent(call, Sort::Block),
             Call::MapFailed => self.witness.life.failed = true,
             Call::Unmap => self.returned(call, Sort::Single),
             Call::UnmapList => self.returned(call, Sort::List),
             Call::Free => self.returned(call, Sort::Coherent),
+            Call::BlockFree => self.returned(call, Sort::Block),
             Call::SyncForCpu => self.sync(call, true),
             Call::SyncForDevice => self.sync(call, false),
             Call::Queue => {
@@ -67,17 +71,15 @@ impl Ledger {
 
     /// Classes 15, 16 and 17.
     fn wrong_memory(&mut self, number: u64, call: &DriverCall, sort: Sort) {
-        let (class, name, what) = match call.memory {
+        let (class, what) = match call.memory {
             Memory::Plain => return,
             // What a boot option keeps is no RAM to the kernel; the pool knows better.
             Memory::Invalid if self.is_the_pools(call.phys, call.length) => return,
-            Memory::Text => (
-                15,
-                "kernel text lent",
-                "the kernel's text or read-only data",
-            ),
-            Memory::Stack => (16, "stack lent", "a stack"),
-            Memory::Invalid => (17, "invalid memory lent", "memory that is no RAM"),
+            // The zero page, a table of constants: reading them harms nobody.
+            Memory::Text if call.direction == LendDirection::ToDevice => return,
+            Memory::Text => (Class::KernelText, "the kernel's text or read-only data"),
+            Memory::Stack => (Class::Stack, "a stack"),
+            Memory::Invalid => (Class::InvalidMemory, "memory that is no RAM"),
         };
         if let Some(held) = self.witness.held_mut(number) {
             held.wrong = Some(class);
@@ -88,7 +90,7 @@ impl Ledger {
             call.length,
             call.address
         );
-        self.report_call(class, name, call, text);
+        self.report_call(class, call, text);
     }
 
     /// Whether memory, by its physical address, is somebody's who has it from the pool.
@@ -109,9 +111,9 @@ impl Ledger {
                 sort.begins(),
                 range.start,
                 range.end().saturating_sub(1),
-                self.platform.address_bits
+                self.declares.limits.address_bits
             );
-            self.report_call(4, "wrong mask", call, text);
+            self.report_call(Class::WrongMask, call, text);
         }
     }
 
@@ -133,7 +135,7 @@ impl Ledger {
             other.range.length,
             other.range.start
         );
-        let mut violation = self.of_held(18, "shared cache line", other, held.range, text);
+        let mut violation = self.of_held(Class::SharedCacheLine, other, held.range, text);
         violation.call = Some(self.witness.caller(held.by));
         self.report(violation);
     }
@@ -142,7 +144,7 @@ impl Ledger {
     fn returned(&mut self, call: &DriverCall, sort: Sort) {
         if call.address == u64::MAX {
             let text = format!("{} was given what a failed mapping gives", sort.ends());
-            return self.report_call(49, "mapping error unchecked", call, text);
+            return self.report_call(Class::MappingErrorUnchecked, call, text);
         }
         match self.pick(call, sort) {
             Some((number, held)) => {
@@ -164,13 +166,13 @@ impl Ledger {
     fn pick(&self, call: &DriverCall, sort: Sort) -> Option<(u64, Held)> {
         let right = |those: Vec<(u64, Held)>| {
             let fits = |held: &Held| {
-                let direction = sort == Sort::Coherent || held.direction == call.direction;
+                let direction = !is_streaming(sort) || held.direction == call.direction;
                 direction && (sort != Sort::List || held.entries == call.entries)
             };
-            let best = those.iter().find(|(_, held)| fits(held)).copied();
-            best.or_else(|| those.first().copied())
+            let best = those.iter().position(|(_, held)| fits(held)).unwrap_or(0);
+            those.into_iter().nth(best)
         };
-        let kinds = [sort, Sort::Single, Sort::List, Sort::Coherent];
+        let kinds = [sort, Sort::Single, Sort::List, Sort::Coherent, Sort::Block];
         right(self.witness.exactly(call.address, sort, call.length)).or_else(|| {
             kinds
                 .into_iter()
@@ -181,16 +183,16 @@ impl Ledger {
     /// How a lend ends, against how it began. True: it is wrong.
     fn judge_end(&mut self, call: &DriverCall, sort: Sort, held: &Held) -> bool {
         let label = held.label();
-        let (class, name, text) = if held.sort != sort {
+        let (class, text) = if held.sort != sort {
             let (ends, right) = (sort.ends(), held.sort.ends());
             let text = format!("{label} was given to {ends}, and {right} had to end it");
-            (50, "wrong free", text)
+            (Class::WrongFree, text)
         } else if sort == Sort::List && held.entries != call.entries {
             let text = format!(
                 "{label} had {} entries, and {} of {} were given to dma_unmap_sg",
                 held.entries, call.entries, held.entries
             );
-            (51, "wrong entry count", text)
+            (Class::WrongNents, text)
         } else if sort != Sort::List && held.range.length != call.length {
             let text = format!(
                 "{label} has {} bytes, and {} were given to {}",
@@ -198,14 +200,14 @@ impl Ledger {
                 call.length,
                 sort.ends()
             );
-            (47, "unmap size differs", text)
-        } else if sort != Sort::Coherent && held.direction != call.direction {
+            (Class::UnmapSize, text)
+        } else if is_streaming(sort) && held.direction != call.direction {
             let text = format!("{label} ended with another direction than it began with");
-            (39, "wrong direction", text)
+            (Class::WrongDirection, text)
         } else {
             return false;
         };
-        let mut violation = self.of_held(class, name, held, held.range, text);
+        let mut violation = self.of_held(class, held, held.range, text);
         violation.call = Some(self.witness.caller(Brief::of(call)));
         self.report(violation);
         true
@@ -222,8 +224,8 @@ impl Ledger {
         };
         let ends = sort.ends();
         let at = call.address;
-        let inside = self.witness.at(at).map(|(_, held)| *held);
-        let past = self.witness.past(range).copied();
+        let inside = self.witness.at(at).map(|(_, held)| held.clone());
+        let past = self.witness.past(range).cloned();
         let past = past.filter(|past| past.held.range.start == at);
         let (text, near) = if let Some(held) = inside {
             let offset = at - held.range.start;
@@ -237,14 +239,15 @@ impl Ledger {
                 "{ends} was given {at:#x}, and {} there had ended already",
                 past.held.label()
             );
-            (text, Some(past.held.near(range)))
+            (text, Some(past.near(range)))
         } else {
+            let near = self.witness.nearest(range).map(|held| held.near(range));
             (
                 format!("{ends} was given {at:#x}, where nothing is lent"),
-                None,
+                near.filter(is_near),
             )
         };
-        let mut violation = self.of_call(48, "unmap of what is not mapped", Brief::of(call), text);
+        let mut violation = self.of_call(Class::UnmapNotMapped, Brief::of(call), text);
         (violation.address, violation.length) = (at, call.length);
         violation.lend = near;
         self.report(violation);
@@ -271,6 +274,7 @@ impl Ledger {
             }
             None => {
                 let near = self.witness.nearest(range).map(|held| held.near(range));
+                let near = near.filter(is_near);
                 let text = format!(
                     "a sync of {} bytes at {:#x}, which is not mapped",
                     range.length, range.start
@@ -278,15 +282,20 @@ impl Ledger {
                 (text, near)
             }
         };
-        let mut violation = self.of_call(40, "sync of what is not mapped", Brief::of(call), text);
+        let mut violation = self.of_call(Class::SyncNotMapped, Brief::of(call), text);
         (violation.address, violation.length) = (range.start, range.length);
         violation.lend = near;
         self.report(violation);
     }
 
-    fn report_call(&mut self, class: u8, name: &'static str, call: &DriverCall, text: String) {
-        let mut violation = self.of_call(class, name, Brief::of(call), text);
+    fn report_call(&mut self, class: Class, call: &DriverCall, text: String) {
+        let mut violation = self.of_call(class, Brief::of(call), text);
         (violation.address, violation.length) = (call.address, call.length);
         self.report(violation);
     }
+}
+
+/// Whether it is a mapping of memory that the driver had already, with a direction.
+fn is_streaming(sort: Sort) -> bool {
+    matches!(sort, Sort::Single | Sort::List)
 }

@@ -1,80 +1,119 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Bounce buffers: CPU and device see each other's bytes only through syncs.
+//! Syncs: CPU and device see each other's bytes only through them, on a bounce buffer at once, on a machine that is not
+//! coherent sooner or later. Asked is what the DMA API asks (`Documentation/core-api/dma-api.rst`, `dma-api-howto.rst`)
+//! and no more:
+//!
+//! - Who *reads* what the card wrote syncs for the CPU before. Whether somebody reads only the CPU's accesses could tell:
+//!   memory that is handed over again unsynced is a hint, since a frame may be dropped unread. A vb2 buffer that goes
+//!   back to its user complete is for somebody to read.
+//! - Who syncs for the CPU what the card is to *read*, wants to write it, and syncs for the device after that. What the
+//!   card only writes need not be given back to it. Memory of both directions is a hint: it may not have been changed.
 
-use super::super::witness::Brief;
-use super::super::{Job, Ledger, LendDirection, Owner, Range};
-use crate::journal::DriverCall;
+use super::super::class::Class;
+use super::super::job::{Job, range};
+use super::super::witness::{Brief, Held, Unseen};
+use super::super::{Ledger, Range, Violation};
+use crate::contract::{Direction, JobId};
+use crate::journal::{DriverCall, LendDirection};
 
 impl Ledger {
-    /// The card wrote a whole frame of a slot: the CPU sees it only after a sync.
-    pub(in super::super) fn dirtied(&mut self, job: &Job, slot: u8) {
-        let frame = Range {
-            start: job.base,
-            length: job.size.max(1),
-        };
-        for number in self.witness.touching(frame) {
-            if let Some(held) = self.witness.held_mut(number)
-                && held.bounced
-                && held.direction != LendDirection::ToDevice
-            {
-                held.dirty |= bit(slot);
+    /// The card wrote all of a job: the CPU sees it only after a sync.
+    pub(in super::super) fn dirtied(&mut self, number: JobId, job: &Job) {
+        for piece in job.payload().filter(|piece| piece.way == Direction::Write) {
+            for lend in self.witness.touching(range(piece)) {
+                if let Some(held) = self.witness.held_mut(lend)
+                    && held.syncs
+                    && held.direction != LendDirection::ToDevice
+                {
+                    held.wrote(Unseen {
+                        range: common(held.range, range(piece)),
+                        job: number,
+                        slot: job.label.slot,
+                    });
+                }
             }
         }
     }
 
     /// A sync; its range is known to be mapped.
     pub(super) fn synced(&mut self, call: &DriverCall, for_cpu: bool) {
-        let range = Range {
+        let synced = Range {
             start: call.address,
             length: call.length,
         };
-        for number in self.witness.touching(range) {
+        for number in self.witness.touching(synced) {
             if let Some(held) = self.witness.held_mut(number) {
-                held.cpu = for_cpu;
-                if for_cpu {
-                    held.dirty = 0;
+                held.synced(common(held.range, synced), for_cpu);
+            }
+        }
+    }
+
+    /// Classes 37 and 38: memory is handed over, again. Slots may share a buffer: what the card wrote there for another
+    /// one is that one's to sync.
+    pub(in super::super) fn judge_handed_over(&mut self, number: JobId, job: &Job) {
+        for piece in job.pieces.iter() {
+            for lend in self.witness.touching(range(piece)) {
+                let Some(held) = self.witness.held(lend).filter(|held| held.syncs) else {
+                    continue;
+                };
+                match piece.way {
+                    Direction::Write => {
+                        let again = |unseen: &&Unseen| {
+                            let same = unseen.slot == job.label.slot;
+                            same && unseen.range.overlaps(piece.address, piece.length.max(1))
+                        };
+                        if let Some(unseen) = held.unseen.iter().find(again).copied() {
+                            let hint = self.unsynced_again(number, job, held, unseen);
+                            self.hint(hint);
+                            if let Some(held) = self.witness.held_mut(lend) {
+                                held.unseen.retain(|other| other.job != unseen.job);
+                            }
+                        }
+                    }
+                    Direction::Read if held.direction != LendDirection::FromDevice => {
+                        let owned = |part: &&Range| part.overlaps(piece.address, piece.length);
+                        if let Some(part) = held.cpu.iter().find(owned).copied() {
+                            let both = held.direction == LendDirection::Both;
+                            let violation = self.not_given_back(number, job, held, part);
+                            if let Some(held) = self.witness.held_mut(lend) {
+                                held.cpu.clear();
+                            }
+                            match both {
+                                true => self.hint(violation),
+                                false => self.report(violation),
+                            }
+                        }
+                    }
+                    Direction::Read => {}
                 }
             }
         }
     }
 
-    /// Classes 37 and 38: a slot is queued again. Slots may share a buffer: what the card wrote there for another one is
-    /// that one's to sync.
-    pub(in super::super) fn judge_queued(&mut self, slot: u8, write: Option<u64>) {
-        let known = self.slots.get(usize::from(slot)).copied();
-        let Some(known) = known.filter(|slot| slot.owner == Owner::Driver) else {
-            return;
-        };
-        let Some((number, held)) = self.witness.at(known.frame.start) else {
-            return;
-        };
-        if !held.bounced || known.frame.length == 0 {
-            return;
-        }
-        let held = *held;
-        let (class, name, text) = if held.dirty & bit(slot) != 0 {
-            let text = format!(
-                "slot {slot} was taken back and queued again, and {} was not synced for the CPU",
-                held.label()
-            );
-            (37, "missing sync for the CPU", text)
-        } else if held.cpu {
-            let text = format!(
-                "slot {slot} was queued again after {} was synced for the CPU, and not for the device",
-                held.label()
-            );
-            (38, "missing sync for the device", text)
-        } else {
-            return;
-        };
-        let mut violation = self.of_held(class, name, &held, known.frame, text);
-        violation.slot = Some(slot);
-        let violation = self.with_write(violation, write);
-        self.report(violation);
-        if let Some(held) = self.witness.held_mut(number) {
-            (held.dirty, held.cpu) = (held.dirty & !bit(slot), false);
-        }
+    fn unsynced_again(&self, number: JobId, job: &Job, held: &Held, unseen: Unseen) -> Violation {
+        let text = format!(
+            "{} was handed over again for {job}, and what the card wrote there for job {} was never synced for the CPU: whoever read it may have read old bytes",
+            held.label(),
+            unseen.job
+        );
+        let violation = self.of_held(Class::MissingSyncForCpu, held, unseen.range, text);
+        self.with_job(violation, number, job)
+    }
+
+    fn not_given_back(&self, number: JobId, job: &Job, held: &Held, part: Range) -> Violation {
+        let text = format!(
+            "{} was handed over for {job} after it was synced for the CPU, and not for the device: the card may read old bytes",
+            held.label()
+        );
+        let violation = self.of_held(Class::MissingSyncForDevice, held, part, text);
+        self.with_job(violation, number, job)
+    }
+
+    fn with_job(&self, mut violation: Violation, number: JobId, job: &Job) -> Violation {
+        (violation.frame, violation.slot) = (job.label.frame, job.label.slot);
+        violation.job = Some(number);
+        self.with_write(violation, job.register_write)
     }
 
     /// Class 37: a vb2 buffer went back to its user.
@@ -82,24 +121,25 @@ impl Ledger {
         let Some((number, held)) = self.witness.at(address) else {
             return;
         };
-        if !held.bounced || held.dirty == 0 {
+        if held.unseen.is_empty() {
             return;
         }
-        let held = *held;
         let text = format!(
             "a buffer went back to its user, and {} was not synced for the CPU",
             held.label()
         );
-        let mut violation = self.of_held(37, "missing sync for the CPU", &held, held.range, text);
+        let mut violation = self.of_held(Class::MissingSyncForCpu, held, held.range, text);
         violation.call = Some(self.witness.caller(by));
         self.report(violation);
         if let Some(held) = self.witness.held_mut(number) {
-            held.dirty = 0;
+            held.unseen.clear();
         }
     }
 }
 
-/// The bit of a slot.
-fn bit(slot: u8) -> u64 {
-    1 << (slot % 64)
+/// The bytes that two ranges share.
+fn common(one: Range, other: Range) -> Range {
+    let start = one.start.max(other.start);
+    let length = one.end().min(other.end()).saturating_sub(start);
+    Range { start, length }
 }

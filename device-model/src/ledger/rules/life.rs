@@ -2,11 +2,14 @@
 
 //! A driver's life with its device: what it takes back while the card works, and what it leaves behind.
 
-use super::super::verdict::{self, of_job};
-use super::super::witness::{Brief, Due, Held, Life};
-use super::super::{Ledger, Range, Slot, Violation};
-use crate::journal::DriverState;
-use crate::contract::Reset;
+use super::super::class::Class;
+use super::super::job::{Job, State};
+use super::super::verdict;
+use super::super::witness::{Brief, Due, Elsewhere, Held, Life};
+use super::super::{Ledger, MOST_REASONS, Range, Violation};
+use super::access::WILD;
+use crate::contract::{JobId, QueueId, Reset};
+use crate::journal::{DriverState, Kind};
 
 impl Ledger {
     /// The driver's life goes on.
@@ -20,6 +23,8 @@ impl Ledger {
                 };
             }
             DriverState::Unbound => {
+                self.overdue();
+                self.not_taken();
                 self.removed_while_running();
                 self.left_mastering();
                 self.leaks_at_unbound();
@@ -50,11 +55,71 @@ impl Ledger {
     }
 
     fn incomplete(&mut self, why: String) {
-        let text = why + ": no verdict on what was lent since";
-        let mut violation = verdict::bare(self.sequence, None, "witness incomplete", text);
-        violation.time_ns = self.time_ns;
-        self.report(violation);
+        self.not_judged(why + ": what was lent since is not known");
         self.witness.blind = true;
+    }
+
+    /// A call was made that the witness does not hear.
+    pub(in super::super) fn unheard(&mut self, what: &str) {
+        let unheard = &mut self.found.unheard;
+        let what: String = what.chars().take(200).collect();
+        if unheard.len() < MOST_REASONS && !unheard.contains(&what) {
+            unheard.push(what);
+        }
+    }
+
+    /// What another device has lent to it.
+    pub(in super::super) fn elsewhere(&mut self, kind: &Kind) {
+        if let Kind::Elsewhere {
+            device,
+            driver,
+            address,
+            length,
+            ended,
+            ..
+        } = kind
+        {
+            let name = |name: &str| name.chars().take(64).collect();
+            let range = Range {
+                start: *address,
+                length: *length,
+            };
+            let to = Elsewhere {
+                device: name(device),
+                driver: name(driver),
+                ended: *ended,
+            };
+            self.witness.lent_elsewhere(range, to);
+        }
+    }
+
+    /// Class 60: what nothing explained was lent, but to another device.
+    pub(in super::super) fn found_elsewhere(&mut self) {
+        for violation in &mut self.found.violations {
+            if violation.class.is_some() || violation.name != WILD {
+                continue;
+            }
+            let range = Range {
+                start: violation.address,
+                length: violation.length.max(1),
+            };
+            let lent = self.witness.elsewhere.touching(range);
+            // What is lent now explains it better than what was.
+            let Some((lend, to)) = lent.min_by_key(|(_, to)| to.ended) else {
+                continue;
+            };
+            let driver = match to.driver.as_str() {
+                "" => String::new(),
+                driver => format!(" ({driver})"),
+            };
+            let had = if to.ended { "was" } else { "is" };
+            violation.class = Some(Class::LentToAnother);
+            violation.name = Class::LentToAnother.words().into();
+            violation.text += &format!(
+                ": it {had} lent, {} bytes at {:#x}, but to {}{driver}",
+                lend.length, lend.start, to.device
+            );
+        }
     }
 
     /// The machine is gone, and with it the witness.
@@ -66,117 +131,110 @@ impl Ledger {
         }
     }
 
-    /// Classes 30, 31 and 36: a lend ended while a job into it is in work. `by` ended it.
+    /// Classes 30, 31 and 36: a lend ended of a job that is not over; how far the card is with it does not matter. `by`
+    /// ended it.
     pub(super) fn judge_return(&mut self, range: Range, held: Option<&Held>, by: Brief) {
-        if !self.witness.sees() || self.engine.master() == Some(false) {
+        if !self.witness.sees() || self.card.master() == Some(false) {
             return;
         }
-        let working = self.engine.working().iter().copied();
-        let jobs: Vec<_> = working
-            .filter(|&number| {
-                let job = self.jobs.get(number).filter(|job| job.blamed.is_none());
-                job.is_some_and(|job| self.is_cut_off(job.range(), range))
-            })
-            .collect();
-        let queued =
-            |slot: &Slot| slot.waits && self.engine.ran() && self.is_cut_off(slot.frame, range);
-        let slots = self.slots.iter().enumerate();
-        let slots: Vec<_> = slots.filter(|(_, slot)| queued(slot)).collect();
-        let slots: Vec<_> = slots.into_iter().map(|(number, _)| number).collect();
-        if jobs.is_empty() && slots.is_empty() {
-            return;
-        }
-        let Some(blame) = self.taken_too_early(range, held, by, jobs.first().copied()) else {
+        let cut = self.jobs.touching(range).into_iter().filter_map(|number| {
+            let job = self.jobs.get(number).filter(|job| job.blamed.is_none())?;
+            let runs = match job.state {
+                State::Begun => true,
+                // It begins sooner or later, if its queue runs.
+                State::Accepted => self.jobs.ran(job.queue),
+                State::Done | State::Released => false,
+            };
+            (runs && self.is_cut_off(job, range)).then_some((number, job.state, job.queue))
+        });
+        let mut cut: Vec<_> = cut.collect();
+        cut.sort_by_key(|&(number, state, _)| (state == State::Accepted, number));
+        let Some(&(first, state, queue)) = cut.first() else {
             return;
         };
-        for number in jobs {
+        let working = (state == State::Begun).then_some(first);
+        let Some(blame) = self.taken_too_early(range, held, by, (working, queue)) else {
+            return;
+        };
+        for (number, ..) in cut {
             if let Some(job) = self.jobs.get_mut(number) {
                 job.blamed = Some(blame);
             }
         }
-        for slot in slots {
-            if let Some(slot) = self.slots.get_mut(slot) {
-                slot.blamed = Some(blame);
-            }
-        }
     }
 
-    /// Reports that a lend ended that the card works on; once until it is idle.
+    /// Reports that a lend ended that the card works on; once until that queue is idle.
     fn taken_too_early(
         &mut self,
         range: Range,
         held: Option<&Held>,
         by: Brief,
-        job: Option<u64>,
-    ) -> Option<(u8, usize)> {
+        (job, queue): (Option<JobId>, QueueId),
+    ) -> Option<(Class, usize)> {
         let label = held.map_or("a buffer".to_owned(), Held::label);
-        let delayed = self.engine.delayed();
-        let (class, name, why) = match delayed {
+        let delayed = self.card.delayed();
+        let (class, why) = match delayed {
             Some(_) => (
-                36,
-                "unflushed write",
+                Class::UnflushedWrite,
                 "and a register write of the driver's was still on its way",
             ),
             None if self.witness.life.is_ending() => (
-                31,
-                "removed while running",
+                Class::RemovedWhileRunning,
                 "while the driver was being removed",
             ),
             None => (
-                30,
-                "taken back during a job",
+                Class::CancelMidTransfer,
                 "and the driver had not stopped it",
             ),
         };
-        if let Some(cut) = self.engine.cut.filter(|(cut, _)| *cut == class) {
+        let cut = self.jobs.queue(queue).cut;
+        if let Some(cut) = cut.filter(|(cut, _)| *cut == class) {
             return Some(cut);
         }
         let what = match job {
             Some(job) => format!("job {job} was in work"),
-            None => "the card ran, with this queued".to_owned(),
+            None => "the card ran, with this handed over".to_owned(),
         };
         let text = format!("{label} was taken back while {what}, {why}");
-        let mut violation = self.of_call(class, name, by, text);
+        let mut violation = self.of_call(class, by, text);
         let known = job.and_then(|number| Some((number, self.jobs.get(number)?)));
         if let Some((number, job)) = known {
-            violation = of_job(violation, number, job, job.slot.unwrap_or(0));
+            violation = verdict::of_job(violation, number, job);
         }
         let write = known.and_then(|(_, job)| job.register_write);
         (violation.address, violation.length) = (range.start, range.length);
         violation.lend = held.map(|held| held.near(range));
         let violation = self.with_write(violation, delayed.or(write));
         self.report(violation);
-        self.engine.cut = self
-            .violations
-            .len()
-            .checked_sub(1)
-            .map(|last| (class, last));
-        self.engine.cut
+        let last = self.found.violations.len().checked_sub(1);
+        let cut = last.map(|last| (class, last));
+        self.jobs.queue(queue).cut = cut;
+        cut
     }
 
-    /// Whether a frame was in `range`, which is not lent any more, and is in no other lend.
-    fn is_cut_off(&self, frame: Range, range: Range) -> bool {
-        let start = frame.start;
-        let length = frame.length.max(1);
-        range.overlaps(start, length) && !self.usable(Range { start, length })
+    /// Whether a job's memory was in `range`, which is not lent any more, and is in no other lend.
+    fn is_cut_off(&self, job: &Job, range: Range) -> bool {
+        let mut pieces = job.pieces.iter().map(super::super::job::range);
+        pieces.any(|piece| {
+            let (start, length) = (piece.start, piece.length.max(1));
+            let touches = range.overlaps(start, length);
+            touches && !self.usable(Range { start, length })
+        })
     }
 
     /// Class 31, too: the engine runs into what is lent, and remove is over.
     fn removed_while_running(&mut self) {
-        if !self.witness.sees() || self.engine.master() == Some(false) {
+        if !self.witness.sees() || self.card.master() == Some(false) {
             return;
         }
-        let running = self.engine.working().iter().copied().find(|&number| {
-            let job = self.jobs.get(number).filter(|job| job.blamed.is_none());
-            job.is_some_and(|job| self.witness.at(job.base).is_some())
-        });
-        if let Some(number) = running
-            && let Some(job) = self.jobs.get(number).copied()
-        {
+        let lent = |job: &Job| self.witness.at(job.main().start).is_some();
+        let mut working = self.jobs.working();
+        let running = working.find(|(_, job)| job.blamed.is_none() && lent(job));
+        let running = running.map(|(number, job)| (number, job.clone()));
+        drop(working);
+        if let Some((number, job)) = running {
             let text = format!("the driver was removed, and job {number} is in work");
-            let violation = self.violation(31, "removed while running", text);
-            let violation = of_job(violation, number, &job, job.slot.unwrap_or(0));
-            let violation = self.with_write(violation, job.register_write);
+            let violation = self.of_job(Class::RemovedWhileRunning, number, &job, text);
             self.blame(number, violation);
         }
     }
@@ -185,7 +243,7 @@ impl Ledger {
     /// bound that has something lent. Whoever resets a card on purpose gives it its configuration space back.
     pub(in super::super) fn struck(&mut self, reset: Reset) {
         let life = &self.witness.life;
-        let bound = life.state == Some(DriverState::Bound) && !self.engine.kernel_down();
+        let bound = life.state == Some(DriverState::Bound) && !self.card.kernel_down();
         if reset != Reset::Device || !bound || !self.witness.sees() {
             return;
         }
@@ -198,7 +256,7 @@ impl Ledger {
             life.driver,
             self.witness.alive().count()
         );
-        let violation = self.of_held(29, "not recovered", held, held.range, text);
+        let violation = self.of_held(Class::NoErrorHandlers, held, held.range, text);
         self.witness.life.struck = Some(Box::new(violation));
     }
 
@@ -211,11 +269,10 @@ impl Ledger {
 
     /// Class 22: this driver switched bus mastering on and left it so.
     fn left_mastering(&mut self) {
-        if self.witness.attached && self.witness.life.mastered && self.engine.master() == Some(true)
-        {
+        if self.witness.attached && self.witness.life.mastered && self.card.master() == Some(true) {
             let driver = &self.witness.life.driver;
             let text = format!("the driver {driver} was removed, and bus mastering is still on");
-            let violation = self.violation(22, "bus mastering left on", text);
+            let violation = self.violation(Class::LeftMastering, text);
             self.report(violation);
         }
     }
@@ -266,9 +323,9 @@ impl Ledger {
             }
         }
         let (_, held) = first?;
-        let (class, name, after) = match due.failed {
-            true => (52, "partial map leak", ", after a mapping had failed"),
-            false => (53, "leak", ""),
+        let (class, after) = match due.failed {
+            true => (Class::PartialMapLeak, ", after a mapping had failed"),
+            false => (Class::Leak, ""),
         };
         let text = format!(
             "the driver {} left {} lends of {} bytes behind{after}; the first is {}",
@@ -277,7 +334,7 @@ impl Ledger {
             left.1,
             held.label()
         );
-        let mut violation = self.of_held(class, name, held, held.range, text);
+        let mut violation = self.of_held(class, held, held.range, text);
         (violation.sequence, violation.time_ns) = (due.sequence, due.time_ns);
         Some(violation)
     }
@@ -295,7 +352,7 @@ impl Ledger {
                 "the driver {} left {left} pieces of the pool's memory behind; the first has {} bytes at {:#x}",
                 self.witness.life.driver, range.length, range.start
             );
-            let mut violation = self.of_call(53, "leak", pooled.by, text);
+            let mut violation = self.of_call(Class::Leak, pooled.by, text);
             (violation.address, violation.length) = (range.start, range.length);
             self.report(violation);
         }

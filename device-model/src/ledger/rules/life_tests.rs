@@ -2,8 +2,8 @@
 
 use super::stream::*;
 use crate::contract::DmaError;
-use crate::journal::{Call, DriverState, Kind};
 use crate::contract::Reset;
+use crate::journal::{Call, DriverState, Kind};
 
 #[test]
 fn class_20_is_an_access_after_idle() {

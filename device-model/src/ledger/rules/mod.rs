@@ -46,16 +46,19 @@
 mod access;
 mod accounting;
 mod coherency;
-pub(super) mod engine;
+pub(super) mod interrupts;
 mod life;
+mod programmed;
+mod verdict;
+pub(super) mod words;
 
 #[cfg(test)]
 mod access_tests;
 #[cfg(test)]
 mod accounting_tests;
 #[cfg(test)]
-mod engine_tests;
-#[cfg(test)]
 mod life_tests;
+#[cfg(test)]
+mod programmed_tests;
 #[cfg(test)]
 mod stream;

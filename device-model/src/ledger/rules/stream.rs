@@ -4,8 +4,8 @@
 
 use super::super::{Ledger, LendDirection, Platform, Violation};
 use crate::contract::DmaError;
-use crate::journal::{Call, Direction, DriverCall, DriverState, Entry, Kind, Memory, Outcome};
 use crate::contract::RegisterName;
+use crate::journal::{Call, Direction, DriverCall, DriverState, Entry, Kind, Memory, Outcome};
 
 pub(super) use LendDirection::{Both, FromDevice, ToDevice};
 

@@ -4,8 +4,8 @@
 //! it nothing of the kind happens.
 
 use super::*;
-use crate::journal::Outcome;
 use crate::contract::Notice;
+use crate::journal::Outcome;
 
 const CLIP: u64 = BASE + 0x3000;
 const CLIP_BYTES: u64 = 64 / 8 * 16;
