@@ -194,6 +194,31 @@ pub enum Kind {
         /// Number that it had.
         got: u64,
     },
+    /// Something that the witness does not hear, or did not this time: what is lent by it is not known. Each is told
+    /// once.
+    Unheard {
+        /// What, for people: a call, or what was lost.
+        what: String,
+    },
+    /// Another device was lent this; told when it is asked for.
+    Elsewhere {
+        /// The device, as the guest's kernel names it.
+        device: String,
+        /// Its driver; empty if it has none.
+        driver: String,
+        /// First bus address, as that device sees it.
+        address: u64,
+        /// Bytes.
+        length: u64,
+        /// Which way.
+        direction: crate::ledger::LendDirection,
+        /// It came back already.
+        ended: bool,
+        /// The guest's monotonic clock when it was lent, nanoseconds.
+        begun_ns: u64,
+        /// And when it came back; 0: it did not.
+        ended_ns: u64,
+    },
     /// What a caller's address in the guest's kernel is called; told once, before the first call that has it.
     Symbol {
         /// The address.
@@ -294,6 +319,10 @@ pub enum Call {
     PoolLend,
     /// The pool got it back.
     PoolReturn,
+    /// `dma_pool_alloc`: a block of coherent memory.
+    BlockAlloc,
+    /// `dma_pool_free`.
+    BlockFree,
 }
 
 impl Call {
@@ -313,6 +342,8 @@ impl Call {
             Self::Done => "vb2_buf_done",
             Self::PoolLend => "the pool lends",
             Self::PoolReturn => "the pool gets back",
+            Self::BlockAlloc => "dma_pool_alloc",
+            Self::BlockFree => "dma_pool_free",
         }
     }
 }
@@ -351,10 +382,19 @@ pub struct DriverCall {
     pub entries: u32,
     /// Which segment of the list this is, from 0.
     pub part: u32,
+    /// Which list: number of the event that told its first segment.
+    #[serde(default)]
+    pub list: Option<u64>,
     /// What kind of memory.
     pub memory: Memory,
     /// CPU and device see each other's bytes only through syncs: a bounce buffer is between them.
     pub bounced: bool,
+    /// The caller asked for no sync with this call (`DMA_ATTR_SKIP_CPU_SYNC`).
+    #[serde(default)]
+    pub skip_sync: bool,
+    /// It is the memory behind a `dma_pool`: only the blocks in it are lent.
+    #[serde(default)]
+    pub backing: bool,
     /// Where in the guest's kernel it was called, see [`Kind::Symbol`]; 0: not known.
     pub caller: u64,
     /// The guest's CPU.
@@ -562,8 +602,11 @@ mod tests {
                 direction: crate::ledger::LendDirection::Both,
                 entries: 0,
                 part: 0,
+                list: Some(1),
                 memory: Memory::Plain,
                 bounced: true,
+                skip_sync: true,
+                backing: false,
                 caller: u64::MAX - 1,
                 cpu: 1,
                 guest_ns: 12,

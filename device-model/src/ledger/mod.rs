@@ -343,6 +343,8 @@ impl Ledger {
             | Kind::FirstRead { .. }
             | Kind::Connected
             | Kind::KernelDown
+            | Kind::Unheard { .. }
+            | Kind::Elsewhere { .. }
             | Kind::BusMapped { .. }
             | Kind::BusUnmapped { .. }
             | Kind::Delayed { .. }

@@ -247,6 +247,7 @@ fn remembered(entry: Entry) -> Entry {
             | Kind::Register { .. }
             | Kind::Attached { .. }
             | Kind::WitnessGap { .. }
+            | Kind::Unheard { .. }
             | Kind::Symbol { .. }
             | Kind::Driver { .. }
             | Kind::BusMapped { .. }

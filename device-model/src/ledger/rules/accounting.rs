@@ -49,6 +49,7 @@ impl Ledger {
                 let ours = false;
                 self.witness.pool.insert(range, Pooled { by, ours });
             }
+            Call::BlockAlloc | Call::BlockFree => {}
             Call::PoolReturn => {
                 self.witness.pool.remove(call.address);
             }
