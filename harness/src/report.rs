@@ -45,7 +45,7 @@ pub(crate) fn booting(prepared: &Prepared, choice: &Choice, plan: &Plan) -> Stri
     );
     let fault = plan.guest.cards.iter().find_map(|card| match card {
         CardKind::Capture(options) => fault_names(&options.faults),
-        CardKind::Dt3155(_) | CardKind::Template => None,
+        CardKind::Dt3155(_) | CardKind::Template | CardKind::Poller { .. } => None,
     });
     let _ = write!(
         text,

@@ -49,6 +49,10 @@ static unsigned int maps;
 module_param(maps, uint, 0444);
 MODULE_PARM_DESC(maps, "Test aid: mappings that are timed, with and without telling");
 
+static unsigned int polled;
+module_param(polled, uint, 0444);
+MODULE_PARM_DESC(polled, "Test aid: lends whose numbers two CPUs write to memory that the card, a poller, polls");
+
 static unsigned int offset = 4;
 module_param(offset, uint, 0444);
 MODULE_PARM_DESC(offset, "Test aid: the register of BAR 0 that is written (default 4)");
@@ -162,7 +166,7 @@ static int __init witness_init(void)
 	error = witness_life_start();
 	if (error)
 		goto pool;
-	error = witness_order_run(pairs, handoffs, maps, offset);
+	error = witness_order_run(pairs, handoffs, maps, polled, offset);
 	if (error)
 		goto life;
 	directory = debugfs_create_dir(KBUILD_MODNAME, NULL);

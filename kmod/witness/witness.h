@@ -194,6 +194,7 @@ void witness_life_stop(void);
 
 /* order.c: test aids. Results are lines `key=value` in debugfs. */
 int witness_order(struct seq_file *into);
-int witness_order_run(unsigned int pairs, unsigned int handoffs, unsigned int maps, unsigned int offset);
+int witness_order_run(unsigned int pairs, unsigned int handoffs, unsigned int maps, unsigned int polled,
+		      unsigned int offset);
 
 #endif

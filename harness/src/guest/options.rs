@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use landfall_device::devices::capture::{CaptureCard, CaptureOptions};
 use landfall_device::devices::dt3155::{Dt3155, Dt3155Options};
+use landfall_device::devices::poller::Poller;
 use landfall_device::devices::template::Scratch;
 use landfall_device::dma::journal::CAPACITY;
 use landfall_device::function::{Function, InterruptKind};
@@ -27,6 +28,11 @@ pub enum CardKind {
     Dt3155(Dt3155Options),
     /// The template device: registers only.
     Template,
+    /// The poller, which tests of the witness need.
+    Poller {
+        /// It leaves no BAR free.
+        full: bool,
+    },
 }
 
 impl CardKind {
@@ -39,6 +45,7 @@ impl CardKind {
             Self::Capture(options) => Box::new(CaptureCard::new(options.clone())),
             Self::Dt3155(options) => Box::new(Dt3155::new(options.clone())),
             Self::Template => Box::<Scratch>::default(),
+            Self::Poller { full } => Box::new(Poller::new(*full)),
         }
     }
 
@@ -48,6 +55,7 @@ impl CardKind {
             Self::Capture(_) => "capture",
             Self::Dt3155(_) => "dt3155",
             Self::Template => "template",
+            Self::Poller { .. } => "poller",
         }
     }
 }
@@ -348,7 +356,7 @@ impl GuestOptions {
         let mut words = Vec::new();
         let of_card = self.cards.iter().find_map(|card| match card {
             CardKind::Capture(options) => Some(options.interrupt),
-            CardKind::Dt3155(_) | CardKind::Template => None,
+            CardKind::Dt3155(_) | CardKind::Template | CardKind::Poller { .. } => None,
         });
         if let Some(kind) = self.driver_interrupt.or(of_card) {
             let number = match kind {

@@ -227,7 +227,7 @@ fn platform(guest: &Guest<Loaded>, info: &CardInfo, regions: &[Region]) -> ledge
 fn fetch_boundary(options: &GuestOptions) -> u64 {
     let capture = options.cards.iter().find_map(|card| match card {
         CardKind::Capture(card) => Some(card.fetch_boundary),
-        CardKind::Dt3155(_) | CardKind::Template => None,
+        CardKind::Dt3155(_) | CardKind::Template | CardKind::Poller { .. } => None,
     });
     capture.unwrap_or(0).into()
 }
