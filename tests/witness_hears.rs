@@ -12,9 +12,7 @@ use landfall_device::ledger::LendDirection;
 use landfall_tests::errno::EINVAL;
 use landfall_tests::{Result, assert_refused, boot};
 
-use crate::witness::{
-    Step, assert_whole, calls, entries, out_of_order, results, steps, watched,
-};
+use crate::witness::{Step, assert_whole, calls, entries, out_of_order, results, steps, watched};
 
 const USER: &str = "landfall_witness_user";
 const DEVICE: &str = "0000:01:00.0";
@@ -32,11 +30,11 @@ fn polled(full: bool, journal: usize) -> Result<Guest<Booted>> {
     })?)
 }
 
-/// A guest in which the driver did that work, watched, and all that was told of it.
-fn worked(full: bool, witness: &str, work: &str) -> Result<(Guest<Booted>, Vec<Entry>)> {
+/// A guest in which the driver, of these parameters, was watched, and all that was told of it.
+fn worked(full: bool, witness: &str, user: &str) -> Result<(Guest<Booted>, Vec<Entry>)> {
     let guest = polled(full, GuestOptions::default().journal)?;
     guest.load_module(WITNESS_MODULE, witness)?;
-    guest.load_module(USER, &format!("work={work}"))?;
+    guest.load_module(USER, user)?;
     let seen = entries(&guest)?;
     Ok((guest, seen))
 }
@@ -95,7 +93,10 @@ fn a_card_that_polls_memory_never_sees_a_lend_too_early() -> Result {
     assert_whole(&seen);
     assert_eq!(by(&calls(&seen), &[Call::Map]).len() as u64, lends);
     let (early, saw) = seen_too_early(&seen);
-    eprintln!("{lends} lends in {} ns, {saw} seen, {early} too early", measured["polled_ns"]);
+    eprintln!(
+        "{lends} lends in {} ns, {saw} seen, {early} too early",
+        measured["polled_ns"]
+    );
     assert!(saw > lends / 100, "the card looked: {saw} of {lends}");
     assert_eq!(early, 0, "of {saw}");
     guest.unload_module(WITNESS_MODULE)?;
@@ -128,7 +129,7 @@ fn unbalanced(calls: &[DriverCall]) -> Vec<(u64, u64)> {
 /// that is skipped while another one runs there loses unmaps; that is seen, and told.
 #[test]
 fn no_unmap_in_an_interrupt_is_missed() -> Result {
-    let (guest, seen) = worked(false, "", "timer count=20000")?;
+    let (guest, seen) = worked(false, "", "work=timer count=20000")?;
     assert_whole(&seen);
     let told = calls(&seen);
     let ticks = found(&guest, "found")?;
@@ -141,11 +142,15 @@ fn no_unmap_in_an_interrupt_is_missed() -> Result {
     assert_eq!(unbalanced(&told), []);
     guest.power_off()?;
 
-    let (guest, seen) = worked(false, "skips=1", "timer count=20000")?;
+    let (guest, seen) = worked(false, "skips=1", "work=timer count=20000")?;
     let lost = unbalanced(&calls(&seen)).len();
     let unheard = |entry: &&Entry| matches!(entry.kind, Kind::Unheard { .. });
     let unheard = seen.iter().filter(unheard).count();
-    assert_eq!((lost, unheard), (1, 1), "the timer's page, and a word of it");
+    assert_eq!(
+        (lost, unheard),
+        (1, 1),
+        "the timer's page, and a word of it"
+    );
     let status = guest.read_text(crate::witness::STATUS)?;
     assert!(!status.contains("missed=0\n"), "{status}");
     Ok(guest.power_off()?)
@@ -155,7 +160,7 @@ fn no_unmap_in_an_interrupt_is_missed() -> Result {
 /// says of which list it is.
 #[test]
 fn lists_in_interrupts_are_told_whole() -> Result {
-    let (guest, seen) = worked(false, "", "lists count=8000")?;
+    let (guest, seen) = worked(false, "", "work=lists count=8000")?;
     assert_whole(&seen);
     let told = calls(&seen);
     assert_eq!(unbalanced(&told), []);
@@ -187,7 +192,7 @@ fn lists_in_interrupts_are_told_whole() -> Result {
 /// nothing back is no event; syncs are heard on plain memory, and what asks for none says so.
 #[test]
 fn all_ways_to_lend_are_heard_and_nothing_is_nothing() -> Result {
-    let (guest, seen) = worked(false, "", "blocks")?;
+    let (guest, seen) = worked(false, "", "work=blocks")?;
     assert_whole(&seen);
     let told = calls(&seen);
     let brief = |calls: Vec<DriverCall>| -> Vec<_> {
@@ -218,7 +223,12 @@ fn all_ways_to_lend_are_heard_and_nothing_is_nothing() -> Result {
 
     let rest = by(
         &told,
-        &[Call::Map, Call::Unmap, Call::SyncForCpu, Call::SyncForDevice],
+        &[
+            Call::Map,
+            Call::Unmap,
+            Call::SyncForCpu,
+            Call::SyncForDevice,
+        ],
     );
     let rest = brief(rest);
     assert_eq!(
@@ -236,10 +246,10 @@ fn all_ways_to_lend_are_heard_and_nothing_is_nothing() -> Result {
 /// Right after it has set its mask a driver hears that syncs and unmaps are needed, of a card that is watched.
 #[test]
 fn a_driver_is_told_that_syncs_and_unmaps_are_needed() -> Result {
-    let (guest, _) = worked(false, "", "masks")?;
+    let (guest, _) = worked(false, "", "work=masks")?;
     assert_eq!(found(&guest, "found")?, 3);
     guest.power_off()?;
-    let (guest, _) = worked(false, "device=0000:02:00.0", "masks")?;
+    let (guest, _) = worked(false, "device=0000:02:00.0", "work=masks")?;
     assert_eq!(found(&guest, "found")?, 0, "it sets nothing of others");
     Ok(guest.power_off()?)
 }
@@ -262,7 +272,7 @@ fn a_card_that_sleeps_is_told_all_in_order() -> Result {
     const TIMES: u32 = 20;
     for full in [false, true] {
         for work in ["power", "raw-power"] {
-            let (guest, seen) = worked(full, "", &format!("{work} count={TIMES}"))?;
+            let (guest, seen) = worked(full, "", &format!("work={work} count={TIMES}"))?;
             assert_whole(&seen);
             let expected = (0..TIMES).flat_map(|round| {
                 let (first, second) = (2 * round, 2 * round + 1);
@@ -290,7 +300,7 @@ fn a_card_that_sleeps_is_told_all_in_order() -> Result {
 #[test]
 fn a_card_left_asleep_is_heard_when_it_is_bound_again() -> Result {
     for full in [false, true] {
-        let (guest, _) = worked(full, "", "'' asleep=1")?;
+        let (guest, _) = worked(full, "", "asleep=1")?;
         let driver = format!("/sys/bus/pci/drivers/{USER}");
         for _ in 0..3 {
             guest.write_file(&format!("{driver}/unbind"), DEVICE)?;
@@ -332,7 +342,7 @@ fn rebinding_blinds_nothing() -> Result {
     const TIMES: u64 = 200;
     let asked = std::env::var("LANDFALL_REBINDS").ok();
     let times = asked.map_or(Ok(TIMES), |asked| asked.parse::<u64>())?;
-    let (guest, _) = worked(false, "", "''")?;
+    let (guest, _) = worked(false, "", "")?;
     let driver = format!("/sys/bus/pci/drivers/{USER}");
     for _ in 0..times {
         guest.write_file(&format!("{driver}/unbind"), DEVICE)?;
@@ -356,7 +366,7 @@ fn rebinding_blinds_nothing() -> Result {
 #[test]
 fn lends_of_other_devices_are_told_when_asked_for() -> Result {
     const ASK: &str = "/sys/kernel/debug/landfall_witness/others";
-    let (guest, seen) = worked(false, "", "others count=2000")?;
+    let (guest, seen) = worked(false, "", "work=others count=2000")?;
     let elsewhere = |entries: &[Entry]| -> Vec<_> {
         let elsewhere = entries.iter().filter_map(|entry| match &entry.kind {
             Kind::Elsewhere {
@@ -407,7 +417,7 @@ fn lends_of_other_devices_are_told_when_asked_for() -> Result {
 #[test]
 fn it_tells_whose_memory_is() -> Result {
     const OWNER: &str = "/sys/kernel/debug/landfall_witness/owner";
-    let (guest, seen) = worked(false, "", "power")?;
+    let (guest, seen) = worked(false, "", "work=power")?;
     let owner = |phys: u64| -> Result<String> {
         guest.write_file(OWNER, format!("{phys:x}"))?;
         Ok(guest.read_text(OWNER)?.trim().to_owned())

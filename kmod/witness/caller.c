@@ -133,12 +133,12 @@ unsigned long witness_caller(bool *pool)
 	return found ?: kernel;
 }
 
-unsigned long witness_caller_if_driver(unsigned long address)
+unsigned long witness_caller_if_driver(unsigned long address, bool *pool)
 {
 	unsigned long kernel = 0;
-	bool pool;
 
-	return search(&address, 1, &kernel, &pool) ?: witness_caller(&pool);
+	*pool = false;
+	return search(&address, 1, &kernel, pool) ?: witness_caller(pool);
 }
 
 unsigned int witness_name(unsigned long address, unsigned int slot, const char **name)

@@ -65,10 +65,14 @@ static void tell_from(struct device *dev, struct witness_event *event, unsigned 
 {
 	struct witness_card *card;
 
+	bool pool;
+
 	rcu_read_lock();
 	card = witness_find(dev);
 	if (card) {
-		event->caller = from ? witness_caller_if_driver(from) : witness_caller(&event->backing);
+		event->caller = from ? witness_caller_if_driver(from, &pool) : witness_caller(&pool);
+		/* What a pool allocates and frees; its blocks come by way of it too. */
+		event->backing = pool && (event->op == LW_OP_ALLOC || event->op == LW_OP_FREE);
 		witness_post(card, event);
 	}
 	rcu_read_unlock();
@@ -210,6 +214,7 @@ static void tell_list(struct device *dev, u8 op, struct scatterlist *list, int n
 	struct witness_card *card;
 	struct scatterlist *entry;
 	u64 number;
+	bool pool;
 	int i;
 
 	rcu_read_lock();
@@ -218,7 +223,7 @@ static void tell_list(struct device *dev, u8 op, struct scatterlist *list, int n
 		goto out;
 	if (lends)
 		hear_syncs(dev);
-	event.caller = witness_caller(&event.backing);
+	event.caller = witness_caller(&pool);
 	for_each_sg(list, entry, mapped, i) {
 		if (!sg_dma_len(entry))
 			break;

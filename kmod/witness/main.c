@@ -119,7 +119,7 @@ static ssize_t owner_write(struct file *file, const char __user *from, size_t si
 	int error = kstrtou64_from_user(from, size, 16, &phys);
 
 	if (error)
-		return error;
+		return -EINVAL;
 	mutex_lock(&answer_lock);
 	witness_owner(phys, answer, sizeof(answer));
 	mutex_unlock(&answer_lock);

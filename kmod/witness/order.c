@@ -223,6 +223,7 @@ int witness_order_run(unsigned int pairs, unsigned int handoffs, unsigned int ma
 {
 	struct run run = {};
 	void __iomem *bar;
+	u16 command;
 	s64 ns = 0;
 
 	if (!pairs && !handoffs && !maps && !polled)
@@ -234,6 +235,9 @@ int witness_order_run(unsigned int pairs, unsigned int handoffs, unsigned int ma
 	if (!bar)
 		return -ENOMEM;
 	run.reg = bar + offset;
+	/* No driver has the card. */
+	pci_read_config_word(to_pci_dev(run.card->dev), PCI_COMMAND, &command);
+	pci_write_config_word(to_pci_dev(run.card->dev), PCI_COMMAND, command | PCI_COMMAND_MEMORY);
 	if (pairs) {
 		run.count = pairs / 2;
 		ns = on_two(&run, pair);

@@ -138,7 +138,7 @@ extern bool witness_posted;
  */
 unsigned long witness_caller(bool *pool);
 /* Likewise, if `address` is where the call was made: the stack is only looked at if that is no driver's. */
-unsigned long witness_caller_if_driver(unsigned long address);
+unsigned long witness_caller_if_driver(unsigned long address, bool *pool);
 /*
  * The name of a return address, if a card was not told it yet: its length, or 0. Under the card's lock; the name
  * is valid until witness_name_done().

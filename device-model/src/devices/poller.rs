@@ -46,11 +46,7 @@ impl Poller {
 
     fn look(&mut self, host: &mut dyn Host) -> Result<(), crate::dma::DmaError> {
         let mut bytes = [[0; 8]; 2];
-        host.dma_read(
-            self.ring.into(),
-            bytes.as_flattened_mut(),
-            Tag::default(),
-        )?;
+        host.dma_read(self.ring.into(), bytes.as_flattened_mut(), Tag::default())?;
         for ((seen, bytes), slot) in self.seen.iter_mut().zip(bytes).zip(0u8..) {
             let now = u64::from_le_bytes(bytes);
             if std::mem::replace(seen, now) != now {

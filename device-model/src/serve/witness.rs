@@ -224,7 +224,9 @@ impl Witness {
             return self.refuse("a write of an odd size to the mailbox", journal);
         };
         match offset {
-            MAILBOX_SELECT => self.selected = u64::from(u32::from_le_bytes(*value)) % u64::from(SIZE),
+            MAILBOX_SELECT => {
+                self.selected = u64::from(u32::from_le_bytes(*value)) % u64::from(SIZE)
+            }
             MAILBOX_DATA => {
                 let at = self.selected;
                 self.selected = (at + 4) % u64::from(SIZE);
