@@ -220,10 +220,16 @@ impl Ledger {
         })
     }
 
-    /// Whether the access writes what its job reported as written and had not been.
+    /// Whether the access moves what its job reported as moved and had not been.
     pub(super) fn is_missing(&self, access: &Access) -> bool {
-        let short = self.short.as_ref().map(|(job, _)| *job);
-        short.is_some() && short == access.job && access.direction == Direction::Write
+        let job = access.job.and_then(|job| self.jobs.get(job));
+        let short = job.and_then(|job| self.short.get(&job.queue));
+        let its = short.is_some_and(|(job, _)| Some(*job) == access.job);
+        let way = match job.is_some_and(Job::writes) {
+            true => Direction::Write,
+            false => Direction::Read,
+        };
+        its && access.direction == way
     }
 
     fn early(&self, access: &Access) -> Finding {
