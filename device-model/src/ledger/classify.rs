@@ -155,8 +155,10 @@ impl Ledger {
         if let Some(off) = self.not_master(access) {
             return Some(off);
         }
-        let own = self.shelf.own(access.slot, range);
-        let own = own.map(|lend| NearLend::of(lend, range));
+        let own = || {
+            let own = self.shelf.own(access.slot, range)?;
+            Some(NearLend::of(own, range))
+        };
         if let Some(late) = self.late(access, own) {
             return Some(late);
         }
@@ -202,7 +204,11 @@ impl Ledger {
 
     /// An access for a job that is over: classes 20 and 41. A card that is silent has no excuse, nor has one that reported
     /// the job as complete and still works on it, whatever the driver did with the memory since.
-    pub(super) fn late(&self, access: &Access, near: Option<NearLend>) -> Option<Finding> {
+    pub(super) fn late(
+        &self,
+        access: &Access,
+        near: impl FnOnce() -> Option<NearLend>,
+    ) -> Option<Finding> {
         let job = access.job.and_then(|job| self.jobs.get(job))?;
         let over = match job.state {
             State::Accepted => return None,
@@ -210,12 +216,12 @@ impl Ledger {
         };
         let silence = self.jobs.silence(job.queue);
         if let Some(silence) = silence.filter(|silence| silence.since > over) {
-            return Some(self.silent(access, near, silence));
+            return Some(self.silent(access, near(), silence));
         }
         job.done?;
         let its = job.contains(access.address, access.length) || self.is_missing(access);
         its.then(|| Finding {
-            near,
+            near: near(),
             ..self.early(access)
         })
     }

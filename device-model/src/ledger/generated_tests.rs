@@ -259,6 +259,11 @@ impl World {
         let (vector, masked) = (None, false);
         self.masked.clear();
         self.declare(Declaration::Masked { vector, masked });
+        // What came in the meantime interrupts now.
+        for vector in Vec::from_iter(self.pending.keys().copied()) {
+            self.declare(Declaration::cause(Vector(vector), "unmasked"));
+            self.raise(vector);
+        }
     }
 
     /// Whether it is time to make something wrong of that kind.
@@ -650,7 +655,6 @@ impl World {
         self.stop(None);
         let (vector, masked) = (None, true);
         self.declare(Declaration::Masked { vector, masked });
-        self.pending.clear();
         for queue in 0..self.makes.len() as u16 {
             self.call(call(Call::Free, area(queue), 4096, LendDirection::Both));
             let status = area(queue) + 0x2000;

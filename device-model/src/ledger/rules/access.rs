@@ -116,7 +116,7 @@ impl Ledger {
         if !self.witness.sees() {
             return None;
         }
-        if let Some(late) = self.late(access, self.near(access.range())) {
+        if let Some(late) = self.late(access, || self.near(access.range())) {
             return Some(late);
         }
         let job = access.job.and_then(|job| self.jobs.get(job));

@@ -45,6 +45,8 @@ fn class_60_is_memory_that_another_device_has() {
         length: 4096,
         direction: FromDevice,
         ended,
+        begun_ns: 0,
+        ended_ns: 0,
     };
     let wild = || Stream::bound().untagged_write(0x9000_0000);
     assert_eq!(wild().classes(), [None]);
