@@ -135,7 +135,7 @@ impl Ledger {
     /// Classes 30, 31 and 36: a lend ended of a job that is not over; how far the card is with it does not matter. `by`
     /// ended it.
     pub(super) fn judge_return(&mut self, range: Range, held: Option<&Held>, by: Brief) {
-        if !self.witness.sees() || self.card.master() == Some(false) {
+        if !self.witness.sees() || self.card.is_quiet() {
             return;
         }
         let cut = self.jobs.touching(range).into_iter().filter_map(|number| {
@@ -225,7 +225,7 @@ impl Ledger {
 
     /// Class 31, too: the engine runs into what is lent, and remove is over.
     fn removed_while_running(&mut self) {
-        if !self.witness.sees() || self.card.master() == Some(false) {
+        if !self.witness.sees() || self.card.is_quiet() {
             return;
         }
         let lent = |job: &Job| self.witness.at(job.main().start).is_some();
