@@ -268,6 +268,19 @@ pub fn kernel_log<Stage: Running>(guest: &Guest<Stage>) -> landfall::guest::Resu
     Ok(guest.run(&["/bin/busybox", "dmesg"], SHORT)?.stdout)
 }
 
+/// How many processes of the guest have that command line.
+///
+/// # Errors
+/// If the guest fails.
+pub fn processes<Stage: Running>(
+    guest: &Guest<Stage>,
+    argv: &[&str],
+) -> landfall::guest::Result<usize> {
+    let all = ["/bin/busybox", "sh", "-c", "cat /proc/[0-9]*/cmdline"];
+    let wanted = argv.join("\0") + "\0";
+    Ok(guest.run(&all, SHORT)?.stdout.matches(&wanted).count())
+}
+
 /// How far [`free_bytes`] may be off: the kernel keeps a huge page for the code of modules, or gives it back, when it
 /// likes.
 pub const NOISE: u64 = 3 << 20;
