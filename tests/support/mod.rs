@@ -20,7 +20,7 @@ use landfall_device::dma::journal::Kind;
 use landfall_guest::{Event, Prepared, SetupOptions};
 
 /// Long enough for anything that a healthy guest does at once.
-pub const SHORT: Duration = Duration::from_secs(10);
+pub const SHORT: Duration = Duration::from_secs(30);
 
 /// Numbers of `errno` that tests expect.
 pub mod errno {

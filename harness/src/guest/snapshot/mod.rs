@@ -22,9 +22,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use landfall_agent::protocol::{ENTROPY, Reply, Request};
-use landfall_guest::{Cancel, Prepared, Snapshot};
+use landfall_guest::{Cancel, Claim, Prepared, Snapshot};
 
-use self::manifest::{Damaged, Manifest, RAM, STATE, file_hash};
+use self::manifest::{Base, Damaged, MANIFEST, Manifest, RAM, STATE, file_hash};
 use self::ram::RamError;
 pub(super) use self::recipe::Recipe;
 use super::failure::{GuestFailed, What};
@@ -105,8 +105,12 @@ impl From<Damaged> for RestoreFailed {
     }
 }
 
-/// Saves a booted guest.
-fn save(machine: &mut Machine, directory: &Path) -> Result<(), NotRestored> {
+/// Saves a booted guest; if it came from another snapshot, what differs from that.
+fn save(
+    machine: &mut Machine,
+    base: Option<&(String, Snapshot)>,
+    directory: &Path,
+) -> Result<(), NotRestored> {
     let kept = |error: std::io::Error| NotRestored::Cold(format!("it cannot be written: {error}"));
     let refused = |failed: GuestFailed| match &*failed.what {
         What::Monitor { .. } => NotRestored::Cold(failed.to_string()),
@@ -126,18 +130,26 @@ fn save(machine: &mut Machine, directory: &Path) -> Result<(), NotRestored> {
     if let Some(why) = migrated(machine, "the machine's state to be saved")? {
         return Err(NotRestored::Cold(format!("QEMU does not save it: {why}")));
     }
-    let ram = match transport {
-        Transport::Shared => {
-            let packed = File::create(directory.join(RAM)).map_err(kept)?;
-            ram::save(machine.memory.file(), &packed).map_err(kept)?
+    let (mut ram, mut changed) = (Vec::new(), None);
+    if transport == Transport::Shared {
+        let packed = File::create(directory.join(RAM)).map_err(kept)?;
+        let mut before = None;
+        if let Some((key, snapshot)) = base {
+            before = Some(memory_of(snapshot, machine.options.memory).map_err(kept)?);
+            changed = Some(Base {
+                key: key.clone(),
+                manifest: file_hash(&snapshot.file(MANIFEST)).map_err(kept)?,
+            });
         }
-        Transport::Mapped => Vec::new(),
-    };
+        let before = before.as_ref().map(GuestMemory::file);
+        ram = ram::save(machine.memory.file(), before, &packed).map_err(kept)?;
+    }
     let manifest = Manifest {
         transport,
         memory: machine.options.memory,
         state: file_hash(&state).map_err(kept)?,
         ram,
+        base: changed,
     };
     let said = machine.logs().into_iter();
     let said: String = said
@@ -146,6 +158,15 @@ fn save(machine: &mut Machine, directory: &Path) -> Result<(), NotRestored> {
         .collect();
     fs::write(directory.join(CONSOLE_LOG), said).map_err(kept)?;
     manifest.write(directory).map_err(kept)
+}
+
+/// The memory that a snapshot holds.
+fn memory_of(snapshot: &Snapshot, bytes: u64) -> std::io::Result<GuestMemory> {
+    let memory = GuestMemory::split(bytes, None).map_err(std::io::Error::other)?;
+    let manifest = Manifest::read(&snapshot.file(MANIFEST)).map_err(std::io::Error::other)?;
+    let packed = File::open(snapshot.file(RAM))?;
+    ram::restore(&packed, &manifest.ram, memory.file()).map_err(std::io::Error::other)?;
+    Ok(memory)
 }
 
 /// Waits until the kernel has replaced the clock of its early boot, about a second after its start. It patches its code
@@ -175,7 +196,7 @@ fn restore(
     clock: &mut Clock,
     in_turns: bool,
 ) -> Result<Machine, RestoreFailed> {
-    let manifest = Manifest::read(&snapshot.file(manifest::MANIFEST))?;
+    let manifest = Manifest::read(&snapshot.file(MANIFEST))?;
     if manifest.memory != options.memory {
         return Err(RestoreFailed::Snapshot("it is of another guest".to_owned()));
     }
@@ -184,7 +205,7 @@ fn restore(
     let memory = Arc::new(memory.map_err(|error| guest(What::Memory(error)))?);
     // Memory is written and everything is checked while QEMU starts.
     let (filled, launched) = std::thread::scope(|scope| {
-        let filling = scope.spawn(|| fill(snapshot, &manifest, &memory));
+        let filling = scope.spawn(|| fill(snapshot, &manifest, &memory, prepared, cancel));
         let launch = Launch::incoming(options, prepared, cancel, Arc::clone(&memory), in_turns);
         let launched = launch.start();
         clock.lap("start QEMU");
@@ -210,14 +231,45 @@ fn fill(
     snapshot: &Snapshot,
     manifest: &Manifest,
     memory: &GuestMemory,
+    prepared: &Prepared,
+    cancel: &Cancel,
 ) -> Result<(), RestoreFailed> {
     manifest.check_state(&snapshot.file(STATE))?;
     if manifest.transport == Transport::Mapped {
         return Ok(());
     }
+    if let Some(base) = &manifest.base {
+        let damaged = |what| RestoreFailed::Snapshot(format!("the one that it changes {what}"));
+        // Whoever makes that one anew makes another one.
+        let claimed = prepared.snapshots.claim(&base.key, Duration::ZERO, cancel);
+        let Ok(Claim::Ready(below)) = claimed else {
+            return Err(damaged("is gone"));
+        };
+        let below_manifest = below.file(MANIFEST);
+        if file_hash(&below_manifest).ok() != Some(base.manifest) {
+            return Err(damaged("is another now"));
+        }
+        let pieces = Manifest::read(&below_manifest)?.ram;
+        if let Err(failed) = write(&below, &pieces, memory) {
+            // It would be found damaged by whoever needs it next; whoever needs it now is the first to know.
+            if matches!(failed, RestoreFailed::Snapshot(_)) {
+                prepared.snapshots.discard(below);
+            }
+            return Err(failed);
+        }
+    }
+    write(snapshot, &manifest.ram, memory)
+}
+
+/// Writes a snapshot's pieces of memory.
+fn write(
+    snapshot: &Snapshot,
+    pieces: &[ram::Piece],
+    memory: &GuestMemory,
+) -> Result<(), RestoreFailed> {
     let packed = File::open(snapshot.file(RAM))
         .map_err(|error| RestoreFailed::Snapshot(error.to_string()))?;
-    match ram::restore(&packed, &manifest.ram, memory.file()) {
+    match ram::restore(&packed, pieces, memory.file()) {
         Ok(()) => Ok(()),
         Err(RamError::File(source)) => {
             let doing = "write the guest's memory";

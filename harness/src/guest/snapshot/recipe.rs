@@ -92,30 +92,35 @@ impl Recipe {
             }
             Err(error) => return Err(NotRestored::Cold(chain(&error))),
         };
-        let mut machine = self.make(prepared, cancel)?;
-        save(&mut machine, making.directory())?;
+        let (mut machine, base) = self.make(prepared, cancel)?;
+        save(&mut machine, base.as_ref(), making.directory())?;
         machine.quit()?;
         making
             .publish()
             .map_err(|error| NotRestored::Cold(format!("it cannot be kept: {error}")))
     }
 
-    /// The guest that the snapshot is made of. One with modules is made of the snapshot of the one without: guests that differ
-    /// in their modules alone boot once. Its CPUs run in turns, since modules have the kernel patch its code.
-    fn make(&self, prepared: &Prepared, cancel: &Cancel) -> Result<Machine, NotRestored> {
+    /// The guest that the snapshot is made of. One with modules comes from the snapshot of the one without, and its own keeps
+    /// what differs: guests that differ in their modules alone boot once. Its CPUs run in turns, since modules have the
+    /// kernel patch its code.
+    fn make(
+        &self,
+        prepared: &Prepared,
+        cancel: &Cancel,
+    ) -> Result<(Machine, Option<(String, Snapshot)>), NotRestored> {
         let clock = &mut Clock::start();
         if self.modules.is_empty() {
             let launch = Launch::cold(&self.options, prepared, cancel);
-            return Ok(launch.boot(clock)?);
+            return Ok((launch.boot(clock)?, None));
         }
         let bare = Self {
             key: name(&self.options, &[], prepared).map_err(NotRestored::Cold)?,
             options: self.options.clone(),
             modules: Vec::new(),
         };
-        let mut machine = bare.restored(&self.options, prepared, cancel, clock, true)?;
+        let (mut machine, base) = bare.restored(&self.options, prepared, cancel, clock, true)?;
         machine.load_modules(&self.modules)?;
-        Ok(machine)
+        Ok((machine, Some((bare.key, base))))
     }
 
     /// Restores the guest, after making its snapshot if it is not there; no card is plugged in yet.
@@ -127,6 +132,7 @@ impl Recipe {
         clock: &mut Clock,
     ) -> Result<Machine, NotRestored> {
         self.restored(options, prepared, cancel, clock, false)
+            .map(|(machine, _)| machine)
     }
 
     /// Likewise, with its CPUs run in turns or each by a thread of its own.
@@ -137,7 +143,7 @@ impl Recipe {
         cancel: &Cancel,
         clock: &mut Clock,
         in_turns: bool,
-    ) -> Result<Machine, NotRestored> {
+    ) -> Result<(Machine, Snapshot), NotRestored> {
         let mut why = String::new();
         for _ in 0..2 {
             if !self.is_there(prepared) {
@@ -146,7 +152,7 @@ impl Recipe {
             let snapshot = self.ensure(prepared, cancel)?;
             clock.lap("snapshot");
             match restore(&snapshot, options, prepared, cancel, clock, in_turns) {
-                Ok(machine) => return Ok(machine),
+                Ok(machine) => return Ok((machine, snapshot)),
                 Err(RestoreFailed::Guest(failed)) => return Err(failed.into()),
                 Err(RestoreFailed::Snapshot(found)) => {
                     tracing::warn!(key = self.key, found, "snapshot discarded");
