@@ -96,7 +96,8 @@ const SWIOTLB: &[Leg] = &[Leg::Swiotlb];
 const HIGH: &[Leg] = &[Leg::High];
 const FRAGMENTED: &[Leg] = &[Leg::Fragmented];
 
-/// Waits that would not end do after a second more than [`super::conduct`] takes for a hang.
+/// Waits that would not end do after 6 s: one is longer than what [`super::conduct`] takes for a hang, and so are the three of a
+/// card that is gone together.
 const IMPATIENT: &str = "patience=6";
 
 /// A mutant of the driver that needs nothing else.
