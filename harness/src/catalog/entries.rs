@@ -96,6 +96,7 @@ const TWIN: Recipe = Recipe {
 const PLAIN: &[Leg] = &[Leg::Plain];
 const IOMMU: &[Leg] = &[Leg::Iommu];
 const SWIOTLB: &[Leg] = &[Leg::Swiotlb];
+const SYNCS: &[Leg] = &[Leg::Plain, Leg::Swiotlb];
 const HIGH: &[Leg] = &[Leg::High];
 const FRAGMENTED: &[Leg] = &[Leg::Fragmented];
 
@@ -393,10 +394,10 @@ pub const ENTRIES: [Entry; 58] = [
             ..TWIN
         },
     ),
-    driver(37, SWIOTLB, "no sync for the CPU before a frame is read"),
+    driver(37, SYNCS, "no sync for the CPU before a frame is read"),
     mutant(
         38,
-        SWIOTLB,
+        SYNCS,
         "no sync for the device after the CPU wrote what the card reads",
         Recipe {
             parameters: "buffers=1 remask=1",
@@ -404,7 +405,7 @@ pub const ENTRIES: [Entry; 58] = [
         },
     ),
     driver(39, PLAIN, "the buffer is mapped for reading"),
-    driver(40, SWIOTLB, "a sync of what was never mapped"),
+    driver(40, SYNCS, "a sync of what was never mapped"),
     card(
         41,
         PLAIN,
