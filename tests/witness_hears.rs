@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use landfall::guest::{Booted, CardKind, Deadlines, Guest, GuestOptions, How, WITNESS_MODULE};
+use landfall::guest::{
+    Booted, CardKind, Deadlines, Guest, GuestOptions, How, Iommu, WITNESS_MODULE,
+};
 use landfall_device::dma::journal::{Call, Direction, DriverCall, DriverState, Entry, Kind};
 use landfall_device::ledger::LendDirection;
 use landfall_tests::errno::EINVAL;
@@ -17,11 +19,12 @@ use crate::witness::{Step, assert_whole, calls, entries, out_of_order, results, 
 const USER: &str = "landfall_witness_user";
 const DEVICE: &str = "0000:01:00.0";
 
-fn polled(full: bool, journal: usize) -> Result<Guest<Booted>> {
+fn polled(full: bool, journal: usize, iommu: Iommu) -> Result<Guest<Booted>> {
     let default = GuestOptions::default();
     Ok(boot(GuestOptions {
         cards: vec![CardKind::Poller { full }],
         journal,
+        iommu,
         deadlines: Deadlines {
             request: Duration::from_secs(600),
             ..default.deadlines
@@ -32,7 +35,16 @@ fn polled(full: bool, journal: usize) -> Result<Guest<Booted>> {
 
 /// A guest in which the driver, of these parameters, was watched, and all that was told of it.
 fn worked(full: bool, witness: &str, user: &str) -> Result<(Guest<Booted>, Vec<Entry>)> {
-    let guest = polled(full, GuestOptions::default().journal)?;
+    worked_behind(Iommu::None, full, witness, user)
+}
+
+fn worked_behind(
+    iommu: Iommu,
+    full: bool,
+    witness: &str,
+    user: &str,
+) -> Result<(Guest<Booted>, Vec<Entry>)> {
+    let guest = polled(full, GuestOptions::default().journal, iommu)?;
     guest.load_module(WITNESS_MODULE, witness)?;
     guest.load_module(USER, user)?;
     let seen = entries(&guest)?;
@@ -82,7 +94,7 @@ fn a_card_that_polls_memory_never_sees_a_lend_too_early() -> Result {
     const LENDS: u64 = 100_000;
     let asked = std::env::var("LANDFALL_LENDS").ok();
     let lends = asked.map_or(Ok(LENDS), |asked| asked.parse::<u64>())?;
-    let guest = polled(false, usize::try_from(16 * lends)?)?;
+    let guest = polled(false, usize::try_from(16 * lends)?, Iommu::None)?;
     let how = guest.started().how;
     assert!(matches!(how, How::Restored { .. }), "two CPUs run: {how:?}");
 
@@ -192,7 +204,37 @@ fn lists_in_interrupts_are_told_whole() -> Result {
 /// nothing back is no event; syncs are heard on plain memory, and what asks for none says so.
 #[test]
 fn all_ways_to_lend_are_heard_and_nothing_is_nothing() -> Result {
-    let (guest, seen) = worked(false, "", "work=blocks")?;
+    assert_all_ways_are_heard(Iommu::None)
+}
+
+#[test]
+fn behind_an_iommu_all_ways_to_lend_are_heard() -> Result {
+    assert_all_ways_are_heard(Iommu::Intel)
+}
+
+/// What the witness does not hear it says, once, if a driver did it; where the kernel has no such thing it says nothing.
+#[test]
+fn what_is_not_heard_is_told() -> Result {
+    for (iommu, times) in [(Iommu::None, 0), (Iommu::Intel, 1)] {
+        let (guest, seen) = worked_behind(iommu, false, "", "work=iova")?;
+        let unheard = seen.iter().filter_map(|entry| match &entry.kind {
+            Kind::Unheard { what } => Some(what.as_str()),
+            _ => None,
+        });
+        assert_eq!(unheard.collect::<Vec<_>>(), vec!["dma_iova_link"; times]);
+        assert_eq!(found(&guest, "found")?, times as u64, "{iommu:?}");
+        guest.unload_module(USER)?;
+        guest.load_module(USER, "work=iova")?;
+        let seen = entries(&guest)?;
+        let unheard = |entry: &&Entry| matches!(entry.kind, Kind::Unheard { .. });
+        assert_eq!(seen.iter().filter(unheard).count(), times);
+        guest.power_off()?;
+    }
+    Ok(())
+}
+
+fn assert_all_ways_are_heard(iommu: Iommu) -> Result {
+    let (guest, seen) = worked_behind(iommu, false, "", "work=blocks")?;
     assert_whole(&seen);
     let told = calls(&seen);
     let brief = |calls: Vec<DriverCall>| -> Vec<_> {
@@ -322,7 +364,7 @@ fn a_card_left_asleep_is_heard_when_it_is_bound_again() -> Result {
 #[test]
 fn its_order_by_the_mailbox_is_exact() -> Result {
     const PAIRS: u64 = 20_000;
-    let guest = polled(true, GuestOptions::default().journal)?;
+    let guest = polled(true, GuestOptions::default().journal, Iommu::None)?;
     guest.load_module(WITNESS_MODULE, &format!("pairs={PAIRS}"))?;
     let seen = entries(&guest)?;
     assert_whole(&seen);
