@@ -73,7 +73,7 @@ pub(crate) fn owners<Stage: Running>(
     let placed = violations.iter().filter(|violation| violation.length > 0);
     let asked = placed.take(MOST_ASKED).map_while(|violation| {
         guest
-            .write_file(OWNER, &format!("{:#x}", violation.address))
+            .write_file(OWNER, format!("{:#x}", violation.address))
             .ok()?;
         let told = guest.read_text(OWNER).ok()?;
         Some((violation.address, told.trim().to_owned()))

@@ -4,10 +4,10 @@
 
 use super::book::Way;
 use super::class::Class;
+use super::held::{Brief, PAGE};
 use super::job::{Job, Silence, State};
 use super::shelf::Ranges;
 use super::verdict::{NearLend, Violation};
-use super::witness::{Brief, PAGE};
 use super::{Ledger, Lend, Owner, Range};
 use crate::contract::{Direction, DmaError, JobId, Role};
 use crate::journal::Outcome;

@@ -21,6 +21,7 @@ mod bounded;
 mod card;
 pub mod class;
 mod classify;
+mod held;
 mod job;
 mod rules;
 mod shelf;
@@ -35,13 +36,14 @@ use crate::journal::{Entry, Kind};
 use bounded::Bounded;
 use card::Card;
 pub use class::Class;
+use held::Brief;
 use job::{Job, Jobs, Silence, State};
 use rules::interrupts::Interrupts;
 use rules::words::Words;
 use shelf::Shelf;
 pub use types::{Lend, LendKind, Platform, Range};
 pub use verdict::{Caller, Group, Judgement, NearLend, RegisterWrite, Violation};
-use witness::{Brief, Witness};
+use witness::Witness;
 
 /// Most violations that are kept one by one; further ones are only counted.
 pub const MAX_VIOLATIONS: usize = 1000;

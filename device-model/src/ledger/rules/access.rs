@@ -5,9 +5,10 @@
 use super::super::book::Way;
 use super::super::class::Class;
 use super::super::classify::{Access, Finding, NEAR, bent, cut, exposed, is_beside, is_near};
+use super::super::held::{Held, PAGE};
 use super::super::job::{Job, State};
 use super::super::shelf::WIDTHS;
-use super::super::witness::{Buffer, Held, PAGE};
+use super::super::witness::Buffer;
 use super::super::{Ledger, NearLend, Range};
 use super::programmed::crosses;
 use crate::contract::{Direction, JobId};

@@ -5,7 +5,8 @@
 use super::super::book::Way;
 use super::super::class::Class;
 use super::super::classify::is_near;
-use super::super::witness::{Brief, Held, Pooled, Sort};
+use super::super::held::{Brief, Held, Sort};
+use super::super::witness::Pooled;
 use super::super::{Ledger, Range};
 use crate::journal::{Call, DriverCall, LendDirection, Memory};
 

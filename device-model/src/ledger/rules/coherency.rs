@@ -11,8 +11,8 @@
 //!   card only writes need not be given back to it. Memory of both directions is a hint: it may not have been changed.
 
 use super::super::class::Class;
+use super::super::held::{Brief, Held, Unseen};
 use super::super::job::{Job, range};
-use super::super::witness::{Brief, Held, Unseen};
 use super::super::{Ledger, Range, Violation};
 use crate::contract::{Direction, JobId, Piece};
 use crate::journal::{DriverCall, LendDirection};

@@ -3,9 +3,10 @@
 //! A driver's life with its device: what it takes back while the card works, and what it leaves behind.
 
 use super::super::class::Class;
+use super::super::held::{Brief, Held};
 use super::super::job::{Job, State};
 use super::super::verdict;
-use super::super::witness::{Brief, Due, Elsewhere, Held, Life};
+use super::super::witness::{Due, Elsewhere, Life};
 use super::super::{Ledger, MOST_REASONS, Range, Violation};
 use super::access::WILD;
 use crate::contract::{JobId, QueueId, Reset};

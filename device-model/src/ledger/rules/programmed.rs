@@ -4,8 +4,8 @@
 
 use super::super::book::Way;
 use super::super::class::Class;
+use super::super::held::Held;
 use super::super::job::{Job, range};
-use super::super::witness::Held;
 use super::super::{Ledger, Range, Violation};
 use crate::contract::{Direction, JobId, Piece, RegisterName};
 use crate::journal::DriverState;
