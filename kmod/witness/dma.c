@@ -101,7 +101,7 @@ void witness_tell_unheard(struct device *dev, const char *what)
 	rcu_read_lock();
 	card = witness_find(dev);
 	if (card)
-		witness_post_unheard(card, what);
+		witness_post_unheard(card, what, false);
 	rcu_read_unlock();
 }
 

@@ -239,7 +239,7 @@ impl Ledger {
                 self.witness.attach(text, self.platform.iommu, line, syncs);
             }
             Kind::WitnessGap { expected, got } => self.gap(expected, got),
-            Kind::Unheard { ref what } => self.unheard(what),
+            Kind::Unheard { ref what, others } => self.unheard(what, others),
             Kind::Elsewhere { .. } => self.elsewhere(kind),
             Kind::Symbol { address, ref name } => self.witness.name(address, name),
             Kind::Driver { ref driver, state } => self.driver(driver, state),

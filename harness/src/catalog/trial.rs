@@ -19,7 +19,7 @@ use super::{Action, Leg};
 use crate::bundle::{MAX_PAGES, Pages, Trace};
 use crate::console_findings::{self, Finding};
 use crate::guest::{Booted, Guest, GuestFailed, What};
-use crate::judge::{ask_others, record};
+use crate::judge::{ask_others, drain, record};
 use crate::memory::{GuestMemory, Ram};
 
 /// The witness's module.
@@ -183,6 +183,9 @@ impl Trial {
         };
         let took = began.elapsed();
         std::thread::sleep(SETTLE);
+        if ended.is_none() {
+            drain(&guest, 0);
+        }
         guest.sync_card(0);
         let memory = guest.memory();
         let ask = || ask_others(&guest, 0);

@@ -29,7 +29,7 @@ pub(crate) struct CatalogArguments {
 
 #[derive(Subcommand, Debug)]
 enum CatalogCommand {
-    /// List the 58 classes, what is planted for each, and where it must be named
+    /// List the 60 classes, what is planted for each, and where it must be named
     List {
         /// Write the list to FILE as JSON
         #[arg(long, value_name = "FILE")]
@@ -38,7 +38,7 @@ enum CatalogCommand {
     /// Run classes, all by default: each must be named, and its clean twin must be silent
     Run {
         /// Numbers of classes
-        #[arg(value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..=58))]
+        #[arg(value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..=60))]
         numbers: Vec<u8>,
         /// Leave stream and verdict of every trial in DIR, a file each, for tests that judge them again
         #[arg(long, value_name = "DIR")]
