@@ -7,6 +7,7 @@ pub mod dt3155;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod template;
+pub mod tw686x;
 
 use crate::contract::Function;
 
@@ -22,5 +23,9 @@ pub fn all() -> Vec<(&'static str, Box<dyn Function>)> {
             Box::new(dt3155::Dt3155::new(dt3155::Dt3155Options::default())),
         ),
         ("template", Box::<template::Scratch>::default()),
+        (
+            "tw686x",
+            Box::new(tw686x::Tw686x::new(tw686x::Tw686xOptions::default())),
+        ),
     ]
 }
