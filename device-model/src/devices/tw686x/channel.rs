@@ -111,7 +111,11 @@ impl Tw686x {
         let base = u64::from(self.word(self.address(number, channel.buffer, mode)));
         let size = VDMA_WHP::from_raw(self.word(VDMA_WHP::OFFSET + 32 * (number % SOUND)));
         let (width, rows, pitch) = match number < SOUND {
-            true => (size.width().into(), 2 * u32::from(size.height()), size.pitch()),
+            true => (
+                size.width().into(),
+                2 * u32::from(size.height()),
+                size.pitch(),
+            ),
             false => (self.sound(), 1, 0),
         };
         if width == 0 || rows == 0 {

@@ -35,8 +35,8 @@ mod tests;
 
 use std::time::Duration;
 
-pub use self::fault::Fault;
 use self::channel::{Channel, Work};
+pub use self::fault::Fault;
 use crate::contract::*;
 use regs::*;
 
@@ -320,8 +320,14 @@ impl Function for Tw686x {
     fn read(&self, _bar: u8, offset: u64) -> u32 {
         let offset = offset as usize;
         let word = self.word(offset);
-        let registers = [VIDSTAT::OFFSET, VIDSTAT_HIGH::OFFSET, SDT::OFFSET, SDT_HIGH::OFFSET];
-        let decoder = registers.map(|first| (first..first + 4 * 64).step_by(64).any(|at| at == offset));
+        let registers = [
+            VIDSTAT::OFFSET,
+            VIDSTAT_HIGH::OFFSET,
+            SDT::OFFSET,
+            SDT_HIGH::OFFSET,
+        ];
+        let decoder =
+            registers.map(|first| (first..first + 4 * 64).step_by(64).any(|at| at == offset));
         match (offset, decoder) {
             (INT_STATUS::OFFSET, _) => self.read,
             (PB_STATUS::OFFSET, _) => self.shown,

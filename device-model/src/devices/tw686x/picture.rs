@@ -21,7 +21,7 @@ pub fn origin(bytes: &[u8]) -> Option<(u32, u32)> {
 
 /// The line of the picture that comes as number `row`: first one field, then the other.
 pub(super) const fn line(row: u32, rows: u32) -> u32 {
-    let field = rows / 2;
+    let field = rows.div_ceil(2);
     match row < field {
         true => 2 * row,
         false => 2 * (row - field) + 1,
