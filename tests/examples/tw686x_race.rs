@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The race in Debian's tw686x of `docs/findings.md`, as often as asked (20 times): two channels are stopped at once, behind
+//! an IOMMU, and the verdict tells whether one was switched on again. No test: whether it happens is luck.
+//!
+//!     cargo run -p landfall-tests --example tw686x_race -- 50
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use landfall::guest::{CardKind, GuestOptions, Iommu, OwnCard, WITNESS_MODULE};
+use landfall::judge::judge;
+use landfall_device::devices::tw686x::{Tw686x, Tw686xOptions};
+use landfall_device::ledger::Platform;
+use landfall_tests::{Result, SHORT, boot, prepared};
+
+/// Two channels that stop with the same frame; then the guest waits for what comes after.
+const STREAMS: &str = "cd /tmp; s() { v4l2-ctl -d /dev/video$1 --stream-mmap=8 --stream-count=3 >/dev/null 2>&1; }; \\
+    s 0 & p=$!; s 1; wait $p; sleep 0.3";
+
+fn main() -> Result {
+    let times = std::env::args()
+        .nth(1)
+        .map_or(Ok(20), |word| word.parse())?;
+    let guest = boot(GuestOptions {
+        cards: vec![CardKind::Own(OwnCard::new("tw686x", || {
+            Tw686x::new(Tw686xOptions::default())
+        }))],
+        witness: true,
+        iommu: Iommu::Intel,
+        ..GuestOptions::default()
+    })?;
+    guest.add_video(prepared())?;
+    guest.load_module(WITNESS_MODULE, "")?;
+    guest.load_module("tw686x", "dma_mode=contig")?;
+    guest.wait_for_path("/dev/video7", SHORT)?;
+    let platform = Platform {
+        iommu: true,
+        ..Platform::default()
+    };
+    let (mut struck, mut known) = (0, 0);
+    let mut titles = BTreeMap::<String, u64>::new();
+    for _ in 0..times {
+        let ran = guest.run(
+            &["/bin/busybox", "sh", "-c", STREAMS],
+            Duration::from_secs(60),
+        )?;
+        assert_eq!(ran.status, 0, "{ran:?}");
+        guest.sync_card(0);
+        let journal = guest.journal(0).ok_or("a card")?;
+        let judgement = judge(&journal, platform.clone());
+        let new = judgement.violations.get(known..).unwrap_or_default();
+        struck += u32::from(!new.is_empty());
+        for violation in new {
+            if titles.is_empty() {
+                println!("{violation:#?}");
+            }
+            *titles.entry(violation.title()).or_default() += violation.accesses.max(1);
+        }
+        known = judgement.violations.len();
+    }
+    println!("{struck} of {times} times");
+    for (title, accesses) in titles {
+        println!("{accesses:6} {title}");
+    }
+    Ok(guest.power_off()?)
+}
