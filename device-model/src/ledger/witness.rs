@@ -303,6 +303,8 @@ pub(super) struct Witness {
     pub(super) attached: bool,
     /// It is not: something was lost.
     pub(super) blind: bool,
+    /// Some lends are not heard, and what is not known to be lent may be.
+    pub(super) partial: bool,
     /// Bus addresses of the kernel's text and read-only data.
     pub(super) text: Range,
     /// An IOMMU may make one range of several.
@@ -348,7 +350,7 @@ impl Witness {
 
     /// Whether what is not known to be lent is not lent.
     pub(super) fn sees(&self) -> bool {
-        self.attached && !self.blind
+        self.attached && !self.blind && !self.partial
     }
 
     pub(super) fn name(&mut self, address: u64, name: &str) {

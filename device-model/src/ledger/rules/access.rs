@@ -42,6 +42,21 @@ impl Ledger {
             self.settle(access, violation.class);
             return self.report(violation);
         }
+        let partial = self.witness.partial && !self.witness.blind;
+        if partial
+            && !told
+            && self
+                .witness
+                .covering(access.range(), access.way())
+                .is_none()
+        {
+            // It may lie in a lend that nobody heard of.
+            match self.not_master(access) {
+                Some(off) => self.found(access, off),
+                None => self.unknown += 1,
+            }
+            return;
+        }
         if attached && let Some(finding) = self.misplaced(access, told) {
             self.settle(access, finding.class);
             return self.found(access, finding);

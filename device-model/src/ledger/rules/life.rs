@@ -59,8 +59,9 @@ impl Ledger {
         self.witness.blind = true;
     }
 
-    /// A call was made that the witness does not hear.
+    /// A call was made that the witness does not hear: from now on nothing is concluded from what is not lent.
     pub(in super::super) fn unheard(&mut self, what: &str) {
+        self.witness.partial = true;
         let unheard = &mut self.found.unheard;
         let what: String = what.chars().take(200).collect();
         if unheard.len() < MOST_REASONS && !unheard.contains(&what) {
