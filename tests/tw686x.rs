@@ -20,10 +20,12 @@ const ADDRESS: &str = "0000:01:00.0";
 const STATUS: &str = "/sys/kernel/debug/landfall_witness/status";
 /// Time for a program that uses a card for some seconds, on a busy host.
 const PROGRAM: Duration = Duration::from_secs(120);
-/// Bytes of a line, and lines: 720 by 480 pixels of two bytes.
-const WIDTH: usize = 1440;
-const LINES: u32 = 480;
-const FRAME: usize = WIDTH * LINES as usize;
+/// A picture's bytes of a line, and lines; two bytes a pixel.
+type Size = (usize, u32);
+/// 720 by 480 pixels: how each channel begins.
+const WHOLE: Size = (1440, 480);
+/// 360 by 240.
+const QUARTER: Size = (720, 240);
 /// From one frame to the next: so long that a program has always given a buffer back before the queue is empty.
 const PERIOD: Duration = Duration::from_millis(100);
 /// Frames of a stream.
@@ -90,35 +92,39 @@ fn words(channel: usize, frames: usize, more: &str) -> String {
     )
 }
 
-/// Has the shell do something.
-fn shell(guest: &Guest<Booted>, script: &str) -> Result {
+/// Has the shell do something; gives what it said.
+fn shell(guest: &Guest<Booted>, script: &str) -> Result<String> {
     let ran = guest.run(&["/bin/busybox", "sh", "-c", script], PROGRAM)?;
     assert_eq!((ran.status, ran.timed_out), (0, false), "{script}: {ran:?}");
-    Ok(())
+    Ok(ran.stderr)
 }
 
-/// Streams from these channels, all at once, and compares every byte.
-fn stream(guest: &Guest<Booted>, mode: Mode, channels: &[usize]) -> Result {
+/// Streams pictures of that size from these channels, all at once, and compares every byte.
+fn stream(guest: &Guest<Booted>, mode: Mode, (width, lines): Size, channels: &[usize]) -> Result {
+    let size = format!("--set-fmt-video=width={},height={lines}", width / 2);
     let streams = channels
         .iter()
-        .map(|&channel| format!("{} & p{channel}=$!;", words(channel, FRAMES, "")));
+        .map(|&channel| format!("{} & p{channel}=$!;", words(channel, FRAMES, &size)));
+    let frame = width * lines as usize;
     let waits = channels.iter().map(|channel| format!("wait $p{channel}"));
     let (streams, waits): (String, Vec<_>) = (streams.collect(), waits.collect());
-    shell(guest, &format!("{streams} {}", waits.join(" && ")))?;
+    let said = shell(guest, &format!("{streams} {}", waits.join(" && ")))?;
     for &channel in channels {
         let path = format!("/tmp/{channel}.raw");
         let mut last = None;
         for index in 0..FRAMES {
-            let bytes = guest.read_file_at(&path, (index * FRAME) as u64, FRAME as u32)?;
-            let (whose, number) = picture::origin(&bytes).ok_or("bytes")?;
+            let bytes = guest.read_file_at(&path, (index * frame) as u64, frame as u32)?;
+            let Some((whose, number)) = picture::origin(&bytes) else {
+                panic!("{mode:?}, channel {channel}: {index} frames; {said}");
+            };
             assert_eq!(whose as usize, channel, "{mode:?}");
             assert!(last < Some(number), "{mode:?}: {number} after {last:?}");
             let stamp = picture::stamp(whose, number);
-            let expected = picture::picture(stamp, WIDTH, LINES, mode == Mode::Sg);
+            let expected = picture::picture(stamp, width, lines, mode == Mode::Sg);
             assert!(bytes == expected, "{mode:?}, channel {channel}: {number}");
             last = Some(number);
         }
-        let behind = guest.read_file_at(&path, (FRAMES * FRAME) as u64, 1)?;
+        let behind = guest.read_file_at(&path, (FRAMES * frame) as u64, 1)?;
         assert_eq!(behind, [0; 0], "{mode:?}");
     }
     Ok(())
@@ -195,11 +201,17 @@ fn assert_sound_is_left(violations: &[Violation]) {
 /// In all three modes, from one channel and from two at once, every byte is in its place; what the driver does is right,
 /// but for the sound buffers of one mode, which it leaves behind.
 fn all_modes(options: GuestOptions) -> Result {
+    let bounced = options.append.contains("swiotlb");
     let guest = guest(vec![card(None, PERIOD)], options)?;
     for mode in [Mode::Contig, Mode::Sg, Mode::Memcpy] {
         load(&guest, mode)?;
-        stream(&guest, mode, &[0])?;
-        stream(&guest, mode, &[0, 5])?;
+        // A bounce buffer holds 256 KiB at most, and vb2 knows nothing of that: it gives no whole pictures then.
+        if bounced && mode == Mode::Sg {
+            stream(&guest, mode, QUARTER, &[0])?;
+        } else {
+            stream(&guest, mode, WHOLE, &[0])?;
+        }
+        stream(&guest, mode, QUARTER, &[0, 5])?;
         assert_eq!(named(&guest, 0), [], "{mode:?}, bound still");
         guest.unload_module(DRIVER)?;
         match mode {
@@ -218,7 +230,7 @@ fn all_modes(options: GuestOptions) -> Result {
             }
         )
     };
-    assert!(count(&guest, 0, ok) >= 3 * 3 * FRAMES * LINES as usize);
+    assert!(count(&guest, 0, ok) >= 3 * 4 * FRAMES * 240);
     let call = |wanted| move |kind: &Kind| matches!(kind, Kind::Call(call) if call.call == wanted);
     // Three streams of 16 buffers in each of two modes; 16 sound buffers, 16 of pictures and 16 tables.
     assert!(count(&guest, 0, call(Call::Alloc)) >= 3 * 16 + 3 * 16);
