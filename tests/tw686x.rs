@@ -148,6 +148,9 @@ fn named(guest: &Guest<Booted>, card: usize) -> Vec<Violation> {
     let judgement = verdict(guest, card);
     assert_eq!(judgement.not_judged, [""; 0]);
     assert_eq!(judgement.hints, []);
+    for violation in &judgement.violations {
+        println!("{}: {}", violation.title(), violation.text);
+    }
     judgement.violations
 }
 
