@@ -88,7 +88,9 @@ impl Function for Poller {
 
     fn register(&self, bar: u8, offset: u64) -> Option<RegisterName> {
         let index = usize::try_from(offset / 4).ok()?;
-        let name = NAMES.get(index).filter(|_| bar == 0 && offset % 4 == 0)?;
+        let name = NAMES
+            .get(index)
+            .filter(|_| bar == 0 && offset.is_multiple_of(4))?;
         Some(RegisterName {
             name: (*name).into(),
             index: None,

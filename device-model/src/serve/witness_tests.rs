@@ -248,7 +248,7 @@ fn names_life_and_end_are_told() {
             Kind::Attached {
                 text_start: 0x100_0000,
                 text_end: 0x300_0000,
-                syncs: false,
+                syncs: true,
             },
             Kind::Symbol {
                 address: 0xffff_ffff_c000_0010,

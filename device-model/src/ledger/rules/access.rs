@@ -5,9 +5,10 @@
 use super::super::book::Way;
 use super::super::class::Class;
 use super::super::classify::{Access, Finding, NEAR, bent, cut, exposed, is_beside, is_near};
+use super::super::held::{Held, PAGE};
 use super::super::job::{Job, State};
 use super::super::shelf::WIDTHS;
-use super::super::witness::{Buffer, Held, PAGE};
+use super::super::witness::Buffer;
 use super::super::{Ledger, NearLend, Range};
 use super::programmed::crosses;
 use crate::contract::{Direction, IdleScope, JobId};
@@ -69,7 +70,7 @@ impl Ledger {
     /// A job's late bytes are no short transfer.
     fn settle(&mut self, access: &Access, class: Option<Class>) {
         if class == Some(Class::DoneTooEarly) && self.is_missing(access) {
-            self.short = None;
+            self.short.retain(|_, (job, _)| Some(*job) != access.job);
         }
     }
 
@@ -116,7 +117,7 @@ impl Ledger {
         if !self.witness.sees() {
             return None;
         }
-        if let Some(late) = self.late(access, self.near(access.range())) {
+        if let Some(late) = self.late(access, || self.near(access.range())) {
             return Some(late);
         }
         let job = access.job.and_then(|job| self.jobs.get(job));
@@ -197,6 +198,12 @@ impl Ledger {
     fn by_lends(&self, access: &Access) -> Option<Finding> {
         let range = access.range();
         let Some(held) = self.witness.covering(range, access.way()) else {
+            // Over several lends that touch: as the driver programmed it, or as it may have.
+            let job = access.job.and_then(|job| self.jobs.get(job));
+            let meant = job.is_some_and(|job| job.contains(access.address, access.length));
+            if (meant || !self.declares.jobs) && self.witness.is_covered(range, access.way()) {
+                return None;
+            }
             return self.not_covered(access);
         };
         if let Some(buffer) = self.given_back(range) {

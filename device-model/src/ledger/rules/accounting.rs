@@ -5,7 +5,8 @@
 use super::super::book::Way;
 use super::super::class::Class;
 use super::super::classify::is_near;
-use super::super::witness::{Brief, Held, Pooled, Sort};
+use super::super::held::{Brief, Held, Sort};
+use super::super::witness::Pooled;
 use super::super::{Ledger, Range};
 use crate::journal::{Call, DriverCall, LendDirection, Memory};
 
@@ -64,6 +65,10 @@ impl Ledger {
         let Some(number) = self.witness.lend(call, sort) else {
             return self.full();
         };
+        self.jobs.lent_anew(Range {
+            start: call.address,
+            length: call.length,
+        });
         self.wrong_memory(number, call, sort);
         self.wrong_mask(call, sort);
         self.shared_line(number);

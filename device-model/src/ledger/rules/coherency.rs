@@ -11,16 +11,26 @@
 //!   card only writes need not be given back to it. Memory of both directions is a hint: it may not have been changed.
 
 use super::super::class::Class;
+use super::super::held::{Brief, Held, Unseen};
 use super::super::job::{Job, range};
-use super::super::witness::{Brief, Held, Unseen};
 use super::super::{Ledger, Range, Violation};
-use crate::contract::{Direction, JobId};
+use crate::contract::{Direction, JobId, Piece};
 use crate::journal::{DriverCall, LendDirection};
 
 impl Ledger {
-    /// The card wrote all of a job: the CPU sees it only after a sync.
-    pub(in super::super) fn dirtied(&mut self, number: JobId, job: &Job) {
+    /// The card wrote a job, as many bytes as it says: the CPU sees them only after a sync.
+    pub(in super::super) fn dirtied(&mut self, number: JobId, job: &Job, told: u64) {
+        let mut left = told;
         for piece in job.payload().filter(|piece| piece.way == Direction::Write) {
+            let written = Piece {
+                length: piece.length.min(left),
+                ..*piece
+            };
+            left -= written.length;
+            let piece = &written;
+            if piece.length == 0 {
+                break;
+            }
             for lend in self.witness.touching(range(piece)) {
                 if let Some(held) = self.witness.held_mut(lend)
                     && held.syncs
@@ -50,14 +60,16 @@ impl Ledger {
     }
 
     /// Classes 37 and 38: memory is handed over, again. Slots may share a buffer: what the card wrote there for another
-    /// one is that one's to sync.
-    pub(in super::super) fn judge_handed_over(&mut self, number: JobId, job: &Job) {
+    /// one is that one's to sync. A job that begins may have been handed over before; then it is not `fresh`, and only
+    /// what it reads is looked at.
+    pub(in super::super) fn judge_handed_over(&mut self, number: JobId, job: &Job, fresh: bool) {
         for piece in job.pieces.iter() {
             for lend in self.witness.touching(range(piece)) {
                 let Some(held) = self.witness.held(lend).filter(|held| held.syncs) else {
                     continue;
                 };
                 match piece.way {
+                    Direction::Write if !fresh => {}
                     Direction::Write => {
                         let again = |unseen: &&Unseen| {
                             let same = unseen.slot == job.label.slot;

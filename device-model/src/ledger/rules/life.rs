@@ -3,9 +3,10 @@
 //! A driver's life with its device: what it takes back while the card works, and what it leaves behind.
 
 use super::super::class::Class;
+use super::super::held::{Brief, Held};
 use super::super::job::{Job, State};
 use super::super::verdict;
-use super::super::witness::{Brief, Due, Elsewhere, Held, Life};
+use super::super::witness::{Due, Elsewhere, Life};
 use super::super::{Ledger, MOST_REASONS, Range, Violation};
 use super::access::WILD;
 use crate::contract::{JobId, QueueId, Reset};
@@ -135,7 +136,7 @@ impl Ledger {
     /// Classes 30, 31 and 36: a lend ended of a job that is not over; how far the card is with it does not matter. `by`
     /// ended it.
     pub(super) fn judge_return(&mut self, range: Range, held: Option<&Held>, by: Brief) {
-        if !self.witness.sees() || self.card.master() == Some(false) {
+        if !self.witness.sees() || self.card.is_quiet() {
             return;
         }
         let cut = self.jobs.touching(range).into_iter().filter_map(|number| {
@@ -225,7 +226,7 @@ impl Ledger {
 
     /// Class 31, too: the engine runs into what is lent, and remove is over.
     fn removed_while_running(&mut self) {
-        if !self.witness.sees() || self.card.master() == Some(false) {
+        if !self.witness.sees() || self.card.is_quiet() {
             return;
         }
         let lent = |job: &Job| self.witness.at(job.main().start).is_some();
