@@ -2,7 +2,7 @@
 
 use super::super::{Class, Ledger, Lend, LendKind, Platform};
 use super::stream::*;
-use crate::contract::{Direction, DmaError, Role};
+use crate::contract::{Direction, DmaError, IdleScope, Role};
 use crate::journal::{Call, DriverCall, DriverState, Kind};
 
 #[test]
