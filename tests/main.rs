@@ -25,6 +25,7 @@ mod sources;
 mod start;
 mod survey;
 mod tidy;
+mod tw686x;
 mod userspace;
 mod witness;
 mod witness_hears;

@@ -11,7 +11,7 @@ use crate::SetupOptions;
 use crate::embedded::{AGENT_SHA256, SOURCES_SHA256};
 use crate::hash::Key;
 use crate::packages::{SERIES, VIDEO};
-use crate::{kernel, metadata};
+use crate::{initramfs, kernel, metadata, video};
 
 /// The options do not go together, or name what is not there.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +70,8 @@ impl Plan {
                 ))
         };
         let mut key = base(Key::new("set-up"))
+            .text(initramfs::RECIPE)
+            .text(video::RECIPE)
             .text(AGENT_SHA256)
             .text(SOURCES_SHA256);
         let mut named = |what: &'static str, path: &Path| {

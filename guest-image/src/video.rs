@@ -11,11 +11,11 @@ use crate::cpio::Archive;
 use crate::initramfs::{self, Contents, InitramfsError};
 
 /// Changes whenever the archive's contents do by other means than what [`write`] is given.
-pub(crate) const RECIPE: &str = "1";
+pub(crate) const RECIPE: &str = "2";
 /// Programs of the package.
 const PROGRAMS: [&str; 2] = ["v4l2-compliance", "v4l2-ctl"];
 /// Stock drivers; what they depend on comes along.
-const DRIVERS: [&str; 1] = ["dt3155"];
+const DRIVERS: [&str; 3] = ["dt3155", "snd_pcm_oss", "tw686x"];
 /// The loader, where every program expects it.
 const LOADER: &str = "lib64/ld-linux-x86-64.so.2";
 /// Where the libraries are.

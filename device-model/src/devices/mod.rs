@@ -8,6 +8,7 @@ pub mod dt3155;
 pub(crate) mod fake;
 pub mod poller;
 pub mod template;
+pub mod tw686x;
 
 use crate::contract::Function;
 
@@ -24,5 +25,9 @@ pub fn all() -> Vec<(&'static str, Box<dyn Function>)> {
         ),
         ("poller", Box::<poller::Poller>::default()),
         ("template", Box::<template::Scratch>::default()),
+        (
+            "tw686x",
+            Box::new(tw686x::Tw686x::new(tw686x::Tw686xOptions::default())),
+        ),
     ]
 }

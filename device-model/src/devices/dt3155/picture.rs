@@ -61,7 +61,7 @@ pub fn pixel(frame: u32, line: u32, column: u32) -> u8 {
 }
 
 /// Line `line` of frame `frame`, into a buffer of its length.
-pub(super) fn paint(frame: u32, line: u32, into: &mut [u8]) {
+pub(in crate::devices) fn paint(frame: u32, line: u32, into: &mut [u8]) {
     for (column, byte) in (0..).zip(into) {
         *byte = pixel(frame, line, column);
     }

@@ -11,7 +11,7 @@ use super::super::shelf::WIDTHS;
 use super::super::witness::Buffer;
 use super::super::{Ledger, NearLend, Range};
 use super::programmed::crosses;
-use crate::contract::{Direction, JobId};
+use crate::contract::{Direction, IdleScope, JobId};
 use crate::journal::{DriverState, Outcome};
 
 /// What an access is called that nothing explains.
@@ -207,7 +207,7 @@ impl Ledger {
             return self.not_covered(access);
         };
         if let Some(buffer) = self.given_back(range) {
-            let mut finding = if self.witness.queued == 0 {
+            let mut finding = if self.witness.queued == 0 && !self.is_at_work(access) {
                 let text = format!(
                     "the card {} a buffer after the driver had given all buffers back to their user",
                     access.verb()
@@ -237,6 +237,13 @@ impl Ledger {
         finding.near = Some(held.near(range));
         finding.call = Some(held.by);
         Some(finding)
+    }
+
+    /// Whether the access is for a job in work of a card that says when it is idle: then nobody stopped it.
+    fn is_at_work(&self, access: &Access) -> bool {
+        let job = access.job.and_then(|job| self.jobs.get(job));
+        let works = job.is_some_and(|job| job.state == State::Begun);
+        works && self.declares.idle != IdleScope::Never
     }
 
     fn is_over(&self, job: JobId) -> bool {

@@ -2,7 +2,7 @@
 
 use super::super::{Class, Ledger, Lend, LendKind, Platform};
 use super::stream::*;
-use crate::contract::{Direction, DmaError, Role};
+use crate::contract::{Direction, DmaError, IdleScope, Role};
 use crate::journal::{Call, DriverCall, DriverState, Kind};
 
 #[test]
@@ -145,6 +145,11 @@ fn vb2_buffers_are_the_cards_while_they_are_queued() {
     line(grabber().call(back(0)), 0).is(7);
     let off = || grabber().call(back(0)).call(back(1));
     line(off(), 1).is(20);
+    // A card that says when it is idle, and works, was not stopped: the driver left it an address.
+    let works = |stream: Stream| stream.begins(0, FRAME[0], SIZE).writes(FRAME[0], 64);
+    works(off()).is(7);
+    works(grabber().call(back(0))).is(7);
+    works(off().declaring(|declares| declares.idle = IdleScope::Never)).is(20);
     // A free buffer is nobody's.
     let freed = off().free(FRAME[0], SIZE).free(FRAME[1], SIZE);
     line(freed.clone(), 1).is(7);
