@@ -6,6 +6,7 @@ pub mod capture;
 pub mod dt3155;
 #[cfg(test)]
 pub(crate) mod fake;
+pub mod ring;
 pub mod template;
 
 use crate::contract::Function;
@@ -20,6 +21,10 @@ pub fn all() -> Vec<(&'static str, Box<dyn Function>)> {
         (
             "dt3155",
             Box::new(dt3155::Dt3155::new(dt3155::Dt3155Options::default())),
+        ),
+        (
+            "ring",
+            Box::new(ring::Ring::new(ring::RingOptions::default())),
         ),
         ("template", Box::<template::Scratch>::default()),
     ]
