@@ -108,6 +108,7 @@ fn run(arguments: &RunArguments, cancel: &Cancel) -> Done {
     Ok(match outcome.report.verdict {
         Verdict::Clean => ExitCode::Clean,
         Verdict::Violations => ExitCode::Violations,
+        Verdict::NotJudged => ExitCode::NotJudged,
     })
 }
 

@@ -19,6 +19,8 @@ pub(crate) enum ExitCode {
     Guest = 4,
     /// A file asked for could not be written.
     Output = 5,
+    /// Nothing wrong was found, and something was not judged.
+    NotJudged = 6,
     /// Interrupted by Ctrl-C or SIGTERM.
     Interrupted = 130,
 }
@@ -33,6 +35,7 @@ Exit codes:
     3  the set-up or the host failed; doctor: something is lacking
     4  the guest failed: it did not boot, panicked, hung or refused
     5  a file asked for could not be written
+    6  not judged: nothing wrong was found, and something could not be looked at
   130  interrupted";
 
 impl From<ExitCode> for std::process::ExitCode {
@@ -47,8 +50,18 @@ mod tests {
 
     #[test]
     fn help_names_every_code() {
-        use ExitCode::{Clean, Guest, Host, Interrupted, Output, Usage, Violations};
-        for code in [Clean, Violations, Usage, Host, Guest, Output, Interrupted] {
+        use ExitCode::{Clean, Guest, Host, Interrupted, NotJudged, Output, Usage, Violations};
+        let all = [
+            Clean,
+            Violations,
+            Usage,
+            Host,
+            Guest,
+            Output,
+            NotJudged,
+            Interrupted,
+        ];
+        for code in all {
             let number = format!("{:>5}  ", code as u8);
             assert!(
                 HELP.lines().any(|line| line.starts_with(&number)),

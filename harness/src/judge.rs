@@ -4,23 +4,24 @@
 //! the witness in the guest, whose word is in the same journal.
 
 use landfall_device::journal::Journal;
-use landfall_device::ledger::{Platform, Violation};
+use landfall_device::ledger::{Judgement, Platform};
 
 use crate::bundle::Recorder;
 
 /// Judges all that is in a card's journal so far. Wait for the card's work in hand before
-/// ([`crate::guest::Guest::sync_card`]), or its last piece may be missing. Without a witness nothing counts as lent.
-pub fn judge(journal: &Journal, platform: Platform) -> Vec<Violation> {
+/// ([`crate::guest::Guest::sync_card`]), or its last piece may be missing. Without a witness nobody knows what is lent, and the verdict is that it
+/// was not judged.
+pub fn judge(journal: &Journal, platform: Platform) -> Judgement {
     record(journal, platform).1
 }
 
 /// Likewise, with what the ledger was given.
-pub(crate) fn record(journal: &Journal, platform: Platform) -> (Recorder, Vec<Violation>) {
+pub(crate) fn record(journal: &Journal, platform: Platform) -> (Recorder, Judgement) {
     let mut recorder = Recorder::new(platform, 0);
     recorder.feed(journal);
     recorder.close(journal);
-    let violations = recorder.finish();
-    (recorder, violations)
+    let judgement = recorder.finish();
+    (recorder, judgement)
 }
 
 #[cfg(test)]

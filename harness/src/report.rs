@@ -45,7 +45,7 @@ pub(crate) fn booting(prepared: &Prepared, choice: &Choice, plan: &Plan) -> Stri
     );
     let fault = plan.guest.cards.iter().find_map(|card| match card {
         CardKind::Capture(options) => fault_names(&options.faults),
-        CardKind::Dt3155(_) | CardKind::Template => None,
+        _ => None,
     });
     let _ = write!(
         text,
@@ -316,6 +316,7 @@ fn verdict(report: &Report, paint: &Paint) -> String {
     let line = match report.verdict {
         Verdict::Clean => paint.green(&report.summary),
         Verdict::Violations => paint.bold_red(&report.summary),
+        Verdict::NotJudged => paint.bold(&report.summary),
     };
     format!("verdict: {line}\n")
 }

@@ -10,21 +10,24 @@
 use std::collections::BTreeMap;
 
 use landfall_device::journal::Call;
+use landfall_device::ledger::{self, Group};
 use serde::{Deserialize, Serialize};
 
 use crate::guest::{How, Started};
 
 /// Version of the schema.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Whether the run was clean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Every byte landed where it should, and none elsewhere.
     Clean,
     /// See `violations`.
     Violations,
+    /// Nothing wrong was found, and something was not judged: see `not_judged`.
+    NotJudged,
 }
 
 /// All that is known about a run.
@@ -38,6 +41,14 @@ pub struct Report {
     pub summary: String,
     /// What went wrong, in the order of time.
     pub violations: Vec<Violation>,
+    /// What may have gone wrong: only who sees the CPU's accesses could tell. No reason to fail.
+    pub hints: Vec<Violation>,
+    /// Why something was not judged.
+    pub not_judged: Vec<String>,
+    /// The groups of rules, and why some were off.
+    pub groups: Vec<Group>,
+    /// Calls that were made, and that the witness does not hear: blind spots.
+    pub unheard: Vec<String>,
     /// Every frame that the card was given a buffer for, in the order of completion.
     pub transfers: Vec<Transfer>,
     /// What was captured.
@@ -104,6 +115,9 @@ pub struct Violation {
     pub class: Option<u8>,
     /// Name of the class, or a short name.
     pub name: String,
+    /// What it is called in every run that shows it, without addresses and times: two runs can be compared by it.
+    #[serde(default)]
+    pub title: String,
     /// First address concerned.
     pub address: u64,
     /// Bytes from there.
@@ -111,7 +125,10 @@ pub struct Violation {
     /// Sequence number of the frame concerned.
     pub frame: Option<u32>,
     /// Its slot.
-    pub slot: Option<u8>,
+    pub slot: Option<u32>,
+    /// How many accesses of the card it is made of.
+    #[serde(default)]
+    pub accesses: u64,
     /// Which capture, from 1.
     pub capture: Option<usize>,
     /// Who saw it.
@@ -123,6 +140,9 @@ pub struct Violation {
     /// The call of the driver's behind it, if the witness told of one.
     #[serde(default)]
     pub driver_call: Option<DriverCall>,
+    /// Whose the memory is by now, as far as the guest's kernel tells.
+    #[serde(default)]
+    pub owner: Option<String>,
     /// What happened, in words.
     pub text: String,
 }
@@ -138,6 +158,16 @@ pub struct DriverCall {
     pub guest_ns: u64,
 }
 
+impl From<ledger::Caller> for DriverCall {
+    fn from(caller: ledger::Caller) -> Self {
+        Self {
+            call: caller.call,
+            caller: caller.symbol,
+            guest_ns: caller.guest_ns,
+        }
+    }
+}
+
 /// The lend nearest to a violation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nearest {
@@ -149,6 +179,12 @@ pub struct Nearest {
     pub offset: i128,
     /// Bytes between them; 0: they touch or overlap.
     pub distance: u64,
+    /// Who lent it, if the witness told.
+    #[serde(default)]
+    pub lent_by: Option<DriverCall>,
+    /// Who took it back, if somebody did.
+    #[serde(default)]
+    pub taken_back_by: Option<DriverCall>,
 }
 
 /// A register write.

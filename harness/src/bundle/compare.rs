@@ -2,7 +2,7 @@
 
 //! Whether two verdicts are the same.
 
-use landfall_device::ledger::Violation;
+use landfall_device::ledger::{Judgement, Violation};
 use serde_json::Value;
 
 /// What a violation says in words, which may change from version to version.
@@ -27,51 +27,55 @@ impl Comparison {
 }
 
 /// Compares what was said with what is said now: everything but the words.
-pub fn compare(recorded: &[Violation], now: &[Violation]) -> Comparison {
+pub fn compare(recorded: &Judgement, now: &Judgement) -> Comparison {
     let mut comparison = Comparison::default();
-    let mut missing: Vec<(usize, &Violation)> = Vec::new();
-    let mut new: Vec<(usize, &Violation)> = (1..).zip(now).collect();
-    for (number, violation) in (1..).zip(recorded) {
-        let same = |(_, other): &(usize, &Violation)| fields(violation, other).is_empty();
-        match new.iter().position(same) {
-            Some(at) => {
-                let (_, other) = new.remove(at);
-                comparison.reworded += usize::from(other.text != violation.text);
-            }
-            None => missing.push((number, violation)),
-        }
-    }
-    // What is left is the same one, changed, if it is of the same class and job; else one went and another came.
-    for (number, violation) in missing {
-        let kin = |(_, other): &(usize, &Violation)| {
-            (other.class, &other.name, other.job)
-                == (violation.class, &violation.name, violation.job)
-        };
-        match new.iter().position(kin) {
-            Some(at) => {
-                let (_, other) = new.remove(at);
-                let changed = fields(violation, other).join(", ");
-                comparison.tell(format!(
-                    "violation {number}, {}: {changed}",
-                    brief(violation)
-                ));
-            }
-            None => comparison.tell(format!(
-                "violation {number}, {}, is not there any more",
-                brief(violation)
-            )),
-        }
-    }
-    for (number, violation) in new {
-        comparison.tell(format!(
-            "violation {number} now, {}, is new",
-            brief(violation)
-        ));
+    comparison.of("violation", &recorded.violations, &now.violations);
+    comparison.of("hint", &recorded.hints, &now.hints);
+    if recorded.not_judged != now.not_judged {
+        let (was, is) = (recorded.not_judged.join("; "), now.not_judged.join("; "));
+        comparison.tell(format!("not judged was: {was:?}, and is: {is:?}"));
     }
     comparison
 }
 
 impl Comparison {
+    fn of(&mut self, what: &str, recorded: &[Violation], now: &[Violation]) {
+        let comparison = self;
+        let mut missing: Vec<(usize, &Violation)> = Vec::new();
+        let mut new: Vec<(usize, &Violation)> = (1..).zip(now).collect();
+        for (number, violation) in (1..).zip(recorded) {
+            let same = |(_, other): &(usize, &Violation)| fields(violation, other).is_empty();
+            match new.iter().position(same) {
+                Some(at) => {
+                    let (_, other) = new.remove(at);
+                    comparison.reworded += usize::from(other.text != violation.text);
+                }
+                None => missing.push((number, violation)),
+            }
+        }
+        // What is left is the same one, changed, if it is of the same class and job; else one went and another came.
+        for (number, violation) in missing {
+            let kin = |(_, other): &(usize, &Violation)| {
+                (other.class, &other.name, other.job)
+                    == (violation.class, &violation.name, violation.job)
+            };
+            match new.iter().position(kin) {
+                Some(at) => {
+                    let (_, other) = new.remove(at);
+                    let changed = fields(violation, other).join(", ");
+                    comparison.tell(format!("{what} {number}, {}: {changed}", brief(violation)));
+                }
+                None => comparison.tell(format!(
+                    "{what} {number}, {}, is not there any more",
+                    brief(violation)
+                )),
+            }
+        }
+        for (number, violation) in new {
+            comparison.tell(format!("{what} {number} now, {}, is new", brief(violation)));
+        }
+    }
+
     fn tell(&mut self, difference: String) {
         if self.differences.len() < MOST {
             self.differences.push(difference);

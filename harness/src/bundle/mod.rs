@@ -8,7 +8,7 @@
 //! | `run.json` | command line, seed, versions, verdict in one line ([`Run`]) |
 //! | `scenario.toml` | the scenario, if the run had one |
 //! | `stream.jsonl` | what the ledger was fed with, in exactly that order, an [`Item`] a line |
-//! | `violations.json` | what the ledger said to it |
+//! | `judgement.json` | what the ledger said to it |
 //! | `observed.json` | of a trial, in place of a report: all that was seen of it ([`crate::catalog::Observed`]) |
 //! | `report.json` | the whole report: all three views ([`crate::schema::Report`]) |
 //! | `pages.json`, `pages.bin`, `expected.bin` | guest memory around each violation, and what should lie there ([`Pages`]) |
@@ -87,7 +87,7 @@ mod names {
     pub(super) const RUN: &str = "run.json";
     pub(super) const SCENARIO: &str = "scenario.toml";
     pub(super) const STREAM: &str = "stream.jsonl";
-    pub(super) const VIOLATIONS: &str = "violations.json";
+    pub(super) const JUDGEMENT: &str = "judgement.json";
     pub(super) const OBSERVED: &str = "observed.json";
     pub(super) const REPORT: &str = "report.json";
     pub(super) const PAGES: &str = "pages.json";

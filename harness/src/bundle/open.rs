@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use landfall_device::ledger::Violation;
+use landfall_device::ledger::Judgement;
 use ruzstd::decoding::StreamingDecoder;
 use serde::de::DeserializeOwned;
 use tar::{Archive, Entry, EntryType};
@@ -117,9 +117,9 @@ impl Bundle {
     ///
     /// # Errors
     /// If it is missing or makes no sense.
-    pub fn violations(&self) -> Result<Vec<Violation>, BundleError> {
-        self.json(names::VIOLATIONS)?
-            .ok_or_else(|| BundleError::file(names::VIOLATIONS, Refused::Missing))
+    pub fn judgement(&self) -> Result<Judgement, BundleError> {
+        self.json(names::JUDGEMENT)?
+            .ok_or_else(|| BundleError::file(names::JUDGEMENT, Refused::Missing))
     }
 
     /// Feeds the recorded stream to a ledger; see [`judge`].

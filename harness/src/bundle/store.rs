@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use landfall_device::journal::Journal;
-use landfall_device::ledger::Violation;
+use landfall_device::ledger::Judgement;
 use serde::Serialize;
 
 use super::manifest::{LARGEST_MANIFEST, NAME};
@@ -38,7 +38,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) run: Run,
     /// What the ledger was fed with, and what it said; `None` if there was nothing to watch yet.
     pub(crate) stream: Option<(&'a Recorder, &'a Journal)>,
-    pub(crate) violations: &'a [Violation],
+    pub(crate) judged: &'a Judgement,
     pub(crate) report: Option<&'a Report>,
     /// Of a trial, in place of a report.
     pub(crate) observed: Option<&'a Observed>,
@@ -118,7 +118,7 @@ fn fill(parts: &Parts<'_>, directory: &Path) -> io::Result<Manifest> {
     }
     if let Some((recorder, journal)) = parts.stream {
         files.with(names::STREAM, |out| recorder.write(journal, out))?;
-        files.json(names::VIOLATIONS, &parts.violations)?;
+        files.json(names::JUDGEMENT, parts.judged)?;
     }
     if let Some(observed) = parts.observed {
         files.json(names::OBSERVED, observed)?;

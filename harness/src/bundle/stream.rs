@@ -5,8 +5,9 @@
 use std::io::{self, BufRead, Read, Write};
 use std::ops::Range;
 
+use landfall_device::contract::Declaration;
 use landfall_device::journal::{Entry, Journal, Kind};
-use landfall_device::ledger::{Ledger, Lend, Platform, Violation};
+use landfall_device::ledger::{Judgement, Ledger, Lend, Platform, Violation};
 use serde::{Deserialize, Serialize};
 
 use super::{BundleError, names};
@@ -120,7 +121,7 @@ impl Recorder {
     }
 
     /// Ends the ledger, and begins an empty one in its place.
-    pub fn finish(&mut self) -> Vec<Violation> {
+    pub fn finish(&mut self) -> Judgement {
         std::mem::take(&mut self.ledger).finish()
     }
 
@@ -157,7 +158,7 @@ impl Recorder {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Judged {
     /// What the ledger said.
-    pub violations: Vec<Violation>,
+    pub said: Judgement,
     /// Lines of the stream.
     pub lines: u64,
 }
@@ -183,7 +184,7 @@ pub fn judge(
         }
     })?;
     Ok(Judged {
-        violations: ledger.finish(),
+        said: ledger.finish(),
         lines,
     })
 }
@@ -243,10 +244,17 @@ fn items(mut stream: impl BufRead, mut each: impl FnMut(u64, Item)) -> Result<()
 fn remembered(entry: Entry) -> Entry {
     let lasting = matches!(
         entry.kind,
-        Kind::Call(_)
+        Kind::Declares(_)
+            | Kind::Call(_)
             | Kind::Register { .. }
             | Kind::Attached { .. }
+            | Kind::Declared {
+                what: Declaration::Masked { .. },
+                ..
+            }
             | Kind::WitnessGap { .. }
+            | Kind::Unheard { .. }
+            | Kind::Elsewhere { .. }
             | Kind::Symbol { .. }
             | Kind::Driver { .. }
             | Kind::BusMapped { .. }

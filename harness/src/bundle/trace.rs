@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use landfall_device::journal::Journal;
-use landfall_device::ledger::Violation;
+use landfall_device::ledger::Judgement;
 
 use super::store::Logs;
 use super::{Pages, Recorder};
@@ -16,7 +16,7 @@ pub(crate) struct Trace {
     /// What the ledger was fed with.
     pub(crate) stream: Option<(Recorder, Journal)>,
     /// What it said.
-    pub(crate) judged: Vec<Violation>,
+    pub(crate) judged: Judgement,
     /// Memory around that.
     pub(crate) pages: Pages,
     /// What guest and QEMU said.

@@ -89,6 +89,7 @@ pub fn clean(
                     parameters: String::new(),
                     card,
                     action: Action::Nothing,
+                    cache_line: 0,
                 };
                 let done = trial.run(platforms.of(leg)?, cancel);
                 (leg, done.map_err(CatalogFailed::from))

@@ -35,6 +35,8 @@ pub struct Recipe {
     pub card: fn(&mut CaptureOptions),
     /// What is done to the guest, in both twins.
     pub action: Action,
+    /// Bytes of a cache line, to judge both as on a machine that is not coherent.
+    pub cache_line: u64,
 }
 
 /// A capture or call of its own, where a trial cannot show the class.
@@ -88,6 +90,7 @@ const TWIN: Recipe = Recipe {
     environment: None,
     card: |_| (),
     action: Action::Nothing,
+    cache_line: 0,
 };
 
 const PLAIN: &[Leg] = &[Leg::Plain];
@@ -267,7 +270,15 @@ pub const ENTRIES: [Entry; 58] = [
     ),
     driver(16, PLAIN, "a variable on the stack is mapped for the card"),
     driver(17, PLAIN, "an address of vmalloc is mapped for the card"),
-    driver(18, PLAIN, "two mappings share a cache line"),
+    mutant(
+        18,
+        PLAIN,
+        "two mappings share a cache line, on a machine that is not coherent",
+        Recipe {
+            cache_line: 64,
+            ..TWIN
+        },
+    ),
     card(
         19,
         IOMMU,
@@ -478,8 +489,8 @@ mod tests {
 
     #[test]
     fn entries_are_those_of_the_classes() {
-        for (entry, class) in ENTRIES.iter().zip(landfall_device::ledger::class::CLASSES) {
-            assert_eq!(entry.number, class.number, "{}", class.title);
+        for (entry, class) in ENTRIES.iter().zip(landfall_device::ledger::Class::ALL) {
+            assert_eq!(entry.number, class.number(), "{}", class.title());
         }
     }
 

@@ -138,6 +138,7 @@ impl Recipe {
             parameters: words.join(" "),
             card,
             action: self.action,
+            cache_line: self.cache_line,
         }
     }
 }
@@ -183,17 +184,22 @@ impl Entry {
         match self.seen(planted) {
             _ if !planted.struck => Some("the card's fault did not strike".to_owned()),
             Seen::Named => None,
-            Seen::Seen => Some(format!("seen, but not named: {}", planted.first())),
+            Seen::Seen => Some(format!(
+                "seen, but not as this class alone: {}",
+                planted.all()
+            )),
             Seen::Missed => Some("missed".to_owned()),
         }
     }
 
     /// How well it was seen.
     pub(super) fn seen(&self, observed: &Observed) -> Seen {
-        match observed.class() {
-            Some(class) if class == self.number => Seen::Named,
-            _ if observed.is_silent() => Seen::Missed,
-            _ => Seen::Seen,
+        if observed.names(self.number) {
+            Seen::Named
+        } else if observed.is_silent() {
+            Seen::Missed
+        } else {
+            Seen::Seen
         }
     }
 }
@@ -267,6 +273,8 @@ impl Observed {
             name: name.to_owned(),
             text: text.to_owned(),
         };
+        said.extend(self.hints.iter().take(SAID).cloned());
+        said.extend(self.not_judged.iter().map(|why| other("not judged", why)));
         said.extend(self.died.iter().map(|how| other("guest failed", how)));
         let findings = self.findings.iter().take(SAID);
         said.extend(findings.map(|finding| other("kernel", &finding.line)));
@@ -285,6 +293,13 @@ impl Observed {
         } else {
             None
         }
+    }
+
+    /// All that was said, in words.
+    fn all(&self) -> String {
+        let said = self.said();
+        let said = said.iter().map(|one| format!("{}: {}", one.name, one.text));
+        said.collect::<Vec<_>>().join("; ")
     }
 
     /// The first that was said, in words.
@@ -319,6 +334,7 @@ pub fn legs(
             parameters: format!("bug={bug}"),
             card,
             action: super::Action::Nothing,
+            cache_line: 0,
         };
         let prepared = platforms.of(leg)?;
         let played = !scenario.faults.is_empty();

@@ -96,7 +96,7 @@ fn store(
             .stream
             .as_ref()
             .map(|(recorder, journal)| (recorder, journal)),
-        violations: &trace.judged,
+        judged: &trace.judged,
         report: None,
         observed,
         pages: &trace.pages,
@@ -146,7 +146,7 @@ mod tests {
         }
         let (recorder, judged) = record(&journal, Platform::default());
         Observed {
-            violations: judged.iter().cloned().map(Named::from).collect(),
+            violations: crate::catalog::trial::named(&judged.violations),
             accesses: 1,
             calls: 2,
             frames: 1,

@@ -5,6 +5,7 @@
 //! Each file holds one [`List`], [`Runs`] or [`Matrix`] as JSON. `schema` is [`VERSION`]; it grows when a field is
 //! removed or changes its meaning, not when one is added.
 
+use landfall_device::ledger::Class;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -65,8 +66,8 @@ impl ListedClass {
 }
 
 pub(super) fn names(number: u8) -> (&'static str, &'static str) {
-    let class = landfall_device::ledger::class::class(number);
-    class.map_or(("", ""), |class| (class.name, class.title))
+    let class = Class::of(number);
+    class.map_or(("", ""), |class| (class.name(), class.title()))
 }
 
 fn why_not(entry: &Entry) -> Option<&'static str> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use landfall_guest::{Cancel, Prepared};
 
 use super::entries::Job;
-use super::trial::{Named, Observed};
+use super::trial::{Named, Observed, count, named};
 use crate::guest::{
     Booted, Card, Carveout, Guest, GuestOptions, Loaded, POOL_MODULE, PoolOptions, PoolSource, What,
 };
@@ -95,6 +95,7 @@ impl Job {
                 true => format!("mutant={number}"),
                 false => String::new(),
             },
+            witness: true,
             ..GuestOptions::default()
         }
     }
@@ -122,9 +123,17 @@ pub(super) fn finish(
     card: &Card<'_>,
 ) -> Result<Observed, RunFailed> {
     let (violations, trace) = session.finish_traced(guest, card)?;
+    let entries = trace
+        .stream
+        .as_ref()
+        .map(|(_, journal)| journal.entries_from(0));
     Ok(Observed {
+        violations: violations.into_iter().map(Named::from).collect(),
+        hints: named(&trace.judged.hints),
+        not_judged: trace.judged.not_judged.clone(),
+        struck: true,
         trace,
-        ..seen(violations.into_iter().map(Named::from).collect())
+        ..count(&entries.unwrap_or_default())
     })
 }
 
@@ -149,13 +158,11 @@ fn not_reserved(
     match Guest::configure(options).boot_loaded(prepared, cancel) {
         Ok(guest) => {
             let watched = guest.watched().unwrap_or(0);
-            let mut observed = seen(Vec::new());
-            observed.accesses = watched;
-            Ok(observed)
+            Ok(seen(Vec::new(), watched))
         }
         Err(failed) => match &*failed.what {
             What::Touched(touched) => {
-                let mut observed = seen(vec![Named::of(8, touched.to_string())]);
+                let mut observed = seen(vec![Named::of(8, touched.to_string())], 1);
                 observed.trace.evidence = failed.evidence;
                 Ok(observed)
             }
@@ -191,16 +198,15 @@ fn interior_pointer(
             format!("the pool {REFUSED} {times} times, first: {}", line.trim()),
         )
     });
-    Ok(seen(violations.into_iter().collect()))
+    let calls = log.lines().filter(|line| line.contains(POOL_USER)).count();
+    Ok(seen(violations.into_iter().collect(), calls as u64))
 }
 
-/// What was seen of something that always happens when it comes to an end.
-fn seen(violations: Vec<Named>) -> Observed {
+/// What was seen where no card works: so many bytes or calls were looked at.
+fn seen(violations: Vec<Named>, besides: u64) -> Observed {
     Observed {
         violations,
-        accesses: 1,
-        calls: 2,
-        frames: 1,
+        besides,
         struck: true,
         ..Observed::default()
     }

@@ -8,10 +8,10 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use landfall_device::contract::DmaError;
+use landfall_device::contract::{Declaration, DmaError};
 use landfall_device::devices::capture::CaptureOptions;
 use landfall_device::journal::{Entry, Kind, Outcome};
-use landfall_device::ledger::{Platform, Range, Violation};
+use landfall_device::ledger::{Class, Platform, Range, Violation};
 use landfall_guest::{Cancel, Prepared};
 
 use super::conduct;
@@ -42,6 +42,8 @@ pub struct Trial {
     pub card: CaptureOptions,
     /// What is done to the guest while the driver is bound.
     pub action: Action,
+    /// Bytes of a cache line, to be judged as on a machine whose devices do not see the CPU's caches; 0: as it is.
+    pub cache_line: u64,
 }
 
 /// A violation, as far as the catalogue needs it.
@@ -69,7 +71,7 @@ impl Named {
 impl From<Violation> for Named {
     fn from(violation: Violation) -> Self {
         Self {
-            class: violation.class,
+            class: violation.class.map(Class::number),
             name: violation.name.into_owned(),
             text: violation.text,
         }
@@ -81,6 +83,12 @@ impl From<Violation> for Named {
 pub struct Observed {
     /// What went wrong, the first first.
     pub violations: Vec<Named>,
+    /// What may have gone wrong, and only who sees the CPU's accesses could tell.
+    #[serde(default)]
+    pub hints: Vec<Named>,
+    /// Why something was not judged.
+    #[serde(default)]
+    pub not_judged: Vec<String>,
     /// What the kernel said on its console.
     pub findings: Vec<Finding>,
     /// How the guest died, if it did.
@@ -93,6 +101,9 @@ pub struct Observed {
     pub calls: u64,
     /// Frames that the card completed.
     pub frames: u64,
+    /// What else was looked at, where no card works: bytes of memory that was watched, calls of the pool.
+    #[serde(default)]
+    pub besides: u64,
     /// Every fault of the card struck.
     pub struck: bool,
     /// How long the driver took for everything.
@@ -106,19 +117,26 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// The class that was named: that of the first violation.
-    pub fn class(&self) -> Option<u8> {
-        self.violations.first().and_then(|first| first.class)
+    /// Whether all that was said is of this class, and something was. What is only hinted at counts if nothing else was
+    /// said.
+    pub fn names(&self, class: u8) -> bool {
+        let said = match self.violations.is_empty() {
+            true => &self.hints,
+            false => &self.violations,
+        };
+        !said.is_empty() && said.iter().all(|named| named.class == Some(class))
     }
 
-    /// Whether nothing at all was seen.
+    /// Whether nothing at all was seen, and everything was looked at.
     pub fn is_silent(&self) -> bool {
-        self.violations.is_empty() && self.findings.is_empty() && self.died.is_none()
+        let judged =
+            self.violations.is_empty() && self.hints.is_empty() && self.not_judged.is_empty();
+        judged && self.findings.is_empty() && self.died.is_none()
     }
 
     /// Whether enough happened for silence to mean anything: lends were told, and the card used them.
     pub fn is_telling(&self) -> bool {
-        self.frames > 0 && self.accesses > 0 && self.calls > 1
+        self.frames > 0 && self.accesses > 0 && self.calls > 1 || self.besides > 0
     }
 }
 
@@ -181,7 +199,9 @@ impl Trial {
                     .unwrap_or_else(|| failed.to_string())
             });
         let mut observed = Observed {
-            violations: judged.iter().cloned().map(Named::from).collect(),
+            violations: named(&judged.violations),
+            hints: named(&judged.hints),
+            not_judged: judged.not_judged.clone(),
             findings: console_findings::read(&console),
             died,
             took,
@@ -190,7 +210,7 @@ impl Trial {
                 .all(|(index, _)| self.card.strikes.of(index) > 0),
             trace: Trace {
                 stream: Some((recorder, journal)),
-                pages: self.pages(&judged, &memory),
+                pages: self.pages(&judged.violations, &memory),
                 judged,
                 logs: guest.logs(),
                 evidence,
@@ -239,18 +259,10 @@ impl Trial {
             start: ram.phys,
             length: ram.length,
         });
-        let power = |shift: u8| match shift {
-            0 => 0,
-            shift => 1_u64.checked_shl(shift.into()).unwrap_or(0),
-        };
         Platform {
             ram: if iommu { Vec::new() } else { ram.collect() },
-            address_bits: self.card.address_bits,
-            alignment: power(self.card.align_shift),
-            boundary: power(self.card.boundary_shift),
-            max_frame: self.card.max_frame.into(),
-            fetch_boundary: self.card.fetch_boundary.into(),
             iommu,
+            cache_line: self.cache_line,
             ..Platform::default()
         }
     }
@@ -265,8 +277,13 @@ fn is_drivers(failed: &GuestFailed) -> bool {
         )
 }
 
+/// What was said, as the catalogue needs it.
+pub(super) fn named(said: &[Violation]) -> Vec<Named> {
+    said.iter().cloned().map(Named::from).collect()
+}
+
 /// Counts what there is in a journal.
-fn count(entries: &[Entry]) -> Observed {
+pub(super) fn count(entries: &[Entry]) -> Observed {
     let mut observed = Observed::default();
     for entry in entries {
         match &entry.kind {
@@ -279,7 +296,10 @@ fn count(entries: &[Entry]) -> Observed {
                 observed.refused += u64::from(refused);
             }
             Kind::Call(_) => observed.calls += 1,
-            Kind::JobDone { result: 0, .. } => observed.frames += 1,
+            Kind::Declared {
+                what: Declaration::Done { error: None, .. },
+                ..
+            } => observed.frames += 1,
             _ => {}
         }
     }

@@ -55,17 +55,17 @@ fn offline(path: &Path) -> Done {
         ));
     }
     let again = || -> Result<_, BundleError> {
-        let recorded = bundle.violations()?;
+        let recorded = bundle.judgement()?;
         let judged = bundle.judge(|_, _| ())?;
         Ok((recorded, judged))
     };
     let (recorded, judged) = again().map_err(refused)?;
-    let comparison = compare(&recorded, &judged.violations);
+    let comparison = compare(&recorded, &judged.said);
     let took = began.elapsed().as_secs_f64() * 1e3;
     let mut text = format!(
         "{} lines judged again in {took:.1} ms: {}\n",
         judged.lines,
-        names_of_ledger(&judged.violations)
+        names_of_ledger(&judged.said.violations)
     );
     text.push_str(&outcome(&comparison));
     report::text(&bundle::printable(&text));
@@ -239,7 +239,7 @@ fn classes(report: Option<&Report>) -> BTreeSet<String> {
 fn names_of_ledger(violations: &[ledger::Violation]) -> String {
     let names = violations
         .iter()
-        .map(|violation| name(&violation.name, violation.class));
+        .map(|violation| name(&violation.name, violation.class.map(ledger::Class::number)));
     list(&names.collect())
 }
 

@@ -63,7 +63,7 @@ use landfall_device::journal::Journal;
 use landfall_device::serve::CardServer;
 use landfall_guest::{Cancel, Prepared};
 pub use options::{
-    Accelerator, CardKind, Deadlines, EvidenceOptions, GuestOptions, Iommu, Module, Start,
+    Accelerator, CardKind, Deadlines, EvidenceOptions, GuestOptions, Iommu, Module, OwnCard, Start,
     Transport,
 };
 pub use pool::{

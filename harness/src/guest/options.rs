@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use landfall_device::contract::{Function, InterruptKind};
@@ -27,6 +28,36 @@ pub enum CardKind {
     Dt3155(Dt3155Options),
     /// The template device: registers only.
     Template,
+    /// Any function.
+    Own(OwnCard),
+}
+
+/// A card of one's own: any function, made anew for each guest.
+#[derive(Clone)]
+pub struct OwnCard {
+    /// What it is called.
+    pub name: String,
+    /// Makes it, as after power-on.
+    pub make: Arc<dyn Fn() -> Box<dyn Function> + Send + Sync>,
+}
+
+impl OwnCard {
+    /// A card that `make` makes.
+    pub fn new<F: Function + 'static>(
+        name: &str,
+        make: impl Fn() -> F + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            make: Arc::new(move || Box::new(make())),
+        }
+    }
+}
+
+impl std::fmt::Debug for OwnCard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("OwnCard").field(&self.name).finish()
+    }
 }
 
 impl CardKind {
@@ -39,15 +70,17 @@ impl CardKind {
             Self::Capture(options) => Box::new(CaptureCard::new(options.clone())),
             Self::Dt3155(options) => Box::new(Dt3155::new(options.clone())),
             Self::Template => Box::<Scratch>::default(),
+            Self::Own(own) => (own.make)(),
         }
     }
 
     /// Its name.
-    pub fn name(&self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             Self::Capture(_) => "capture",
             Self::Dt3155(_) => "dt3155",
             Self::Template => "template",
+            Self::Own(own) => &own.name,
         }
     }
 }
@@ -348,7 +381,7 @@ impl GuestOptions {
         let mut words = Vec::new();
         let of_card = self.cards.iter().find_map(|card| match card {
             CardKind::Capture(options) => Some(options.interrupt),
-            CardKind::Dt3155(_) | CardKind::Template => None,
+            _ => None,
         });
         if let Some(kind) = self.driver_interrupt.or(of_card) {
             let number = match kind {

@@ -54,12 +54,16 @@ impl Session {
         versions.insert("card_layout".to_owned(), self.info.layout.to_string());
         Ok(Report {
             schema: schema::VERSION,
-            verdict: if violations.is_empty() {
-                Verdict::Clean
-            } else {
-                Verdict::Violations
+            verdict: match (violations.is_empty(), self.judged.not_judged.as_slice()) {
+                (false, _) => Verdict::Violations,
+                (true, []) => Verdict::Clean,
+                (true, _) => Verdict::NotJudged,
             },
-            summary: summary(&violations, &transfers, checked),
+            summary: summary(&violations, &self.judged.not_judged, &transfers, checked),
+            hints: self.hints(),
+            not_judged: self.judged.not_judged.clone(),
+            groups: self.judged.groups.clone(),
+            unheard: self.judged.unheard.clone(),
             transfers,
             captures: (1..)
                 .zip(&self.captured)
@@ -111,7 +115,7 @@ impl Session {
         self.feed();
         self.judged = self.recorder.finish();
         let which = |entry| self.capture_of(entry);
-        let judged = self.judged.clone();
+        let judged = self.judged.violations.clone();
         let mut findings = Findings::from_ledger(judged, which, |dma| self.shift(dma));
         let mut earlier = Vec::new();
         for (number, captured) in (1..).zip(&self.captured) {
@@ -123,6 +127,13 @@ impl Session {
             findings.name_owners(captured.used.iter().filter(|used| captured.is_others(used)));
         }
         findings
+    }
+
+    /// What the ledger hints at.
+    fn hints(&self) -> Vec<Violation> {
+        let hints = self.judged.hints.clone();
+        let which = |entry| self.capture_of(entry);
+        Findings::from_ledger(hints, which, |dma| self.shift(dma)).finish()
     }
 
     /// The capture that a journal entry belongs to. What comes after a capture, such as a late write, is of
@@ -260,7 +271,7 @@ impl Findings {
             for violation in disagree.into_iter().chain(wrong_page) {
                 self.driver(Violation {
                     frame: Some(spec.sequence),
-                    slot: Some(spec.slot),
+                    slot: Some(spec.slot.into()),
                     address: at.range.start,
                     length: at.range.end - at.range.start,
                     ..violation
@@ -306,7 +317,7 @@ fn driver_disagrees(
     }
     match jobs.get(&completion.sequence) {
         None => return Some("the card's journal does not know that frame".to_owned()),
-        Some(job) if u32::from(job.slot) != completion.index => {
+        Some(job) if job.slot != completion.index => {
             return Some(format!("the card served slot {} for it", job.slot));
         }
         Some(job) => {
@@ -386,7 +397,7 @@ fn transfers(
             let job = jobs.get(&completion.sequence);
             let blamed = violations.iter().find(|violation| {
                 violation.capture == Some(number)
-                    && violation.slot == Some(spec.slot)
+                    && violation.slot == Some(spec.slot.into())
                     && violation
                         .frame
                         .is_none_or(|frame| frame == completion.sequence)
@@ -465,7 +476,7 @@ pub(super) fn confirmed(findings: Findings, memory: &GuestMemory) -> Vec<Violati
             violation.length >= 64 && memory.read(violation.address, &mut bytes).is_ok();
         if misplaced
             && let Some(found) = origin(&bytes)
-            && violation.slot == Some(found.slot)
+            && violation.slot == Some(found.slot.into())
             && violation
                 .frame
                 .is_some_and(|frame| frame & 0xff_ffff == found.sequence)
@@ -478,8 +489,16 @@ pub(super) fn confirmed(findings: Findings, memory: &GuestMemory) -> Vec<Violati
     violations
 }
 
-fn summary(violations: &[Violation], transfers: &[Transfer], checked: Checked) -> String {
+fn summary(
+    violations: &[Violation],
+    not_judged: &[String],
+    transfers: &[Transfer],
+    checked: Checked,
+) -> String {
     let size = crate::map::size;
+    if violations.is_empty() && !not_judged.is_empty() {
+        return format!("not judged, because {}", not_judged.join("; "));
+    }
     if violations.is_empty() {
         return format!(
             "clean: {} frames, {} landed where they were lent, and not a byte beside ({} of canary intact)",

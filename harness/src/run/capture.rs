@@ -314,9 +314,9 @@ fn of_ledger(lend: &Lend) -> ledger::Lend {
         address: lend.dma,
         length: lend.length,
         direction: match lend.direction {
-            Direction::FromDevice => journal::LendDirection::FromDevice,
-            Direction::ToDevice => journal::LendDirection::ToDevice,
-            Direction::Both => journal::LendDirection::Both,
+            Direction::FromDevice => landfall_device::journal::LendDirection::FromDevice,
+            Direction::ToDevice => landfall_device::journal::LendDirection::ToDevice,
+            Direction::Both => landfall_device::journal::LendDirection::Both,
         },
         kind: match lend.kind {
             LendKind::Frame => ledger::LendKind::Frame,
@@ -325,7 +325,7 @@ fn of_ledger(lend: &Lend) -> ledger::Lend {
         },
         slot: match lend.kind {
             LendKind::SelfTest => None,
-            LendKind::Frame | LendKind::Clip => u8::try_from(lend.index).ok(),
+            LendKind::Frame | LendKind::Clip => Some(lend.index),
         },
         label: match lend.kind {
             LendKind::Frame => format!("frame buffer {}", lend.index),

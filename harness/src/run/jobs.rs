@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use landfall_device::contract::{Declaration, Label};
 use landfall_device::journal::{Direction, Entry, Kind, Outcome as Access};
 
 use crate::schema::Span;
@@ -11,7 +12,7 @@ use crate::schema::Span;
 /// What the journal tells of one job.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Job {
-    pub(super) slot: u8,
+    pub(super) slot: u32,
     pub(super) base: u64,
     pub(super) began_ns: u64,
     pub(super) ended_ns: Option<u64>,
@@ -22,27 +23,33 @@ pub(super) fn jobs(entries: &[Entry]) -> HashMap<u32, Job> {
     let mut jobs = HashMap::new();
     let mut frames = HashMap::new();
     for entry in entries {
-        match entry.kind {
-            Kind::JobBegun {
-                job,
-                slot,
-                sequence: frame,
-                base,
-                ..
-            } => {
-                frames.insert(job, frame);
+        match entry.kind.declaration() {
+            Some((
+                Declaration::Begun {
+                    job,
+                    label:
+                        Label {
+                            slot: Some(slot),
+                            frame: Some(frame),
+                        },
+                    pieces,
+                    ..
+                },
+                _,
+            )) => {
+                frames.insert(*job, *frame);
                 jobs.insert(
-                    frame,
+                    *frame,
                     Job {
-                        slot,
-                        base,
+                        slot: *slot,
+                        base: pieces.first().map_or(0, |piece| piece.address),
                         began_ns: entry.time_ns,
                         ended_ns: None,
                     },
                 );
             }
-            Kind::JobDone { job, .. } => {
-                if let Some(job) = frames.get(&job).and_then(|frame| jobs.get_mut(frame)) {
+            Some((Declaration::Done { job, .. }, _)) => {
+                if let Some(job) = frames.get(job).and_then(|frame| jobs.get_mut(frame)) {
                     job.ended_ns = Some(entry.time_ns);
                 }
             }

@@ -24,9 +24,9 @@ const KERNEL_LOG: Duration = Duration::from_secs(10);
 /// Ranges that memory shows to be wrong, of each frame or region, around which pages are kept.
 const RANGES: usize = 3;
 
-/// What is wrong with a report that has violations.
+/// What is wrong with a report that is not clean.
 pub(super) fn violations(report: &Report) -> Option<String> {
-    (report.verdict == Verdict::Violations).then(|| report.summary.clone())
+    (report.verdict != Verdict::Clean).then(|| report.summary.clone())
 }
 
 /// Writes the bundle of a run that failed, if it was to leave one. `wrong` says of a report what is wrong with it.
@@ -71,7 +71,7 @@ fn store(
         logs = crate::guest::logs_in(evidence);
     }
     let evidence = plan.guest.evidence.directory.clone();
-    let no_pages = bundle::Pages::default();
+    let (no_pages, nothing) = (bundle::Pages::default(), ledger::Judgement::default());
     let versions = report.map_or(&traces.versions, |report| &report.versions);
     let parts = Parts {
         request,
@@ -83,7 +83,7 @@ fn store(
             kernel_line: died.and_then(|died| died.kernel_line.clone()),
         },
         stream: session.map(|session| (&session.recorder, &session.journal)),
-        violations: session.map_or(&[], |session| &session.judged),
+        judged: session.map_or(&nothing, |session| &session.judged),
         report,
         observed: None,
         pages: session.map_or(&no_pages, |session| &session.pages),
@@ -149,8 +149,8 @@ impl Session {
 
     /// Keeps memory around what only the ledger's end brought to light.
     pub(super) fn keep_pages_of_judged(&mut self, memory: &GuestMemory) {
-        let new = self.judged.get(self.seen..);
-        let ranges = self.places(new.unwrap_or_default());
+        let new = self.judged.violations.get(self.seen..).map(<[_]>::to_vec);
+        let ranges = self.places(&new.unwrap_or_default());
         self.keep(memory, &ranges);
     }
 

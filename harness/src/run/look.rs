@@ -12,6 +12,7 @@ use std::ops::Range;
 use std::thread;
 
 use landfall_agent::protocol::Lend;
+use landfall_device::contract::Declaration;
 use landfall_device::journal::{Direction, Journal, Kind};
 
 use super::capture::{Captured, OK};
@@ -207,7 +208,10 @@ enum Since {
 
 fn since(journal: &Journal, entry: u64) -> Since {
     let entries = journal.entries_from(entry);
-    let begun = |kind: &Kind| matches!(kind, Kind::JobBegun { .. });
+    let begun = |kind: &Kind| {
+        let declared = kind.declaration();
+        matches!(declared, Some((Declaration::Begun { .. }, _)))
+    };
     let written = |kind: &Kind| {
         matches!(
             kind,

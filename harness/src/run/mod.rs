@@ -318,7 +318,7 @@ pub(crate) fn versions(
 pub(crate) fn card_options(plan: &Plan) -> CaptureOptions {
     let capture = plan.guest.cards.iter().find_map(|card| match card {
         CardKind::Capture(options) => Some(options.clone()),
-        CardKind::Dt3155(_) | CardKind::Template => None,
+        _ => None,
     });
     capture.unwrap_or_default()
 }

@@ -14,7 +14,7 @@ use super::capture::{Captured, OK};
 use super::jobs::jobs;
 use super::{CapturePlan, Clock, Event, RunFailed, Tell};
 use crate::bundle::{Pages, Recorder};
-use crate::guest::{Card, CardKind, Guest, GuestOptions, Hole, Loaded, Region};
+use crate::guest::{Card, Guest, Hole, Loaded, Region};
 use crate::memory::GuestMemory;
 use crate::schema::{SelfTest, Violation};
 use crate::selftest;
@@ -42,7 +42,7 @@ pub struct Session {
     /// The ledger, and what it was given: all that a bundle needs to judge again.
     pub(super) recorder: Recorder,
     /// What the ledger said when it ended.
-    pub(super) judged: Vec<ledger::Violation>,
+    pub(super) judged: ledger::Judgement,
     /// Memory around what went wrong, for a bundle.
     pub(super) pages: Pages,
     /// How many of the ledger's violations were looked at for `pages`.
@@ -74,11 +74,11 @@ impl Session {
         let regions = guest.regions()?;
         let holes = guest.holes()?.iter().map(Hole::range).collect();
         let first = before.len() as u64;
-        let mut recorder = Recorder::new(platform(guest, &info, &regions), first);
+        let mut recorder = Recorder::new(platform(guest, &regions), first);
         recorder.feed(&journal);
         Ok(Self {
             recorder,
-            judged: Vec::new(),
+            judged: ledger::Judgement::default(),
             pages: Pages::default(),
             seen: 0,
             told: 0,
@@ -195,20 +195,12 @@ impl Session {
 
 /// What the ledger is told of the machine. Behind an IOMMU bus addresses are not physical ones, and it
 /// cannot know which of them are RAM.
-fn platform(guest: &Guest<Loaded>, info: &CardInfo, regions: &[Region]) -> ledger::Platform {
+fn platform(guest: &Guest<Loaded>, regions: &[Region]) -> ledger::Platform {
     let range = |start, length| ledger::Range { start, length };
-    let card = ledger::Platform {
-        address_bits: u8::try_from(info.address_bits).unwrap_or(64),
-        alignment: info.alignment.into(),
-        boundary: info.boundary,
-        max_frame: info.max_frame,
-        fetch_boundary: fetch_boundary(&guest.options()),
-        ..ledger::Platform::default()
-    };
     if guest.options().iommu.is_there() {
         return ledger::Platform {
             iommu: true,
-            ..card
+            ..ledger::Platform::default()
         };
     }
     let ram = guest.memory();
@@ -219,15 +211,6 @@ fn platform(guest: &Guest<Loaded>, info: &CardInfo, regions: &[Region]) -> ledge
     ledger::Platform {
         ram: ram.collect(),
         pool: pool.collect(),
-        ..card
+        ..ledger::Platform::default()
     }
-}
-
-/// What the driver is not told by the card, but by its data sheet.
-fn fetch_boundary(options: &GuestOptions) -> u64 {
-    let capture = options.cards.iter().find_map(|card| match card {
-        CardKind::Capture(card) => Some(card.fetch_boundary),
-        CardKind::Dt3155(_) | CardKind::Template => None,
-    });
-    capture.unwrap_or(0).into()
 }

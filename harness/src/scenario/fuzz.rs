@@ -258,9 +258,9 @@ pub enum Wrong {
         /// The classes that were named.
         named: Vec<u8>,
     },
-    /// No fault struck, and there are violations.
+    /// A violation that no fault that struck explains.
     FalseAlarm {
-        /// The first, in words.
+        /// It, in words.
         text: String,
     },
     /// The guest died or hung.
@@ -295,14 +295,14 @@ impl std::fmt::Display for Wrong {
                     named => write!(f, ", only with {named:?}"),
                 }
             }
-            Self::FalseAlarm { text } => write!(f, "no fault struck, and yet: {text}"),
+            Self::FalseAlarm { text } => write!(f, "no fault that struck explains: {text}"),
             Self::Died { text } => write!(f, "the guest failed: {text}"),
         }
     }
 }
 
-/// Compares what was found with what a scenario predicts: a fault that struck is named with its class, and if none
-/// struck there is nothing to tell. `None`: it is as predicted.
+/// Compares what was found with what a scenario predicts: each fault that struck is named with its class, and each
+/// violation is of the class of one that did. `None`: it is as predicted.
 pub fn judge(scenario: &Scenario, struck: &[u64], violations: &[Violation]) -> Option<Wrong> {
     let failed = |violation: &&Violation| violation.name == run::GUEST_FAILED;
     if let Some(died) = violations.iter().find(failed) {
@@ -312,14 +312,16 @@ pub fn judge(scenario: &Scenario, struck: &[u64], violations: &[Violation]) -> O
     let named: Vec<u8> = violations.iter().filter_map(|one| one.class).collect();
     let mut planted = scenario.faults.iter();
     let posted = planted.any(|planted| matches!(planted.what, Fault::Posted { .. }));
-    let mut any = false;
+    let mut explained = vec![false; violations.len()];
     for (planted, struck) in scenario.faults.iter().zip(struck) {
         let Some(class) = planted.what.class().filter(|_| *struck > 0) else {
             continue;
         };
-        any = true;
         let late = posted && is_late(planted.what);
         let shows = |named: &u8| planted.what.shows_as(*named) || late && *named == LATE;
+        for (violation, explained) in violations.iter().zip(&mut explained) {
+            *explained |= violation.class.as_ref().is_some_and(shows);
+        }
         if !named.iter().any(shows) {
             let mut named = named;
             named.sort_unstable();
@@ -331,8 +333,10 @@ pub fn judge(scenario: &Scenario, struck: &[u64], violations: &[Violation]) -> O
             });
         }
     }
-    let text = violations.first()?.text.clone();
-    (!any).then_some(Wrong::FalseAlarm { text })
+    let mut unexplained = violations.iter().zip(explained);
+    let (violation, _) = unexplained.find(|(_, explained)| !explained)?;
+    let text = format!("{}: {}", violation.name, violation.text);
+    Some(Wrong::FalseAlarm { text })
 }
 
 #[cfg(test)]

@@ -67,12 +67,15 @@ impl Findings {
             address: first.address,
             length: first.length,
             frame: Some(at.spec.sequence),
-            slot: Some(at.spec.slot),
+            slot: Some(at.spec.slot.into()),
             capture: Some(at.capture),
             views: vec![View::Memory],
             nearest: Some(nearest(&at.range, at.spec.slot, first)),
             register_write: None,
             driver_call: None,
+            title: what.name.to_owned(),
+            accesses: 0,
+            owner: None,
             text: format!("{wrong} bytes of the frame differ: {}", what.text),
         });
     }
@@ -188,6 +191,9 @@ pub fn bare(name: &str, capture: usize, text: &str) -> Violation {
         nearest: None,
         register_write: None,
         driver_call: None,
+        title: name.to_owned(),
+        accesses: 0,
+        owner: None,
         text: text.to_owned(),
     }
 }
@@ -277,9 +283,9 @@ fn stray(
         Found::Canary | Found::Other => "it does not hold its canary".to_owned(),
     };
     let (frame, slot) = match range.found {
-        Found::Frame(origin) => (Some(origin.sequence), Some(origin.slot)),
+        Found::Frame(origin) => (Some(origin.sequence), Some(u32::from(origin.slot))),
         _ => behind.map_or((None, None), |at| {
-            (Some(at.spec.sequence), Some(at.spec.slot))
+            (Some(at.spec.sequence), Some(at.spec.slot.into()))
         }),
     };
     let before = earlier
@@ -314,13 +320,16 @@ fn stray(
         nearest: near.map(|at| nearest(&at.range, at.spec.slot, range)),
         register_write: None,
         driver_call: None,
+        title: name.to_owned(),
+        accesses: 0,
+        owner: None,
         text: format!("{text}: {from}"),
     }
 }
 
 fn same_frame(known: &Violation, at: &FrameAt<'_>) -> bool {
     known.capture == Some(at.capture)
-        && known.slot == Some(at.spec.slot)
+        && known.slot == Some(at.spec.slot.into())
         && known.frame.is_none_or(|frame| frame == at.spec.sequence)
 }
 
@@ -341,15 +350,18 @@ fn nearest(range: &Range<u64>, slot: u8, difference: &Difference) -> Nearest {
         },
         offset: i128::from(difference.address) - i128::from(range.start),
         distance: distance(range, difference),
+        lent_by: None,
+        taken_back_by: None,
     }
 }
 
-fn of_ledger(
+pub(crate) fn of_ledger(
     from: ledger::Violation,
     capture: &impl Fn(u64) -> Option<usize>,
     shift: &impl Fn(u64) -> u64,
 ) -> Violation {
     let shift = from.lend.as_ref().map_or(0, |lend| shift(lend.address));
+    let title = from.title();
     let nearest = from.lend.map(|lend| Nearest {
         label: lend.label,
         lend: Span {
@@ -358,10 +370,15 @@ fn of_ledger(
         },
         offset: i128::from(from.address) - i128::from(lend.address),
         distance: lend.distance,
+        lent_by: lend.lent_by.map(DriverCall::from),
+        taken_back_by: lend.taken_back_by.map(DriverCall::from),
     });
     Violation {
-        class: from.class,
+        class: from.class.map(ledger::Class::number),
         name: from.name.into_owned(),
+        title,
+        accesses: from.accesses,
+        owner: None,
         address: from.address.wrapping_add(shift),
         length: from.length,
         frame: from.frame,
@@ -369,11 +386,7 @@ fn of_ledger(
         capture: capture(from.sequence),
         views: vec![View::Journal],
         nearest,
-        driver_call: from.call.map(|caller| DriverCall {
-            call: caller.call,
-            caller: caller.symbol,
-            guest_ns: caller.guest_ns,
-        }),
+        driver_call: from.call.map(DriverCall::from),
         register_write: from.register_write.map(|write| RegisterWrite {
             sequence: write.sequence,
             name: write.name,

@@ -5,8 +5,9 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 
+use landfall_device::journal::LendDirection;
 use landfall_device::journal::{Call, DriverCall, Entry, Kind};
-use landfall_device::ledger::{Lend, LendDirection, Violation};
+use landfall_device::ledger::{Lend, Violation};
 
 use super::timeline::Timeline;
 use super::{range, symbol};

@@ -12,8 +12,7 @@ mod timeline;
 
 use std::fmt::Write;
 
-use landfall_device::ledger;
-use landfall_device::ledger::class::class;
+use landfall_device::ledger::{self, Class};
 
 use super::{Bundle, BundleError, Item, Pages, Run, names};
 use crate::catalog::Observed;
@@ -50,7 +49,7 @@ pub fn story(bundle: &Bundle, name: &str) -> Result<String, BundleError> {
         report: bundle.report()?,
         observed: bundle.observed()?,
         violations: match bundle.has_stream() {
-            true => bundle.violations()?,
+            true => bundle.judgement()?.violations,
             false => Vec::new(),
         },
         pages: bundle.pages()?,
@@ -144,7 +143,7 @@ fn chapters(text: &mut String, told: &Told, timeline: &Timeline) {
     };
     let (violations, file) = match &told.report {
         Some(report) => (report.violations.clone(), names::REPORT),
-        None => (of_ledger(), names::VIOLATIONS),
+        None => (of_ledger(), names::JUDGEMENT),
     };
     let count = violations.len();
     for (index, violation) in violations.iter().enumerate().take(MOST) {
@@ -192,8 +191,9 @@ fn chapter(
     let mut line = |name: &str, what: String| {
         let _ = writeln!(text, "  {name:<14} {what}");
     };
-    let title = match violation.class.and_then(class) {
-        Some(class) => format!("{}, class {}", violation.name, class.number),
+    let class = violation.class.and_then(Class::of);
+    let title = match class {
+        Some(class) => format!("{}, class {class}", violation.name),
         None => format!("{}, of no known class", violation.name),
     };
     line("", String::new());
@@ -207,8 +207,8 @@ fn chapter(
                 .slot
                 .map_or_else(String::new, |slot| format!(", slot {slot}")),
     );
-    if let Some(class) = violation.class.and_then(class) {
-        line("class", class.title.to_owned());
+    if let Some(class) = class {
+        line("class", class.title().to_owned());
     }
     line("what", violation.text.clone());
     if violation.address != 0 || violation.length != 0 {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 use std::ops::RangeInclusive;
 
-use landfall_device::devices::capture::result_name;
+use landfall_device::contract::{Declaration, JobId, Label, Promise};
 use landfall_device::journal::{Direction, Entry, Kind, Outcome};
 use landfall_device::ledger::Violation;
 
@@ -43,7 +43,7 @@ enum What {
     Register(String),
     /// Accesses that follow each other.
     Access {
-        job: Option<u64>,
+        job: Option<JobId>,
         write: bool,
         start: u64,
         end: u64,
@@ -61,7 +61,7 @@ pub(super) struct Timeline {
     told: BTreeSet<u64>,
     /// Violations by the register write that set them going.
     causes: BTreeMap<u64, Vec<usize>>,
-    jobs: BTreeSet<u64>,
+    jobs: BTreeSet<JobId>,
     symbols: HashMap<u64, String>,
     start_ns: Option<u64>,
 }
@@ -111,7 +111,10 @@ impl Timeline {
             .range(from..=sequence.saturating_add(NEAR.0))
             .next()
             .is_some();
-        let begins = matches!(entry.kind, Kind::JobBegun { job, .. } if self.jobs.contains(&job));
+        let begins = matches!(
+            entry.kind.declaration(),
+            Some((Declaration::Begun { job, .. }, _)) if self.jobs.contains(job)
+        );
         if begins {
             self.told.insert(sequence);
         }
@@ -205,48 +208,15 @@ impl Timeline {
                     format!("{verb} BAR {bar} + {offset:#x}, where there is no register"),
                 )
             }
-            Kind::Queued { slot, .. } => other("driver", format!("slot {slot} is the card's")),
-            Kind::TakenBack { slots, .. } => other("driver", taken(*slots)),
-            Kind::JobBegun {
-                slot,
-                sequence,
-                base,
-                size,
-                ..
-            } => other(
-                "card",
-                format!(
-                    "begins frame {sequence} for slot {slot}: {size} bytes at {}",
-                    address(*base)
-                ),
-            ),
-            Kind::JobDone {
-                slot,
-                bytes,
-                result,
-                interrupt_enabled,
-                ..
-            } => {
-                let how = match result {
-                    0 => format!("complete, {bytes} bytes"),
-                    result => format!("failed: {}", result_name(*result)),
-                };
-                let then = if *interrupt_enabled {
-                    "; an interrupt must follow"
-                } else {
-                    ""
-                };
-                other("card", format!("reports slot {slot} as {how}{then}"))
-            }
+            Kind::Declares(_) => None,
+            Kind::Declared {
+                register_write,
+                what,
+            } => declared(what, *register_write).map(|(who, text)| (who, text, What::Other)),
             Kind::Interrupt { vector } => other("card", format!("interrupts, vector {vector}")),
             Kind::InterruptHeld { vector } => other(
                 "card",
                 format!("holds its interrupt back: no bus mastering, vector {vector}"),
-            ),
-            Kind::Stopping { .. } => other("driver", "the card is to stop".to_owned()),
-            Kind::Idle { .. } => other(
-                "card",
-                "says that it is idle: no byte may follow".to_owned(),
             ),
             Kind::Reset { reset } => other("driver", format!("the card is reset ({reset:?})")),
             Kind::BusMaster { on } => other("driver", format!("bus mastering {}", switched(*on))),
@@ -279,30 +249,8 @@ impl Timeline {
             Kind::Symbol { .. } | Kind::BusMapped { .. } | Kind::BusUnmapped { .. } => None,
             Kind::Driver { driver, state } => other("driver", format!("{driver}: {state:?}")),
             Kind::KernelDown => other("driver", "the kernel goes down".to_owned()),
-            Kind::Illegal { what, .. } => other("driver", format!("must not: {what}")),
-            Kind::FetchChanged {
-                slot, address: at, ..
-            } => other(
-                "card",
-                format!(
-                    "what it fetches for slot {slot} has changed at {}",
-                    address(*at)
-                ),
-            ),
-            Kind::Delayed { register_write } => other(
-                "card",
-                format!("the write of #{register_write} is still on its way"),
-            ),
-            Kind::Arrived {
-                register_write,
-                flushed,
-            } => {
-                let how = if *flushed { ", flushed by a read" } else { "" };
-                other(
-                    "card",
-                    format!("the write of #{register_write} arrives{how}"),
-                )
-            }
+            Kind::Unheard { what } => other("driver", format!("unheard by the witness: {what}")),
+            Kind::Elsewhere { .. } => None,
         }
     }
 
@@ -410,10 +358,14 @@ impl Line {
     /// Adds an entry that goes on where this line ends, or is the effect of its register write.
     fn joins(&mut self, entry: &Entry, text: &str) -> bool {
         let effect = match &entry.kind {
-            Kind::Queued { register_write, .. }
-            | Kind::TakenBack { register_write, .. }
-            | Kind::Stopping { register_write }
-            | Kind::Illegal { register_write, .. } => *register_write == Some(self.last),
+            Kind::Declared {
+                register_write,
+                what:
+                    Declaration::Accepted { .. }
+                    | Declaration::Released { .. }
+                    | Declaration::Stopping { .. }
+                    | Declaration::NotNow { .. },
+            } => *register_write == Some(self.last),
             _ => false,
         };
         if effect && matches!(self.what, What::Register(_)) {
@@ -458,16 +410,83 @@ impl Line {
     }
 }
 
-fn taken(slots: u32) -> String {
-    let list: Vec<String> = (0..32)
-        .filter(|slot| slots >> slot & 1 != 0)
-        .map(|slot: u32| slot.to_string())
-        .collect();
-    match list.len() {
-        0 => "takes no slot back".to_owned(),
-        1 => format!("slot {} is the driver's again", list.concat()),
-        _ => format!("slots {} are the driver's again", list.join(", ")),
-    }
+/// What the card tells of its own work, and who did it.
+fn declared(what: &Declaration, write: Option<u64>) -> Option<(&'static str, String)> {
+    let known = |label: &Label| match (label.slot, label.frame) {
+        (Some(slot), Some(frame)) => format!(" (slot {slot}, frame {frame})"),
+        (Some(slot), None) => format!(" (slot {slot})"),
+        (None, Some(frame)) => format!(" (frame {frame})"),
+        (None, None) => String::new(),
+    };
+    Some(match what {
+        Declaration::Accepted { job, label, .. } => {
+            ("driver", format!("job {job}{} is the card's", known(label)))
+        }
+        Declaration::Begun {
+            job, label, pieces, ..
+        } => {
+            let bytes: u64 = pieces
+                .iter()
+                .map(|piece| piece.length)
+                .fold(0, u64::saturating_add);
+            let place = pieces.first().map_or(0, |piece| piece.address);
+            let more = match pieces.len() {
+                0 | 1 => String::new(),
+                count => format!(", in {count} pieces"),
+            };
+            let text = format!(
+                "begins job {job}{}: {bytes} bytes at {}{more}",
+                known(label),
+                address(place)
+            );
+            ("card", text)
+        }
+        Declaration::Done {
+            job,
+            error,
+            moved,
+            owed,
+        } => {
+            let how = match error {
+                None => format!("complete, {moved} bytes"),
+                Some(error) => format!("failed: {error}"),
+            };
+            let then = match owed.map(|owed| owed.promise) {
+                Some(Promise::Now) => "; an interrupt must follow",
+                Some(Promise::Within(_)) => "; an interrupt must follow some time later",
+                Some(Promise::Never) | None => "",
+            };
+            ("card", format!("reports job {job} as {how}{then}"))
+        }
+        Declaration::Released { job } => ("driver", format!("takes job {job} back")),
+        Declaration::Stopping { .. } => ("driver", "the card is to stop".to_owned()),
+        Declaration::Idle { .. } => (
+            "card",
+            "says that it is idle: no byte may follow".to_owned(),
+        ),
+        Declaration::Cause { why, .. } => ("card", format!("has a cause to interrupt: {why}")),
+        Declaration::Masked { masked, .. } => {
+            let how = if *masked { "masks" } else { "unmasks" };
+            ("driver", format!("{how} the card's interrupts"))
+        }
+        Declaration::NotNow { why } => ("driver", format!("must not: {why}")),
+        Declaration::Changed { job, address: at } => {
+            let text = format!(
+                "what it fetches for job {job} has changed at {}",
+                address(*at)
+            );
+            ("card", text)
+        }
+        Declaration::Delayed => (
+            "card",
+            format!("the write of #{} is still on its way", write?),
+        ),
+        Declaration::Arrived { flushed } => {
+            let how = if *flushed { ", flushed by a read" } else { "" };
+            ("card", format!("the write of #{} arrives{how}", write?))
+        }
+        Declaration::Reset => ("driver", "the card is reset by its register".to_owned()),
+    })
 }
 
 fn switched(on: bool) -> &'static str {
