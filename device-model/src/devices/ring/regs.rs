@@ -179,4 +179,4 @@ register! {
 }
 
 /// Bits of [`CAUSE`] that are there.
-pub(crate) const CAUSES: u32 = 0x7_000f;
+pub(crate) const CAUSES: u32 = 0x7000f;
