@@ -2,6 +2,8 @@
 
 //! Descriptors, lists and the bytes that the card makes.
 
+use crate::contract::{Piece, Role};
+
 use super::regs::{DESCRIPTOR, ENTRY, OP_COPY, OP_RECEIVE, OP_TRANSMIT};
 
 /// Bit 31: the card's, or the round.
@@ -53,6 +55,23 @@ impl Descriptor {
 
     pub(super) fn is_list(&self) -> bool {
         self.control & LIST != 0
+    }
+
+    /// The memory that it names itself.
+    pub(super) fn pieces(&self) -> Vec<Piece> {
+        let (address, length) = (self.address, u64::from(self.length));
+        match self.operation() {
+            _ if self.is_list() => {
+                let list = Piece::read(address, length * ENTRY as u64);
+                vec![list.role(Role::Descriptor)]
+            }
+            Some(Operation::Receive) | None => vec![Piece::write(address, length)],
+            Some(Operation::Transmit) => vec![Piece::read(address, length)],
+            Some(Operation::Copy) => {
+                let second = Piece::write(self.second, length);
+                vec![Piece::read(address, length), second]
+            }
+        }
     }
 
     pub(super) fn operation(&self) -> Option<Operation> {

@@ -339,7 +339,8 @@ impl Queue {
         let job = JobId(*rest.next);
         *rest.next += 1;
         let operation = links.first().and_then(Descriptor::operation);
-        let (queue, pieces) = (self.id(), Vec::new());
+        let queue = self.id();
+        let pieces = links.iter().flat_map(Descriptor::pieces).collect();
         let label = Label {
             slot: None,
             frame: Some(job.0 as u32),
