@@ -4,7 +4,7 @@
 
 use landfall::guest::{CAPTURE_MODULE, Configure, GuestOptions, POOL_MODULE};
 use landfall::run::CapturePlan;
-use landfall_device::journal::Kind;
+use landfall_device::contract::Declaration;
 use landfall_tests::errno::{ENODEV, EWOULDBLOCK};
 use landfall_tests::{
     Result, SHORT, accesses_after, assert_refused, boot_loaded, capture_clean, pci_address,
@@ -46,7 +46,10 @@ fn unbinding_during_a_capture_stops_the_card_first() -> Result {
     guest.write_file(UNBIND, &address)?;
 
     assert_eq!(
-        accesses_after(&guest, |kind| matches!(kind, Kind::Idle { .. })),
+        accesses_after(&guest, |kind| matches!(
+            kind.declaration(),
+            Some((Declaration::Idle { .. }, _))
+        )),
         0
     );
     assert_refused(card.start(), ENODEV);

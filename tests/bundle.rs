@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use landfall::bundle::Bundle;
+use landfall_device::ledger::Class;
 use landfall_tests::{Result, landfall, prepared};
 
 /// Two small frames.
@@ -95,7 +96,8 @@ fn a_bundle_can_be_one_file() -> Result {
 
     assert_eq!(ran.status.code(), Some(1), "{}", text(&ran));
     assert_eq!(left(temporary.path())?, file);
-    assert_eq!(Bundle::open(&file)?.violations()?[0].class, Some(56));
+    let said = Bundle::open(&file)?.judgement()?;
+    assert_eq!(said.violations[0].class, Some(Class::ShortTransfer));
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 use landfall::run::{Event, Wishes};
 use landfall::schema::{Report, Verdict, View};
 use landfall_device::devices::capture::Fault;
+use landfall_device::ledger::Class;
 use landfall_tests::{Result, reported, reported_and_told};
 
 /// The main job with a fault, at half the frames.
@@ -88,7 +89,10 @@ fn a_violation_is_told_while_the_guest_runs() -> Result {
         |event| matches!(event, Event::Done { step, .. } if step.starts_with("capture 1")),
     );
     let named = found.map(|violation| (violation.class, violation.address));
-    assert_eq!(named, Some((Some(1), report.violations[0].address)));
+    assert_eq!(
+        named,
+        Some((Some(Class::Overrun), report.violations[0].address))
+    );
     assert!(at < end, "told after the capture: {events:?}");
 
     let (report, events) = told(None)?;

@@ -7,11 +7,13 @@ use std::fs;
 
 use landfall::guest::{Booted, Guest, GuestOptions, Iommu, WITNESS_MODULE};
 use landfall::judge::judge;
+use landfall_device::contract::Declaration;
 use landfall_device::contract::InterruptKind;
 use landfall_device::contract::Reset::{Device, FunctionLevel};
 use landfall_device::devices::capture::CaptureOptions;
 use landfall_device::journal::DriverState::{Bound, Unbinding};
 use landfall_device::journal::Kind;
+use landfall_device::ledger::Class;
 use landfall_device::ledger::Platform;
 use landfall_tests::{Result, boot, root};
 
@@ -39,10 +41,13 @@ fn clean_twin(options: GuestOptions, parameters: &str) -> Result {
     guest.unload_module(MUTANT)?;
     let journal = guest.journal(0).expect("a card").entries_from(0);
     let count = |is: &dyn Fn(&Kind) -> bool| journal.iter().filter(|entry| is(&entry.kind)).count();
-    let done = count(&|kind| matches!(kind, Kind::JobDone { result: 0, .. }));
+    let declared = |wanted: &dyn Fn(&Declaration) -> bool| {
+        count(&|kind| kind.declaration().is_some_and(|(what, _)| wanted(what)))
+    };
+    let done = declared(&|what| matches!(what, Declaration::Done { error: None, .. }));
     assert_eq!(done as u64, FRAMES);
-    let back = |kind: &Kind| matches!(kind, Kind::TakenBack { slots, .. } if *slots != 0);
-    assert!(count(&back) >= done);
+    let back = declared(&|what| matches!(what, Declaration::Released { .. }));
+    assert!(back >= done);
     assert_eq!(
         count(&|kind| matches!(kind, Kind::Access { outcome, .. } if !outcome.is_ok())),
         0,
@@ -51,9 +56,10 @@ fn clean_twin(options: GuestOptions, parameters: &str) -> Result {
     let last_access = journal
         .iter()
         .rposition(|entry| matches!(entry.kind, Kind::Access { .. }));
-    let idle = journal
-        .iter()
-        .position(|entry| matches!(entry.kind, Kind::Idle { .. }));
+    let idle = journal.iter().position(|entry| {
+        let declared = entry.kind.declaration();
+        matches!(declared, Some((Declaration::Idle { .. }, _)))
+    });
     assert!(last_access < idle && idle.is_some(), "stopped at the end");
     let master = journal.iter().rev().find_map(|entry| match entry.kind {
         Kind::BusMaster { on } => Some(on),
@@ -182,7 +188,9 @@ fn capturing(parameters: &str) -> Result<Guest<Booted>> {
 /// The classes that the card's journal shows.
 fn classes(guest: &Guest<Booted>) -> Vec<Option<u8>> {
     let found = judge(&guest.journal(0).expect("a card"), Platform::default());
-    found.into_iter().map(|found| found.class).collect()
+    assert_eq!(found.not_judged, [""; 0]);
+    let named = found.violations.iter();
+    named.map(|found| found.class.map(Class::number)).collect()
 }
 
 /// The clean twin answers each error on the card's link: it captures again after the reset, with the right bytes, and

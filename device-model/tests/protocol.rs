@@ -6,11 +6,11 @@ use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
-use landfall_device::contract::{InterruptKind, Reset};
+use landfall_device::contract::{Declaration, InterruptKind, Reset};
 use landfall_device::devices::capture::pattern::{FrameSpec, Pattern, Pixel, fill};
 use landfall_device::devices::capture::{CaptureCard, CaptureOptions, Fault, Planted};
-use landfall_device::journal::Kind;
-use landfall_device::ledger::{Ledger, Lend, LendDirection, LendKind, Platform, Range};
+use landfall_device::journal::{Kind, LendDirection};
+use landfall_device::ledger::{Class, Ledger, Lend, LendKind, Platform, Range};
 use landfall_device::serve::{CardServer, ServeError};
 
 use crate::support::{BASE, CONFIG, Machine, RAM, plug, signalled};
@@ -51,12 +51,19 @@ fn capture(options: CaptureOptions) -> Machine {
     machine
 }
 
+/// A job is over that came to what it should.
+fn complete(kind: &Kind) -> bool {
+    let told = kind.declaration();
+    matches!(told, Some((Declaration::Done { error: None, .. }, _)))
+}
+
 fn done(kind: &Kind) -> bool {
-    matches!(kind, Kind::JobDone { .. })
+    let told = kind.declaration();
+    matches!(told, Some((Declaration::Done { .. }, _)))
 }
 
 /// What the ledger says about the whole journal, slot 0 having been lent.
-fn verdict(machine: &Machine) -> Vec<Option<u8>> {
+fn verdict(machine: &Machine) -> Vec<Option<Class>> {
     let all = Range {
         start: BASE,
         length: RAM,
@@ -64,7 +71,6 @@ fn verdict(machine: &Machine) -> Vec<Option<u8>> {
     let mut ledger = Ledger::new(Platform {
         ram: vec![all],
         pool: vec![all],
-        address_bits: 64,
         ..Platform::default()
     });
     ledger.lend(Lend {
@@ -79,11 +85,10 @@ fn verdict(machine: &Machine) -> Vec<Option<u8>> {
     for entry in machine.entries() {
         ledger.entry(&entry);
     }
-    ledger
-        .finish()
-        .iter()
-        .map(|violation| violation.class)
-        .collect()
+    let judged = ledger.finish();
+    assert_eq!(judged.not_judged, [] as [&str; 0]);
+    let classes = judged.violations.iter().map(|found| found.class);
+    classes.collect()
 }
 
 #[test]
@@ -156,7 +161,7 @@ fn faults_are_told_from_the_journal_alone() {
         machine.set(CONTROL, 1);
         machine.set(QUEUE, 0);
         machine.wait(done);
-        assert!(verdict(&machine).contains(&Some(class)), "{fault}");
+        assert!(verdict(&machine).contains(&Class::of(class)), "{fault}");
     }
 }
 
@@ -188,7 +193,7 @@ fn write_after_stop_is_told_from_the_journal_alone() {
     machine.wait(done);
     machine.set(CONTROL, 0);
     machine.wait(|kind| matches!(kind, Kind::Access { length: 64, .. }));
-    assert_eq!(verdict(&machine), [Some(20)]);
+    assert_eq!(verdict(&machine), [Some(Class::AfterStop)]);
 }
 
 #[test]
@@ -303,7 +308,7 @@ fn unmapped_memory_is_not_touched_any_more() {
         .expect("mapped again");
     machine.set(DONE, 1);
     machine.set(QUEUE, 0);
-    machine.wait(|kind| matches!(kind, Kind::JobDone { result: 0, .. }));
+    machine.wait(complete);
     assert_ne!(machine.bytes(0, 8), [0; 8]);
     let changes = machine.server.journal().entries_from(0);
     let changes: Vec<_> = changes

@@ -27,7 +27,8 @@ pub(crate) fn record(journal: &Journal, platform: Platform) -> (Recorder, Judgem
 #[cfg(test)]
 mod tests {
     use super::*;
-    use landfall_device::journal::{Direction, Kind, Outcome};
+    use landfall_device::contract::Role;
+    use landfall_device::journal::{Bytes, Direction, Kind, Outcome};
 
     fn access() -> Kind {
         Kind::Access {
@@ -36,19 +37,38 @@ mod tests {
             length: 64,
             slot: None,
             job: None,
+            role: Role::Payload,
             outcome: Outcome::Ok,
+            bytes: Bytes::default(),
         }
     }
+
+    const ATTACHED: Kind = Kind::Attached {
+        text_start: 0,
+        text_end: 0,
+        syncs: true,
+    };
 
     #[test]
     fn an_access_to_what_nobody_lent_is_a_violation_and_a_register_is_not() {
         let journal = Journal::default();
         journal.push(Kind::Connected);
+        journal.push(ATTACHED);
         journal.push(Kind::BusMaster { on: true });
-        assert_eq!(judge(&journal, Platform::default()), []);
+        assert!(judge(&journal, Platform::default()).is_clean());
 
         journal.push(access());
-        assert_eq!(judge(&journal, Platform::default()).len(), 1);
+        assert_eq!(judge(&journal, Platform::default()).violations.len(), 1);
+    }
+
+    #[test]
+    fn without_a_witness_nobody_knows_what_was_lent() {
+        let journal = Journal::default();
+        journal.push(access());
+
+        let judgement = judge(&journal, Platform::default());
+        assert_eq!(judgement.violations, []);
+        assert_eq!(judgement.not_judged.len(), 1, "{judgement:?}");
     }
 
     #[test]
@@ -57,6 +77,8 @@ mod tests {
         journal.push(Kind::Connected);
         journal.push(Kind::Connected);
 
-        assert_eq!(judge(&journal, Platform::default()).len(), 1);
+        let judgement = judge(&journal, Platform::default());
+        assert!(!judgement.is_clean());
+        assert_eq!(judgement.not_judged.len(), 1, "{judgement:?}");
     }
 }

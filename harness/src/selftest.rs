@@ -118,7 +118,8 @@ fn words(bytes: [u8; 16]) -> [u64; 2] {
 
 #[cfg(test)]
 mod tests {
-    use landfall_device::journal::{Journal, Outcome};
+    use landfall_device::contract::Role;
+    use landfall_device::journal::{Bytes, Journal, Outcome};
 
     use super::*;
 
@@ -156,7 +157,9 @@ mod tests {
                 length: 8,
                 slot: None,
                 job: None,
+                role: Role::Payload,
                 outcome,
+                bytes: Bytes::default(),
             });
         }
         journal.entries_from(0)

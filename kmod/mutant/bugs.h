@@ -16,7 +16,7 @@
 	BUG(12, "frames begin 8 bytes behind an aligned address") \
 	BUG(13, "16 lines more than were lent are programmed, and stated as lent") \
 	BUG(14, "one line more than was lent is programmed, and stated as lent") \
-	BUG(15, "a read-only table of the kernel is mapped as clip mask") \
+	BUG(15, "a read-only table of the kernel is mapped as clip mask, for the card to write, too") \
 	BUG(16, "an array on the stack is mapped as clip mask") \
 	BUG(17, "vmalloc memory is mapped as if it were in the kernel's direct map") \
 	BUG(18, "two small buffers that the card may write share a cache line") \
@@ -36,7 +36,7 @@
 	BUG(34, "the clip mask is filled after the doorbell") \
 	BUG(36, "the write that stops the card is not flushed before its frames are unmapped") \
 	BUG(37, "frames are not synced for the CPU") \
-	BUG(38, "frames are not synced for the card before they are queued again") \
+	BUG(38, "what the CPU wrote is not synced for the card before it is queued again") \
 	BUG(39, "frames are mapped for reading by the card") \
 	BUG(40, "a range that was never mapped is synced for the CPU") \
 	/* interrupts.c. */ \

@@ -255,12 +255,13 @@ static void release_frames_only(struct mutant *m, struct loan *loan)
 		loan->virt = NULL;
 }
 
-/* 15: DMA into kernel text or rodata. dma-debug: check_for_illegal_area. The card only reads it. */
+/* 15: DMA into kernel text or rodata. dma-debug: check_for_illegal_area. The card may write it, and only reads it. */
 static int allocate_rodata(struct mutant *m, struct loan *loan)
 {
 	if (loan->slot >= 0)
 		return mutant_allocate(m, loan);
 	loan->how = SINGLE;
+	loan->direction = DMA_BIDIRECTIONAL;
 	loan->virt = (void *)_ctype;
 	return 0;
 }

@@ -41,6 +41,7 @@ PARAMETER(room, uint, "Bytes to allocate behind each frame besides (default 0)")
 PARAMETER(large, uint, "Which buffer, from 1, is of half a MiB; 0 (default): none");
 PARAMETER(patience, uint, "Seconds after which waits end that would not end (default 10)");
 PARAMETER(clip, bool, "The card reads a clip mask (default 1)");
+PARAMETER(remask, bool, "The clip mask is written anew before each frame; with one buffer (default 0)");
 PARAMETER(busy, bool, "A frame is in work whenever the driver has to stop the card (default 0)");
 PARAMETER(lasting, bool, "The card goes on capturing while it is bound (default 0)");
 

@@ -60,7 +60,7 @@ const struct mutant_bug mutant_bug_37 = {
 	.steps.to_cpu = leave,
 };
 
-/* 38: missing sync for the device. raspberrypi/linux #5727. Shows with bounce buffers. */
+/* 38: missing sync for the device. raspberrypi/linux #5727. Of frames it is none: only the card writes them. */
 const struct mutant_bug mutant_bug_38 = {
 	.steps.to_card = leave,
 };

@@ -18,6 +18,7 @@ struct mutant_parameters {
 	unsigned int large;
 	unsigned int patience;
 	bool clip;
+	bool remask;
 	bool busy;
 	bool lasting;
 };

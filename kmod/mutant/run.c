@@ -153,6 +153,12 @@ void mutant_queue(struct mutant *m, unsigned int slot)
 /* Hands a slot that was looked at to the card again. */
 void mutant_recycle(struct mutant *m, unsigned int slot)
 {
+	/* No other frame needs the mask while the CPU has it. */
+	if (mutant_parameters.remask && m->buffers == 1 && m->clip.virt) {
+		STEP(m, to_cpu)(m, &m->clip);
+		STEP(m, fill)(m, &m->clip, m->shape.clip);
+		STEP(m, to_card)(m, &m->clip);
+	}
 	STEP(m, to_card)(m, &m->frames[slot]);
 	STEP(m, queue)(m, slot);
 }

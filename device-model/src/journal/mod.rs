@@ -110,6 +110,10 @@ impl Journal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::{
+        Declaration, Declares, Direction, DmaError, JobId, Label, Limits, Owed, Piece, QueueId,
+        RegisterName, Reset, Role, Vector,
+    };
 
     #[test]
     fn entries_are_numbered_without_gaps_and_shared_by_clones() {
@@ -144,8 +148,10 @@ mod tests {
             address: 4096,
             length: 8,
             slot: Some(3),
-            job: Some(7),
+            job: Some(JobId(7)),
+            role: Role::Status,
             outcome: Outcome::Refused(DmaError::NotMaster),
+            bytes: Bytes::of(&[0x0a, 0xff]),
         });
         let mut value = serde_json::to_value(&journal.entries_from(0)[0]).expect("serializes");
         value["time_ns"] = 0.into();
@@ -153,7 +159,8 @@ mod tests {
             value,
             serde_json::json!({
                 "sequence": 0, "time_ns": 0, "kind": "access", "direction": "write", "address": 4096,
-                "length": 8, "slot": 3, "job": 7, "outcome": {"refused": "not_master"}
+                "length": 8, "slot": 3, "job": 7, "role": "status",
+                "outcome": {"refused": "not_master"}, "bytes": "0aff"
             })
         );
     }
@@ -170,17 +177,35 @@ mod tests {
             name,
             value: 7,
         };
+        let told = |what| Kind::Declared {
+            register_write: Some(6),
+            what,
+        };
         let kinds = [
             register(name("QUEUE", None)),
             register(name("SLOT_SIZE", Some(31))),
-            Kind::JobBegun {
-                job: 1,
-                slot: 2,
-                sequence: 3,
-                base: u64::MAX,
-                size: 5,
-                register_write: None,
-            },
+            Kind::Declares(Declares {
+                limits: Limits {
+                    address_bits: 32,
+                    pieces: 7,
+                    ..Limits::default()
+                },
+                handover: true,
+                ..Declares::default()
+            }),
+            told(Declaration::Begun {
+                job: JobId(1),
+                queue: QueueId(2),
+                label: Label::slot(3).frame(4),
+                pieces: vec![
+                    Piece::write(u64::MAX, 5).of(64),
+                    Piece::read(0, 6).role(Role::Side),
+                ],
+            }),
+            told(Declaration::done(JobId(1), 5, Some(Owed::now(Vector(3))))),
+            told(Declaration::failed(JobId(1), "no bus", None)),
+            told(Declaration::cause(Vector(1), "the link changed")),
+            told(Declaration::Reset),
             Kind::Reset {
                 reset: Reset::FunctionLevel,
             },
@@ -194,8 +219,11 @@ mod tests {
                 direction: crate::journal::LendDirection::Both,
                 entries: 0,
                 part: 0,
+                list: Some(1),
                 memory: Memory::Plain,
                 bounced: true,
+                skip_sync: true,
+                backing: true,
                 caller: u64::MAX - 1,
                 cpu: 1,
                 guest_ns: 12,

@@ -92,6 +92,10 @@ pub struct Ledger {
     /// Accesses of which nobody said whether that memory was lent.
     unknown: u64,
     told_full: bool,
+    /// A witness was there, whether it still is or not.
+    watched: bool,
+    /// It lost something, at some time.
+    blind: bool,
     found: Found,
 }
 
@@ -227,6 +231,7 @@ impl Ledger {
                 let start = text_start;
                 let text = Range { start, length };
                 let line = self.platform.cache_line;
+                self.watched = true;
                 self.witness.attach(text, self.platform.iommu, line, syncs);
             }
             Kind::WitnessGap { expected, got } => self.gap(expected, got),
@@ -482,6 +487,7 @@ impl Ledger {
 
     /// Something is not known any more: a clean verdict would be worth nothing.
     fn not_judged(&mut self, why: String) {
+        self.blind = true;
         if self.found.not_judged.len() < MOST_REASONS && !self.found.not_judged.contains(&why) {
             self.found.not_judged.push(why);
         }

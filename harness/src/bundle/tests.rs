@@ -7,8 +7,12 @@ use std::io::Cursor;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use landfall_device::contract::{
+    Declaration, Declares, JobId, Label, Owed, Piece, QueueId, Role, Vector,
+};
+use landfall_device::journal::{Bytes, LendDirection};
 use landfall_device::journal::{Direction, Journal, Kind, Outcome};
-use landfall_device::ledger::{Lend, LendDirection, LendKind, Platform, Violation};
+use landfall_device::ledger::{Judgement, Lend, LendKind, Platform};
 use tempfile::TempDir;
 
 use super::*;
@@ -16,7 +20,7 @@ use crate::memory::GuestMemory;
 
 mod hostile;
 
-fn lend(slot: u8) -> Lend {
+fn lend(slot: u32) -> Lend {
     Lend {
         address: 0x10_0000 + u64::from(slot) * 0x1_0000,
         length: 0x1000,
@@ -30,42 +34,50 @@ fn lend(slot: u8) -> Lend {
 /// A card that serves two frames, `beyond` bytes too far in the second.
 fn watched(beyond: u64) -> (Recorder, Journal) {
     let journal = Journal::default();
-    journal.push(Kind::Connected);
+    journal.push(Kind::Declares(Declares {
+        jobs: true,
+        handover: true,
+        interrupts: true,
+        ..Declares::default()
+    }));
     let mut recorder = Recorder::new(Platform::default(), journal.len());
     recorder.lend(lend(0));
     recorder.lend(lend(1));
-    for slot in 0..2_u8 {
+    for slot in 0..2_u32 {
         let base = lend(slot).address;
-        let job = Some(u64::from(slot));
-        let queue = journal.push(Kind::BusMaster { on: true });
-        journal.push(Kind::Queued {
-            slot,
-            register_write: Some(queue),
+        let job = JobId(slot.into());
+        let queue = QueueId::default();
+        let write = journal.push(Kind::BusMaster { on: true });
+        let declare = |what| {
+            journal.push(Kind::Declared {
+                register_write: Some(write),
+                what,
+            });
+        };
+        declare(Declaration::Accepted {
+            job,
+            queue,
+            label: Label::slot(slot),
+            pieces: Vec::new(),
         });
-        journal.push(Kind::JobBegun {
-            job: slot.into(),
-            slot,
-            sequence: slot.into(),
-            base,
-            size: 0x1000,
-            register_write: Some(queue),
+        declare(Declaration::Begun {
+            job,
+            queue,
+            label: Label::slot(slot).frame(slot),
+            pieces: vec![Piece::write(base, 0x1000)],
         });
-        let length = 0x1000 + if slot == 1 { beyond } else { 0 };
         journal.push(Kind::Access {
             direction: Direction::Write,
             address: base,
-            length,
-            slot: Some(slot),
-            job,
+            length: 0x1000 + if slot == 1 { beyond } else { 0 },
+            job: Some(job),
+            slot: None,
+            role: Role::Payload,
             outcome: Outcome::Ok,
+            bytes: Bytes::default(),
         });
-        journal.push(Kind::JobDone {
-            job: slot.into(),
-            slot,
-            result: 0,
-            bytes: 0x1000,
-            interrupt_enabled: true,
-        });
+        let owed = Some(Owed::now(Vector(0)));
+        declare(Declaration::done(job, 0x1000, owed));
         recorder.feed(&journal);
         journal.push(Kind::Interrupt { vector: 0 });
     }
@@ -75,7 +87,7 @@ fn watched(beyond: u64) -> (Recorder, Journal) {
 }
 
 /// Writes the bundle of such a card to a place.
-fn stored(place: Place, evidence: &Path) -> Result<(PathBuf, Vec<Violation>), BundleError> {
+fn stored(place: Place, evidence: &Path) -> Result<(PathBuf, Judgement), BundleError> {
     let (mut recorder, journal) = watched(8);
     let violations = recorder.finish();
     let memory = GuestMemory::new(1 << 22).expect("memory");
@@ -96,7 +108,7 @@ fn stored(place: Place, evidence: &Path) -> Result<(PathBuf, Vec<Violation>), Bu
             ..Run::default()
         },
         stream: Some((&recorder, &journal)),
-        violations: &violations,
+        judged: &violations,
         report: None,
         observed: None,
         pages: &pages,
@@ -105,7 +117,7 @@ fn stored(place: Place, evidence: &Path) -> Result<(PathBuf, Vec<Violation>), Bu
     Ok((store(&parts, evidence)?, violations))
 }
 
-fn in_directory() -> (TempDir, PathBuf, Vec<Violation>) {
+fn in_directory() -> (TempDir, PathBuf, Judgement) {
     let directory = tempfile::tempdir().expect("a directory");
     let (path, violations) = stored(Place::Evidence, directory.path()).expect("it is written");
     (directory, path, violations)
@@ -118,16 +130,16 @@ fn what_was_recorded_is_judged_the_same() {
     let archive = directory.path().join("bundle.tar.zst");
     for place in [Place::Evidence, Place::At(archive)] {
         let (path, violations) = stored(place, directory.path()).unwrap();
-        assert_eq!(violations.len(), 1, "{violations:#?}");
+        assert_eq!(violations.violations.len(), 1, "{violations:#?}");
         let bundle = Bundle::open(&path).unwrap();
 
         let judged = bundle.judge(|_, _| ()).unwrap();
 
-        assert_eq!(judged.violations, violations);
-        assert_eq!(bundle.violations().unwrap(), violations);
+        assert_eq!(judged.said, violations);
+        assert_eq!(bundle.judgement().unwrap(), violations);
         // The platform, two lends, what was before the session, what was in it, and the reclaim.
         assert_eq!(judged.lines, 1 + 2 + 1 + 12 + 1);
-        assert!(compare(&violations, &judged.violations).is_same());
+        assert!(compare(&violations, &judged.said).is_same());
     }
     let left = fs::read_dir(directory.path()).unwrap().count();
     assert_eq!(left, 2, "nothing else is left");
@@ -181,7 +193,7 @@ fn words_may_change() {
     let (mut recorder, _) = watched(8);
     let recorded = recorder.finish();
     let mut now = recorded.clone();
-    now[0].text = "in other words".to_owned();
+    now.violations[0].text = "in other words".to_owned();
 
     let comparison = compare(&recorded, &now);
 

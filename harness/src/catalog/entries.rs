@@ -385,10 +385,14 @@ pub const ENTRIES: [Entry; 58] = [
         },
     ),
     driver(37, SWIOTLB, "no sync for the CPU before a frame is read"),
-    driver(
+    mutant(
         38,
         SWIOTLB,
-        "no sync for the device before a buffer is queued again",
+        "no sync for the device after the CPU wrote what the card reads",
+        Recipe {
+            parameters: "buffers=1 remask=1",
+            ..TWIN
+        },
     ),
     driver(39, PLAIN, "the buffer is mapped for reading"),
     driver(40, SWIOTLB, "a sync of what was never mapped"),

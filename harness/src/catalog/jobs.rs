@@ -3,6 +3,7 @@
 //! Running the catalogue, side by side on the machine's CPUs.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -12,7 +13,7 @@ use landfall_device::devices::capture::CaptureOptions;
 use landfall_guest::{Cancel, Prepared};
 
 use super::entries::{Entry, Recipe, Way};
-use super::leave::{Expected, leave};
+use super::leave::{Expected, leave, record};
 use super::leg::Leg;
 use super::schema::{ClassRun, LegRun, Runs, Seen, VERSION, names};
 use super::trial::{Named, Observed, Trial, TrialFailed};
@@ -91,6 +92,8 @@ pub struct Platforms<'a> {
     /// Where those runs leave their bundles that do not give what was expected, each with a word of its own in the name;
     /// `None`: they leave none.
     pub bundles: Option<&'a Place>,
+    /// A directory in which every trial leaves its stream and verdict as well, one file each, whatever came of it.
+    pub record: Option<&'a Path>,
 }
 
 impl Platforms<'_> {
@@ -186,6 +189,9 @@ impl Entry {
             scenario: None,
             wrong,
         };
+        if let (Some(directory), Ok(observed)) = (platforms.record, &done) {
+            record(directory, &expected, observed)?;
+        }
         leave(platforms.bundles, &expected, done)
     }
 

@@ -3,7 +3,7 @@
 //! What a trial leaves that did not give what was expected: its bundle.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::jobs::CatalogFailed;
 use super::trial::Observed;
@@ -70,6 +70,37 @@ pub(super) fn leave(
     }
 }
 
+/// Leaves stream and verdict of a trial as one file, for tests that judge it again: no logs, no memory.
+pub(super) fn record(
+    directory: &Path,
+    expected: &Expected<'_>,
+    observed: &Observed,
+) -> Result<(), CatalogFailed> {
+    if observed.trace.stream.is_none() {
+        return Ok(()); // no card was at work
+    }
+    let file = format!("{}.tar.zst", expected.word);
+    let place = Place::At(directory.join(file));
+    let trace = Trace {
+        stream: None,
+        ..Trace::default()
+    };
+    let said = (expected.wrong)(observed).unwrap_or_else(|| "as expected".to_owned());
+    let parts = Recorded {
+        trace: &observed.trace,
+        logs: &trace.logs,
+        pages: &trace.pages,
+    };
+    store_parts(&place, expected, parts, &said, Some(observed)).map(drop)
+}
+
+/// What a bundle of a trial is made of.
+struct Recorded<'a> {
+    trace: &'a Trace,
+    logs: &'a bundle::Logs,
+    pages: &'a bundle::Pages,
+}
+
 fn store(
     place: &Place,
     expected: &Expected<'_>,
@@ -77,8 +108,24 @@ fn store(
     wrong: &str,
     observed: Option<&Observed>,
 ) -> Result<PathBuf, CatalogFailed> {
+    let parts = Recorded {
+        trace,
+        logs: &trace.logs,
+        pages: &trace.pages,
+    };
+    store_parts(&place.of(&expected.word), expected, parts, wrong, observed)
+}
+
+fn store_parts(
+    place: &Place,
+    expected: &Expected<'_>,
+    recorded: Recorded<'_>,
+    wrong: &str,
+    observed: Option<&Observed>,
+) -> Result<PathBuf, CatalogFailed> {
+    let trace = recorded.trace;
     let request = bundle::Request {
-        place: place.of(&expected.word),
+        place: place.clone(),
         command: expected.command.clone(),
         scenario: expected.scenario.map(Scenario::to_toml),
         seed: expected.scenario.map(|scenario| scenario.seed),
@@ -99,8 +146,8 @@ fn store(
         judged: &trace.judged,
         report: None,
         observed,
-        pages: &trace.pages,
-        logs: &trace.logs,
+        pages: recorded.pages,
+        logs: recorded.logs,
     };
     bundle::store(&parts, &evidence::parent()).map_err(CatalogFailed::Bundle)
 }
@@ -122,7 +169,8 @@ impl CatalogFailed {
 
 #[cfg(test)]
 mod tests {
-    use landfall_device::journal::{Direction, Journal, Kind, Outcome};
+    use landfall_device::contract::Role;
+    use landfall_device::journal::{Bytes, Direction, Journal, Kind, Outcome};
     use landfall_device::ledger::Platform;
 
     use super::*;
@@ -133,7 +181,11 @@ mod tests {
     /// What is seen of a card that writes where nothing was lent, or does not, until its journal of that size is full.
     fn observed(writes: bool, capacity: usize) -> Observed {
         let journal = Journal::with_capacity(capacity);
-        journal.push(Kind::Connected);
+        journal.push(Kind::Attached {
+            text_start: 0,
+            text_end: 0,
+            syncs: true,
+        });
         journal.push(Kind::BusMaster { on: true });
         if writes {
             journal.push(Kind::Access {
@@ -142,12 +194,15 @@ mod tests {
                 length: 64,
                 slot: None,
                 job: None,
+                role: Role::Payload,
                 outcome: Outcome::Ok,
+                bytes: Bytes::default(),
             });
         }
         let (recorder, judged) = record(&journal, Platform::default());
         Observed {
             violations: crate::catalog::trial::named(&judged.violations),
+            not_judged: judged.not_judged.clone(),
             accesses: 1,
             calls: 2,
             frames: 1,
@@ -180,7 +235,8 @@ mod tests {
         let place = Place::At(directory.path().join("bundle"));
         for (writes, capacity) in [(true, 9), (false, 1)] {
             let mut seen = observed(writes, capacity);
-            assert_eq!(seen.violations.len(), 1, "{seen:#?}");
+            assert_eq!(seen.violations.len(), usize::from(writes), "{seen:#?}");
+            assert_eq!(seen.not_judged.len(), usize::from(!writes), "{seen:#?}");
             seen.violations
                 .push(Named::of(26, "it took long".to_owned()));
 
@@ -189,13 +245,13 @@ mod tests {
             let path = seen.bundle.as_ref().expect("a bundle");
             assert!(path.ends_with("bundle-word"), "{path:?}");
             let bundle = Bundle::open(path).unwrap();
-            let judged = bundle.judge(|_, _| ()).unwrap().violations;
-            assert_eq!(judged.len(), 1);
-            assert!(compare(&bundle.violations().unwrap(), &judged).is_same());
+            let judged = bundle.judge(|_, _| ()).unwrap().said;
+            assert_eq!(judged.violations.len(), usize::from(writes));
+            assert!(compare(&bundle.judgement().unwrap(), &judged).is_same());
             let recorded = bundle.observed().unwrap().expect("it was a trial");
             assert_eq!(recorded.violations, seen.violations);
             let told = story(&bundle, "B").unwrap();
-            assert!(told.contains("VIOLATION 1/1"), "{told}");
+            assert_eq!(told.contains("VIOLATION 1/1"), writes, "{told}");
             assert!(
                 told.contains("surprise-removal, class 26: it took long"),
                 "{told}"

@@ -18,6 +18,8 @@ use crate::schema::Violation;
 const POOL_USER: &str = "landfall_pool_user";
 /// How long the guest may take to show its log.
 const LOG: Duration = Duration::from_secs(10);
+/// What the pool counts.
+const COUNTERS: &str = "/sys/kernel/debug/landfall_pool/counters";
 /// What the pool says of a wrong free.
 const REFUSED: &str = "refused to free";
 const MIB: u64 = 1 << 20;
@@ -189,6 +191,11 @@ fn interior_pointer(
     };
     guest.load_module(POOL_USER, parameters)?;
     guest.unload_module(POOL_USER)?;
+    let counters = guest.read_text(COUNTERS)?;
+    let frees = counters.split_whitespace().filter_map(|word| {
+        let (name, count) = word.split_once('=')?;
+        name.ends_with("frees").then(|| count.parse::<u64>().ok())?
+    });
     let log = guest.run(&["/bin/busybox", "dmesg"], LOG)?.stdout;
     let refused = log.lines().find(|line| line.contains(REFUSED));
     let violations = refused.map(|line| {
@@ -198,8 +205,7 @@ fn interior_pointer(
             format!("the pool {REFUSED} {times} times, first: {}", line.trim()),
         )
     });
-    let calls = log.lines().filter(|line| line.contains(POOL_USER)).count();
-    Ok(seen(violations.into_iter().collect(), calls as u64))
+    Ok(seen(violations.into_iter().collect(), frees.sum()))
 }
 
 /// What was seen where no card works: so many bytes or calls were looked at.

@@ -3,7 +3,7 @@
 //! `landfall catalog` and `landfall legs`.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use clap::{Args, Subcommand};
@@ -40,6 +40,9 @@ enum CatalogCommand {
         /// Numbers of classes
         #[arg(value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..=58))]
         numbers: Vec<u8>,
+        /// Leave stream and verdict of every trial in DIR, a file each, for tests that judge them again
+        #[arg(long, value_name = "DIR")]
+        record: Option<PathBuf>,
         #[command(flatten)]
         common: Common,
     },
@@ -180,6 +183,7 @@ impl Kernels {
             debug: self.debug.as_ref(),
             jobs: self.jobs,
             bundles: Some(&self.bundles),
+            record: None,
         }
     }
 }
@@ -188,7 +192,11 @@ impl Kernels {
 pub(super) fn catalog(arguments: &CatalogArguments, cancel: &Cancel) -> Done {
     match &arguments.command {
         CatalogCommand::List { json } => list(json.as_deref()),
-        CatalogCommand::Run { numbers, common } => run(numbers, common, cancel),
+        CatalogCommand::Run {
+            numbers,
+            record,
+            common,
+        } => run(numbers, record.as_deref(), common, cancel),
         CatalogCommand::Matrix { .. } => matrix(&arguments.command, cancel),
         CatalogCommand::Gallery { list: true, .. } => {
             for pattern in &PATTERNS {
@@ -261,7 +269,7 @@ fn teller(progress: &Mutex<Progress>) -> impl Fn(Event) + Sync {
     }
 }
 
-fn run(numbers: &[u8], common: &Common, cancel: &Cancel) -> Done {
+fn run(numbers: &[u8], record: Option<&Path>, common: &Common, cancel: &Cancel) -> Done {
     let entries: Vec<&'static Entry> = match numbers {
         [] => ENTRIES.iter().collect(),
         some => some
@@ -273,7 +281,11 @@ fn run(numbers: &[u8], common: &Common, cancel: &Cancel) -> Done {
     let debug = entries.iter().any(|entry| entry.legs.contains(&Leg::Debug));
     let kernels = Kernels::prepare(common, debug, cancel, &mut progress)?;
     let progress = Mutex::new(progress);
-    let runs = catalog::run(&entries, &kernels.platforms(), cancel, &teller(&progress))
+    let platforms = Platforms {
+        record,
+        ..kernels.platforms()
+    };
+    let runs = catalog::run(&entries, &platforms, cancel, &teller(&progress))
         .map_err(|failed| Failure::of_catalog(&failed))?;
     if let Some(path) = &common.json {
         report::write_json(path, &runs)?;

@@ -239,19 +239,18 @@ fn same_lends(before: &[Lend], now: &[Lend]) -> bool {
 #[cfg(test)]
 mod tests {
     use landfall_agent::protocol::Configured;
-    use landfall_device::journal::Outcome;
+    use landfall_device::contract::{JobId, Piece, Role};
+    use landfall_device::journal::{Bytes, Outcome};
 
     use super::*;
     use crate::run::CapturePlan;
 
-    const BEGUN: Kind = Kind::JobBegun {
-        job: 1,
-        slot: 0,
-        sequence: 1,
-        base: 0x1000,
-        size: 64,
-        register_write: None,
-    };
+    fn begun() -> Kind {
+        Kind::Declared {
+            register_write: None,
+            what: Declaration::begun(JobId(1), vec![Piece::write(0x1000, 64)]),
+        }
+    }
 
     fn access(direction: Direction) -> Kind {
         Kind::Access {
@@ -260,7 +259,9 @@ mod tests {
             length: 64,
             slot: None,
             job: None,
+            role: Role::Payload,
             outcome: Outcome::Ok,
+            bytes: Bytes::default(),
         }
     }
 
@@ -286,7 +287,7 @@ mod tests {
 
     fn after(kinds: impl IntoIterator<Item = Kind>) -> Since {
         let journal = Journal::default();
-        journal.push(BEGUN);
+        journal.push(begun());
         journal.push(access(Direction::Write));
         let looked = journal.len();
         kinds.into_iter().for_each(|kind| {
@@ -304,13 +305,13 @@ mod tests {
     #[test]
     fn a_late_write_is_seen_and_a_new_job_makes_memory_another() {
         assert_eq!(after([access(Direction::Write)]), Since::Written);
-        assert_eq!(after([BEGUN, access(Direction::Write)]), Since::Unknown);
+        assert_eq!(after([begun(), access(Direction::Write)]), Since::Unknown);
     }
 
     #[test]
     fn a_full_journal_tells_nothing() {
         let journal = Journal::with_capacity(1);
-        journal.push(BEGUN);
+        journal.push(begun());
         assert_eq!(since(&journal, 1), Since::Nothing);
         journal.push(access(Direction::Write));
         assert_eq!(since(&journal, 1), Since::Unknown);

@@ -399,6 +399,7 @@ pub(crate) fn of_ledger(
 
 #[cfg(test)]
 mod tests {
+    use landfall_device::contract::JobId;
     use landfall_device::devices::capture::pattern::{Pattern, Pixel};
 
     use super::super::Origin;
@@ -433,14 +434,14 @@ mod tests {
 
     fn journal(class: u8, address: u64, length: u64) -> Findings {
         let violation = ledger::Violation {
-            class: Some(class),
+            class: ledger::Class::of(class),
             name: "overrun".into(),
             address,
             length,
             accesses: 1,
             frame: Some(2),
             slot: Some(2),
-            job: Some(2),
+            job: Some(JobId(2)),
             lend: None,
             register_write: None,
             call: None,

@@ -13,9 +13,9 @@ use super::pattern::{FrameSpec, Pattern, Pixel, fill};
 use super::regs::*;
 use super::*;
 use crate::contract::DmaError;
-use crate::contract::{Function, Next, Notice, Reset, STEP_BYTES};
+use crate::contract::{Declaration, Direction, Function, Next, Notice, Reset, STEP_BYTES};
 use crate::devices::fake::FakeHost;
-use crate::journal::{Direction, Kind};
+use crate::journal::Kind;
 
 const BASE: u64 = 0x1_0010_0000;
 const WIDTH: u32 = 64;
@@ -382,9 +382,8 @@ fn stop_gives_the_frame_up_and_is_idle_only_after_the_last_byte() {
     assert_eq!(bench.host.accesses().len(), written, "idle is idle");
     let stops = bench
         .host
-        .notes
-        .iter()
-        .filter(|kind| matches!(kind, Kind::Idle { .. }));
+        .declared()
+        .filter(|(what, _)| matches!(what, Declaration::Idle { .. }));
     assert_eq!(stops.count(), 1);
 }
 

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use super::*;
-use crate::contract::DmaError;
 use crate::devices::fake::FakeHost;
-use crate::journal::{Direction, Outcome};
+use crate::journal::{Kind, Outcome};
 
 const BASE: u32 = 0x10_0000;
 const STANDARD: Standard = Standard::Hz60;
@@ -91,18 +90,18 @@ impl Bench {
         *self.host.accesses().last().expect("an access")
     }
 
-    fn completions(&self) -> Vec<(u64, u8, u64, bool)> {
-        let done = |kind: &Kind| match *kind {
-            Kind::JobDone {
+    /// Jobs that are over: which, why it came to nothing, bytes, and whether an interrupt is owed.
+    fn completions(&self) -> Vec<(u64, Option<&str>, u64, bool)> {
+        let done = |(what, _)| match what {
+            &Declaration::Done {
                 job,
-                result,
-                bytes,
-                interrupt_enabled,
-                ..
-            } => Some((job, result, bytes, interrupt_enabled)),
+                ref error,
+                moved,
+                owed,
+            } => Some((job.0, error.as_deref(), moved, owed.is_some())),
             _ => None,
         };
-        self.host.notes.iter().filter_map(done).collect()
+        self.host.declared().filter_map(done).collect()
     }
 }
 
@@ -133,7 +132,7 @@ fn a_frame_is_two_fields_that_make_one_picture_and_then_an_interrupt() {
     assert!(bench.card.line());
     assert_eq!(bench.host.interrupts, 1);
     let bytes = STANDARD.bytes() as u64;
-    assert_eq!(bench.completions(), [(0, WHOLE, bytes, true)]);
+    assert_eq!(bench.completions(), [(0, None, bytes, true)]);
     assert_eq!(bench.read(INT_CSR::OFFSET), 0x607);
     assert_eq!(bench.read(CSR1::OFFSET), 0xf3);
 
@@ -190,8 +189,14 @@ fn a_stop_ends_the_transfer_in_the_write_that_asks_for_it() {
     assert_eq!(bench.pass(Duration::from_secs(1)), Next::Idle);
     assert_eq!(bench.writes(), before);
     let written = before as u64 * u64::from(STANDARD.width());
-    assert_eq!(bench.completions(), [(0, STOPPED, written, false)]);
-    assert!(matches!(bench.host.notes.last(), Some(Kind::Idle { .. })));
+    assert_eq!(bench.completions(), [(0, Some("stopped"), written, false)]);
+    assert!(matches!(
+        bench.host.declared().last(),
+        Some((
+            Declaration::Idle { .. } | Declaration::Masked { masked: true, .. },
+            _
+        ))
+    ));
     assert_eq!(bench.host.interrupts, 0);
 }
 
@@ -217,7 +222,10 @@ fn a_refused_line_is_an_address_error_of_its_field_and_interrupts_nobody() {
     bench.settle();
 
     assert_eq!(bench.read(CSR1::OFFSET), 0x8c3, "of the odd field");
-    assert_eq!(bench.completions(), [(0, REFUSED, 640, false)]);
+    assert_eq!(
+        bench.completions(),
+        [(0, Some("the bus refused a line"), 640, false)]
+    );
     assert!(!bench.card.line());
 }
 

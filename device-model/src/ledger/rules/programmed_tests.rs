@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use super::stream::*;
+use crate::contract::{Declaration, JobId, Limits, Piece, Vector};
 use crate::journal::{Call, DriverCall, DriverState, Kind};
 
-fn with(change: impl FnOnce(&mut super::super::Platform)) -> Stream {
-    let mut stream = Stream::bound();
-    change(&mut stream.platform);
-    stream
+fn with(change: impl Fn(&mut Limits)) -> Stream {
+    Stream::bound().declaring(|declares| change(&mut declares.limits))
 }
 
 #[test]
 fn class_9_is_a_fetch_across_a_boundary() {
     let fetch = |address, length| {
-        let stream = with(|platform| platform.fetch_boundary = 4096);
+        let stream = with(|limits| limits.fetch_boundary = 4096);
         stream.map(0x5000, 8192, ToDevice).reads(address, length)
     };
     fetch(0x5000, 4096).is_clean();
@@ -27,12 +26,12 @@ fn class_9_is_a_fetch_across_a_boundary() {
 fn classes_10_11_and_12_are_the_limits_of_the_card() {
     let job =
         |stream: Stream, base, size| stream.map(0x5000, 0x4000, FromDevice).begins(0, base, size);
-    job(with(|p| p.boundary = 0x2000), 0x5000, 4096).is_clean();
-    job(with(|p| p.boundary = 0x2000), 0x5000, 4097).is(10);
-    job(with(|p| p.max_frame = 4096), 0x5000, 4096).is_clean();
-    job(with(|p| p.max_frame = 4096), 0x5000, 4097).is(11);
-    job(with(|p| p.alignment = 64), 0x5040, 64).is_clean();
-    job(with(|p| p.alignment = 64), 0x5020, 64).is(12);
+    job(with(|limits| limits.boundary = 0x2000), 0x5000, 4096).is_clean();
+    job(with(|limits| limits.boundary = 0x2000), 0x5000, 4097).is(10);
+    job(with(|limits| limits.longest = 4096), 0x5000, 4096).is_clean();
+    job(with(|limits| limits.longest = 4096), 0x5000, 4097).is(11);
+    job(with(|limits| limits.alignment = 64), 0x5040, 64).is_clean();
+    job(with(|limits| limits.alignment = 64), 0x5020, 64).is(12);
 }
 
 #[test]
@@ -57,6 +56,7 @@ fn class_25_is_an_interrupt_after_the_bus_is_taken_away() {
     ending().kind(off.clone()).kind(held.clone()).is(25);
     ending()
         .register("IRQ_ENABLE", 0)
+        .masks(None, true)
         .kind(off.clone())
         .kind(held.clone())
         .is_clean();
@@ -69,71 +69,68 @@ fn class_25_is_an_interrupt_after_the_bus_is_taken_away() {
 
 #[test]
 fn classes_32_and_34_are_what_the_card_says_itself() {
-    let illegal = Kind::Illegal {
-        register_write: Some(9),
-        what: "STRIDE was written while a job is in work".to_owned(),
-    };
-    let found = Stream::bound().kind(illegal).is(32);
+    let why = "STRIDE was written while a job is in work".into();
+    let written = Stream::bound().register("STRIDE", 256);
+    let found = written.answers(Declaration::NotNow { why }).is(32);
     assert_eq!(
         found.register_write.map(|write| write.name),
         Some("STRIDE".to_owned())
     );
-    let changed = Kind::FetchChanged {
-        slot: 1,
+    let changed = |job| Declaration::Changed {
+        job: JobId(job),
         address: 0x5000,
-        register_write: None,
     };
-    assert_eq!(Stream::bound().kind(changed).is(34).slot, Some(1));
+    let found = Stream::bound().queue(1).tells(changed(0)).is(34);
+    assert_eq!((found.slot, found.address), (Some(1), 0x5000));
+    Stream::bound().tells(changed(7)).is(34); // of a job that is not known
 }
 
 #[test]
 fn class_42_is_an_interrupt_while_the_job_is_in_work() {
     let begun = || Stream::bound().starts(0).writes(FRAME[0], SIZE - 64);
     let rest = |stream: Stream| stream.writes(FRAME[0] + SIZE - 64, 64);
-    rest(begun()).completes(0).is_clean();
-    rest(begun().interrupts()).completes(0).is(42);
-    rest(begun().interrupts()).reports(0, SIZE).is(42); // that was its interrupt
+    rest(begun()).completes().is_clean();
+    rest(begun().interrupts()).completes().is(42);
+    rest(begun().interrupts()).reports(SIZE).is(42); // that was its interrupt
 }
 
 #[test]
 fn class_44_is_an_interrupt_that_nobody_enabled() {
     Stream::binding().interrupts().is(44);
-    Stream::binding()
-        .register("IRQ_ENABLE", 1)
-        .interrupts()
-        .is_clean();
+    let link = || Declaration::cause(Vector(0), "the link changed");
+    let enabled = || Stream::binding().enables();
+    enabled().tells(link()).interrupts().is_clean();
+    enabled().interrupts().is(46);
+    // One that has no such register cannot be kept from interrupting.
+    let bare = Stream::binding().declaring(|declares| declares.masks = false);
+    bare.tells(link()).interrupts().is_clean();
 }
 
 #[test]
 fn class_46_is_an_interrupt_without_a_cause() {
-    let once = || {
-        Stream::bound()
-            .starts(0)
-            .writes(FRAME[0], SIZE)
-            .completes(0)
-    };
+    let once = || Stream::bound().starts(0).writes(FRAME[0], SIZE).completes();
     once().is_clean();
     once().interrupts().is(46);
-    once().taken_back(0).stops().interrupts().is_clean(); // the write to IRQ_ENABLE brings it
-    once()
-        .kind(Kind::Idle {
-            register_write: None,
-        })
-        .interrupts()
-        .is_clean();
+    let idle = "the card became idle";
+    let stopped = || once().taken_back(0).stops();
+    stopped().interrupts().is(46);
+    let told = || stopped().tells(Declaration::cause(Vector(0), idle));
+    told().interrupts().is_clean();
+    told().interrupts().interrupts().is(46);
     // Held, and sent when the bus may be mastered again.
     let held = Stream::bound()
         .starts(0)
         .writes(FRAME[0], SIZE)
-        .reports(0, SIZE);
+        .reports(SIZE);
     let held = held
         .kind(Kind::InterruptHeld { vector: 0 })
         .kind(Kind::BusMaster { on: false });
     held.kind(Kind::BusMaster { on: true })
         .interrupts()
         .is_clean();
-    // A device that tells of no completions cannot be judged.
-    Stream::bound().interrupts().interrupts().is_clean();
+    // A card that does not say what its interrupts are for cannot be judged.
+    let untold = Stream::bound().declaring(|declares| declares.interrupts = false);
+    untold.interrupts().interrupts().is_clean();
 }
 
 #[test]
@@ -141,14 +138,14 @@ fn class_55_is_a_report_of_more_than_was_lent() {
     let found = Stream::bound()
         .starts(0)
         .writes(FRAME[0], SIZE)
-        .reports(0, 0x7fff_ffff)
+        .reports(0x7fff_ffff)
         .interrupts()
         .is(55);
     assert_eq!(found.length, 0x7fff_ffff - SIZE);
     Stream::bound()
         .starts(0)
         .writes(FRAME[0], SIZE / 2)
-        .completes(0)
+        .completes()
         .is(56);
 }
 
@@ -217,37 +214,60 @@ fn classes_37_and_38_are_syncs_that_are_missing() {
         .captures(0)
         .call(cpu())
         .is_clean();
-    got().queue(0).is(37);
-    got().call(cpu()).queue(0).is(38);
+    // Nobody may have read it; what the card only writes need not be given back to it.
+    got().queue(0).hints(37);
+    got().call(cpu()).captures(0).call(cpu()).is_clean();
     // Too early: the card wrote after it.
     bounced()
         .call(cpu())
         .call(device())
         .captures(0)
         .queue(0)
-        .is(37);
+        .hints(37);
     got().unbinds().is_clean(); // an unmap is a sync
     // Another buffer takes the slot.
-    let other = got()
-        .indexed("SLOT_BASE_LO", 0, FRAME[1] as u32)
-        .indexed("SLOT_BASE_HI", 0, (FRAME[1] >> 32) as u32)
-        .indexed("SLOT_SIZE", 0, SIZE as u32);
-    other.queue(0).is_clean();
+    got().accepts(0, frame(1)).is_clean();
     Stream::bound().captures(0).captures(0).is_clean(); // nothing is between the two
     // Two slots have one buffer, and the second's frame comes while the first's is being handed back.
     let shared = |first: Stream| {
-        let both = first.queue(1).begins(1, FRAME[0], SIZE);
-        both.writes(FRAME[0], SIZE).completes(1).queue(0)
+        let both = first.accepts(1, frame(0)).begins(1, FRAME[0], SIZE);
+        both.writes(FRAME[0], SIZE).completes().queue(0)
     };
     shared(got().call(cpu()).call(device())).is_clean();
-    shared(got()).is(37);
+    shared(got()).hints(37);
+}
+
+#[test]
+fn class_38_is_what_the_cpu_wrote_and_did_not_give_to_the_card() {
+    let sends = |way| {
+        let buffer = DriverCall {
+            bounced: true,
+            ..call(Call::Map, 0x5000, 512, way)
+        };
+        let send = move |stream: Stream| {
+            let stream = stream.begins_with(0, vec![Piece::read(0x5000, 512)]);
+            stream.reads(0x5000, 512).reports(512).interrupts()
+        };
+        (Stream::bound().call(buffer), send)
+    };
+    let cpu = |way| call(Call::SyncForCpu, 0x5000, 512, way);
+    let device = |way| call(Call::SyncForDevice, 0x5000, 512, way);
+    let (mapped, send) = sends(ToDevice);
+    let sent = send(mapped);
+    let written = || sent.clone().call(cpu(ToDevice));
+    send(sent.clone()).is_clean();
+    send(written().call(device(ToDevice))).is_clean();
+    send(written()).is(38);
+    // Of both directions it may not have been written.
+    let (mapped, send) = sends(Both);
+    send(send(mapped).call(cpu(Both))).hints(38);
 }
 
 #[test]
 fn class_37_is_also_a_buffer_that_goes_back_unsynced() {
     let done = || call(Call::Done, FRAME[0], SIZE, FromDevice);
     let queued = || bounced().call(call(Call::Queue, FRAME[0], SIZE, FromDevice));
-    let got = || queued().starts(0).writes(FRAME[0], SIZE).completes(0);
+    let got = || queued().starts(0).writes(FRAME[0], SIZE).completes();
     got().call(done()).is(37);
     got()
         .call(call(Call::SyncForCpu, FRAME[0], SIZE, FromDevice))

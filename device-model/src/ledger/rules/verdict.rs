@@ -12,9 +12,9 @@ impl Ledger {
     /// What was judged by, group by group.
     pub(in super::super) fn groups(&self) -> Vec<Group> {
         let declares = &self.declares;
-        let blind = match (self.witness.attached, self.witness.blind) {
+        let blind = match (self.watched, self.blind) {
             (false, _) => Some("no witness was in the guest"),
-            (true, true) => Some("the witness lost events"),
+            (true, true) => Some("events of the witness were lost"),
             (true, false) => None,
         };
         let access = blind.filter(|_| self.shelf.is_unused());

@@ -522,8 +522,9 @@ mod tests {
                 timeline.entry(&Entry {
                     sequence,
                     time_ns: 0,
-                    kind: Kind::Stopping {
+                    kind: Kind::Declared {
                         register_write: Some(sequence),
+                        what: Declaration::Stopping { queue: None },
                     },
                 });
             }

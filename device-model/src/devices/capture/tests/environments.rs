@@ -46,23 +46,24 @@ fn posted_writes_arrive_late_and_in_order() {
     bench.host.time = Duration::from_micros(160);
     assert_eq!(bench.settle(), Next::Idle);
     assert_eq!(bench.host.accesses().len(), 1);
-    let delayed = |register_write| Kind::Delayed { register_write };
-    let arrived = |register_write| Kind::Arrived {
-        register_write,
-        flushed: false,
-    };
-    let queued = Kind::Queued {
-        slot: 0,
-        register_write: Some(second),
-    };
+    let delayed = |write| (Declaration::Delayed, Some(write));
+    let arrived = |write| (Declaration::Arrived { flushed: false }, Some(write));
+    let told: Vec<_> = bench.host.declared().take(5).collect();
     let expected = [
         delayed(first),
         delayed(second),
         arrived(first),
         arrived(second),
-        queued,
     ];
-    assert_eq!(bench.host.notes[..5], expected);
+    let expected: Vec<_> = expected
+        .iter()
+        .map(|(what, write)| (what, *write))
+        .collect();
+    assert_eq!(told[..4], expected);
+    assert!(
+        matches!(told[4], (Declaration::Accepted { .. }, write) if write == Some(second)),
+        "{told:?}"
+    );
 }
 
 #[test]
@@ -71,17 +72,15 @@ fn a_read_flushes_posted_writes() {
     let run = write(&mut bench, CONTROL::OFFSET, 1);
     assert_eq!(bench.get(CONTROL::OFFSET), 0);
     assert_eq!(bench.look(CONTROL::OFFSET), 1);
-    let arrived = Kind::Arrived {
-        register_write: run,
-        flushed: true,
-    };
-    assert_eq!(bench.host.notes.last(), Some(&arrived));
+    let arrived = Declaration::Arrived { flushed: true };
+    assert_eq!(bench.host.declared().last(), Some((&arrived, Some(run))));
     let told = bench.host.notes.len();
     bench.host.time = Duration::from_secs(1);
     bench.settle();
     assert_eq!(bench.host.notes.len(), told, "it does not arrive twice");
 
     let mut good = Bench::good();
+    good.host.notes.clear();
     write(&mut good, CONTROL::OFFSET, 1);
     assert_eq!(good.get(CONTROL::OFFSET), 1);
     good.look(CONTROL::OFFSET);
@@ -122,8 +121,8 @@ fn watch_fetch_tells_of_a_mask_that_changed_after_the_doorbell() {
         bench.settle();
         let reads = bench.host.accesses();
         let reads = reads.iter().filter(|access| access.0 == Direction::Read);
-        let told = bench.host.notes.iter().find_map(|kind| match kind {
-            Kind::FetchChanged { slot, address, .. } => Some((*slot, *address)),
+        let told = bench.host.declared().find_map(|(what, _)| match what {
+            Declaration::Changed { job, address } => Some((job.0, *address)),
             _ => None,
         });
         (reads.count(), told)
@@ -142,8 +141,8 @@ fn writes_at_the_wrong_time_are_noted() {
     let illegal = |bench: &mut Bench, register: usize, value| {
         let before = bench.host.notes.len();
         bench.set(register, value);
-        match bench.host.notes.get(before) {
-            Some(Kind::Illegal { what, .. }) => Some(what.clone()),
+        match bench.host.notes.get(before)?.declaration()?.0 {
+            Declaration::NotNow { why } => Some(why.to_string()),
             _ => None,
         }
     };
@@ -175,6 +174,7 @@ fn writes_at_the_wrong_time_are_noted() {
 #[test]
 fn a_bus_master_that_was_read_is_no_reason_to_do_anything() {
     let mut bench = Bench::good();
+    bench.host.notes.clear();
     bench.notice(Notice::BusMaster);
     bench.look(ID::OFFSET);
     assert_eq!(bench.host.notes, []);

@@ -38,10 +38,12 @@ fn read(address: u64, length: u64) -> (Direction, u64, u64) {
 fn order(bench: &Bench) -> String {
     let letter = |kind: &Kind| match kind {
         Kind::Access { .. } => Some('a'),
-        Kind::JobDone { .. } => Some('d'),
         Kind::Interrupt { .. } => Some('i'),
-        Kind::Idle { .. } => Some('s'),
-        _ => None,
+        kind => match kind.declaration()?.0 {
+            Declaration::Done { .. } => Some('d'),
+            Declaration::Idle { .. } => Some('s'),
+            _ => None,
+        },
     };
     bench.host.notes.iter().filter_map(letter).collect()
 }
@@ -152,13 +154,16 @@ fn probe_irq_interrupts_although_nothing_is_enabled() {
 fn long_length_reports_more_than_there_is() {
     let (bad, good) = frame(Fault::LongLength);
     assert_eq!(bad.of_slot(SLOT_BYTES::OFFSET, 0), 0x7fff_ffff);
-    assert!(bad.host.notes.iter().any(|kind| matches!(
-        kind,
-        Kind::JobDone {
-            bytes: 0x7fff_ffff,
-            ..
-        }
-    )));
+    let long = |what: &Declaration| {
+        matches!(
+            what,
+            Declaration::Done {
+                moved: 0x7fff_ffff,
+                ..
+            }
+        )
+    };
+    assert!(bad.host.declared().any(|(what, _)| long(what)));
     assert_eq!(bad.host.accesses(), good.host.accesses());
 }
 
