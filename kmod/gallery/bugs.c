@@ -211,7 +211,8 @@ static int seen_by_interrupt(struct gallery *g, bool right)
 
 	if (error)
 		return error;
-	card_write(g, RING_CONTROL, RING_CONTROL_EDGE);
+	g->edge = true;
+	card_restore(g);
 	g->clears_late = !right;
 	g->on_interrupt = see;
 	error = queue_open(g, 0, &(struct wish){ .pace_us = 30000 });

@@ -51,6 +51,9 @@ static irqreturn_t interrupt(int irq, void *data)
 	/* First the causes are cleared, then memory is looked at: what is over in between raises anew. */
 	if (!g->clears_late)
 		card_write(g, RING_CAUSE, causes);
+	/* A card that keeps silent while it has a cause must have heard that it has none before memory is looked at. */
+	if (g->edge)
+		card_read(g, RING_CAUSE);
 	told(g, causes);
 	if (g->clears_late)
 		card_write(g, RING_CAUSE, causes);
@@ -70,6 +73,7 @@ void card_restore(struct gallery *g)
 	for (i = 0; i < RING_QUEUES; i++)
 		card_write(g, RING_VECTOR(i), vector_of(g, i));
 	card_write(g, RING_OTHER, vector_of(g, RING_QUEUES));
+	card_write(g, RING_CONTROL, g->edge ? RING_CONTROL_EDGE : 0);
 	card_write(g, RING_CAUSE, RING_CAUSES);
 	card_write(g, RING_MASK, 0);
 }

@@ -141,6 +141,8 @@ struct gallery {
 	atomic_t interrupts;
 	/* In the interrupt, for patterns that do something there. */
 	void (*on_interrupt)(struct gallery *g, u32 causes);
+	/* The card interrupts only when a vector has no cause. */
+	bool edge;
 	/* A bug: causes are cleared when everything has been looked at. */
 	bool clears_late;
 	/* The pattern's own. */

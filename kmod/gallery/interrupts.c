@@ -45,7 +45,8 @@ static int coalesce_count(struct gallery *g)
 /* The card interrupts only when no cause is pending. */
 static int edge(struct gallery *g)
 {
-	card_write(g, RING_CONTROL, RING_CONTROL_EDGE);
+	g->edge = true;
+	card_restore(g);
 	return queue_open(g, 0, &(struct wish){ .polls = true }) ?: many_receives(&g->queues[0], 40, 7, BYTES);
 }
 

@@ -83,11 +83,13 @@ static int bind(struct gallery *g)
 		goto no_interrupts;
 	error = chosen->run(g);
 	note(error);
+	/* What is to go on while it is bound is ended by `remove`. */
+	if (!chosen->remove)
+		close_all(g);
 	if (error)
 		dev_err(g->dev, "%s: %d\n", chosen->name, error);
 	if (!chosen->refuses)
 		return 0;
-	close_all(g);
 	card_detach(g);
 	error = -ENODEV;
 no_interrupts:
