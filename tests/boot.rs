@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use landfall::guest::{GuestOptions, PoolOptions};
 use landfall_tests::errno::ENOENT;
-use landfall_tests::{Result, SHORT, assert_refused, boot, prepared};
+use landfall_tests::{Result, SHORT, assert_refused, boot, prepared, processes};
 
 fn without_cards() -> GuestOptions {
     GuestOptions {
@@ -62,8 +62,11 @@ fn a_program_that_hangs_is_killed_with_its_children() -> Result {
     )?;
     assert!(ran.timed_out);
 
-    let left = guest.run(&["/bin/busybox", "pidof", "sleep"], SHORT)?;
-    assert_eq!(left.stdout.trim(), "", "no child is left");
+    let sleep = ["/bin/busybox", "sleep", "1000"];
+    assert_eq!(processes(&guest, &sleep)?, 0, "no child is left");
+    let stays = "/bin/busybox sleep 1000 >/dev/null 2>&1 &";
+    guest.run(&["/bin/busybox", "sh", "-c", stays], SHORT)?;
+    assert_eq!(processes(&guest, &sleep)?, 1, "one that is left shows");
     Ok(guest.power_off()?)
 }
 

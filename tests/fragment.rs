@@ -11,9 +11,12 @@ use landfall::run::CapturePlan;
 use landfall_tests::errno::{EINVAL, ENOMEM};
 use landfall_tests::{
     NOISE, Result, SHORT, assert_refused, boot, boot_loaded, capture_clean, free_bytes, kernel_log,
+    processes,
 };
 
 const MIB: u64 = 1 << 20;
+/// Bytes of an answer that the kernel would hand over in one piece.
+const LONG: u32 = 60 << 10;
 /// Orders that `/proc/buddyinfo` counts: 0 to 10.
 const ORDERS: usize = 11;
 
@@ -107,6 +110,39 @@ fn no_block_above_the_order_is_free_until_it_is_unloaded() -> Result {
         free_blocks(&guest)?[ORDERS - 1] > 10,
         "and they have merged"
     );
+    Ok(guest.power_off()?)
+}
+
+/// Where no two pages lie side by side, the guest answers at any length, and starts as many programs as ever: for what
+/// has to be in one piece, such as a kernel stack, some of the memory comes back before anybody is killed for it.
+#[test]
+fn where_only_single_pages_are_free_the_guest_answers_and_nobody_is_killed() -> Result {
+    const ANSWERS: usize = 50;
+    const PROGRAMS: usize = 100;
+    let guest = boot(GuestOptions::default())?;
+    guest.load_module(FRAGMENT_MODULE, "order=0")?;
+    let relieved = || -> Result<u64> {
+        let state = guest.read_text("/sys/kernel/debug/landfall_fragment/state")?;
+        Ok(word(&state, "relieved_pages").parse()?)
+    };
+
+    for _ in 0..ANSWERS {
+        settle(&guest, 0)?;
+        assert_eq!(guest.read_file_at("/init", 0, LONG)?.len(), LONG as usize);
+    }
+    let before = relieved()?;
+    let many =
+        format!("for i in $(seq {PROGRAMS}); do /bin/busybox sleep 1000 >/dev/null 2>&1 & done");
+    guest.run(&["/bin/busybox", "sh", "-c", &many], SHORT * 3)?;
+
+    let sleep = ["/bin/busybox", "sleep", "1000"];
+    assert_eq!(processes(&guest, &sleep)?, PROGRAMS, "all of them run");
+    assert!(relieved()? > before, "their stacks came from somewhere");
+    let log = kernel_log(&guest)?;
+    for killed in ["oom-kill", "Out of memory", "Killed process"] {
+        assert!(!log.contains(killed), "{log}");
+    }
+    settle(&guest, 0)?;
     Ok(guest.power_off()?)
 }
 

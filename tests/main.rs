@@ -28,3 +28,4 @@ mod survey;
 mod tidy;
 mod userspace;
 mod witness;
+mod witness_hears;

@@ -16,9 +16,9 @@ use landfall_device::journal::{Call, DriverCall, DriverState, Entry, Kind};
 use landfall_tests::errno::EBUSY;
 use landfall_tests::{Result, SHORT, assert_refused, boot, boot_loaded, capture_clean, reported};
 
-const STATUS: &str = "/sys/kernel/debug/landfall_witness/status";
+pub(crate) const STATUS: &str = "/sys/kernel/debug/landfall_witness/status";
 
-fn watched() -> GuestOptions {
+pub(crate) fn watched() -> GuestOptions {
     GuestOptions {
         witness: true,
         ..GuestOptions::default()
@@ -27,13 +27,13 @@ fn watched() -> GuestOptions {
 
 /// The journal, with all that the guest has told by now: its status is read from the card, and the answer comes behind
 /// what was posted before.
-fn entries<Stage: Running>(guest: &Guest<Stage>) -> Result<Vec<Entry>> {
+pub(crate) fn entries<Stage: Running>(guest: &Guest<Stage>) -> Result<Vec<Entry>> {
     guest.read_text(STATUS)?;
     guest.sync_card(0);
     Ok(guest.journal(0).ok_or("a card")?.entries_from(0))
 }
 
-fn calls(entries: &[Entry]) -> Vec<DriverCall> {
+pub(crate) fn calls(entries: &[Entry]) -> Vec<DriverCall> {
     let calls = entries.iter().filter_map(|entry| match &entry.kind {
         Kind::Call(call) => Some(call.clone()),
         _ => None,
@@ -59,11 +59,18 @@ fn alive(calls: &[DriverCall]) -> BTreeMap<u64, (u64, LendDirection)> {
     alive
 }
 
+fn is_loss(kind: &Kind) -> bool {
+    matches!(
+        kind,
+        Kind::WitnessGap { .. } | Kind::Unheard { .. } | Kind::Refused { .. }
+    )
+}
+
 /// Not one event is missing, and none made no sense.
-fn assert_whole(entries: &[Entry]) {
+pub(crate) fn assert_whole(entries: &[Entry]) {
     let bad: Vec<_> = entries
         .iter()
-        .filter(|entry| matches!(entry.kind, Kind::WitnessGap { .. } | Kind::Refused { .. }))
+        .filter(|entry| is_loss(&entry.kind))
         .collect();
     assert!(bad.is_empty(), "{bad:?}");
 }
@@ -224,7 +231,7 @@ fn driverless(journal: usize) -> Result<Guest<Booted>> {
 }
 
 /// What a test aid of the module tells.
-fn results(guest: &Guest<Booted>) -> Result<BTreeMap<String, u64>> {
+pub(crate) fn results(guest: &Guest<Booted>) -> Result<BTreeMap<String, u64>> {
     let text = guest.read_text("/sys/kernel/debug/landfall_witness/results")?;
     let mut results = BTreeMap::new();
     for line in text.lines() {
@@ -236,13 +243,13 @@ fn results(guest: &Guest<Booted>) -> Result<BTreeMap<String, u64>> {
 
 /// How a CPU's step was seen: the event, or the register write, of that number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+pub(crate) enum Step {
     Told(u64),
     Written(u64),
 }
 
 /// What each of the aid's threads did, in the order of the journal.
-fn steps(entries: &[Entry], thread: u64) -> Vec<Step> {
+pub(crate) fn steps(entries: &[Entry], thread: u64) -> Vec<Step> {
     let step = |entry: &Entry| match &entry.kind {
         Kind::Call(call) if call.address >> 32 == thread => {
             Some(Step::Told(call.address & 0xffff_ffff))
@@ -256,7 +263,7 @@ fn steps(entries: &[Entry], thread: u64) -> Vec<Step> {
 }
 
 /// Pairs in which the write does not come right after what was told before it, or that are not the next.
-fn out_of_order(steps: &[Step], count: u64) -> u64 {
+pub(crate) fn out_of_order(steps: &[Step], count: u64) -> u64 {
     let mut pairs = steps.chunks(2);
     let wrong = (0..count)
         .filter(|&number| pairs.next() != Some(&[Step::Told(number), Step::Written(number)]));
@@ -264,13 +271,13 @@ fn out_of_order(steps: &[Step], count: u64) -> u64 {
     wrong + pairs.count() as u64
 }
 
-/// Two CPUs tell and write, over and over: of a million pairs not one is out of order. Then one tells, and the other,
+/// Two CPUs tell and write, over and over: of 120,000 pairs not one is out of order. Then one tells, and the other,
 /// which saw that it has, writes. A pair that is swapped afterwards is seen.
 #[test]
 fn its_order_among_register_writes_is_exact() -> Result {
-    const PAIRS: u64 = 1_000_000;
+    const PAIRS: u64 = 120_000;
     const HANDOFFS: u64 = 50_000;
-    let guest = driverless(2_200_000)?;
+    let guest = driverless(400_000)?;
     let how = guest.started().how;
     // A guest that boots under TCG has one thread for both.
     assert!(matches!(how, How::Restored { .. }), "two CPUs run: {how:?}");
@@ -319,8 +326,8 @@ fn a_mute_card_is_told_nothing() -> Result {
         calls.iter().filter(|call| call.call == wanted).count()
     };
     assert_eq!(
-        [Call::Map, Call::Unmap, Call::Queue].map(count),
-        [500, 500, 500]
+        [Call::Map, Call::Unmap, Call::Done, Call::Queue].map(count),
+        [500, 500, 500, 500]
     );
     let found = results(&guest)?;
     assert!(found["told_ns"] > 0 && found["posted_ns"] > 0, "{found:?}");

@@ -20,4 +20,5 @@ pub mod ledger;
 pub mod pci;
 pub mod random;
 pub mod serve;
+pub mod testing;
 mod vfio_user;

@@ -12,7 +12,7 @@ use landfall::exercise::{self, Difference};
 use landfall::guest::CardKind;
 use landfall::map::{self, Canvas, size};
 use landfall::run::{Outcome, Plan};
-use landfall::schema::{Report, Verdict, Violation};
+use landfall::schema::{DriverCall, Report, Verdict, Violation};
 use landfall_device::devices::capture::fault_names;
 use landfall_guest::{
     CacheSize, Exported, Finding, Imported, Prepared, Pruned, SetupOptions, Status,
@@ -115,8 +115,12 @@ fn render(report: &Report, paint: &Paint, width: usize) -> String {
     text.push('\n');
     transfers(&mut text, report, paint);
     for violation in &report.violations {
-        describe(&mut text, violation, paint);
+        describe(&mut text, &paint.bold_red("violation:"), violation, paint);
     }
+    for hint in &report.hints {
+        describe(&mut text, &paint.bold("hint:"), hint, paint);
+    }
+    limits(&mut text, report);
     timings(&mut text, report);
     text
 }
@@ -239,17 +243,12 @@ fn rate(bytes: u64, nanoseconds: u64) -> String {
     }
 }
 
-fn describe(text: &mut String, violation: &Violation, paint: &Paint) {
+fn describe(text: &mut String, kind: &str, violation: &Violation, paint: &Paint) {
     let class = violation.class.map_or_else(
         || "no known class".to_owned(),
         |class| format!("class {class}"),
     );
-    let _ = write!(
-        text,
-        "{} {} ({class})",
-        paint.bold_red("violation:"),
-        paint.bold(&violation.name)
-    );
+    let _ = write!(text, "{kind} {} ({class})", paint.bold(&violation.name));
     if let Some(frame) = violation.frame {
         let _ = write!(text, ", frame {frame}");
     }
@@ -281,6 +280,17 @@ fn describe(text: &mut String, violation: &Violation, paint: &Paint) {
             nearest.offset
         );
     }
+    let by = |what: &str, made: &Option<DriverCall>| {
+        made.as_ref()
+            .map(|made| format!("  {what}: {}\n", called(made)))
+    };
+    let nearest = violation.nearest.as_ref();
+    let lent = nearest.and_then(|lend| by("lent by", &lend.lent_by));
+    let back = nearest.and_then(|lend| by("taken back by", &lend.taken_back_by));
+    text.extend(lent.into_iter().chain(back));
+    if let Some(owner) = &violation.owner {
+        let _ = writeln!(text, "  whose it is now: {owner}");
+    }
     if let Some(write) = &violation.register_write {
         let _ = writeln!(
             text,
@@ -288,18 +298,36 @@ fn describe(text: &mut String, violation: &Violation, paint: &Paint) {
             write.name, write.value, write.offset, write.sequence
         );
     }
-    if let Some(made) = &violation.driver_call {
-        let caller = made.caller.as_deref().map(bundle::symbol);
-        let caller = caller.unwrap_or_else(|| "somewhere unknown".to_owned());
-        let _ = writeln!(
-            text,
-            "  driver call: {} from {caller}, {:.3} s after the guest's start",
-            made.call.name(),
-            made.guest_ns as f64 / 1e9
-        );
+    if let Some(made) = &violation.driver_call
+        && nearest.is_none_or(|lend| lend.lent_by.as_ref() != Some(made))
+    {
+        let _ = writeln!(text, "  driver call: {}", called(made));
+    }
+    if violation.accesses > 1 {
+        let _ = writeln!(text, "  accesses: {}", violation.accesses);
     }
     let views: Vec<&str> = violation.views.iter().map(|view| view.name()).collect();
     let _ = writeln!(text, "  seen in: {}\n", views.join(", "));
+}
+
+/// A call of the driver's, in words.
+fn called(made: &DriverCall) -> String {
+    let caller = made.caller.as_deref().map(bundle::symbol);
+    let caller = caller.unwrap_or_else(|| "somewhere unknown".to_owned());
+    let seconds = made.guest_ns as f64 / 1e9;
+    let call = made.call.name();
+    format!("{call} from {caller}, {seconds:.3} s after the guest's start")
+}
+
+/// What was not judged, which rules were off, and what the witness does not hear.
+fn limits(text: &mut String, report: &Report) {
+    let off = report.groups.iter().filter_map(|group| {
+        let why = group.off.as_ref()?;
+        Some(format!("not judged: {} ({why})\n", group.judges))
+    });
+    let unheard = report.unheard.iter();
+    let unheard = unheard.map(|what| format!("blind spot: {what} is not heard by the witness\n"));
+    text.extend(off.chain(unheard));
 }
 
 fn timings(text: &mut String, report: &Report) {

@@ -13,13 +13,18 @@
 //!   still make a larger block of them.
 //! - Free blocks in CMA areas are for movable pages only. They stay; `left` counts them.
 //!
+//! A guest must be able to say what became of it. A kernel stack, or a message of more than a page, is in one piece, and
+//! whoever asks for such a piece waits until it can be had, or until somebody was killed for it, and in a guest there is
+//! nobody to kill: it would panic. So the kernel asks here first, and gets a part of what was taken.
+//!
 //! In debugfs, `landfall_fragment/state` is one line of `key=value`: `order`, `kept_pages` (what is gone), `passes`
-//! (how often all zones were gone through) and `left` (larger blocks that are free). Unloading gives all of it back.
+//! (how often all zones were gone through), `left` (larger blocks that are free) and `relieved_pages` (what went back
+//! because the kernel asked). Unloading gives all of it back.
 
 mod shim;
 
 use kernel::{debugfs, fmt, prelude::*, uaccess::UserSliceReader};
-use shim::{Kept, MAX_ORDER, ZONES};
+use shim::{Heed, Kept, MAX_ORDER, ZONES};
 
 module! {
     type: FragmentModule,
@@ -37,6 +42,8 @@ module! {
 
 /// Most passes in one go: each takes what became free meanwhile, and a busy guest always frees something.
 const MAX_PASSES: u32 = 16;
+/// Pages that go back when the kernel asks: many times what it asks for, which is at most eight in one piece.
+const RELIEF: u64 = 512;
 
 kernel::sync::global_lock! {
     // SAFETY: initialised in the module's `init`, before a file in debugfs can be read.
@@ -48,6 +55,7 @@ struct Fragments {
     order: u32,
     kept: Kept,
     passes: u32,
+    relieved: u64,
 }
 
 impl Fragments {
@@ -57,6 +65,7 @@ impl Fragments {
                 order,
                 kept: Kept::new(),
                 passes: 0,
+                relieved: 0,
             }),
             _ => {
                 pr_err!(
@@ -106,12 +115,27 @@ impl Fragments {
 impl fmt::Display for Fragments {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_fmt(fmt!(
-            "order={} kept_pages={} passes={} left={}",
+            "order={} kept_pages={} passes={} left={} relieved_pages={}",
             self.order,
             self.kept.count(),
             self.passes,
             shim::left(self.order),
+            self.relieved,
         ))
+    }
+}
+
+/// What the kernel gets back before it kills for memory. It waits while zones are gone through: nothing that is done
+/// under the lock waits for memory.
+#[no_mangle]
+extern "C" fn landfall_fragment_relieve() -> c_ulong {
+    match &mut *FRAGMENTS.lock() {
+        Some(fragments) => {
+            let released = fragments.kept.release(RELIEF);
+            fragments.relieved += released;
+            released as c_ulong
+        }
+        None => 0,
     }
 }
 
@@ -138,6 +162,7 @@ struct FragmentModule {
     #[pin]
     again: debugfs::File<()>,
     directory: debugfs::Dir,
+    heed: Heed,
 }
 
 impl kernel::InPlaceModule for FragmentModule {
@@ -149,12 +174,15 @@ impl kernel::InPlaceModule for FragmentModule {
             state <- directory.read_callback_file(c"state", (), &state),
             again <- directory.write_callback_file(c"again", (), &again),
             directory,
+            heed: Heed::new()?,
             // Last, since a static is not dropped if something after it fails.
             _: {
                 let mut fragments = Fragments::new(module_parameters::order.value())?;
+                // Whoever asks for memory meanwhile waits, and then gets some.
+                let mut shared = FRAGMENTS.lock();
                 fragments.work()?;
                 pr_info!("{}\n", fragments);
-                *FRAGMENTS.lock() = Some(fragments);
+                *shared = Some(fragments);
             },
         })
     }

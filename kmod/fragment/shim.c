@@ -8,6 +8,8 @@
 #include <linux/mm.h>
 #include <linux/mmzone.h>
 #include <linux/nodemask.h>
+#include <linux/notifier.h>
+#include <linux/oom.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 
@@ -89,4 +91,23 @@ bool landfall_fragment_shim_pause(void)
 {
 	cond_resched();
 	return fatal_signal_pending(current);
+}
+
+/* The kernel asks those who hold memory before it looks for somebody to kill, and tries again with what they gave. */
+static int relieve(struct notifier_block *block, unsigned long unused, void *given)
+{
+	*(unsigned long *)given += landfall_fragment_relieve();
+	return NOTIFY_OK;
+}
+
+static struct notifier_block relief = { .notifier_call = relieve };
+
+int landfall_fragment_shim_heed(void)
+{
+	return register_oom_notifier(&relief);
+}
+
+void landfall_fragment_shim_unheed(void)
+{
+	unregister_oom_notifier(&relief);
 }

@@ -3,7 +3,7 @@
 //! Safe names for `shim.c`, and the pages that are kept.
 
 use core::ptr::{self, NonNull};
-use kernel::{bindings, prelude::*};
+use kernel::{bindings, error::to_result, prelude::*};
 
 extern "C" {
     fn landfall_fragment_shim_take(zone: c_uint, order: c_uint) -> *mut c_void;
@@ -15,6 +15,8 @@ extern "C" {
     fn landfall_fragment_shim_left(order: c_uint) -> u64;
     fn landfall_fragment_shim_ram_pages() -> u64;
     fn landfall_fragment_shim_pause() -> bool;
+    fn landfall_fragment_shim_heed() -> c_int;
+    fn landfall_fragment_shim_unheed();
 }
 
 /// Zones by number, lowest first: DMA, DMA32, and the rest.
@@ -66,12 +68,12 @@ impl Kept {
         }
         Some(())
     }
-}
 
-impl Drop for Kept {
-    /// Gives every page back. May sleep.
-    fn drop(&mut self) {
-        while !self.first.is_null() {
+    /// Gives back up to `most` pages, those that were taken last, which lie beside each other; tells how many. May
+    /// sleep.
+    pub(crate) fn release(&mut self, most: u64) -> u64 {
+        let mut released = 0;
+        while released < most && !self.first.is_null() {
             let page = self.first;
             // SAFETY: a page in the chain is ours, with the next one in it, until it is released.
             unsafe {
@@ -79,13 +81,41 @@ impl Drop for Kept {
                 landfall_fragment_shim_release(page);
             }
             self.count -= 1;
-            if self.count % 1024 == 0 {
+            released += 1;
+            if released % 1024 == 0 {
                 // Whoever unloads the module cannot stop this half-way.
                 let _ = pause();
             }
         }
         // A page that a CPU keeps at hand would go on parting its neighbours.
         flush();
+        released
+    }
+}
+
+impl Drop for Kept {
+    /// Gives every page back. May sleep.
+    fn drop(&mut self) {
+        self.release(u64::MAX);
+    }
+}
+
+/// For as long as this lives, the kernel asks `landfall_fragment_relieve` for memory before it kills anybody.
+pub(crate) struct Heed(());
+
+impl Heed {
+    /// From here on.
+    pub(crate) fn new() -> Result<Self> {
+        // SAFETY: one at a time: the module has one, and it is undone in `drop`.
+        to_result(unsafe { landfall_fragment_shim_heed() })?;
+        Ok(Heed(()))
+    }
+}
+
+impl Drop for Heed {
+    fn drop(&mut self) {
+        // SAFETY: it was done in `new`; waits until a call in hand has ended.
+        unsafe { landfall_fragment_shim_unheed() };
     }
 }
 

@@ -16,5 +16,10 @@ void landfall_fragment_shim_flush(unsigned int zone);
 u64 landfall_fragment_shim_left(unsigned int order);
 u64 landfall_fragment_shim_ram_pages(void);
 bool landfall_fragment_shim_pause(void);
+int landfall_fragment_shim_heed(void);
+void landfall_fragment_shim_unheed(void);
+
+/* From fragment.rs: the kernel is about to kill for memory. Gives back some, and tells how many pages. May sleep. */
+unsigned long landfall_fragment_relieve(void);
 
 #endif

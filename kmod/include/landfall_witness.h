@@ -2,17 +2,29 @@
 /*
  * The witness BAR: how landfall_witness, in the guest, tells the card's model what the driver lent.
  *
- * A card's model that is watched has one more BAR, number 5, of 4 KiB (device-model/src/serve/witness.rs,
- * which says what the model makes of it). An event is some fields, in any order, and then LW_COMMIT, which
- * takes them and forgets them. Registers are little-endian, of 8 bytes, written whole or as two halves,
- * LW_COMMIT's lower half first. Only LW_MAGIC, LW_VERSION, LW_EVENTS and LW_REFUSED can be read; all else
- * reads 0.
+ * A card's model that is watched has these registers (device-model/src/serve/witness.rs, which says what the
+ * model makes of them). An event is some fields, in any order, and then LW_COMMIT, which takes them and forgets
+ * them. Registers are little-endian, of 8 bytes, written whole or as two halves, LW_COMMIT's lower half first.
+ * Only LW_MAGIC, LW_VERSION, LW_EVENTS and LW_REFUSED can be read; all else reads 0.
+ *
+ * There are two ways to them. One is BAR 5, of 4 KiB, if the card leaves it free; posted writes there are fast. The
+ * other is always there, also while the card decodes nothing or is in D3hot: a mailbox in configuration space, a
+ * vendor-specific capability. An event may be told again on the other way: one whose number was taken already is
+ * passed over.
  */
 #ifndef LANDFALL_WITNESS_H
 #define LANDFALL_WITNESS_H
 
 #define LW_BAR 5
 #define LW_BAR_SIZE 0x1000
+
+/* The mailbox, from its capability's first byte. */
+#define LW_MAILBOX_FLAGS 0x03 /* 1 byte */
+#define LW_MAILBOX_HAS_BAR 1 /* BAR 5 is the witness's */
+#define LW_MAILBOX_MAGIC 0x04 /* 4 bytes, reads LW_MAGIC_VALUE */
+#define LW_MAILBOX_SELECT 0x08 /* 4 bytes: offset of the register that LW_MAILBOX_DATA is */
+#define LW_MAILBOX_DATA 0x0c /* 4 bytes; a write selects the next 4 bytes */
+#define LW_MAILBOX_SIZE 0x10
 
 #define LW_MAGIC 0x00 /* 4 bytes, reads LW_MAGIC_VALUE */
 #define LW_VERSION 0x04 /* 4 bytes, reads LW_VERSION_VALUE */
@@ -27,16 +39,19 @@
 #define LW_LIST 0x38 /* entries of the list (low half), which of its segments this is (high half) */
 #define LW_TEXT 0x40 /* 8 bytes more of a name, each time; NULs at its end are not of it */
 #define LW_SHORT 0x48 /* LW_LENGTH below 4 GiB (low half), lower half of a kernel address for LW_CALLER */
-#define LW_COMMIT 0x50 /* what it is, and the end of the event */
+#define LW_GROUP 0x50 /* which list: number of the event that told its first segment */
+#define LW_COMMIT 0x58 /* what it is, and the end of the event */
 
 /* Fields of LW_COMMIT. */
 #define LW_NUMBER_SHIFT 0 /* 32 bits: number of the event, from 0, without gaps, modulo 2^32 */
 #define LW_OP_SHIFT 32 /* 8 bits: LW_OP_* */
 #define LW_DIRECTION_SHIFT 40 /* 4 bits: LW_DIRECTION_*; for LW_OP_DRIVER LW_DRIVER_* */
 #define LW_MEMORY_SHIFT 44 /* 4 bits: LW_MEMORY_* */
-#define LW_BOUNCED_SHIFT 48 /* 1 bit: there is a bounce buffer */
+#define LW_BOUNCED_SHIFT 48 /* 1 bit: there is a bounce buffer; for LW_OP_ELSEWHERE: it came back */
 #define LW_DIRECT_SHIFT 49 /* 1 bit: the physical address is the bus address */
-#define LW_CPU_SHIFT 50 /* 14 bits: the CPU */
+#define LW_CPU_SHIFT 50 /* 12 bits: the CPU */
+#define LW_SKIP_SYNC_SHIFT 62 /* 1 bit: the caller asked for no sync (DMA_ATTR_SKIP_CPU_SYNC) */
+#define LW_BACKING_SHIFT 63 /* 1 bit: memory behind a dma_pool; what is lent of it are its blocks */
 
 #define LW_OP_MAP 1
 #define LW_OP_MAP_LIST 2
@@ -51,10 +66,18 @@
 #define LW_OP_DONE 11
 #define LW_OP_POOL_LEND 12
 #define LW_OP_POOL_RETURN 13
+#define LW_OP_BLOCK_ALLOC 14
+#define LW_OP_BLOCK_FREE 15
 #define LW_OP_ATTACHED 32 /* LW_ADDRESS, LW_PHYS: first byte of the kernel's text, first after its read-only data */
 #define LW_OP_SYMBOL 33 /* LW_ADDRESS is called LW_TEXT */
 #define LW_OP_DRIVER 34 /* the driver LW_TEXT is now LW_DRIVER_* */
 #define LW_OP_KERNEL_DOWN 35
+#define LW_OP_UNHEARD 36 /* LW_TEXT is not heard, or was lost: what it lends is not known */
+/*
+ * Another device was lent LW_ADDRESS, LW_LENGTH at LW_TIME, and gave it back at LW_PHYS (LW_BOUNCED). LW_TEXT is the
+ * device's name, a line feed, and its driver's.
+ */
+#define LW_OP_ELSEWHERE 37
 
 /* As the kernel's enum dma_data_direction. */
 #define LW_DIRECTION_BOTH 0
@@ -73,7 +96,7 @@
 #define LW_DRIVER_UNBOUND 4
 
 #define LW_MAGIC_VALUE 0x5457464c /* "LFWT" */
-#define LW_VERSION_VALUE 1
+#define LW_VERSION_VALUE 2
 #define LW_MAX_TEXT 128 /* bytes of a name; more are dropped */
 
 #endif

@@ -17,7 +17,7 @@
 #include "witness.h"
 
 /* What an address is. */
-enum kind { PASSED_OVER, KERNEL, DRIVER };
+enum kind { PASSED_OVER, POOL, KERNEL, DRIVER };
 
 static struct symbol {
 	unsigned long address;
@@ -43,8 +43,8 @@ static bool begins_with_any(const char *name, const char *const *list, unsigned 
 static enum kind look_up(unsigned long address)
 {
 	/* Modules that lend for others; functions through which the kernel's DMA code is entered. */
-	static const char *const modules[] = { "landfall_witness]", "landfall_pool]", "videobuf2",
-					       "videodev]" };
+	static const char *const modules[] = { "landfall_witness]", "landfall_pool]", "videobuf2", "videodev]",
+					       "__builtin__" };
 	static const char *const functions[] = {
 		"dma_", "__dma_", "dmam_", "iommu_", "swiotlb_", "__traceiter_", "trace_", "stack_trace_",
 		"kprobe_", "__kprobe", "opt_", "optimized_", "ftrace_", "arch_ftrace", "aggr_", "pci_alloc_",
@@ -59,6 +59,8 @@ static enum kind look_up(unsigned long address)
 		return DRIVER;
 	if (module)
 		return begins_with_any(module + 1, modules, ARRAY_SIZE(modules)) ? PASSED_OVER : DRIVER;
+	if (!strncmp(text, "dma_pool_", 9))
+		return POOL;
 	/* Not a symbol: code that was made, such as a kprobe's. */
 	if (!strncmp(text, "0x", 2))
 		return PASSED_OVER;
@@ -89,7 +91,7 @@ static struct symbol *symbol(unsigned long address)
 	return &symbols[at];
 }
 
-static unsigned long search(const unsigned long *addresses, unsigned int count, unsigned long *kernel)
+static unsigned long search(const unsigned long *addresses, unsigned int count, unsigned long *kernel, bool *pool)
 {
 	unsigned long found = 0, flags;
 	unsigned int i;
@@ -104,6 +106,9 @@ static unsigned long search(const unsigned long *addresses, unsigned int count, 
 			if (!*kernel)
 				*kernel = addresses[i];
 			break;
+		case POOL:
+			*pool = true;
+			break;
 		case PASSED_OVER:
 			break;
 		}
@@ -112,26 +117,28 @@ static unsigned long search(const unsigned long *addresses, unsigned int count, 
 	return found;
 }
 
-unsigned long witness_caller(void)
+unsigned long witness_caller(bool *pool)
 {
 	unsigned long addresses[32], kernel = 0, found;
 	/* Nearly always the driver is near: unwinding is most of what an event costs. */
 	unsigned int near = 8, count;
 
 	count = stack_trace_save(addresses, near, 1);
-	found = search(addresses, count, &kernel);
+	*pool = false;
+	found = search(addresses, count, &kernel, pool);
 	if (!found && count == near) {
 		count = stack_trace_save(addresses, ARRAY_SIZE(addresses), 1);
-		found = search(addresses, count, &kernel);
+		found = search(addresses, count, &kernel, pool);
 	}
 	return found ?: kernel;
 }
 
-unsigned long witness_caller_if_driver(unsigned long address)
+unsigned long witness_caller_if_driver(unsigned long address, bool *pool)
 {
 	unsigned long kernel = 0;
 
-	return search(&address, 1, &kernel) ?: witness_caller();
+	*pool = false;
+	return search(&address, 1, &kernel, pool) ?: witness_caller(pool);
 }
 
 unsigned int witness_name(unsigned long address, unsigned int slot, const char **name)

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
  * The calls of the DMA API. What lends is traced by the kernel when it is done, before the call returns; what takes
- * back is told before it is done: free, and the lists, are traced so, dma_unmap_phys is not, and a kprobe sees it
- * at its entry.
+ * back is told before it is done: the lists are traced so. dma_unmap_phys and dma_free_attrs are not (the former is
+ * traced afterwards, the latter not if the memory is the device's own, and also if there is nothing to free), and a
+ * hook sees them at their entry.
  */
 #include <linux/array_size.h>
+#include <linux/dma-map-ops.h>
 #include <linux/dma-mapping.h>
+#include <linux/dmapool.h>
+#include <linux/ftrace_regs.h>
 #include <linux/iommu.h>
-#include <linux/kprobes.h>
 #include <linux/mm.h>
 #include <linux/rcupdate.h>
 #include <linux/scatterlist.h>
@@ -37,7 +40,7 @@ static u8 direction(enum dma_data_direction given)
 }
 
 /* Where memory that was allocated lies; with NO_KERNEL_MAPPING `virt` is no address. */
-static u64 phys_of(const void *virt, unsigned long attrs)
+u64 witness_phys_of(const void *virt, unsigned long attrs)
 {
 	if (attrs & DMA_ATTR_NO_KERNEL_MAPPING)
 		return WITNESS_NOT_TOLD;
@@ -46,21 +49,37 @@ static u64 phys_of(const void *virt, unsigned long attrs)
 	return virt_addr_valid(virt) ? virt_to_phys((void *)virt) : WITNESS_NOT_TOLD;
 }
 
+bool witness_skips;
+
+/* By CPU: an event is being told; a test aid. */
+static DEFINE_PER_CPU(int, telling);
+static atomic_t missed = ATOMIC_INIT(0);
+
+u32 witness_dma_missed(void)
+{
+	return atomic_read(&missed);
+}
+
 /* Tells one event; `from` is the return address of the call, if that is known, else 0. */
 static void tell_from(struct device *dev, struct witness_event *event, unsigned long from)
 {
 	struct witness_card *card;
 
+	bool pool;
+
 	rcu_read_lock();
 	card = witness_find(dev);
 	if (card) {
-		event->caller = from ? witness_caller_if_driver(from) : witness_caller();
+		event->caller = from ? witness_caller_if_driver(from, &pool) : witness_caller(&pool);
+		/* What a pool allocates and frees; its blocks come by way of it too. */
+		event->backing = pool && (event->op == LW_OP_ALLOC || event->op == LW_OP_FREE);
 		witness_post(card, event);
 	}
 	rcu_read_unlock();
 }
 
-static void tell_one(struct device *dev, u8 op, u64 address, u64 phys, u64 length, u8 dir, u8 memory, bool bounced)
+void witness_tell_one(struct device *dev, u8 op, u64 address, u64 phys, u64 length, u8 dir, u8 memory, bool bounced,
+		     unsigned long attrs)
 {
 	struct witness_event event = {
 		.op = op,
@@ -70,13 +89,25 @@ static void tell_one(struct device *dev, u8 op, u64 address, u64 phys, u64 lengt
 		.direction = dir,
 		.memory = memory,
 		.bounced = bounced,
+		.skip_sync = attrs & DMA_ATTR_SKIP_CPU_SYNC,
 	};
 
 	tell_from(dev, &event, 0);
 }
 
+void witness_tell_unheard(struct device *dev, const char *what)
+{
+	struct witness_card *card;
+
+	rcu_read_lock();
+	card = witness_find(dev);
+	if (card)
+		witness_post_unheard(card, what);
+	rcu_read_unlock();
+}
+
 /* Whether anybody listens to a device: what an event takes to put together is spared for all others. */
-static bool watched(struct device *dev)
+bool witness_watches(struct device *dev)
 {
 	bool is;
 
@@ -86,55 +117,83 @@ static bool watched(struct device *dev)
 	return is;
 }
 
+/*
+ * A device that needs no syncs leaves them out, in the caller, and so nobody would hear of them; and its driver may
+ * leave out unmaps. What is set here, and all that the witness sets of a device's, is that it needs them.
+ */
+static void hear_syncs(struct device *dev)
+{
+	dma_reset_need_sync(dev);
+}
+
+void witness_dma_binding(struct device *dev)
+{
+	if (!witness_watches(dev))
+		return;
+	hear_syncs(dev);
+	/* A driver that leaves its device to others: VFIO, whose maps are none of the DMA API's. */
+	if (dev->driver && to_pci_driver(dev->driver)->driver_managed_dma)
+		witness_tell_unheard(dev, "maps of a driver that manages its DMA itself");
+}
+
 static void on_map_phys(void *data, struct device *dev, phys_addr_t phys, dma_addr_t address, size_t size,
 			enum dma_data_direction dir, unsigned long attrs)
 {
 	const bool mmio = attrs & DMA_ATTR_MMIO;
 
-	if (!watched(dev))
+	if (address != DMA_MAPPING_ERROR)
+		witness_others_lend(dev, address, size, direction(dir));
+	if (!witness_watches(dev))
 		return;
+	hear_syncs(dev);
 	if (address == DMA_MAPPING_ERROR)
-		tell_one(dev, LW_OP_MAP_FAILED, ~0ULL, phys, size, direction(dir), witness_memory(phys, size, mmio),
-			 false);
+		witness_tell_one(dev, LW_OP_MAP_FAILED, ~0ULL, phys, size, direction(dir), witness_memory(phys, size, mmio),
+			 false, attrs);
 	else
-		tell_one(dev, LW_OP_MAP, address, phys, size, direction(dir), witness_memory(phys, size, mmio),
-			 behind(dev, address) != phys);
+		witness_tell_one(dev, LW_OP_MAP, address, phys, size, direction(dir), witness_memory(phys, size, mmio),
+			 behind(dev, address) != phys, attrs);
 }
 
 static void on_alloc(void *data, struct device *dev, void *virt, dma_addr_t address, size_t size,
 		     enum dma_data_direction dir, gfp_t flags, unsigned long attrs)
 {
-	if (!watched(dev))
-		return;
 	if (virt)
-		tell_one(dev, LW_OP_ALLOC, address, phys_of(virt, attrs), size, direction(dir), LW_MEMORY_PLAIN,
-			 false);
+		witness_others_lend(dev, address, size, direction(dir));
+	if (!witness_watches(dev))
+		return;
+	hear_syncs(dev);
+	if (virt)
+		witness_tell_one(dev, LW_OP_ALLOC, address, witness_phys_of(virt, attrs), size, direction(dir), LW_MEMORY_PLAIN,
+			 false, 0);
 	else
-		tell_one(dev, LW_OP_MAP_FAILED, ~0ULL, WITNESS_NOT_TOLD, size, direction(dir), LW_MEMORY_PLAIN,
-			 false);
+		witness_tell_one(dev, LW_OP_MAP_FAILED, ~0ULL, WITNESS_NOT_TOLD, size, direction(dir), LW_MEMORY_PLAIN,
+			 false, 0);
 }
 
 static void on_alloc_sgt(void *data, struct device *dev, struct sg_table *sgt, size_t size,
 			 enum dma_data_direction dir, gfp_t flags, unsigned long attrs)
 {
-	if (watched(dev))
-		tell_one(dev, LW_OP_ALLOC, sg_dma_address(sgt->sgl), sg_phys(sgt->sgl), size, direction(dir),
-			 LW_MEMORY_PLAIN, false);
+	/* However many pages it has: to the device it is one range. */
+	witness_others_lend(dev, sg_dma_address(sgt->sgl), size, direction(dir));
+	if (!witness_watches(dev))
+		return;
+	hear_syncs(dev);
+	witness_tell_one(dev, LW_OP_ALLOC, sg_dma_address(sgt->sgl), sg_phys(sgt->sgl), size, direction(dir), LW_MEMORY_PLAIN,
+		 false, 0);
 }
 
 static void on_free(void *data, struct device *dev, void *virt, dma_addr_t address, size_t size,
 		    enum dma_data_direction dir, unsigned long attrs)
 {
-	if (watched(dev))
-		tell_one(dev, LW_OP_FREE, address, WITNESS_NOT_TOLD, size, direction(dir), LW_MEMORY_PLAIN, false);
+	witness_others_return(dev, address, size);
+	if (witness_watches(dev))
+		witness_tell_one(dev, LW_OP_FREE, address, WITNESS_NOT_TOLD, size, direction(dir), LW_MEMORY_PLAIN, false, 0);
 }
 
 static void on_free_sgt(void *data, struct device *dev, struct sg_table *sgt, size_t size,
 			enum dma_data_direction dir)
 {
-	if (watched(dev))
-		tell_one(dev, LW_OP_FREE, sg_dma_address(sgt->sgl), WITNESS_NOT_TOLD, size, direction(dir),
-			 LW_MEMORY_PLAIN, false);
+	on_free(data, dev, NULL, sg_dma_address(sgt->sgl), size, dir, 0);
 }
 
 /*
@@ -142,18 +201,29 @@ static void on_free_sgt(void *data, struct device *dev, struct sg_table *sgt, si
  * first of length 0 ends the list. `nents` is as the caller gave it.
  */
 static void tell_list(struct device *dev, u8 op, struct scatterlist *list, int nents, int mapped,
-		      enum dma_data_direction dir, bool lends)
+		      enum dma_data_direction dir, unsigned long attrs, bool lends)
 {
-	struct witness_event event = { .op = op, .direction = direction(dir), .entries = nents };
+	struct witness_event event = {
+		.op = op,
+		.direction = direction(dir),
+		.listed = true,
+		.entries = nents,
+		.group = WITNESS_NOT_TOLD,
+		.skip_sync = attrs & DMA_ATTR_SKIP_CPU_SYNC,
+	};
 	struct witness_card *card;
 	struct scatterlist *entry;
+	u64 number;
+	bool pool;
 	int i;
 
 	rcu_read_lock();
 	card = witness_find(dev);
 	if (!card)
 		goto out;
-	event.caller = witness_caller();
+	if (lends)
+		hear_syncs(dev);
+	event.caller = witness_caller(&pool);
 	for_each_sg(list, entry, mapped, i) {
 		if (!sg_dma_len(entry))
 			break;
@@ -169,8 +239,12 @@ static void tell_list(struct device *dev, u8 op, struct scatterlist *list, int n
 			event.bounced = event.phys != reached;
 			event.memory = witness_memory(sg_phys(entry), entry->length, false);
 		}
-		witness_post(card, &event);
+		number = witness_post(card, &event);
+		if (event.group == WITNESS_NOT_TOLD)
+			event.group = number;
 	}
+	if (lends || op == LW_OP_SYNC_FOR_DEVICE)
+		witness_arrive(card);
 out:
 	rcu_read_unlock();
 }
@@ -178,48 +252,64 @@ out:
 static void on_map_sg(void *data, struct device *dev, struct scatterlist *list, int nents, int mapped,
 		      enum dma_data_direction dir, unsigned long attrs)
 {
-	tell_list(dev, LW_OP_MAP_LIST, list, nents, mapped, dir, true);
+	struct scatterlist *entry;
+	int i;
+
+	for_each_sg(list, entry, mapped, i) {
+		if (!sg_dma_len(entry))
+			break;
+		witness_others_lend(dev, sg_dma_address(entry), sg_dma_len(entry), direction(dir));
+	}
+	tell_list(dev, LW_OP_MAP_LIST, list, nents, mapped, dir, attrs, true);
 }
 
 static void on_map_sg_err(void *data, struct device *dev, struct scatterlist *list, int nents, int error,
 			  enum dma_data_direction dir, unsigned long attrs)
 {
-	if (watched(dev))
-		tell_one(dev, LW_OP_MAP_FAILED, ~0ULL, sg_phys(list), list->length, direction(dir), LW_MEMORY_PLAIN,
-			 false);
+	if (witness_watches(dev))
+		witness_tell_one(dev, LW_OP_MAP_FAILED, ~0ULL, sg_phys(list), list->length, direction(dir), LW_MEMORY_PLAIN,
+			 false, attrs);
 }
 
 static void on_unmap_sg(void *data, struct device *dev, struct scatterlist *list, int nents,
 			enum dma_data_direction dir, unsigned long attrs)
 {
-	tell_list(dev, LW_OP_UNMAP_LIST, list, nents, nents, dir, false);
+	struct scatterlist *entry;
+	int i;
+
+	for_each_sg(list, entry, nents, i) {
+		if (!sg_dma_len(entry))
+			break;
+		witness_others_return(dev, sg_dma_address(entry), sg_dma_len(entry));
+	}
+	tell_list(dev, LW_OP_UNMAP_LIST, list, nents, nents, dir, attrs, false);
 }
 
 static void on_sync_cpu(void *data, struct device *dev, dma_addr_t address, size_t size, enum dma_data_direction dir)
 {
-	if (watched(dev))
-		tell_one(dev, LW_OP_SYNC_FOR_CPU, address, WITNESS_NOT_TOLD, size, direction(dir), LW_MEMORY_PLAIN,
-			 false);
+	if (witness_watches(dev))
+		witness_tell_one(dev, LW_OP_SYNC_FOR_CPU, address, WITNESS_NOT_TOLD, size, direction(dir), LW_MEMORY_PLAIN,
+			 false, 0);
 }
 
 static void on_sync_device(void *data, struct device *dev, dma_addr_t address, size_t size,
 			   enum dma_data_direction dir)
 {
-	if (watched(dev))
-		tell_one(dev, LW_OP_SYNC_FOR_DEVICE, address, WITNESS_NOT_TOLD, size, direction(dir),
-			 LW_MEMORY_PLAIN, false);
+	if (witness_watches(dev))
+		witness_tell_one(dev, LW_OP_SYNC_FOR_DEVICE, address, WITNESS_NOT_TOLD, size, direction(dir),
+			 LW_MEMORY_PLAIN, false, 0);
 }
 
 static void on_sync_sg_cpu(void *data, struct device *dev, struct scatterlist *list, int nents,
 			   enum dma_data_direction dir)
 {
-	tell_list(dev, LW_OP_SYNC_FOR_CPU, list, nents, nents, dir, false);
+	tell_list(dev, LW_OP_SYNC_FOR_CPU, list, nents, nents, dir, 0, false);
 }
 
 static void on_sync_sg_device(void *data, struct device *dev, struct scatterlist *list, int nents,
 			      enum dma_data_direction dir)
 {
-	tell_list(dev, LW_OP_SYNC_FOR_DEVICE, list, nents, nents, dir, false);
+	tell_list(dev, LW_OP_SYNC_FOR_DEVICE, list, nents, nents, dir, 0, false);
 }
 
 #define PROBES(X)                                          \
@@ -228,7 +318,6 @@ static void on_sync_sg_device(void *data, struct device *dev, struct scatterlist
 	X(dma_alloc_pages, on_alloc)                       \
 	X(dma_alloc_sgt, on_alloc_sgt)                     \
 	X(dma_alloc_sgt_err, on_alloc)                     \
-	X(dma_free, on_free)                               \
 	X(dma_free_pages, on_free)                         \
 	X(dma_free_sgt, on_free_sgt)                       \
 	X(dma_map_sg, on_map_sg)                           \
@@ -258,32 +347,109 @@ static void check_prototypes(void)
 #undef X
 }
 
-static int on_unmap_phys(struct kprobe *kprobe, struct pt_regs *regs)
+/* Whether a call may be told now; a test aid says no, amid another one. Then that something is missed is told. */
+static bool enter(struct device *dev)
 {
-	struct device *dev = (void *)regs_get_kernel_argument(regs, 0);
+	if (!witness_skips || this_cpu_inc_return(telling) == 1)
+		return true;
+	this_cpu_dec(telling);
+	atomic_inc(&missed);
+	witness_tell_unheard(dev, "calls in interrupts, which were missed");
+	return false;
+}
 
-	if (watched(dev)) {
-		struct witness_event event = {
-			.op = LW_OP_UNMAP,
-			.address = regs_get_kernel_argument(regs, 1),
-			.phys = WITNESS_NOT_TOLD,
-			.length = regs_get_kernel_argument(regs, 2),
-			.direction = direction((enum dma_data_direction)regs_get_kernel_argument(regs, 3)),
-		};
+static void leave(void)
+{
+	if (witness_skips)
+		this_cpu_dec(telling);
+}
 
-		/* At a function's entry its return address is the stack's top. */
-		tell_from(dev, &event, regs_get_kernel_stack_nth(regs, 0));
+#define ARGUMENT(regs, n) ftrace_regs_get_argument(regs, n)
+
+static void at_unmap_phys(struct ftrace_regs *regs, unsigned long caller)
+{
+	struct device *dev = (void *)ARGUMENT(regs, 0);
+	struct witness_event event = {
+		.op = LW_OP_UNMAP,
+		.address = ARGUMENT(regs, 1),
+		.phys = WITNESS_NOT_TOLD,
+		.length = ARGUMENT(regs, 2),
+		.direction = direction((enum dma_data_direction)ARGUMENT(regs, 3)),
+		.skip_sync = ARGUMENT(regs, 4) & DMA_ATTR_SKIP_CPU_SYNC,
+	};
+
+	witness_others_return(dev, event.address, event.length);
+	if (!witness_watches(dev))
+		return;
+	preempt_disable();
+	if (enter(dev)) {
+		tell_from(dev, &event, caller);
+		leave();
 	}
-	return 0;
+	preempt_enable();
 }
 
-static struct kprobe unmap_phys = { .symbol_name = "dma_unmap_phys", .pre_handler = on_unmap_phys };
-static bool unmap_phys_attached;
-
-unsigned long witness_dma_missed(void)
+static void at_free(struct ftrace_regs *regs, unsigned long caller)
 {
-	return unmap_phys.nmissed;
+	struct device *dev = (void *)ARGUMENT(regs, 0);
+
+	/* Of nothing, the kernel frees nothing. */
+	if (ARGUMENT(regs, 2))
+		on_free(NULL, dev, NULL, ARGUMENT(regs, 3), ARGUMENT(regs, 1), DMA_BIDIRECTIONAL, 0);
 }
+
+static void at_need_unmap(struct ftrace_regs *regs, unsigned long caller)
+{
+	struct device *dev = (void *)ARGUMENT(regs, 0);
+
+	if (witness_watches(dev))
+		hear_syncs(dev);
+}
+
+static void at_iova(struct ftrace_regs *regs, unsigned long caller)
+{
+	witness_tell_unheard((void *)ARGUMENT(regs, 0), "dma_iova_link");
+}
+
+static void at_attach(struct ftrace_regs *regs, unsigned long caller)
+{
+	witness_tell_unheard((void *)ARGUMENT(regs, 1), "iommu_map, after iommu_attach_device");
+}
+
+static int instead_of_set_mask(struct device *dev, u64 mask)
+{
+	int error;
+
+	witness_instead_begin();
+	error = dma_set_mask(dev, mask);
+	if (!error && witness_watches(dev))
+		hear_syncs(dev);
+	witness_instead_end();
+	return error;
+}
+
+static const struct witness_hook hooks[] = {
+	{ dma_unmap_phys, .entry = at_unmap_phys },
+	{ dma_free_attrs, .entry = at_free },
+	{ dma_need_unmap, .entry = at_need_unmap },
+	{ dma_pool_destroy, .entry = witness_at_pool_destroy },
+	{ dma_pool_free, .entry = witness_at_pool_free },
+#if IS_ENABLED(CONFIG_IOMMU_DMA)
+	{ dma_iova_link, .entry = at_iova },
+#endif
+#if IS_ENABLED(CONFIG_IOMMU_API)
+	{ iommu_attach_device, .entry = at_attach },
+#endif
+	{ dma_set_mask, .instead = instead_of_set_mask },
+	{ dma_pool_create_node, .instead = witness_instead_of_pool_create },
+	{ dma_pool_alloc, .instead = witness_instead_of_pool_alloc },
+	{ pci_bus_write_config_byte, .instead = witness_instead_of_bus_write_byte },
+	{ pci_bus_write_config_word, .instead = witness_instead_of_bus_write_word },
+	{ pci_bus_write_config_dword, .instead = witness_instead_of_bus_write_dword },
+	{ pci_user_write_config_byte, .instead = witness_instead_of_user_write_byte },
+	{ pci_user_write_config_word, .instead = witness_instead_of_user_write_word },
+	{ pci_user_write_config_dword, .instead = witness_instead_of_user_write_dword },
+};
 
 static void find(struct tracepoint *point, void *data)
 {
@@ -299,15 +465,14 @@ void witness_dma_stop(void)
 {
 	unsigned int i;
 
-	if (unmap_phys_attached)
-		unregister_kprobe(&unmap_phys);
-	unmap_phys_attached = false;
+	witness_hooks_stop();
 	for (i = 0; i < ARRAY_SIZE(probes); i++) {
 		if (probes[i].attached)
 			tracepoint_probe_unregister(probes[i].point, probes[i].function, NULL);
 		probes[i].attached = false;
 	}
 	tracepoint_synchronize_unregister();
+	witness_forget_pools();
 }
 
 int witness_dma_start(void)
@@ -327,12 +492,9 @@ int witness_dma_start(void)
 		}
 		probes[i].attached = true;
 	}
-	error = register_kprobe(&unmap_phys);
-	if (error) {
-		pr_err(KBUILD_MODNAME ": cannot attach to %s: %d\n", unmap_phys.symbol_name, error);
+	error = witness_hooks_start(hooks, ARRAY_SIZE(hooks));
+	if (error)
 		goto stop;
-	}
-	unmap_phys_attached = true;
 	return 0;
 stop:
 	witness_dma_stop();

@@ -34,6 +34,7 @@ static int bus_changed(struct notifier_block *block, unsigned long action, void 
 		if (witness_attach(to_pci_dev(dev), true))
 			pr_err(KBUILD_MODNAME ": %s is not watched\n", dev_name(dev));
 		tell_driver(dev, LW_DRIVER_BINDING);
+		witness_dma_binding(dev);
 		break;
 	case BUS_NOTIFY_BOUND_DRIVER:
 		tell_driver(dev, LW_DRIVER_BOUND);

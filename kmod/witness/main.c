@@ -8,6 +8,11 @@
  *	caller.c	who called
  *	memory.c	what kind of memory
  *	dma.c		the DMA API's calls
+ *	blocks.c	blocks of a dma_pool
+ *	config.c	writes to configuration space
+ *	hooks.c		functions of the kernel's that no tracepoint is in
+ *	others.c	what other devices are lent
+ *	owner.c		who owns a byte of memory now
  *	vb2.c		videobuf2's buffers
  *	pool.c		landfall_pool's buffers
  *	life.c		drivers that are bound and unbound, the kernel's end
@@ -18,11 +23,19 @@
 #include <linux/debugfs.h>
 #include <linux/module.h>
 #include <linux/seq_file.h>
+#include <linux/string.h>
+#include <linux/uaccess.h>
 
 #include "witness.h"
 
 module_param_named(drop, witness_drop, ullong, 0444);
 MODULE_PARM_DESC(drop, "Test aid: the number of an event that is not sent (default none)");
+
+module_param_named(posted, witness_posted, bool, 0444);
+MODULE_PARM_DESC(posted, "Test aid: what lends is not read back");
+
+module_param_named(skips, witness_skips, bool, 0444);
+MODULE_PARM_DESC(skips, "Test aid: an unmap in an interrupt amid another one is missed");
 
 static unsigned int pairs;
 module_param(pairs, uint, 0444);
@@ -36,6 +49,10 @@ static unsigned int maps;
 module_param(maps, uint, 0444);
 MODULE_PARM_DESC(maps, "Test aid: mappings that are timed, with and without telling");
 
+static unsigned int polled;
+module_param(polled, uint, 0444);
+MODULE_PARM_DESC(polled, "Test aid: lends whose numbers two CPUs write to memory that the card, a poller, polls");
+
 static unsigned int offset = 4;
 module_param(offset, uint, 0444);
 MODULE_PARM_DESC(offset, "Test aid: the register of BAR 0 that is written (default 4)");
@@ -46,14 +63,15 @@ static void show_card(struct witness_card *card, void *file)
 {
 	/* The model counts what it took; what is under way at this moment it will have taken when the read is answered. */
 	const u64 number = READ_ONCE(card->number);
-	const u32 taken = readl(card->bar + LW_EVENTS), refused = readl(card->bar + LW_REFUSED);
+	u32 taken, refused;
 
+	witness_counts(card, &taken, &refused);
 	seq_printf(file, "%s events=%llu taken=%u refused=%u\n", dev_name(card->dev), number, taken, refused);
 }
 
 static int status_show(struct seq_file *file, void *unused)
 {
-	seq_printf(file, "missed=%lu\n", witness_dma_missed());
+	seq_printf(file, "missed=%u\n", witness_dma_missed());
 	witness_each(show_card, file);
 	return 0;
 }
@@ -65,6 +83,66 @@ static int results_show(struct seq_file *file, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(results);
 
+/* Asks: whatever is written, all cards are told. */
+static ssize_t others_write(struct file *file, const char __user *from, size_t size, loff_t *at)
+{
+	return witness_others_tell() ?: size;
+}
+
+static int others_show(struct seq_file *file, void *unused)
+{
+	witness_others_show(file);
+	return 0;
+}
+
+static int others_open(struct inode *inode, struct file *file)
+{
+	return single_open(file, others_show, NULL);
+}
+
+static const struct file_operations others_fops = {
+	.owner = THIS_MODULE,
+	.open = others_open,
+	.read = seq_read,
+	.write = others_write,
+	.llseek = seq_lseek,
+	.release = single_release,
+};
+
+/* What was asked for last, and the answer. */
+static char answer[128] = "none\n";
+static DEFINE_MUTEX(answer_lock);
+
+static ssize_t owner_write(struct file *file, const char __user *from, size_t size, loff_t *at)
+{
+	u64 phys;
+	int error = kstrtou64_from_user(from, size, 16, &phys);
+
+	if (error)
+		return -EINVAL;
+	mutex_lock(&answer_lock);
+	witness_owner(phys, answer, sizeof(answer));
+	mutex_unlock(&answer_lock);
+	return size;
+}
+
+static ssize_t owner_read(struct file *file, char __user *into, size_t size, loff_t *at)
+{
+	ssize_t got;
+
+	mutex_lock(&answer_lock);
+	got = simple_read_from_buffer(into, size, at, answer, strlen(answer));
+	mutex_unlock(&answer_lock);
+	return got;
+}
+
+static const struct file_operations owner_fops = {
+	.owner = THIS_MODULE,
+	.read = owner_read,
+	.write = owner_write,
+	.llseek = default_llseek,
+};
+
 static int __init witness_init(void)
 {
 	int error;
@@ -73,9 +151,12 @@ static int __init witness_init(void)
 	error = witness_caller_start();
 	if (error)
 		return error;
-	error = witness_dma_start();
+	error = witness_others_start();
 	if (error)
 		goto caller;
+	error = witness_dma_start();
+	if (error)
+		goto others;
 	error = witness_vb2_start();
 	if (error)
 		goto dma;
@@ -85,12 +166,14 @@ static int __init witness_init(void)
 	error = witness_life_start();
 	if (error)
 		goto pool;
-	error = witness_order_run(pairs, handoffs, maps, offset);
+	error = witness_order_run(pairs, handoffs, maps, polled, offset);
 	if (error)
 		goto life;
 	directory = debugfs_create_dir(KBUILD_MODNAME, NULL);
 	debugfs_create_file("status", 0400, directory, NULL, &status_fops);
 	debugfs_create_file("results", 0400, directory, NULL, &results_fops);
+	debugfs_create_file("others", 0600, directory, NULL, &others_fops);
+	debugfs_create_file("owner", 0600, directory, NULL, &owner_fops);
 	return 0;
 life:
 	witness_life_stop();
@@ -100,6 +183,8 @@ vb2:
 	witness_vb2_stop();
 dma:
 	witness_dma_stop();
+others:
+	witness_others_stop();
 caller:
 	witness_caller_stop();
 	witness_detach_all();
@@ -113,6 +198,7 @@ static void __exit witness_exit(void)
 	witness_pool_stop();
 	witness_vb2_stop();
 	witness_dma_stop();
+	witness_others_stop();
 	witness_caller_stop();
 	witness_detach_all();
 }

@@ -2,7 +2,7 @@
 /*
  * Test aids. Two CPUs each tell an event and write a register of the same card, numbered alike, over and over: the
  * card's journal shows whether their order was kept. Likewise one CPU tells, and another, which has seen that, writes.
- * And what an event costs.
+ * Two CPUs each tell a lend and write its number to memory, which the card, a poller, polls. And what an event costs.
  */
 #include <linux/completion.h>
 #include <linux/dma-mapping.h>
@@ -21,6 +21,8 @@ static struct {
 	u64 told_ns;
 	u64 untold_ns;
 	u64 posted_ns;
+	u64 arrived_ns;
+	u64 polled_ns;
 	u64 drained_ns;
 	u32 cpus;
 } results;
@@ -32,6 +34,8 @@ struct run {
 	unsigned int count;
 	/* Handoffs: how far it is; odd: the second one's turn. */
 	unsigned int turn;
+	/* In memory that the card polls: the last number of each thread. */
+	u64 *ring;
 };
 
 struct worker {
@@ -40,10 +44,10 @@ struct worker {
 	unsigned int index;
 };
 
-static void post_numbered(struct run *run, u64 thread, u64 number)
+static void post_numbered(struct run *run, u8 op, u64 thread, u64 number)
 {
 	const struct witness_event event = {
-		.op = LW_OP_QUEUE,
+		.op = op,
 		.address = thread << 32 | number,
 		.phys = WITNESS_NOT_TOLD,
 		.length = 1,
@@ -59,7 +63,7 @@ static int pair(void *data)
 	unsigned int i;
 
 	for (i = 0; i < run->count; i++) {
-		post_numbered(run, worker->index, i);
+		post_numbered(run, LW_OP_DONE, worker->index, i);
 		writel(worker->index << 31 | i, run->reg);
 		cond_resched();
 	}
@@ -79,10 +83,26 @@ static int hand_off(void *data)
 			cond_resched();
 		}
 		if (!worker->index)
-			post_numbered(run, 2, i);
+			post_numbered(run, LW_OP_DONE, 2, i);
 		else
 			writel(i, run->reg);
 		smp_store_release(&run->turn, 2 * i + worker->index + 1);
+	}
+	complete(&worker->done);
+	return 0;
+}
+
+static int lend(void *data)
+{
+	struct worker *worker = data;
+	struct run *run = worker->run;
+	unsigned int i;
+
+	for (i = 1; i <= run->count; i++) {
+		post_numbered(run, LW_OP_MAP, worker->index, i);
+		dma_wmb();
+		WRITE_ONCE(run->ring[worker->index], i);
+		cond_resched();
 	}
 	complete(&worker->done);
 	return 0;
@@ -112,8 +132,9 @@ static s64 on_two(struct run *run, int (*work)(void *data))
 	began = ktime_get_ns();
 	for (i = 0; i < 2; i++)
 		wake_up_process(tasks[i]);
+	/* For as long as the work is, which grows with what was asked for and with the host's load: no hung task. */
 	for (i = 0; i < 2; i++)
-		wait_for_completion(&workers[i].done);
+		wait_for_completion_state(&workers[i].done, TASK_IDLE);
 	began = ktime_get_ns() - began;
 	/* What is posted is on its way; a read's answer comes behind all of it. */
 	readl(run->reg);
@@ -153,12 +174,40 @@ static int cost(struct run *run, unsigned int count)
 	WRITE_ONCE(run->card->mute, false);
 	began = ktime_get_ns();
 	for (i = 0; i < count; i++)
-		post_numbered(run, 3, i);
+		post_numbered(run, LW_OP_DONE, 3, i);
 	results.posted_ns = (ktime_get_ns() - began) / count;
 	readl(run->reg);
 	results.drained_ns = (ktime_get_ns() - began) / count;
+	began = ktime_get_ns();
+	for (i = 0; i < count; i++)
+		post_numbered(run, LW_OP_QUEUE, 3, i);
+	results.arrived_ns = (ktime_get_ns() - began) / count;
 	__free_page(page);
 	return 0;
+}
+
+/* Registers of the poller, device-model/src/devices/poller.rs. */
+#define POLLER_RING 8
+#define POLLER_POLL 12
+
+static s64 poll(struct run *run, void __iomem *bar)
+{
+	struct pci_dev *pdev = to_pci_dev(run->card->dev);
+	dma_addr_t address;
+	s64 ns;
+
+	run->ring = dma_alloc_coherent(&pdev->dev, PAGE_SIZE, &address, GFP_KERNEL);
+	if (!run->ring)
+		return -ENOMEM;
+	pci_set_master(pdev);
+	writel(lower_32_bits(address), bar + POLLER_RING);
+	writel(1, bar + POLLER_POLL);
+	ns = on_two(run, lend);
+	writel(0, bar + POLLER_POLL);
+	readl(bar + POLLER_POLL);
+	pci_clear_master(pdev);
+	dma_free_coherent(&pdev->dev, PAGE_SIZE, run->ring, address);
+	return ns;
 }
 
 static void first(struct witness_card *card, void *into)
@@ -170,13 +219,15 @@ static void first(struct witness_card *card, void *into)
 }
 
 /* Nothing binds or goes meanwhile: it is a test that loads the module so. */
-int witness_order_run(unsigned int pairs, unsigned int handoffs, unsigned int maps, unsigned int offset)
+int witness_order_run(unsigned int pairs, unsigned int handoffs, unsigned int maps, unsigned int polled,
+		      unsigned int offset)
 {
 	struct run run = {};
 	void __iomem *bar;
+	u16 command;
 	s64 ns = 0;
 
-	if (!pairs && !handoffs && !maps)
+	if (!pairs && !handoffs && !maps && !polled)
 		return 0;
 	witness_each(first, &run.card);
 	if (!run.card)
@@ -185,6 +236,9 @@ int witness_order_run(unsigned int pairs, unsigned int handoffs, unsigned int ma
 	if (!bar)
 		return -ENOMEM;
 	run.reg = bar + offset;
+	/* No driver has the card. */
+	pci_read_config_word(to_pci_dev(run.card->dev), PCI_COMMAND, &command);
+	pci_write_config_word(to_pci_dev(run.card->dev), PCI_COMMAND, command | PCI_COMMAND_MEMORY);
 	if (pairs) {
 		run.count = pairs / 2;
 		ns = on_two(&run, pair);
@@ -195,6 +249,11 @@ int witness_order_run(unsigned int pairs, unsigned int handoffs, unsigned int ma
 		ns = on_two(&run, hand_off);
 		results.handoffs_ns = ns;
 	}
+	if (ns >= 0 && polled) {
+		run.count = polled / 2;
+		ns = poll(&run, bar);
+		results.polled_ns = ns;
+	}
 	if (ns >= 0 && maps)
 		ns = cost(&run, maps);
 	iounmap(bar);
@@ -203,8 +262,8 @@ int witness_order_run(unsigned int pairs, unsigned int handoffs, unsigned int ma
 
 int witness_order(struct seq_file *into)
 {
-	seq_printf(into, "cpus=%u\npairs_ns=%llu\nhandoffs_ns=%llu\ntold_ns=%llu\nuntold_ns=%llu\nposted_ns=%llu\ndrained_ns=%llu\n",
+	seq_printf(into, "cpus=%u\npairs_ns=%llu\nhandoffs_ns=%llu\ntold_ns=%llu\nuntold_ns=%llu\nposted_ns=%llu\ndrained_ns=%llu\narrived_ns=%llu\npolled_ns=%llu\n",
 		   results.cpus, results.pairs_ns, results.handoffs_ns, results.told_ns, results.untold_ns,
-		   results.posted_ns, results.drained_ns);
+		   results.posted_ns, results.drained_ns, results.arrived_ns, results.polled_ns);
 	return 0;
 }

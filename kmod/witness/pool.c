@@ -15,12 +15,13 @@ static void tell(struct witness_card *card, void *event)
 
 static void on_pool(bool lends, u64 phys, u64 bytes)
 {
+	bool pool;
 	struct witness_event event = {
 		.op = lends ? LW_OP_POOL_LEND : LW_OP_POOL_RETURN,
 		.address = phys,
 		.phys = phys,
 		.length = bytes,
-		.caller = witness_caller(),
+		.caller = witness_caller(&pool),
 	};
 
 	witness_each(tell, &event);

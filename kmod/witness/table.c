@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * The cards that have a witness BAR. Of a card only COMMAND.memory is ever set: no enable count of its driver's is
+ * The cards that have a witness's registers. Of a card only COMMAND.memory is ever set: no enable count of its driver's is
  * touched, and no region is requested that the driver could want.
  */
 #include <linux/moduleparam.h>
@@ -12,7 +12,7 @@
 
 static char *device = "";
 module_param(device, charp, 0444);
-MODULE_PARM_DESC(device, "PCI addresses of the cards to watch, separated by commas (default: all that have a witness BAR)");
+MODULE_PARM_DESC(device, "PCI addresses of the cards to watch, separated by commas (default: all that have a witness's registers)");
 
 static struct witness_card __rcu *cards[WITNESS_MAX_CARDS];
 /* Places that were ever used. */
@@ -61,39 +61,59 @@ bool witness_wanted(const struct device *dev)
 	return false;
 }
 
-/* Maps the BAR if it is a witness's. */
-static void __iomem *map(struct pci_dev *pdev, bool assign)
+/* Where a card's mailbox is; 0: it has none, and is no card of ours. */
+static u16 find_mailbox(struct pci_dev *pdev)
+{
+	u8 at, length;
+	u32 magic;
+
+	for (at = pci_find_capability(pdev, PCI_CAP_ID_VNDR); at;
+	     at = pci_find_next_capability(pdev, at, PCI_CAP_ID_VNDR)) {
+		pci_read_config_byte(pdev, at + PCI_CAP_FLAGS, &length);
+		if (length != LW_MAILBOX_SIZE)
+			continue;
+		pci_read_config_dword(pdev, at + LW_MAILBOX_MAGIC, &magic);
+		if (magic == LW_MAGIC_VALUE)
+			return at;
+	}
+	return 0;
+}
+
+/* Maps the BAR, if there is one. Whether it is decoded is seen when it is used. */
+static void __iomem *map(struct pci_dev *pdev)
 {
 	struct resource *resource = &pdev->resource[LW_BAR];
-	void __iomem *bar;
 	u16 command;
 
 	if (!(resource->flags & IORESOURCE_MEM) || resource_size(resource) != LW_BAR_SIZE)
 		return NULL;
-	if (!resource->parent && (!assign || pci_assign_resource(pdev, LW_BAR)))
+	if (!resource->parent && pci_assign_resource(pdev, LW_BAR))
 		return NULL;
 	pci_read_config_word(pdev, PCI_COMMAND, &command);
 	if (!(command & PCI_COMMAND_MEMORY))
 		pci_write_config_word(pdev, PCI_COMMAND, command | PCI_COMMAND_MEMORY);
-	bar = ioremap(resource->start, LW_BAR_SIZE);
-	if (bar && readl(bar + LW_MAGIC) == LW_MAGIC_VALUE && readl(bar + LW_VERSION) == LW_VERSION_VALUE)
-		return bar;
-	if (bar)
-		iounmap(bar);
-	if (!(command & PCI_COMMAND_MEMORY))
-		pci_write_config_word(pdev, PCI_COMMAND, command);
-	return NULL;
+	return ioremap(resource->start, LW_BAR_SIZE);
+}
+
+/* A card that finds no room is told that nothing of it is. */
+static void tell_not_watched(struct pci_dev *pdev, u16 mailbox, const char *why)
+{
+	struct witness_card card = { .dev = &pdev->dev, .mailbox = mailbox, .selected = U32_MAX };
+
+	raw_spin_lock_init(&card.lock);
+	witness_post_unheard(&card, why);
 }
 
 /*
- * Puts a device into the table if it has a witness BAR and is not in it yet. -EBUSY: a driver is bound to it, whose
- * lends are not known any more.
+ * Puts a device into the table if it has a witness's registers and is not in it yet. -EBUSY: a driver is bound to it,
+ * whose lends are not known any more.
  */
 static int attach_locked(struct pci_dev *pdev, bool assign)
 {
 	struct witness_card *card;
 	unsigned int slot, i;
-	void __iomem *bar;
+	u16 mailbox;
+	u8 flags;
 
 	for (slot = WITNESS_MAX_CARDS, i = WITNESS_MAX_CARDS; i-- > 0;) {
 		card = rcu_dereference_protected(cards[i], lockdep_is_held(&lock));
@@ -102,22 +122,30 @@ static int attach_locked(struct pci_dev *pdev, bool assign)
 		if (!card)
 			slot = i;
 	}
-	if (slot == WITNESS_MAX_CARDS)
-		return -ENOSPC;
-	bar = map(pdev, assign);
-	if (!bar)
+	mailbox = find_mailbox(pdev);
+	if (!mailbox || !witness_is_ours(pdev, mailbox))
 		return 0;
-	if (assign && device_is_bound(&pdev->dev)) {
-		iounmap(bar);
+	pci_read_config_byte(pdev, mailbox + LW_MAILBOX_FLAGS, &flags);
+	/* A card that is being plugged in gets its addresses later, and is attached then. */
+	if (!assign && flags & LW_MAILBOX_HAS_BAR && !pdev->resource[LW_BAR].parent)
+		return 0;
+	if (assign && device_is_bound(&pdev->dev))
 		return -EBUSY;
+	if (slot == WITNESS_MAX_CARDS) {
+		tell_not_watched(pdev, mailbox, "anything: too many cards are watched");
+		return -ENOSPC;
 	}
 	card = kzalloc(sizeof(*card), GFP_KERNEL);
 	if (!card) {
-		iounmap(bar);
+		tell_not_watched(pdev, mailbox, "anything: no memory");
 		return -ENOMEM;
 	}
 	card->dev = get_device(&pdev->dev);
-	card->bar = bar;
+	card->mailbox = mailbox;
+	card->selected = U32_MAX;
+	card->away = true;
+	if (flags & LW_MAILBOX_HAS_BAR)
+		card->bar = map(pdev);
 	card->slot = slot;
 	raw_spin_lock_init(&card->lock);
 	witness_forget_told(slot);
@@ -146,7 +174,8 @@ static void detach(unsigned int slot)
 	if (!card)
 		return;
 	synchronize_rcu();
-	iounmap(card->bar);
+	if (card->bar)
+		iounmap(card->bar);
 	put_device(card->dev);
 	kfree(card);
 }

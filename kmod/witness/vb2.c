@@ -15,12 +15,11 @@
 
 #include "witness.h"
 
-static void tell(struct vb2_buffer *vb, struct witness_card *card, struct witness_event *event, u64 address,
-		 u64 length)
+static u64 tell(struct witness_card *card, struct witness_event *event, u64 address, u64 length)
 {
 	event->address = address;
 	event->length = length;
-	witness_post(card, event);
+	return witness_post(card, event);
 }
 
 /* A plane's addresses, as its allocator gives them: one, a list, or none at all (vmalloc). */
@@ -37,17 +36,25 @@ static void tell_plane(struct vb2_buffer *vb, unsigned int plane, struct witness
 	if (!cookie)
 		return;
 	if (witness_is_in(function, "videobuf2_dma_contig]")) {
-		tell(vb, card, event, *(dma_addr_t *)cookie, vb->planes[plane].length);
+		tell(card, event, *(dma_addr_t *)cookie, vb->planes[plane].length);
 	} else if (witness_is_in(function, "videobuf2_dma_sg]")) {
 		struct sg_table *table = cookie;
 		struct scatterlist *entry;
 		int i;
 
 		event->entries = table->nents;
+		event->listed = true;
+		event->group = WITNESS_NOT_TOLD;
 		for_each_sgtable_dma_sg(table, entry, i) {
+			u64 number;
+
 			event->part = i;
-			tell(vb, card, event, sg_dma_address(entry), sg_dma_len(entry));
+			number = tell(card, event, sg_dma_address(entry), sg_dma_len(entry));
+			if (event->group == WITNESS_NOT_TOLD)
+				event->group = number;
 		}
+		if (event->op == LW_OP_QUEUE)
+			witness_arrive(card);
 	}
 }
 
@@ -61,13 +68,14 @@ static void tell_buffer(struct vb2_queue *queue, struct vb2_buffer *vb, u8 op)
 		struct witness_card *card = witness_find(dev);
 
 		if (card) {
+			bool pool;
 			struct witness_event event = {
 				.op = op,
 				.phys = WITNESS_NOT_TOLD,
 				.direction = queue->dma_dir == DMA_TO_DEVICE || queue->dma_dir == DMA_FROM_DEVICE ?
 						     queue->dma_dir :
 						     LW_DIRECTION_BOTH,
-				.caller = witness_caller(),
+				.caller = witness_caller(&pool),
 			};
 
 			tell_plane(vb, plane, card, &event);

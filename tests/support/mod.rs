@@ -20,7 +20,7 @@ use landfall_device::journal::Kind;
 use landfall_guest::{Event, Prepared, SetupOptions};
 
 /// Long enough for anything that a healthy guest does at once.
-pub const SHORT: Duration = Duration::from_secs(10);
+pub const SHORT: Duration = Duration::from_secs(30);
 
 /// Numbers of `errno` that tests expect.
 pub mod errno {
@@ -266,6 +266,19 @@ pub fn assert_refused<T: std::fmt::Debug>(outcome: landfall::guest::Result<T>, e
 /// If the guest fails.
 pub fn kernel_log<Stage: Running>(guest: &Guest<Stage>) -> landfall::guest::Result<String> {
     Ok(guest.run(&["/bin/busybox", "dmesg"], SHORT)?.stdout)
+}
+
+/// How many processes of the guest have that command line.
+///
+/// # Errors
+/// If the guest fails.
+pub fn processes<Stage: Running>(
+    guest: &Guest<Stage>,
+    argv: &[&str],
+) -> landfall::guest::Result<usize> {
+    let all = ["/bin/busybox", "sh", "-c", "cat /proc/[0-9]*/cmdline"];
+    let wanted = argv.join("\0") + "\0";
+    Ok(guest.run(&all, SHORT)?.stdout.matches(&wanted).count())
 }
 
 /// How far [`free_bytes`] may be off: the kernel keeps a huge page for the code of modules, or gives it back, when it

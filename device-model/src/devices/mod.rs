@@ -6,6 +6,7 @@ pub mod capture;
 pub mod dt3155;
 #[cfg(test)]
 pub(crate) mod fake;
+pub mod poller;
 pub mod ring;
 pub mod template;
 
@@ -22,6 +23,7 @@ pub fn all() -> Vec<(&'static str, Box<dyn Function>)> {
             "dt3155",
             Box::new(dt3155::Dt3155::new(dt3155::Dt3155Options::default())),
         ),
+        ("poller", Box::<poller::Poller>::default()),
         (
             "ring",
             Box::new(ring::Ring::new(ring::RingOptions::default())),

@@ -160,8 +160,12 @@ pub enum Kind {
         length: u64,
         /// Which way.
         direction: LendDirection,
-        /// It is not lent any more.
+        /// It came back already.
         ended: bool,
+        /// The guest's monotonic clock when it was lent, nanoseconds.
+        begun_ns: u64,
+        /// And when it came back; 0: it did not.
+        ended_ns: u64,
     },
     /// What a caller's address in the guest's kernel is called; told once, before the first call that has it.
     Symbol {

@@ -80,6 +80,11 @@ impl Card {
         self.kernel_down
     }
 
+    /// Whether it cannot master the bus, whatever it would.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.master == Some(false) || self.asleep
+    }
+
     pub(super) const fn master(&self) -> Option<bool> {
         self.master
     }

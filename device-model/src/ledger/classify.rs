@@ -155,8 +155,10 @@ impl Ledger {
         if let Some(off) = self.not_master(access) {
             return Some(off);
         }
-        let own = self.shelf.own(access.slot, range);
-        let own = own.map(|lend| NearLend::of(lend, range));
+        let own = || {
+            let own = self.shelf.own(access.slot, range)?;
+            Some(NearLend::of(own, range))
+        };
         if let Some(late) = self.late(access, own) {
             return Some(late);
         }
@@ -202,7 +204,11 @@ impl Ledger {
 
     /// An access for a job that is over: classes 20 and 41. A card that is silent has no excuse, nor has one that reported
     /// the job as complete and still works on it, whatever the driver did with the memory since.
-    pub(super) fn late(&self, access: &Access, near: Option<NearLend>) -> Option<Finding> {
+    pub(super) fn late(
+        &self,
+        access: &Access,
+        near: impl FnOnce() -> Option<NearLend>,
+    ) -> Option<Finding> {
         let job = access.job.and_then(|job| self.jobs.get(job))?;
         let over = match job.state {
             State::Accepted => return None,
@@ -210,20 +216,26 @@ impl Ledger {
         };
         let silence = self.jobs.silence(job.queue);
         if let Some(silence) = silence.filter(|silence| silence.since > over) {
-            return Some(self.silent(access, near, silence));
+            return Some(self.silent(access, near(), silence));
         }
         job.done?;
         let its = job.contains(access.address, access.length) || self.is_missing(access);
         its.then(|| Finding {
-            near,
+            near: near(),
             ..self.early(access)
         })
     }
 
-    /// Whether the access writes what its job reported as written and had not been.
+    /// Whether the access moves what its job reported as moved and had not been.
     pub(super) fn is_missing(&self, access: &Access) -> bool {
-        let short = self.short.as_ref().map(|(job, _)| *job);
-        short.is_some() && short == access.job && access.direction == Direction::Write
+        let job = access.job.and_then(|job| self.jobs.get(job));
+        let short = job.and_then(|job| self.short.get(&job.queue));
+        let its = short.is_some_and(|(job, _)| Some(*job) == access.job);
+        let way = match job.is_some_and(Job::writes) {
+            true => Direction::Write,
+            false => Direction::Read,
+        };
+        its && access.direction == way
     }
 
     fn early(&self, access: &Access) -> Finding {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::book::{Book, Way};
-use super::bounded::Bounded;
+use super::bounded::{Bounded, Recent};
 use super::class::Class;
 use super::{MOST_REMEMBERED, Range};
 use crate::contract::declare::MOST_PIECES;
@@ -14,6 +14,8 @@ use crate::contract::{Direction, JobId, Label, Piece, QueueId, Role};
 
 /// Most queues that are known apart.
 const MOST_QUEUES: usize = 4096;
+/// Most pieces of all jobs that are remembered together.
+const MOST_PIECES_IN_ALL: usize = 1 << 20;
 /// Of jobs that touch a range, how many are looked at.
 const LOOKED_AT: usize = 64;
 
@@ -181,11 +183,17 @@ pub(super) struct Queue {
 /// All jobs; see the module. Bounded, whatever a card tells.
 #[derive(Debug, Default)]
 pub(super) struct Jobs {
-    map: Bounded<JobId, Job, MOST_REMEMBERED>,
+    map: Recent<JobId, Job, MOST_REMEMBERED>,
+    /// Pieces of all of them.
+    pieces: usize,
     /// The last job of each slot.
     slots: Bounded<u32, JobId, MOST_REMEMBERED>,
     /// Jobs that are the card's.
-    open: BTreeSet<JobId>,
+    open: BTreeSet<(QueueId, JobId)>,
+    /// Those of them that are in work.
+    begun: BTreeSet<JobId>,
+    /// Those that were reported as over, by when that was.
+    done: BTreeSet<(u64, JobId)>,
     /// Their memory.
     cards: Book,
     /// Memory of the jobs that the driver took back, until their slot is used again.
@@ -213,8 +221,17 @@ impl Jobs {
         for span in job.spans.iter() {
             self.cards.insert(*span, number.0, true, true);
         }
-        self.open.insert(number);
+        self.open.insert((job.queue, number));
+        if job.state == State::Begun {
+            self.begun.insert(number);
+        }
+        self.pieces += job.pieces.len();
         if let Some((gone, job)) = self.map.insert(number, job) {
+            self.strike(gone, &job);
+        }
+        while self.pieces > MOST_PIECES_IN_ALL
+            && let Some((gone, job)) = self.map.pop()
+        {
             self.strike(gone, &job);
         }
     }
@@ -243,16 +260,25 @@ impl Jobs {
     }
 
     fn strike(&mut self, number: JobId, job: &Job) {
-        self.open.remove(&number);
+        self.close(number, job.queue, job.done_ns);
+        self.pieces -= job.pieces.len();
         for span in job.spans.iter() {
             self.cards.remove(span.start, number.0);
             self.drivers.remove(span.start, number.0);
         }
     }
 
+    fn close(&mut self, number: JobId, queue: QueueId, done_ns: u64) {
+        self.open.remove(&(queue, number));
+        self.begun.remove(&number);
+        self.done.remove(&(done_ns, number));
+    }
+
     /// A job is the driver's again.
     pub(super) fn release(&mut self, number: JobId) {
-        self.open.remove(&number);
+        if let Some((queue, done_ns)) = self.map.get(number).map(|job| (job.queue, job.done_ns)) {
+            self.close(number, queue, done_ns);
+        }
         let slot = self.map.get(number).and_then(|job| job.label.slot);
         let current = slot.is_some_and(|slot| self.slots.get(slot) == Some(&number));
         let Some(job) = self.map.get_mut(number) else {
@@ -274,8 +300,13 @@ impl Jobs {
             return;
         };
         let (sequence, time_ns) = at;
+        self.done.remove(&(job.done_ns, number));
         (job.done, job.done_ns) = (Some(sequence), time_ns);
-        job.state = State::Done;
+        self.begun.remove(&number);
+        if self.open.contains(&(job.queue, number)) {
+            self.done.insert((time_ns, number));
+            job.state = State::Done;
+        }
         if !handover {
             self.release(number);
             if let Some(job) = self.map.get_mut(number) {
@@ -286,12 +317,12 @@ impl Jobs {
 
     /// No byte follows, of a queue or of all: what is not over is the driver's.
     pub(super) fn silent(&mut self, queue: Option<QueueId>, silence: Silence) {
-        let of_it = |job: &Job| queue.is_none_or(|queue| queue == job.queue);
-        let open: Vec<_> = self.open.iter().copied().collect();
+        let first = queue.unwrap_or(QueueId(0));
+        let last = queue.unwrap_or(QueueId(u16::MAX));
+        let open = (first, JobId(0))..=(last, JobId(u64::MAX));
+        let open: Vec<_> = self.open.range(open).map(|&(_, number)| number).collect();
         for number in open {
-            if self.map.get(number).is_none_or(of_it) {
-                self.release(number);
-            }
+            self.release(number);
         }
         match queue {
             Some(queue) => {
@@ -347,22 +378,26 @@ impl Jobs {
         numbers
     }
 
-    /// The first job that is in work.
+    /// Jobs that are in work.
     pub(super) fn working(&self) -> impl Iterator<Item = (JobId, &Job)> {
-        let jobs = self
-            .open
-            .iter()
-            .filter_map(|&number| Some((number, self.map.get(number)?)));
-        jobs.filter(|(_, job)| job.state == State::Begun)
+        let jobs = self.begun.iter();
+        jobs.filter_map(|&number| Some((number, self.map.get(number)?)))
     }
 
-    /// Jobs that were reported as over, and that the driver did not take back.
-    pub(super) fn untaken(&self) -> impl Iterator<Item = (JobId, &Job)> {
-        let jobs = self
-            .open
-            .iter()
-            .filter_map(|&number| Some((number, self.map.get(number)?)));
-        jobs.filter(|(_, job)| job.state == State::Done)
+    /// Of the jobs that were reported as over, and that the driver did not take back, the one that waits longest.
+    pub(super) fn untaken(&self) -> Option<(JobId, &Job)> {
+        let &(_, number) = self.done.first()?;
+        Some((number, self.map.get(number)?))
+    }
+
+    /// Memory was lent anew: where it went before does not matter any more.
+    pub(super) fn lent_anew(&mut self, range: Range) {
+        for _ in 0..LOOKED_AT {
+            let Some(found) = self.drivers.touching(range, Way::Any) else {
+                return;
+            };
+            self.drivers.remove(found.range.start, found.number);
+        }
     }
 
     /// The last job that the driver took back and whose memory shares a byte with `range`, if no job of the card's does.

@@ -28,9 +28,9 @@ mod types;
 mod verdict;
 mod witness;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use crate::contract::{Declaration, Declares, Direction, JobId, RegisterName, Role};
+use crate::contract::{Declaration, Declares, Direction, JobId, QueueId, RegisterName, Role};
 use crate::journal::{Entry, Kind};
 use bounded::Bounded;
 use card::Card;
@@ -45,6 +45,8 @@ use witness::{Brief, Witness};
 
 /// Most violations that are kept one by one; further ones are only counted.
 pub const MAX_VIOLATIONS: usize = 1000;
+/// Most queues of which a short transfer is waited for.
+const MOST_SHORT: usize = 4096;
 /// Most jobs, and most register writes, that are remembered.
 const MOST_REMEMBERED: usize = 1 << 16;
 /// Most reasons why something was not judged, and most calls that nobody hears.
@@ -79,8 +81,8 @@ pub struct Ledger {
     jobs: Jobs,
     registers: Bounded<u64, Written, MOST_REMEMBERED>,
     interrupts: Interrupts,
-    /// A completion that reports more than was written: the job, and what to say if nothing follows.
-    short: Option<(JobId, Violation)>,
+    /// Completions that report more than was written, by queue: the job, and what to say if nothing follows.
+    short: BTreeMap<QueueId, (JobId, Violation)>,
     card: Card,
     witness: Witness,
     words: Words,
@@ -295,7 +297,9 @@ impl Ledger {
                 owed,
             } => {
                 let queue = self.jobs.get(*job).map(|job| job.queue);
-                self.settle_queue(queue);
+                if queue.is_some() {
+                    self.settle_queue(queue);
+                }
                 self.done(*job, error.is_none(), *moved);
                 let early = self.jobs.get(*job).is_some_and(|job| job.early);
                 if let Some(owed) = owed {
@@ -363,12 +367,7 @@ impl Ledger {
         })
     }
 
-    fn silence(
-        &mut self,
-        queue: Option<crate::contract::QueueId>,
-        register_write: Option<u64>,
-        why: &'static str,
-    ) {
+    fn silence(&mut self, queue: Option<QueueId>, register_write: Option<u64>, why: &'static str) {
         self.settle_queue(queue);
         self.overdue();
         self.not_taken();
@@ -377,6 +376,7 @@ impl Ledger {
             register_write,
             why,
         };
+        self.interrupts.idle(queue);
         self.jobs.silent(queue, silence);
     }
 
@@ -410,7 +410,7 @@ impl Ledger {
         if !complete {
             return;
         }
-        self.dirtied(number, &job);
+        self.dirtied(number, &job, told);
         let moved = match job.writes() {
             true => job.written,
             false => job.read,
@@ -428,17 +428,19 @@ impl Ledger {
         violation.address = job.main().start.wrapping_add(moved);
         violation.length = told - moved;
         // The card may yet write the rest; then it said so too early.
-        self.short = Some((number, violation));
+        if self.short.len() < MOST_SHORT || self.short.contains_key(&job.queue) {
+            self.short.insert(job.queue, (number, violation));
+        }
     }
 
     /// Something else happens in a queue, or in all: whoever was to be interrupted at once has not been, nor were the
     /// bytes that are missing written.
-    fn settle_queue(&mut self, queue: Option<crate::contract::QueueId>) {
-        let of = |job: JobId| self.jobs.get(job).map(|job| job.queue);
-        let ends = |job: &JobId| queue.is_none() || of(*job).is_none_or(|of| Some(of) == queue);
-        if self.short.as_ref().is_some_and(|(job, _)| ends(job))
-            && let Some((_, violation)) = self.short.take()
-        {
+    fn settle_queue(&mut self, queue: Option<QueueId>) {
+        let short = match queue {
+            Some(queue) => self.short.remove(&queue).into_iter().collect(),
+            None => Vec::from_iter(std::mem::take(&mut self.short).into_values()),
+        };
+        for (_, violation) in short {
             self.report(violation);
         }
         self.not_interrupted(queue);
@@ -523,5 +525,7 @@ impl Ledger {
     }
 }
 
+#[cfg(test)]
+mod generated_tests;
 #[cfg(test)]
 mod tests;

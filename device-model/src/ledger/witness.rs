@@ -159,8 +159,11 @@ impl Held {
         self.cpu = without(&self.cpu, range);
         if for_cpu {
             self.cpu.push(range);
-            self.unseen
-                .retain(|unseen| !range.contains(unseen.range.start, unseen.range.length));
+            let rest = self.unseen.iter().flat_map(|unseen| {
+                let left = without(&[unseen.range], range).into_iter();
+                left.map(|range| Unseen { range, ..*unseen })
+            });
+            self.unseen = rest.take(MOST_PARTS).collect();
         }
         if self.cpu.len() > MOST_PARTS {
             self.cpu.clear(); // whose they are is not known any more
@@ -303,6 +306,8 @@ pub(super) struct Witness {
     pub(super) attached: bool,
     /// It is not: something was lost.
     pub(super) blind: bool,
+    /// Some lends are not heard, and what is not known to be lent may be.
+    pub(super) partial: bool,
     /// Bus addresses of the kernel's text and read-only data.
     pub(super) text: Range,
     /// An IOMMU may make one range of several.
@@ -350,7 +355,7 @@ impl Witness {
 
     /// Whether what is not known to be lent is not lent.
     pub(super) fn sees(&self) -> bool {
-        self.attached && !self.blind
+        self.attached && !self.blind && !self.partial
     }
 
     pub(super) fn name(&mut self, address: u64, name: &str) {
@@ -481,6 +486,21 @@ impl Witness {
         let held = self.held(found.number)?;
         let inside = held.sort == Sort::List && held.range.end() > range.start;
         (inside && self.reach(held, range.end()) >= range.end()).then_some(held)
+    }
+
+    /// Whether each byte of `range` is lent that way, by however many lends.
+    pub(super) fn is_covered(&self, range: Range, way: Way) -> bool {
+        let mut at = range.start;
+        for _ in 0..MOST_SEGMENTS {
+            if at >= range.end() {
+                return true;
+            }
+            match self.ranges.book.furthest(at, way) {
+                Some(found) if found.range.end() > at => at = found.range.end(),
+                _ => return false,
+            }
+        }
+        false
     }
 
     /// How far a lend goes, the segments of its list included that follow without a gap and are lent the same way; not

@@ -8,6 +8,7 @@
 //! | 0x40 | power management: D0 and D3hot, state kept in D3hot |
 //! | 0x50 | MSI, or 0x70 MSI-X, or neither: as the function chose |
 //! | 0x80 | PCI Express, endpoint, with function-level reset |
+//! | 0xc0 | vendor-specific, if anybody outside the function has registers there |
 //! | 0x100 | no extended capability |
 
 use super::bar::BarRegister;
@@ -51,11 +52,20 @@ pub struct ConfigSpace {
     clears: Box<[u8; SIZE]>,
     bars: [Option<BarRegister>; 6],
     identity: Identity,
+    vendor: Option<Vendor>,
 }
+
+/// A capability that is none of the function's: what stays of it, by offset. Whoever put it there acts on the rest.
+pub type Vendor = (usize, [u8; 8]);
 
 impl ConfigSpace {
     /// Makes the configuration space as after power-on.
     pub fn new(identity: &Identity) -> Self {
+        Self::with_vendor(identity, None)
+    }
+
+    /// The same with one capability more, which comes last.
+    pub fn with_vendor(identity: &Identity, vendor: Option<Vendor>) -> Self {
         let mut bars = [None; 6];
         for bar in &identity.bars {
             if let Some(slot) = bars.get_mut(usize::from(bar.index)) {
@@ -71,6 +81,7 @@ impl ConfigSpace {
             clears: Box::new([0; SIZE]),
             bars,
             identity: identity.clone(),
+            vendor,
         };
         space.header();
         space.capabilities();
@@ -79,7 +90,7 @@ impl ConfigSpace {
 
     /// Returns to the state after power-on.
     pub fn reset(&mut self) {
-        *self = Self::new(&self.identity);
+        *self = Self::with_vendor(&self.identity, self.vendor);
     }
 
     /// Reads any bytes; beyond the end all-ones.
@@ -241,6 +252,10 @@ impl ConfigSpace {
         self.clears[EXPRESS + 10] = 0x0f; // device status
         self.writable[EXPRESS + 16] = 0xc8; // link control
         self.link(&mut link, EXPRESS);
+        if let Some((at, bytes)) = self.vendor {
+            self.put(at, &bytes, &[]);
+            self.link(&mut link, at);
+        }
     }
 
     /// Points the last link of the list at `to`, and makes `to` the last.

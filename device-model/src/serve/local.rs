@@ -72,6 +72,11 @@ impl LocalCard {
         self.machine.write(bar, offset, &value.to_le_bytes());
     }
 
+    /// Reads configuration space.
+    pub fn read_config(&mut self, offset: u64, into: &mut [u8]) {
+        self.machine.read_config(offset, into);
+    }
+
     /// Writes configuration space.
     pub fn write_config(&mut self, offset: u64, from: &[u8]) {
         self.machine.write_config(offset, from);

@@ -29,8 +29,10 @@ pub(crate) struct Machine<W> {
     function: Box<dyn Function>,
     config: ConfigSpace,
     msix: Option<MsixTable>,
-    /// What BAR 5 is, if the function leaves it free and a witness is wanted.
+    /// Behind the mailbox in configuration space, if a witness is wanted.
     witness: Option<Witness>,
+    /// And behind BAR 5, which the function leaves free.
+    witness_bar: bool,
     irqs: Irqs<W>,
     held: BTreeSet<Vector>,
     map: Arc<Map>,
@@ -65,16 +67,19 @@ impl<W: Wire> Machine<W> {
         journal.push(Kind::Declares(function.declares()));
         let mut identity = function.identity();
         let free = identity.bars.iter().all(|bar| bar.index != witness::BAR);
-        let witness = (options.witness && free).then(Witness::default);
-        if witness.is_some() {
+        let witness = options.witness.then(Witness::default);
+        let witness_bar = options.witness && free;
+        if witness_bar {
             identity.bars.push(Bar {
                 index: witness::BAR,
                 size: witness::SIZE,
             });
         }
+        let mailbox = (witness::MAILBOX as usize, witness::mailbox(witness_bar));
         Self {
-            config: ConfigSpace::new(&identity),
+            config: ConfigSpace::with_vendor(&identity, options.witness.then_some(mailbox)),
             witness,
+            witness_bar,
             msix: (identity.interrupt == InterruptKind::Msix)
                 .then(|| MsixTable::new(identity.vectors)),
             function,
@@ -100,7 +105,7 @@ impl<W: Wire> Machine<W> {
 
     /// Whether a BAR is the witness's: what is written there concerns the journal, and no function.
     pub(crate) fn is_witness(&self, bar: u32) -> bool {
-        bar == u32::from(witness::BAR) && self.witness.is_some()
+        bar == u32::from(witness::BAR) && self.witness_bar
     }
 
     /// Takes what the witness in the guest tells. Whether the function decodes its registers does not matter:
@@ -144,10 +149,19 @@ impl<W: Wire> Machine<W> {
     /// Reads configuration space.
     pub(crate) fn read_config(&mut self, offset: u64, into: &mut [u8]) {
         self.config.read(offset, into);
+        if let (Some(at), Some(witness)) = (mailbox(offset), &self.witness) {
+            let bytes = witness.read_mailbox(at).to_le_bytes();
+            if into.len() == bytes.len() {
+                into.copy_from_slice(&bytes);
+            }
+        }
     }
 
     /// Writes configuration space.
     pub(crate) fn write_config(&mut self, offset: u64, from: &[u8]) {
+        if let (Some(at), Some(witness)) = (mailbox(offset), &mut self.witness) {
+            return witness.write_mailbox(at, from, &self.journal);
+        }
         for effect in self.config.write(offset, from) {
             match effect {
                 Effect::FunctionLevelReset => self.reset_function(Reset::FunctionLevel),
@@ -225,7 +239,8 @@ impl<W: Wire> Machine<W> {
     }
 
     fn read_register(&mut self, bar: u8, offset: u64) -> u32 {
-        if let Some(witness) = self.witness.as_ref().filter(|_| bar == witness::BAR) {
+        let is_witness = self.is_witness(bar.into());
+        if let Some(witness) = self.witness.as_ref().filter(|_| is_witness) {
             return witness.read(offset);
         }
         if self.decodes() {
@@ -308,6 +323,14 @@ impl<W: Wire> Machine<W> {
         self.config.set_line_status(asserted);
         self.irqs.evaluate(asserted && self.config.line_enabled());
     }
+}
+
+/// How far in the mailbox's registers an offset of configuration space is.
+fn mailbox(offset: u64) -> Option<u64> {
+    let at = offset.checked_sub(witness::MAILBOX)?;
+    (witness::MAILBOX_ACTS..witness::MAILBOX_SIZE)
+        .contains(&at)
+        .then_some(at)
 }
 
 /// Puts `part` into the lanes of `held` that an access touches.

@@ -71,6 +71,10 @@ fn header_and_model_agree() {
     for (name, value) in [
         ("LW_BAR", u64::from(BAR)),
         ("LW_BAR_SIZE", SIZE.into()),
+        ("LW_MAILBOX_MAGIC", 4),
+        ("LW_MAILBOX_SELECT", MAILBOX_SELECT),
+        ("LW_MAILBOX_DATA", MAILBOX_DATA),
+        ("LW_MAILBOX_SIZE", MAILBOX_SIZE),
         ("LW_MAGIC", MAGIC),
         ("LW_VERSION", VERSION),
         ("LW_EVENTS", EVENTS),
@@ -82,6 +86,8 @@ fn header_and_model_agree() {
         ("LW_OP_SYMBOL", OP_SYMBOL.into()),
         ("LW_OP_DRIVER", OP_DRIVER.into()),
         ("LW_OP_KERNEL_DOWN", OP_KERNEL_DOWN.into()),
+        ("LW_OP_UNHEARD", OP_UNHEARD.into()),
+        ("LW_OP_ELSEWHERE", OP_ELSEWHERE.into()),
     ] {
         assert_eq!(defined(name), value, "{name}");
     }
@@ -94,6 +100,7 @@ fn header_and_model_agree() {
         ("LW_LIST", Field::List),
         ("LW_TEXT", Field::Text),
         ("LW_SHORT", Field::Short),
+        ("LW_GROUP", Field::Group),
         ("LW_COMMIT", Field::Commit),
     ];
     for (name, place) in fields {
@@ -104,7 +111,7 @@ fn header_and_model_agree() {
         ("LW_DIRECTION_FROM_DEVICE", 2),
         ("LW_MEMORY_INVALID", MEMORIES.len() - 1),
         ("LW_DRIVER_UNBOUND", STATES.len() - 1),
-        ("LW_OP_POOL_RETURN", CALLS.len()),
+        ("LW_OP_BLOCK_FREE", CALLS.len()),
     ] {
         assert_eq!(defined(name), last as u64, "{name}");
     }
@@ -126,6 +133,8 @@ fn each_operation_is_the_call_of_its_name() {
         ("LW_OP_DONE", Call::Done),
         ("LW_OP_POOL_LEND", Call::PoolLend),
         ("LW_OP_POOL_RETURN", Call::PoolReturn),
+        ("LW_OP_BLOCK_ALLOC", Call::BlockAlloc),
+        ("LW_OP_BLOCK_FREE", Call::BlockFree),
     ];
     for (name, call) in names {
         let mut bench = Bench::default();
@@ -148,11 +157,14 @@ fn call_carries_all_that_was_told() {
     bench.put("LW_CALLER", 0xffff_ffff_c000_0010);
     bench.put("LW_TIME", 77);
     bench.put("LW_LIST", 3 | 2 << 32);
+    bench.put("LW_GROUP", 1 << 33);
     let rest = [
         ("LW_DIRECTION_SHIFT", defined("LW_DIRECTION_FROM_DEVICE")),
         ("LW_MEMORY_SHIFT", defined("LW_MEMORY_STACK")),
         ("LW_BOUNCED_SHIFT", 1),
-        ("LW_CPU_SHIFT", 3),
+        ("LW_CPU_SHIFT", 0xfff),
+        ("LW_SKIP_SYNC_SHIFT", 1),
+        ("LW_BACKING_SHIFT", 1),
     ];
     bench.put("LW_COMMIT", word(0, "LW_OP_MAP_LIST", &rest));
     let told = DriverCall {
@@ -164,13 +176,13 @@ fn call_carries_all_that_was_told() {
         direction: LendDirection::FromDevice,
         entries: 3,
         part: 2,
-        list: None,
+        list: Some(1 << 33),
         memory: Memory::Stack,
         bounced: true,
-        skip_sync: false,
-        backing: false,
+        skip_sync: true,
+        backing: true,
         caller: 0xffff_ffff_c000_0010,
-        cpu: 3,
+        cpu: 0xfff,
         guest_ns: 77,
     };
     assert_eq!(bench.kinds(), [Kind::Call(told)]);
@@ -236,7 +248,7 @@ fn names_life_and_end_are_told() {
             Kind::Attached {
                 text_start: 0x100_0000,
                 text_end: 0x300_0000,
-                syncs: false,
+                syncs: true,
             },
             Kind::Symbol {
                 address: 0xffff_ffff_c000_0010,
@@ -298,21 +310,144 @@ fn nonsense_is_refused_counted_and_bounded() {
     assert_eq!(bench.witness.read(EVENTS), 0);
 }
 
+/// What came already is passed over, also if much of it comes again; only a new beginning goes back.
+#[test]
+fn an_event_that_is_told_twice_counts_once() {
+    let mut bench = Bench::default();
+    for number in [0, 1, 1, 0, 2] {
+        bench.map(number);
+    }
+    let calls = bench.kinds();
+    assert!(calls.iter().all(|kind| matches!(kind, Kind::Call(_))));
+    assert_eq!(calls.len(), 3, "{calls:?}");
+    assert_eq!(bench.witness.read(EVENTS), 3);
+    assert_eq!(bench.witness.read(REFUSED), 0);
+}
+
+/// A caller has its name once, unless another module has its place now.
+#[test]
+fn a_name_is_told_once() {
+    let mut bench = Bench::default();
+    for (number, name) in (0..).zip(["probe+1", "probe+1", "other+1", "other+1"]) {
+        bench.put("LW_ADDRESS", 1);
+        bench.text(name);
+        bench.put("LW_COMMIT", word(number, "LW_OP_SYMBOL", &[]));
+    }
+    let names: Vec<_> = bench
+        .kinds()
+        .iter()
+        .map(|kind| match kind {
+            Kind::Symbol { name, .. } => name.clone(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(names, ["probe+1", "other+1"]);
+}
+
+/// However many names there are, they stay within their bytes, and nothing else is refused for it.
 #[test]
 fn endless_names_end() {
     let mut bench = Bench::default();
-    for number in 0..MAX_NAMES + 10 {
-        bench.put("LW_ADDRESS", 1);
+    let most = (MAX_NAME_BYTES / MAX_TEXT) as u32;
+    for number in 0..most + 10 {
+        bench.put("LW_ADDRESS", number.into());
         bench.text(&"a".repeat(300));
         bench.put("LW_COMMIT", word(number, "LW_OP_SYMBOL", &[]));
     }
-    let kinds = bench.kinds();
-    let longest = kinds.iter().map(|kind| match kind {
+    let lengths = bench.kinds();
+    let lengths = lengths.iter().map(|kind| match kind {
         Kind::Symbol { name, .. } => name.len(),
-        _ => 0,
+        other => panic!("{other:?}"),
     });
-    assert_eq!(longest.max(), Some(MAX_TEXT));
-    assert_eq!(bench.refused(), 10);
+    assert_eq!(lengths.clone().max(), Some(MAX_TEXT));
+    assert_eq!(lengths.sum::<usize>(), MAX_NAME_BYTES);
+    assert!(bench.witness.names.len() <= MAX_NAMES);
+    assert_eq!(bench.refused(), 0);
+}
+
+/// A driver that is bound and unbound over and over is heard to its last time, and so is whoever comes then.
+#[test]
+fn rebinding_blinds_nothing() {
+    let mut bench = Bench::default();
+    let states = ["LW_DRIVER_BINDING", "LW_DRIVER_UNBOUND"];
+    let times = (MAX_NAME_BYTES / 64) as u32;
+    for number in 0..times {
+        let state = states[number as usize % 2];
+        bench.text(&"driver".repeat(20));
+        let state = [("LW_DIRECTION_SHIFT", defined(state))];
+        bench.put("LW_COMMIT", word(number, "LW_OP_DRIVER", &state));
+    }
+    bench.map(times);
+    let kinds = bench.kinds();
+    let named = |kind: &&Kind| matches!(kind, Kind::Driver { driver, .. } if !driver.is_empty());
+    assert!(kinds.iter().filter(named).count() > 10_000);
+    assert_eq!(kinds.len(), times as usize + 1);
+    assert!(matches!(kinds.last(), Some(Kind::Call(_))));
+}
+
+#[test]
+fn what_is_not_heard_is_told_once_and_bounded() {
+    let mut bench = Bench::default();
+    let mut number = 0;
+    for round in 0..2 {
+        for which in 0..200 {
+            bench.text(&format!("call {}", which + round));
+            bench.put("LW_COMMIT", word(number, "LW_OP_UNHEARD", &[]));
+            number += 1;
+        }
+    }
+    let kinds = bench.kinds();
+    assert_eq!(kinds.len(), MAX_UNHEARD);
+    let what = |kind: &Kind| match kind {
+        Kind::Unheard { what } => what.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(what(&kinds[0]), "call 0");
+    assert_eq!(what(&kinds[MAX_UNHEARD - 1]), "more than can be told");
+    assert_eq!(bench.refused(), 0);
+}
+
+#[test]
+fn lends_of_other_devices_are_told_once_and_bounded() {
+    let mut bench = Bench::default();
+    let mut tell = |number: u32, address: u64, ended: u64| {
+        bench.put("LW_ADDRESS", address);
+        bench.put("LW_LENGTH", 64);
+        bench.put("LW_TIME", 5);
+        bench.put("LW_PHYS", ended);
+        bench.text("0000:00:03.0\nsnd_hda");
+        let rest = [
+            ("LW_DIRECTION_SHIFT", defined("LW_DIRECTION_TO_DEVICE")),
+            ("LW_BOUNCED_SHIFT", u64::from(ended > 0)),
+        ];
+        bench.put("LW_COMMIT", word(number, "LW_OP_ELSEWHERE", &rest));
+        bench.kinds()
+    };
+    tell(0, 0x1000, 0);
+    tell(1, 0x1000, 0);
+    let kinds = tell(2, 0x1000, 9);
+    let lend = |ended, ended_ns| Kind::Elsewhere {
+        device: "0000:00:03.0".to_owned(),
+        driver: "snd_hda".to_owned(),
+        address: 0x1000,
+        length: 64,
+        direction: LendDirection::ToDevice,
+        ended,
+        begun_ns: 5,
+        ended_ns,
+    };
+    assert_eq!(kinds, [lend(false, 0), lend(true, 9)]);
+    let most = MAX_ELSEWHERE as u32;
+    for number in 3..most + 10 {
+        tell(number, number.into(), 0);
+    }
+    let kinds = tell(most + 10, 0, 0);
+    assert_eq!(kinds.len(), MAX_ELSEWHERE + 1);
+    assert!(
+        matches!(kinds.last(), Some(Kind::Unheard { what }) if what.contains("other devices")),
+        "{:?}",
+        kinds.last()
+    );
 }
 
 proptest! {
@@ -325,10 +460,11 @@ proptest! {
         let mut bench = Bench::default();
         for (offset, bytes) in writes {
             bench.witness.write(offset, &bytes, &bench.journal);
+            bench.witness.write_mailbox(offset % 0x14, &bytes, &bench.journal);
             prop_assert!(bench.witness.staging.text.len() <= MAX_TEXT);
         }
         let told = bench.kinds().len();
-        prop_assert!(told <= 3 * 200);
+        prop_assert!(told <= 6 * 200);
     }
 }
 
@@ -373,15 +509,77 @@ mod in_a_card {
             card.write_config(4, &[0, 0]);
             card.write_long(5, 0x10, 0x1000);
             card.write_long(5, 0x20, 64);
-            card.write_long(5, 0x50, super::word(0, "LW_OP_MAP", &[]));
+            card.write_long(5, 0x58, super::word(0, "LW_OP_MAP", &[]));
             let told = told(&card);
             assert!(matches!(&told[..], [Kind::Call(_)]), "{told:?}");
+        }
+    }
+
+    /// Writes a register by the mailbox, as the module does.
+    fn put(card: &mut LocalCard, register: u64, value: u64) {
+        card.write_config(0xc8, &(register as u32).to_le_bytes());
+        card.write_config(0xcc, &(value as u32).to_le_bytes());
+        card.write_config(0xcc, &((value >> 32) as u32).to_le_bytes());
+    }
+
+    fn get(card: &mut LocalCard, register: u32) -> u32 {
+        card.write_config(0xc8, &register.to_le_bytes());
+        let mut bytes = [0; 4];
+        card.read_config(0xcc, &mut bytes);
+        u32::from_le_bytes(bytes)
+    }
+
+    /// In D3hot, without decoding, and after resets: the mailbox is there, and leads to the same registers as the BAR.
+    #[test]
+    fn its_mailbox_is_always_there() {
+        for interrupt in InterruptKind::ALL {
+            let mut card = card(interrupt, true);
+            let mut bytes = [0; 8];
+            card.read_config(0xc0, &mut bytes);
+            assert_eq!(bytes, *b"\x09\0\x10\x01LFWT");
+            card.write_config(0x44, &[3]);
+            card.write_config(4, &[0, 0]);
+            put(&mut card, 0x10, 0x1_0000_1000);
+            put(&mut card, 0x20, 64);
+            put(&mut card, 0x58, super::word(0, "LW_OP_MAP", &[]));
+            card.write_config(0x88, &[0, 0x80]); // function-level reset
+            put(&mut card, 0x10, 0x1_0000_1000);
+            put(&mut card, 0x20, 64);
+            put(&mut card, 0x58, super::word(1, "LW_OP_UNMAP", &[]));
+            assert_eq!(get(&mut card, 8), 2);
+            assert_eq!(get(&mut card, 0), super::MAGIC_VALUE);
+            let entries = card.journal().entries_from(0);
+            let calls = entries.iter().filter_map(|entry| match &entry.kind {
+                Kind::Call(call) => Some(call.address),
+                Kind::Refused { what } => panic!("{what}"),
+                _ => None,
+            });
+            assert_eq!(calls.collect::<Vec<_>>(), [0x1_0000_1000; 2]);
+        }
+    }
+
+    #[test]
+    fn odd_writes_to_the_mailbox_are_refused_and_odd_reads_are_none() {
+        let mut card = card(InterruptKind::Msi, true);
+        card.write_config(0xc9, &[1]);
+        card.write_config(0xcc, &[1, 2]);
+        card.write_config(0xc8, &u32::MAX.to_le_bytes());
+        card.write_config(0xcc, &[0; 4]);
+        assert_eq!(told(&card).len(), 3, "{:?}", told(&card));
+        for at in 0xb8..0xd4 {
+            for length in 0..9 {
+                card.read_config(at, &mut vec![0; length]);
+            }
         }
     }
 
     #[test]
     fn there_is_none_unless_asked_for() {
         let mut card = card(InterruptKind::Msi, false);
+        card.write_config(0xcc, &[1, 2, 3, 4]);
+        let mut bytes = [0; 16];
+        card.read_config(0xc0, &mut bytes);
+        assert_eq!(bytes, [0; 16]);
         assert_eq!(card.read(5, 0), u32::MAX);
         assert!(matches!(told(&card)[..], [Kind::Unclaimed { bar: 5, .. }]));
     }

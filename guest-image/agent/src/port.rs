@@ -3,7 +3,7 @@
 //! The virtio-serial port to the harness.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, Write};
 use std::os::fd::AsFd;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -14,6 +14,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// How often to look for the port, and for the harness at its other end.
 const LOOK: Duration = Duration::from_millis(5);
+/// Most bytes handed to the kernel at once. It copies them into one piece of memory, and where memory is fragmented there is
+/// none of more than a page.
+const AT_ONCE: usize = 4096;
 /// Most events kept while nobody is connected.
 const MOST_WAITING: usize = 64;
 
@@ -25,8 +28,21 @@ pub(crate) struct Port {
 
 #[derive(Default)]
 struct State {
-    file: Option<File>,
+    file: Option<Sending>,
     waiting: Vec<FromGuest>,
+}
+
+/// The port's file, written to page by page.
+struct Sending(File);
+
+impl Write for Sending {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes.get(..AT_ONCE).unwrap_or(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// The receiving side.
@@ -40,7 +56,7 @@ impl Port {
             thread::sleep(LOOK);
         }
         let mut state = self.lock();
-        let mut sending = file.try_clone()?;
+        let mut sending = Sending(file.try_clone()?);
         write_frame(&mut sending, hello)?;
         for message in state.waiting.drain(..) {
             write_frame(&mut sending, &message)?;

@@ -199,7 +199,7 @@ mod tests {
                 bytes: Bytes::default(),
             });
         }
-        let (recorder, judged) = record(&journal, Platform::default());
+        let (recorder, judged) = record(&journal, Platform::default(), &|| ());
         Observed {
             violations: crate::catalog::trial::named(&judged.violations),
             not_judged: judged.not_judged.clone(),

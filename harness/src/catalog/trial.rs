@@ -19,7 +19,7 @@ use super::{Action, Leg};
 use crate::bundle::{MAX_PAGES, Pages, Trace};
 use crate::console_findings::{self, Finding};
 use crate::guest::{Booted, CardKind, Guest, GuestFailed, What};
-use crate::judge::record;
+use crate::judge::{ask_others, record};
 use crate::memory::{GuestMemory, Ram};
 
 /// The witness's module.
@@ -185,7 +185,8 @@ impl Trial {
         std::thread::sleep(SETTLE);
         guest.sync_card(0);
         let memory = guest.memory();
-        let (recorder, judged) = record(&journal, self.platform(memory.ram()));
+        let ask = || ask_others(&guest, 0);
+        let (recorder, judged) = record(&journal, self.platform(memory.ram()), &ask);
         let entries = journal.entries_from(0);
         let console = guest.console_log();
         let expected_end = self.action == Action::Restart;

@@ -36,6 +36,8 @@ pub(super) struct Launch<'a> {
     cancel: &'a Cancel,
     /// For a guest that is restored: its memory. The cards are served, and plugged in later.
     incoming: Option<Arc<GuestMemory>>,
+    /// One thread runs all CPUs.
+    in_turns: bool,
 }
 
 impl<'a> Launch<'a> {
@@ -50,6 +52,7 @@ impl<'a> Launch<'a> {
             prepared,
             cancel,
             incoming: None,
+            in_turns: true,
         }
     }
 
@@ -59,9 +62,11 @@ impl<'a> Launch<'a> {
         prepared: &'a Prepared,
         cancel: &'a Cancel,
         memory: Arc<GuestMemory>,
+        in_turns: bool,
     ) -> Self {
         Self {
             incoming: Some(memory),
+            in_turns,
             ..Self::cold(options, prepared, cancel)
         }
     }
@@ -141,6 +146,7 @@ impl<'a> Launch<'a> {
             cards: plugged,
             spare_ports: empty,
             incoming: self.incoming.is_some(),
+            in_turns: self.in_turns,
             ..describe(options, prepared)
         };
         let mut qemu = Command::new(&prepared.qemu.program);
@@ -246,6 +252,7 @@ pub(super) fn describe(options: &GuestOptions, prepared: &Prepared) -> Descripti
         iommu: options.iommu.is_there(),
         stock,
         incoming: false,
+        in_turns: true,
         extra: options.qemu_arguments.clone(),
     }
 }

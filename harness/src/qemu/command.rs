@@ -62,6 +62,8 @@ pub struct Machine {
     pub stock: bool,
     /// Starts without memory or state, to be restored from a snapshot.
     pub incoming: bool,
+    /// Under TCG one thread runs all virtual CPUs, in turns.
+    pub in_turns: bool,
     /// Appended to the command line.
     pub extra: Vec<OsString>,
 }
@@ -109,11 +111,11 @@ impl Machine {
     /// A booting kernel patches its own code while its other CPUs run it (jump labels, static calls). With a thread
     /// for each CPU, QEMU can keep the translation of a breakpoint that the kernel has taken out again meanwhile: now
     /// and then a guest dies of `Oops: int3`. So one thread runs all CPUs of a guest that
-    /// boots; a restored one has all that behind it, and each CPU gets a thread of its own.
+    /// boots, or of which a snapshot is made; a restored one has all that behind it, and each CPU gets a thread of its own.
     fn translator(&self) -> &'static str {
-        match self.incoming {
-            true => "tcg,thread=multi",
-            false => "tcg,thread=single",
+        match self.in_turns {
+            true => "tcg,thread=single",
+            false => "tcg,thread=multi",
         }
     }
 
@@ -229,6 +231,7 @@ mod tests {
             iommu: false,
             stock: false,
             incoming: false,
+            in_turns: true,
             extra: vec!["-S".into()],
         }
     }
@@ -246,6 +249,7 @@ mod tests {
     fn one_thread_boots_all_cpus_and_each_restored_one_has_its_own() {
         let restored = Machine {
             incoming: true,
+            in_turns: false,
             ..machine()
         };
 

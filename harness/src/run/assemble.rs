@@ -117,6 +117,7 @@ impl Session {
         let which = |entry| self.capture_of(entry);
         let judged = self.judged.violations.clone();
         let mut findings = Findings::from_ledger(judged, which, |dma| self.shift(dma));
+        findings.owned(&self.owners);
         let mut earlier = Vec::new();
         for (number, captured) in (1..).zip(&self.captured) {
             findings.captured(number, captured, &earlier, jobs);

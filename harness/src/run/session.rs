@@ -2,6 +2,7 @@
 
 //! Watching one card of a guest that runs: captures, and what went wrong in them.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use super::jobs::jobs;
 use super::{CapturePlan, Clock, Event, RunFailed, Tell};
 use crate::bundle::{Pages, Recorder};
 use crate::guest::{Card, Guest, Hole, Loaded, Region};
+use crate::judge;
 use crate::memory::GuestMemory;
 use crate::schema::{SelfTest, Violation};
 use crate::selftest;
@@ -47,6 +49,8 @@ pub struct Session {
     pub(super) pages: Pages,
     /// How many of the ledger's violations were looked at for `pages`.
     pub(super) seen: usize,
+    /// Whose the memory at those places is by now, by address.
+    pub(super) owners: BTreeMap<u64, String>,
     /// How many of them were told while the guest ran.
     told: usize,
     /// First journal entry that is this session's.
@@ -81,6 +85,7 @@ impl Session {
             judged: ledger::Judgement::default(),
             pages: Pages::default(),
             seen: 0,
+            owners: BTreeMap::new(),
             told: 0,
             first,
             journal,
@@ -147,7 +152,24 @@ impl Session {
         guest.sync_card(card.index().into());
         self.look_again(guest, card)?;
         self.info = card.info()?;
+        self.ask(guest, card);
         Ok(())
+    }
+
+    /// Asks the guest what only that knows of what went wrong.
+    fn ask(&mut self, guest: &Guest<Loaded>, card: &Card<'_>) {
+        self.feed();
+        let violations = self.recorder.violations();
+        // Behind an IOMMU, bus addresses are not where the memory is.
+        let options = guest.options();
+        if violations.is_empty() || !options.witness || options.iommu.is_there() {
+            return;
+        }
+        self.owners = judge::owners(guest, violations);
+        if violations.iter().any(|violation| violation.class.is_none()) {
+            judge::ask_others(guest, card.index().into());
+            self.feed();
+        }
     }
 
     /// Saves the frames of the last capture as pictures.

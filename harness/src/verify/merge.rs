@@ -5,6 +5,7 @@
 //! The journal says what the card did; memory says what came of it. Both are usually the same event, and are
 //! then one violation with two views. What only one of them saw stays by itself.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use landfall_device::devices::capture::pattern::FrameSpec;
@@ -43,6 +44,13 @@ impl Findings {
         let convert = |violation: ledger::Violation| of_ledger(violation, &capture, &shift);
         Self {
             list: violations.into_iter().map(convert).collect(),
+        }
+    }
+
+    /// Adds whose the memory is by now, by first address.
+    pub fn owned(&mut self, owners: &BTreeMap<u64, String>) {
+        for known in &mut self.list {
+            known.owner = owners.get(&known.address).cloned();
         }
     }
 

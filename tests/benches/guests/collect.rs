@@ -28,6 +28,8 @@ struct Benchmark {
 struct Throughput {
     #[serde(rename = "Bytes")]
     bytes: Option<u64>,
+    #[serde(rename = "Elements")]
+    elements: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -47,9 +49,16 @@ pub(crate) struct Figure {
     nanoseconds: f64,
     /// Bytes moved or compared in it.
     bytes: Option<u64>,
+    /// Other things that are counted in it.
+    elements: Option<u64>,
 }
 
 impl Figure {
+    /// 10^6 elements a second.
+    fn millions(&self) -> f64 {
+        self.elements.unwrap_or(0) as f64 * 1000.0 / self.nanoseconds
+    }
+
     /// 10^9 bytes a second.
     pub(crate) fn gigabytes(&self) -> f64 {
         self.bytes.unwrap_or(0) as f64 / self.nanoseconds
@@ -91,7 +100,8 @@ impl Collected {
         let estimates: Estimates = serde_json::from_slice(&read("estimates.json")?).ok()?;
         let figure = Figure {
             nanoseconds: estimates.median.point_estimate,
-            bytes: what.throughput.and_then(|moved| moved.bytes),
+            bytes: what.throughput.as_ref().and_then(|moved| moved.bytes),
+            elements: what.throughput.and_then(|moved| moved.elements),
         };
         let key = (
             what.group_id,
@@ -115,6 +125,7 @@ impl Collected {
             self.first_touch(),
             self.pictures(),
             self.checking(),
+            self.judging(),
         ]
         .into_iter()
         .chain([8, 64].map(|largest| self.lending(largest)))
@@ -219,6 +230,32 @@ impl Collected {
                 [took(ours), took(theirs), ratio]
             });
             table.measured(buffers, cells);
+        }
+        table
+    }
+
+    fn judging(&self) -> Table {
+        let mut table = Table::new(
+            "Judging",
+            "The ledger with 100,000 live lends, on one core. 10^6 of what is counted, a second.",
+            &["one is", "a second"],
+        );
+        let rows = [
+            ("access", "an access, each to another lend"),
+            ("line", "an access to the next line of a frame"),
+            ("in_flight", "an access for one of 2,048 jobs in work"),
+            ("job", "a whole job, six entries, while 2,048 are in work"),
+            ("lend", "a lend that ends and one that begins"),
+            (
+                "stray",
+                "an access that no lend allows, each of its own cause",
+            ),
+            ("cause", "an access that no lend allows, all of one cause"),
+        ];
+        for (name, what) in rows {
+            let figure = self.figure("ledger", name, "");
+            let rate = figure.map(|figure| format!("{:.3}", figure.millions()));
+            table.measured(what, [rate.unwrap_or_else(|| "-".to_owned())]);
         }
         table
     }

@@ -42,6 +42,21 @@ impl Ledger {
             self.settle(access, violation.class);
             return self.report(violation);
         }
+        let partial = self.witness.partial && !self.witness.blind;
+        if partial
+            && !told
+            && self
+                .witness
+                .covering(access.range(), access.way())
+                .is_none()
+        {
+            // It may lie in a lend that nobody heard of.
+            match self.not_master(access) {
+                Some(off) => self.found(access, off),
+                None => self.unknown += 1,
+            }
+            return;
+        }
         if attached && let Some(finding) = self.misplaced(access, told) {
             self.settle(access, finding.class);
             return self.found(access, finding);
@@ -54,7 +69,7 @@ impl Ledger {
     /// A job's late bytes are no short transfer.
     fn settle(&mut self, access: &Access, class: Option<Class>) {
         if class == Some(Class::DoneTooEarly) && self.is_missing(access) {
-            self.short = None;
+            self.short.retain(|_, (job, _)| Some(*job) != access.job);
         }
     }
 
@@ -101,7 +116,7 @@ impl Ledger {
         if !self.witness.sees() {
             return None;
         }
-        if let Some(late) = self.late(access, self.near(access.range())) {
+        if let Some(late) = self.late(access, || self.near(access.range())) {
             return Some(late);
         }
         let job = access.job.and_then(|job| self.jobs.get(job));
@@ -182,6 +197,12 @@ impl Ledger {
     fn by_lends(&self, access: &Access) -> Option<Finding> {
         let range = access.range();
         let Some(held) = self.witness.covering(range, access.way()) else {
+            // Over several lends that touch: as the driver programmed it, or as it may have.
+            let job = access.job.and_then(|job| self.jobs.get(job));
+            let meant = job.is_some_and(|job| job.contains(access.address, access.length));
+            if (meant || !self.declares.jobs) && self.witness.is_covered(range, access.way()) {
+                return None;
+            }
             return self.not_covered(access);
         };
         if let Some(buffer) = self.given_back(range) {

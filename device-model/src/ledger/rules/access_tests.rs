@@ -542,6 +542,8 @@ fn hostile() -> impl Strategy<Value = Kind> {
             reset: [Reset::Device, Reset::FunctionLevel, Reset::Register][usize::from(slot) % 3],
         },
         14 => Kind::Elsewhere {
+            begun_ns: 0,
+            ended_ns: 0,
             device: "é".repeat(200),
             driver: "é".repeat(200),
             address: a,

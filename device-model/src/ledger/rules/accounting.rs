@@ -64,6 +64,10 @@ impl Ledger {
         let Some(number) = self.witness.lend(call, sort) else {
             return self.full();
         };
+        self.jobs.lent_anew(Range {
+            start: call.address,
+            length: call.length,
+        });
         self.wrong_memory(number, call, sort);
         self.wrong_mask(call, sort);
         self.shared_line(number);

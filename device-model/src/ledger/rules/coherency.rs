@@ -14,13 +14,23 @@ use super::super::class::Class;
 use super::super::job::{Job, range};
 use super::super::witness::{Brief, Held, Unseen};
 use super::super::{Ledger, Range, Violation};
-use crate::contract::{Direction, JobId};
+use crate::contract::{Direction, JobId, Piece};
 use crate::journal::{DriverCall, LendDirection};
 
 impl Ledger {
-    /// The card wrote all of a job: the CPU sees it only after a sync.
-    pub(in super::super) fn dirtied(&mut self, number: JobId, job: &Job) {
+    /// The card wrote a job, as many bytes as it says: the CPU sees them only after a sync.
+    pub(in super::super) fn dirtied(&mut self, number: JobId, job: &Job, told: u64) {
+        let mut left = told;
         for piece in job.payload().filter(|piece| piece.way == Direction::Write) {
+            let written = Piece {
+                length: piece.length.min(left),
+                ..*piece
+            };
+            left -= written.length;
+            let piece = &written;
+            if piece.length == 0 {
+                break;
+            }
             for lend in self.witness.touching(range(piece)) {
                 if let Some(held) = self.witness.held_mut(lend)
                     && held.syncs

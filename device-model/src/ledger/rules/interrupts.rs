@@ -3,10 +3,10 @@
 //! Interrupts: each is owed to a cause, and each cause that is owed one gets it. By vector.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::class::Class;
-use super::super::job::State;
+use super::super::job::Job;
 use super::super::{Ledger, Violation};
 use crate::contract::{JobId, Owed, Promise, QueueId, Vector};
 use crate::journal::DriverState;
@@ -45,6 +45,8 @@ struct Line {
 #[derive(Debug, Default)]
 pub(in super::super) struct Interrupts {
     lines: BTreeMap<Vector, Line>,
+    /// Vectors of which an interrupt is due at once.
+    due: BTreeSet<Vector>,
     /// Whether all are unmasked, and those that differ.
     unmasked: bool,
     differ: BTreeMap<Vector, bool>,
@@ -73,11 +75,28 @@ impl Interrupts {
                 self.unmasked = !masked;
                 self.differ.clear();
             }
-            Some(vector) if self.differ.len() < MOST_VECTORS => {
+            Some(vector)
+                if self.differ.len() < MOST_VECTORS || self.differ.contains_key(&vector) =>
+            {
                 self.differ.insert(vector, !masked);
             }
             Some(_) => {}
         }
+        if masked {
+            self.waive(|of, _| vector.is_none_or(|vector| vector == of));
+        }
+    }
+
+    /// What was to come some time later need not come any more: it was masked, or its queue stopped. It still may.
+    fn waive(&mut self, which: impl Fn(Vector, &Due) -> bool) {
+        for (&vector, line) in &mut self.lines {
+            line.later.take_if(|due| which(vector, due));
+        }
+    }
+
+    /// A queue is idle, or all are.
+    pub(in super::super) fn idle(&mut self, queue: Option<QueueId>) {
+        self.waive(|_, due| queue.is_none() || due.queue == queue);
     }
 
     fn is_unmasked(&self, vector: Vector) -> bool {
@@ -123,17 +142,27 @@ impl Ledger {
             line.cause = true;
             line.now = line.now.take().or(now);
             line.later = line.later.take().or(later);
+            if line.now.is_some() {
+                self.interrupts.due.insert(owed.vector);
+            }
         }
     }
 
     /// Class 43: of a queue, or of all, something else happens, and an interrupt that was to come at once has not.
     pub(in super::super) fn not_interrupted(&mut self, queue: Option<QueueId>) {
         let ends = |due: &Due| queue.is_none() || due.queue.is_none() || due.queue == queue;
-        let lines = self.interrupts.lines.iter_mut();
-        let lost: Vec<_> = lines
-            .filter(|(_, line)| line.now.as_ref().is_some_and(ends))
-            .filter_map(|(vector, line)| Some((*vector, line.now.take()?)))
-            .collect();
+        let Interrupts { lines, due, .. } = &mut self.interrupts;
+        let mut lost = Vec::new();
+        due.retain(|vector| {
+            let Some(line) = lines.get_mut(vector) else {
+                return false;
+            };
+            match line.now.take_if(|due| ends(due)) {
+                Some(due) => lost.push((*vector, due)),
+                None => return line.now.is_some(),
+            }
+            false
+        });
         for (vector, due) in lost {
             let violation = self.lost(vector, &due);
             self.report(violation);
@@ -181,8 +210,9 @@ impl Ledger {
         let vector = Vector(vector);
         let line = self.interrupts.line(vector).map(std::mem::take);
         let expected = line.is_none_or(|line| line.cause || line.held);
+        let late = self.witness.attached && self.after_disable(vector);
         let told = self.witness.attached && self.declares.interrupts;
-        if !told || self.after_disable(vector) || expected {
+        if late || !told || expected {
             return;
         }
         let bound = self.witness.life.state == Some(DriverState::Bound);
@@ -251,10 +281,8 @@ impl Ledger {
             return;
         }
         let time = self.time_ns;
-        let waiting = |job: &super::super::Job| {
-            job.state == State::Done && time.saturating_sub(job.done_ns) > NOT_TAKEN_NS
-        };
-        let Some((number, job)) = self.jobs.untaken().find(|(_, job)| waiting(job)) else {
+        let waits = |job: &Job| time.saturating_sub(job.done_ns) > NOT_TAKEN_NS;
+        let Some((number, job)) = self.jobs.untaken().filter(|(_, job)| waits(job)) else {
             return;
         };
         let seconds = time.saturating_sub(job.done_ns) / 1_000_000_000;

@@ -59,8 +59,9 @@ impl Ledger {
         self.witness.blind = true;
     }
 
-    /// A call was made that the witness does not hear.
+    /// A call was made that the witness does not hear: from now on nothing is concluded from what is not lent.
     pub(in super::super) fn unheard(&mut self, what: &str) {
+        self.witness.partial = true;
         let unheard = &mut self.found.unheard;
         let what: String = what.chars().take(200).collect();
         if unheard.len() < MOST_REASONS && !unheard.contains(&what) {
@@ -134,7 +135,7 @@ impl Ledger {
     /// Classes 30, 31 and 36: a lend ended of a job that is not over; how far the card is with it does not matter. `by`
     /// ended it.
     pub(super) fn judge_return(&mut self, range: Range, held: Option<&Held>, by: Brief) {
-        if !self.witness.sees() || self.card.master() == Some(false) {
+        if !self.witness.sees() || self.card.is_quiet() {
             return;
         }
         let cut = self.jobs.touching(range).into_iter().filter_map(|number| {
@@ -224,7 +225,7 @@ impl Ledger {
 
     /// Class 31, too: the engine runs into what is lent, and remove is over.
     fn removed_while_running(&mut self) {
-        if !self.witness.sees() || self.card.master() == Some(false) {
+        if !self.witness.sees() || self.card.is_quiet() {
             return;
         }
         let lent = |job: &Job| self.witness.at(job.main().start).is_some();

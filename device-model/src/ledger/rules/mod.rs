@@ -57,8 +57,12 @@ mod access_tests;
 #[cfg(test)]
 mod accounting_tests;
 #[cfg(test)]
+mod cards_tests;
+#[cfg(test)]
+mod found_tests;
+#[cfg(test)]
 mod life_tests;
 #[cfg(test)]
 mod programmed_tests;
 #[cfg(test)]
-mod stream;
+pub(super) mod stream;

@@ -117,12 +117,12 @@ impl Ledger {
         if excess == 0 || programmed.length == 0 {
             return None;
         }
-        // Two lends that touch may be used as one, if the driver says so.
+        // Lends that touch may be used as one, if the driver says so.
         let rest = Range {
             start: lent,
             length: excess,
         };
-        if self.witness.covering(rest, piece_way(piece)).is_some() {
+        if self.witness.is_covered(rest, piece_way(piece)) {
             return None;
         }
         let class = match excess == piece.unit {

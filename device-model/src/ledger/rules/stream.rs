@@ -36,7 +36,7 @@ pub(super) struct Stream {
 }
 
 /// A card that tells all that there is to be told.
-pub(super) fn everything() -> Declares {
+pub(in super::super) fn everything() -> Declares {
     Declares {
         limits: Limits::default(),
         jobs: true,
@@ -52,7 +52,12 @@ pub(super) fn frame(slot: u32) -> Vec<Piece> {
     vec![Piece::write(FRAME[slot as usize], SIZE)]
 }
 
-pub(super) fn call(call: Call, address: u64, length: u64, direction: LendDirection) -> DriverCall {
+pub(in super::super) fn call(
+    call: Call,
+    address: u64,
+    length: u64,
+    direction: LendDirection,
+) -> DriverCall {
     DriverCall {
         call,
         number: 0,
@@ -181,7 +186,7 @@ impl Stream {
         })
     }
 
-    pub(super) fn call(mut self, mut call: DriverCall) -> Self {
+    pub(in super::super) fn call(mut self, mut call: DriverCall) -> Self {
         call.number = self.number;
         call.guest_ns = self.number * 100;
         self.number += 1;
@@ -301,7 +306,7 @@ impl Stream {
     }
 
     /// An access for the last job that began.
-    pub(super) fn access(
+    pub(in super::super) fn access(
         self,
         direction: Direction,
         address: u64,
@@ -489,8 +494,42 @@ impl Stream {
     }
 }
 
+/// A job begins, in a queue.
+pub(in super::super) fn begun(job: u64, queue: u16, pieces: Vec<Piece>) -> Declaration {
+    Declaration::Begun {
+        job: JobId(job),
+        queue: QueueId(queue),
+        label: Label::default(),
+        pieces,
+    }
+}
+
+pub(in super::super) fn done(job: u64, moved: u64, owed: Option<Owed>) -> Declaration {
+    Declaration::done(JobId(job), moved, owed)
+}
+
+/// A vector's interrupt that comes at once.
+pub(in super::super) fn now(vector: u16) -> Option<Owed> {
+    Some(Owed::now(Vector(vector)))
+}
+
+/// An access that takes place, for a job.
+pub(in super::super) fn for_job(
+    number: u64,
+    direction: Direction,
+    address: u64,
+    length: u64,
+    role: Role,
+) -> Kind {
+    let mut kind = access(direction, address, length, role, &[]);
+    if let Kind::Access { job, .. } = &mut kind {
+        *job = Some(JobId(number));
+    }
+    kind
+}
+
 /// An access that takes place, on nobody's behalf.
-pub(super) fn access(
+pub(in super::super) fn access(
     direction: Direction,
     address: u64,
     length: u64,

@@ -2,20 +2,23 @@
 
 //! Words in memory that the card wrote itself, and was then told to use as addresses: class 59.
 
-use super::super::bounded::Bounded;
+use super::super::bounded::Recent;
 use crate::contract::Direction;
 use crate::journal::Bytes;
 
 /// Most words that are remembered.
 const MOST_WORDS: usize = 8192;
 
-/// A word of memory, by address and by number of the access, so that the oldest go first.
+/// Less than this is a length, a status or nothing, and no address.
+const LEAST: u64 = 4096;
+
+/// Words of memory, by address; the oldest go first.
 #[derive(Debug, Default)]
 pub(in super::super) struct Words {
     /// What the card wrote last, by where it lies.
-    written: Bounded<u64, u64, MOST_WORDS>,
+    written: Recent<u64, u64, MOST_WORDS>,
     /// What it fetched from where it had written it, with where that was.
-    fetched: Bounded<u64, u64, MOST_WORDS>,
+    fetched: Recent<u64, u64, MOST_WORDS>,
 }
 
 impl Words {
@@ -24,6 +27,9 @@ impl Words {
         for (offset, word) in bytes.words() {
             let at = address.wrapping_add(offset);
             match direction {
+                Direction::Write if word < LEAST => {
+                    self.written.remove(at);
+                }
                 Direction::Write => {
                     self.written.insert(at, word);
                 }

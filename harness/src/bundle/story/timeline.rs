@@ -246,11 +246,21 @@ impl Timeline {
                 "driver",
                 format!("events {expected} to {got} of the witness are lost"),
             ),
+            Kind::Unheard { what } => other("driver", format!("the witness does not hear: {what}")),
+            Kind::Elsewhere {
+                device,
+                address: at,
+                length,
+                ended,
+                ..
+            } => {
+                let when = if *ended { "was" } else { "is" };
+                let at = range(*at, *length);
+                other("driver", format!("{at} {when} lent to {device}"))
+            }
             Kind::Symbol { .. } | Kind::BusMapped { .. } | Kind::BusUnmapped { .. } => None,
             Kind::Driver { driver, state } => other("driver", format!("{driver}: {state:?}")),
             Kind::KernelDown => other("driver", "the kernel goes down".to_owned()),
-            Kind::Unheard { what } => other("driver", format!("unheard by the witness: {what}")),
-            Kind::Elsewhere { .. } => None,
         }
     }
 

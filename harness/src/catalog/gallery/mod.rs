@@ -26,7 +26,7 @@ use super::trial::{Named, Observed, SETTLE, WITNESS, count, is_drivers, named};
 use crate::bundle::Trace;
 use crate::console_findings;
 use crate::guest::{Booted, CardKind, Guest, GuestFailed, OwnCard};
-use crate::judge::record;
+use crate::judge::{ask_others, record};
 use crate::run::versions;
 
 /// The driver.
@@ -451,7 +451,9 @@ fn observe(
     evidence: Option<std::path::PathBuf>,
 ) -> Observed {
     let memory = guest.memory();
-    let (recorder, judged) = record(&journal, leg.platform(memory.ram()));
+    let (recorder, judged) = record(&journal, leg.platform(memory.ram()), &|| {
+        ask_others(guest, 0)
+    });
     let entries = journal.entries_from(0);
     Observed {
         violations: named(&judged.violations),

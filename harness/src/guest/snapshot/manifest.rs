@@ -35,6 +35,18 @@ pub(super) struct Manifest {
     pub(super) state: u64,
     /// Pieces of the memory's file; none if memory is in the state's.
     pub(super) ram: Vec<Piece>,
+    /// The snapshot whose memory these pieces change; `None`: memory that is zero.
+    pub(super) base: Option<Base>,
+}
+
+/// A snapshot that another one changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Base {
+    /// Its name.
+    pub(super) key: String,
+    /// XXH3-64 of its manifest: one that was made anew is another.
+    pub(super) manifest: u64,
 }
 
 /// A snapshot is not as it was made.
@@ -110,6 +122,10 @@ mod tests {
             memory: 256 << 20,
             state: file_hash(&directory.join(STATE)).unwrap(),
             ram: Vec::new(),
+            base: Some(Base {
+                key: "base".to_owned(),
+                manifest: 7,
+            }),
         }
     }
 

@@ -13,33 +13,29 @@
 
 mod manifest;
 mod ram;
+mod recipe;
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use landfall_agent::protocol::{ENTROPY, Reply, Request, VERSION};
-use landfall_guest::{Cancel, Claim, ClaimError, Prepared, Snapshot};
-use xxhash_rust::xxh3::Xxh3;
+use landfall_agent::protocol::{ENTROPY, Reply, Request};
+use landfall_guest::{Cancel, Claim, Prepared, Snapshot};
 
-use self::manifest::{Damaged, Manifest, RAM, STATE, file_hash};
+use self::manifest::{Base, Damaged, MANIFEST, Manifest, RAM, STATE, file_hash};
 use self::ram::RamError;
+pub(super) use self::recipe::Recipe;
 use super::failure::{GuestFailed, What};
 use super::machine::{BOOT_LOG, CONSOLE_LOG, Machine};
-use super::options::{GuestOptions, Module, Start, Transport};
-use super::start::{self, Launch};
+use super::options::{GuestOptions, Transport};
+use super::start::Launch;
 use super::started::Clock;
 use super::unexpected;
 use crate::memory::GuestMemory;
 use crate::qemu::qmp::{Capability, Command, Event};
 
-/// Changes whenever snapshots of an earlier Landfall must not be used.
-const FORMAT: &str = "1";
-/// How long to wait for another process that makes the same snapshot; it boots a guest.
-const OTHER: Duration = Duration::from_secs(300);
 /// How long QEMU may take to write or read a state.
 const MIGRATION: Duration = Duration::from_secs(120);
 /// Which clock the kernel uses, and the one of its early boot.
@@ -109,163 +105,12 @@ impl From<Damaged> for RestoreFailed {
     }
 }
 
-/// Why a guest of these options cannot come from a snapshot; `None` if it can.
-fn excluded(options: &GuestOptions) -> Option<String> {
-    match options.start {
-        Start::Cold | Start::Stock => Some("as asked for".to_owned()),
-        Start::Restored if !options.qemu_arguments.is_empty() => {
-            let why = "arguments of your own for QEMU may name files and devices that a snapshot cannot know";
-            Some(why.to_owned())
-        }
-        Start::Restored if options.watch_from_boot || !options.watch.is_empty() => {
-            Some("its memory is watched from boot".to_owned())
-        }
-        Start::Restored => None,
-    }
-}
-
-/// What a distinct guest is: everything that decides how it is after its boot.
-pub(super) struct Recipe {
-    /// Names the snapshot.
-    key: String,
-    /// The guest without its cards.
-    options: GuestOptions,
-    modules: Vec<Module>,
-}
-
-impl Recipe {
-    /// The guest of these options with these modules loaded before any card is plugged in.
-    ///
-    /// # Errors
-    /// Why it cannot come from a snapshot.
-    pub(super) fn new(
-        options: &GuestOptions,
-        modules: &[Module],
-        prepared: &Prepared,
-    ) -> Result<Self, String> {
-        if let Some(why) = excluded(options) {
-            return Err(why);
-        }
-        let without_cards = GuestOptions {
-            cards: Vec::new(),
-            spare_ports: options.cards.len() + options.spare_ports,
-            shell: false,
-            start: Start::Cold,
-            ..options.clone()
-        };
-        let key = key(&without_cards, modules, prepared)
-            .map_err(|error| format!("what it is made of cannot be told: {error}"))?;
-        Ok(Self {
-            key,
-            options: without_cards,
-            modules: modules.to_vec(),
-        })
-    }
-
-    /// Whether the snapshot is there already.
-    pub(super) fn is_there(&self, prepared: &Prepared) -> bool {
-        prepared.snapshots.has(&self.key)
-    }
-
-    /// Makes the snapshot unless it is there.
-    pub(super) fn ensure(
-        &self,
-        prepared: &Prepared,
-        cancel: &Cancel,
-    ) -> Result<Snapshot, NotRestored> {
-        let making = match prepared.snapshots.claim(&self.key, OTHER, cancel) {
-            Ok(Claim::Ready(snapshot)) => return Ok(snapshot),
-            Ok(Claim::Mine(making)) => making,
-            Err(ClaimError::Cancelled) => {
-                return Err(GuestFailed::early(What::Interrupted).into());
-            }
-            Err(error) => return Err(NotRestored::Cold(chain(&error))),
-        };
-        let launch = Launch::cold(&self.options, prepared, cancel);
-        let mut machine = launch.boot(&mut Clock::start())?;
-        machine.load_modules(&self.modules)?;
-        save(&mut machine, making.directory())?;
-        machine.quit()?;
-        making
-            .publish()
-            .map_err(|error| NotRestored::Cold(format!("it cannot be kept: {error}")))
-    }
-
-    /// Restores the guest, after making its snapshot if it is not there; no card is plugged in yet.
-    pub(super) fn restore(
-        &self,
-        options: &GuestOptions,
-        prepared: &Prepared,
-        cancel: &Cancel,
-        clock: &mut Clock,
-    ) -> Result<Machine, NotRestored> {
-        let mut why = String::new();
-        for _ in 0..2 {
-            if !self.is_there(prepared) {
-                clock.made_snapshot();
-            }
-            let snapshot = self.ensure(prepared, cancel)?;
-            clock.lap("snapshot");
-            match restore(&snapshot, options, prepared, cancel, clock) {
-                Ok(machine) => return Ok(machine),
-                Err(RestoreFailed::Guest(failed)) => return Err(failed.into()),
-                Err(RestoreFailed::Snapshot(found)) => {
-                    tracing::warn!(key = self.key, found, "snapshot discarded");
-                    prepared.snapshots.discard(snapshot);
-                    why = found;
-                }
-            }
-        }
-        Err(NotRestored::Cold(format!(
-            "a snapshot that was made anew could not be restored: {why}"
-        )))
-    }
-}
-
-/// The name of a guest's snapshot.
-///
-/// The boot of the host is a part of it: under emulation the guest's clock is the host's, and what was measured of
-/// it before the snapshot must hold after.
-fn key(options: &GuestOptions, modules: &[Module], prepared: &Prepared) -> std::io::Result<String> {
-    let mut hash = Xxh3::new();
-    let mut add = |text: &str| {
-        hash.update(&(text.len() as u64).to_le_bytes());
-        hash.update(text.as_bytes());
-    };
-    add(FORMAT);
-    add(&VERSION.to_string());
-    add(&fs::read_to_string("/proc/sys/kernel/random/boot_id")?);
-    add(&prepared.qemu.version);
-    add(&format!("{:?}", options.transport));
-    let description = start::describe(options, prepared);
-    let arguments = [prepared.qemu.arguments.clone(), description.arguments()].concat();
-    for argument in arguments {
-        add(&argument.to_string_lossy());
-    }
-    for file in [
-        &prepared.qemu.program,
-        &description.kernel,
-        &description.initramfs,
-    ] {
-        let status = fs::metadata(file)?;
-        add(&format!(
-            "{} {} {} {}.{}",
-            file.display(),
-            status.ino(),
-            status.len(),
-            status.mtime(),
-            status.mtime_nsec()
-        ));
-    }
-    for module in modules {
-        add(&module.name);
-        add(&module.parameters);
-    }
-    Ok(format!("{:032x}", hash.digest128()))
-}
-
-/// Saves a booted guest.
-fn save(machine: &mut Machine, directory: &Path) -> Result<(), NotRestored> {
+/// Saves a booted guest; if it came from another snapshot, what differs from that.
+fn save(
+    machine: &mut Machine,
+    base: Option<&(String, Snapshot)>,
+    directory: &Path,
+) -> Result<(), NotRestored> {
     let kept = |error: std::io::Error| NotRestored::Cold(format!("it cannot be written: {error}"));
     let refused = |failed: GuestFailed| match &*failed.what {
         What::Monitor { .. } => NotRestored::Cold(failed.to_string()),
@@ -285,21 +130,43 @@ fn save(machine: &mut Machine, directory: &Path) -> Result<(), NotRestored> {
     if let Some(why) = migrated(machine, "the machine's state to be saved")? {
         return Err(NotRestored::Cold(format!("QEMU does not save it: {why}")));
     }
-    let ram = match transport {
-        Transport::Shared => {
-            let packed = File::create(directory.join(RAM)).map_err(kept)?;
-            ram::save(machine.memory.file(), &packed).map_err(kept)?
+    let (mut ram, mut changed) = (Vec::new(), None);
+    if transport == Transport::Shared {
+        let packed = File::create(directory.join(RAM)).map_err(kept)?;
+        let mut before = None;
+        if let Some((key, snapshot)) = base {
+            before = Some(memory_of(snapshot, machine.options.memory).map_err(kept)?);
+            changed = Some(Base {
+                key: key.clone(),
+                manifest: file_hash(&snapshot.file(MANIFEST)).map_err(kept)?,
+            });
         }
-        Transport::Mapped => Vec::new(),
-    };
+        let before = before.as_ref().map(GuestMemory::file);
+        ram = ram::save(machine.memory.file(), before, &packed).map_err(kept)?;
+    }
     let manifest = Manifest {
         transport,
         memory: machine.options.memory,
         state: file_hash(&state).map_err(kept)?,
         ram,
+        base: changed,
     };
-    fs::write(directory.join(CONSOLE_LOG), machine.console_log()).map_err(kept)?;
+    let said = machine.logs().into_iter();
+    let said: String = said
+        .filter(|(name, _)| [BOOT_LOG, CONSOLE_LOG].contains(name))
+        .map(|(_, text)| text)
+        .collect();
+    fs::write(directory.join(CONSOLE_LOG), said).map_err(kept)?;
     manifest.write(directory).map_err(kept)
+}
+
+/// The memory that a snapshot holds.
+fn memory_of(snapshot: &Snapshot, bytes: u64) -> std::io::Result<GuestMemory> {
+    let memory = GuestMemory::split(bytes, None).map_err(std::io::Error::other)?;
+    let manifest = Manifest::read(&snapshot.file(MANIFEST)).map_err(std::io::Error::other)?;
+    let packed = File::open(snapshot.file(RAM))?;
+    ram::restore(&packed, &manifest.ram, memory.file()).map_err(std::io::Error::other)?;
+    Ok(memory)
 }
 
 /// Waits until the kernel has replaced the clock of its early boot, about a second after its start. It patches its code
@@ -327,8 +194,9 @@ fn restore(
     prepared: &Prepared,
     cancel: &Cancel,
     clock: &mut Clock,
+    in_turns: bool,
 ) -> Result<Machine, RestoreFailed> {
-    let manifest = Manifest::read(&snapshot.file(manifest::MANIFEST))?;
+    let manifest = Manifest::read(&snapshot.file(MANIFEST))?;
     if manifest.memory != options.memory {
         return Err(RestoreFailed::Snapshot("it is of another guest".to_owned()));
     }
@@ -337,8 +205,8 @@ fn restore(
     let memory = Arc::new(memory.map_err(|error| guest(What::Memory(error)))?);
     // Memory is written and everything is checked while QEMU starts.
     let (filled, launched) = std::thread::scope(|scope| {
-        let filling = scope.spawn(|| fill(snapshot, &manifest, &memory));
-        let launch = Launch::incoming(options, prepared, cancel, Arc::clone(&memory));
+        let filling = scope.spawn(|| fill(snapshot, &manifest, &memory, prepared, cancel));
+        let launch = Launch::incoming(options, prepared, cancel, Arc::clone(&memory), in_turns);
         let launched = launch.start();
         clock.lap("start QEMU");
         let filled = filling.join();
@@ -363,14 +231,45 @@ fn fill(
     snapshot: &Snapshot,
     manifest: &Manifest,
     memory: &GuestMemory,
+    prepared: &Prepared,
+    cancel: &Cancel,
 ) -> Result<(), RestoreFailed> {
     manifest.check_state(&snapshot.file(STATE))?;
     if manifest.transport == Transport::Mapped {
         return Ok(());
     }
+    if let Some(base) = &manifest.base {
+        let damaged = |what| RestoreFailed::Snapshot(format!("the one that it changes {what}"));
+        // Whoever makes that one anew makes another one.
+        let claimed = prepared.snapshots.claim(&base.key, Duration::ZERO, cancel);
+        let Ok(Claim::Ready(below)) = claimed else {
+            return Err(damaged("is gone"));
+        };
+        let below_manifest = below.file(MANIFEST);
+        if file_hash(&below_manifest).ok() != Some(base.manifest) {
+            return Err(damaged("is another now"));
+        }
+        let pieces = Manifest::read(&below_manifest)?.ram;
+        if let Err(failed) = write(&below, &pieces, memory) {
+            // It would be found damaged by whoever needs it next; whoever needs it now is the first to know.
+            if matches!(failed, RestoreFailed::Snapshot(_)) {
+                prepared.snapshots.discard(below);
+            }
+            return Err(failed);
+        }
+    }
+    write(snapshot, &manifest.ram, memory)
+}
+
+/// Writes a snapshot's pieces of memory.
+fn write(
+    snapshot: &Snapshot,
+    pieces: &[ram::Piece],
+    memory: &GuestMemory,
+) -> Result<(), RestoreFailed> {
     let packed = File::open(snapshot.file(RAM))
         .map_err(|error| RestoreFailed::Snapshot(error.to_string()))?;
-    match ram::restore(&packed, &manifest.ram, memory.file()) {
+    match ram::restore(&packed, pieces, memory.file()) {
         Ok(()) => Ok(()),
         Err(RamError::File(source)) => {
             let doing = "write the guest's memory";
@@ -454,118 +353,9 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use landfall_guest::{Kernel, Lock, Qemu, SNAPSHOT_LIMIT, Snapshots};
     use serde_json::json;
 
-    use super::super::options::{CardKind, Iommu};
-    use super::super::sources::PoolOptions;
     use super::*;
-
-    fn prepared(directory: &Path) -> Prepared {
-        let file = |name: &str| {
-            let path = directory.join(name);
-            fs::write(&path, name).unwrap();
-            path
-        };
-        Prepared {
-            kernel: Kernel::Stock,
-            qemu: Qemu {
-                program: file("qemu"),
-                arguments: Vec::new(),
-                version: "11.1.3".to_owned(),
-            },
-            vmlinux: file("vmlinux"),
-            bzimage: None,
-            kernel_release: "7.3.4".to_owned(),
-            initramfs: file("initramfs"),
-            video: None,
-            modules: Vec::new(),
-            module_warnings: Vec::new(),
-            lock: Lock::default(),
-            lock_file: directory.join("lock"),
-            timings: Vec::new(),
-            cache_size: 0,
-            warm: true,
-            cache: directory.to_owned(),
-            snapshots: Snapshots::new(directory, SNAPSHOT_LIMIT, "setup"),
-        }
-    }
-
-    fn recipe_key(options: &GuestOptions, prepared: &Prepared) -> String {
-        Recipe::new(options, &options.modules(), prepared)
-            .map(|recipe| recipe.key)
-            .unwrap()
-    }
-
-    #[test]
-    fn whatever_changes_the_guest_changes_the_snapshot() {
-        let directory = tempfile::tempdir().unwrap();
-        let prepared = prepared(directory.path());
-        let plain = GuestOptions::default();
-        let mut keys = vec![recipe_key(&plain, &prepared)];
-        let mut differs = |change: &dyn Fn(&mut GuestOptions)| {
-            let mut options = plain.clone();
-            change(&mut options);
-            let key = recipe_key(&options, &prepared);
-            assert!(!keys.contains(&key), "{options:?}");
-            keys.push(key);
-        };
-
-        differs(&|options| options.memory *= 2);
-        differs(&|options| options.low_memory = Some(128 << 20));
-        differs(&|options| options.cpus = 1);
-        differs(&|options| options.iommu = Iommu::Intel);
-        differs(&|options| options.append = "debug".to_owned());
-        differs(&|options| options.fragment = Some(3));
-        differs(&|options| options.spare_ports = 1);
-        differs(&|options| options.pool.size *= 2);
-        differs(&|options| options.pool.parameters = "guard_pages=2".to_owned());
-        differs(&|options| options.driver_parameters = "interrupt=0".to_owned());
-        differs(&|options| options.engine = crate::qemu::command::Engine::Kvm);
-        differs(&|options| options.transport = Some(Transport::Mapped));
-        fs::write(&prepared.initramfs, "another").unwrap();
-        differs(&|_| ());
-    }
-
-    #[test]
-    fn cards_and_what_they_do_are_no_part_of_it() {
-        let directory = tempfile::tempdir().unwrap();
-        let prepared = prepared(directory.path());
-        let plain = GuestOptions::default();
-
-        let other = GuestOptions {
-            cards: vec![CardKind::Template],
-            shell: true,
-            driver_interrupt: Some(landfall_device::contract::InterruptKind::Msi),
-            ..plain.clone()
-        };
-        assert_eq!(recipe_key(&plain, &prepared), recipe_key(&other, &prepared));
-        let ports = GuestOptions {
-            cards: Vec::new(),
-            driver_interrupt: Some(landfall_device::contract::InterruptKind::Msi),
-            spare_ports: 1,
-            pool: PoolOptions::default(),
-            ..plain.clone()
-        };
-        assert_eq!(recipe_key(&plain, &prepared), recipe_key(&ports, &prepared));
-    }
-
-    #[test]
-    fn what_a_snapshot_cannot_know_boots_cold_with_a_reason() {
-        let with = |change: fn(&mut GuestOptions)| {
-            let mut options = GuestOptions::default();
-            change(&mut options);
-            excluded(&options)
-        };
-
-        assert_eq!(with(|_| ()), None);
-        assert!(with(|options| options.start = Start::Cold).is_some());
-        assert!(with(|options| options.start = Start::Stock).is_some());
-        let own = with(|options| options.qemu_arguments = vec!["-snapshot".into()]);
-        assert!(own.unwrap().contains("arguments of your own"));
-        assert!(with(|options| options.watch_from_boot = true).is_some());
-        assert!(with(|options| options.watch.push(0..4096)).is_some());
-    }
 
     #[test]
     fn memory_goes_the_best_way_that_qemu_has() {

@@ -49,10 +49,10 @@ pub(super) enum RamError {
     File(#[from] io::Error),
 }
 
-/// Packs what `memory` holds into `packed`.
-pub(super) fn save(memory: &File, packed: &File) -> io::Result<Vec<Piece>> {
+/// Packs what `memory` holds into `packed`: what is not zero, or, if it held `base` once, what is not as there.
+pub(super) fn save(memory: &File, base: Option<&File>, packed: &File) -> io::Result<Vec<Piece>> {
     let mut packer = Packer::new(packed);
-    let mut buffer = vec![0; PIECE];
+    let (mut buffer, mut before) = (vec![0; PIECE], vec![0; PIECE]);
     let length = memory.metadata()?.len();
     let mut from = 0;
     while let Some(extent) = next_extent(memory, from, length)? {
@@ -61,8 +61,12 @@ pub(super) fn save(memory: &File, packed: &File) -> io::Result<Vec<Piece>> {
             let bytes = usize::try_from(extent.end - at).unwrap_or(PIECE).min(PIECE);
             let chunk = buffer.get_mut(..bytes).unwrap_or_default();
             memory.read_exact_at(chunk, at)?;
-            for page in chunk.chunks(PAGE) {
-                if page.iter().any(|byte| *byte != 0) {
+            let before = before.get_mut(..bytes).unwrap_or_default();
+            if let Some(base) = base {
+                base.read_exact_at(before, at)?;
+            }
+            for (page, before) in chunk.chunks(PAGE).zip(before.chunks(PAGE)) {
+                if page != before {
                     packer.page(at, page)?;
                 }
                 at += page.len() as u64;
@@ -73,7 +77,7 @@ pub(super) fn save(memory: &File, packed: &File) -> io::Result<Vec<Piece>> {
     packer.finish()
 }
 
-/// Writes every page where it belongs; all of `memory` must be untouched. On return every byte was checked.
+/// Writes every page where it belongs; `memory` must be untouched, or hold what these pages change. On return every byte was checked.
 pub(super) fn restore(packed: &File, pieces: &[Piece], memory: &File) -> Result<(), RamError> {
     let next = AtomicUsize::new(0);
     let failed = Mutex::new(None);
@@ -244,7 +248,7 @@ mod tests {
     fn what_is_saved_is_restored_and_nothing_else_is_touched() {
         let (from, packed, to) = (used(), tempfile::tempfile().unwrap(), memory());
 
-        let pieces = save(&from, &packed).unwrap();
+        let pieces = save(&from, None, &packed).unwrap();
         restore(&packed, &pieces, &to).unwrap();
 
         assert!(bytes(&from) == bytes(&to));
@@ -254,17 +258,35 @@ mod tests {
     }
 
     #[test]
+    fn what_changed_is_saved_alone_zeros_included() {
+        let (base, now, to) = (used(), used(), memory());
+        let (packed, changes) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+        // A page that is zero now, one that was, and one of many that differs in a byte.
+        now.write_all_at(&[0; PAGE], 12 << 20).unwrap();
+        now.write_all_at(&[1], 13 << 20).unwrap();
+        now.write_all_at(&[0xff], (5 << 20) + 9000).unwrap();
+
+        let all = save(&base, None, &packed).unwrap();
+        let few = save(&now, Some(&base), &changes).unwrap();
+        restore(&packed, &all, &to).unwrap();
+        restore(&changes, &few, &to).unwrap();
+
+        assert!(bytes(&now) == bytes(&to));
+        assert_eq!(changes.metadata().unwrap().len(), 3 * PAGE as u64);
+    }
+
+    #[test]
     fn untouched_memory_takes_nothing() {
         let packed = tempfile::tempfile().unwrap();
 
-        assert_eq!(save(&memory(), &packed).unwrap(), []);
+        assert_eq!(save(&memory(), None, &packed).unwrap(), []);
         assert_eq!(packed.metadata().unwrap().len(), 0);
     }
 
     #[test]
     fn a_wrong_bit_a_missing_end_and_a_moved_page_are_found() {
         let (from, packed) = (used(), tempfile::tempfile().unwrap());
-        let pieces = save(&from, &packed).unwrap();
+        let pieces = save(&from, None, &packed).unwrap();
         let damaged = |packed: &File, pieces: &[Piece]| {
             let restored = restore(packed, pieces, &memory());
             assert!(

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! For the tests of devices, also of those that are not in this tree.
+
+mod declarations;
+
+pub use declarations::check_declarations;
