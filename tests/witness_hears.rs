@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use landfall::guest::{
-    Booted, CardKind, Deadlines, Guest, GuestOptions, How, OwnCard, WITNESS_MODULE,
+    Booted, CardKind, Deadlines, Guest, GuestOptions, How, Iommu, OwnCard, WITNESS_MODULE,
 };
 use landfall_device::devices::poller::Poller;
 use landfall_device::journal::LendDirection;
@@ -20,13 +20,14 @@ use crate::witness::{Step, assert_whole, calls, entries, out_of_order, results, 
 const USER: &str = "landfall_witness_user";
 const DEVICE: &str = "0000:01:00.0";
 
-fn polled(full: bool, journal: usize) -> Result<Guest<Booted>> {
+fn polled(full: bool, journal: usize, iommu: Iommu) -> Result<Guest<Booted>> {
     let default = GuestOptions::default();
     Ok(boot(GuestOptions {
         cards: vec![CardKind::Own(OwnCard::new("poller", move || {
             Poller::new(full)
         }))],
         journal,
+        iommu,
         deadlines: Deadlines {
             request: Duration::from_secs(600),
             ..default.deadlines
@@ -37,7 +38,16 @@ fn polled(full: bool, journal: usize) -> Result<Guest<Booted>> {
 
 /// A guest in which the driver, of these parameters, was watched, and all that was told of it.
 fn worked(full: bool, witness: &str, user: &str) -> Result<(Guest<Booted>, Vec<Entry>)> {
-    let guest = polled(full, GuestOptions::default().journal)?;
+    worked_behind(Iommu::None, full, witness, user)
+}
+
+fn worked_behind(
+    iommu: Iommu,
+    full: bool,
+    witness: &str,
+    user: &str,
+) -> Result<(Guest<Booted>, Vec<Entry>)> {
+    let guest = polled(full, GuestOptions::default().journal, iommu)?;
     guest.load_module(WITNESS_MODULE, witness)?;
     guest.load_module(USER, user)?;
     let seen = entries(&guest)?;
@@ -87,7 +97,7 @@ fn a_card_that_polls_memory_never_sees_a_lend_too_early() -> Result {
     const LENDS: u64 = 100_000;
     let asked = std::env::var("LANDFALL_LENDS").ok();
     let lends = asked.map_or(Ok(LENDS), |asked| asked.parse::<u64>())?;
-    let guest = polled(false, usize::try_from(16 * lends)?)?;
+    let guest = polled(false, usize::try_from(16 * lends)?, Iommu::None)?;
     let how = guest.started().how;
     assert!(matches!(how, How::Restored { .. }), "two CPUs run: {how:?}");
 
@@ -197,7 +207,37 @@ fn lists_in_interrupts_are_told_whole() -> Result {
 /// nothing back is no event; syncs are heard on plain memory, and what asks for none says so.
 #[test]
 fn all_ways_to_lend_are_heard_and_nothing_is_nothing() -> Result {
-    let (guest, seen) = worked(false, "", "work=blocks")?;
+    assert_all_ways_are_heard(Iommu::None)
+}
+
+#[test]
+fn behind_an_iommu_all_ways_to_lend_are_heard() -> Result {
+    assert_all_ways_are_heard(Iommu::Intel)
+}
+
+/// What the witness does not hear it says, once, if a driver did it; where the kernel has no such thing it says nothing.
+#[test]
+fn what_is_not_heard_is_told() -> Result {
+    for (iommu, times) in [(Iommu::None, 0), (Iommu::Intel, 1)] {
+        let (guest, seen) = worked_behind(iommu, false, "", "work=iova")?;
+        let unheard = seen.iter().filter_map(|entry| match &entry.kind {
+            Kind::Unheard { what } => Some(what.as_str()),
+            _ => None,
+        });
+        assert_eq!(unheard.collect::<Vec<_>>(), vec!["dma_iova_link"; times]);
+        assert_eq!(found(&guest, "found")?, times as u64, "{iommu:?}");
+        guest.unload_module(USER)?;
+        guest.load_module(USER, "work=iova")?;
+        let seen = entries(&guest)?;
+        let unheard = |entry: &&Entry| matches!(entry.kind, Kind::Unheard { .. });
+        assert_eq!(seen.iter().filter(unheard).count(), times);
+        guest.power_off()?;
+    }
+    Ok(())
+}
+
+fn assert_all_ways_are_heard(iommu: Iommu) -> Result {
+    let (guest, seen) = worked_behind(iommu, false, "", "work=blocks")?;
     assert_whole(&seen);
     let told = calls(&seen);
     let brief = |calls: Vec<DriverCall>| -> Vec<_> {
@@ -327,8 +367,9 @@ fn a_card_left_asleep_is_heard_when_it_is_bound_again() -> Result {
 #[test]
 fn its_order_by_the_mailbox_is_exact() -> Result {
     const PAIRS: u64 = 20_000;
-    let guest = polled(true, GuestOptions::default().journal)?;
+    let guest = polled(true, GuestOptions::default().journal, Iommu::None)?;
     guest.load_module(WITNESS_MODULE, &format!("pairs={PAIRS}"))?;
+    eprintln!("a pair: {} ns", results(&guest)?["pairs_ns"] / PAIRS);
     let seen = entries(&guest)?;
     assert_whole(&seen);
     for thread in 0..2 {
@@ -343,13 +384,10 @@ fn its_order_by_the_mailbox_is_exact() -> Result {
 /// A driver that is unbound and bound over and over blinds nobody: all is told to the last time.
 #[test]
 fn rebinding_blinds_nothing() -> Result {
-    /// Two thousand: `LANDFALL_REBINDS=2000`.
-    const TIMES: u64 = 200;
-    let asked = std::env::var("LANDFALL_REBINDS").ok();
-    let times = asked.map_or(Ok(TIMES), |asked| asked.parse::<u64>())?;
+    const TIMES: u64 = 2_000;
     let (guest, _) = worked(false, "", "")?;
     let driver = format!("/sys/bus/pci/drivers/{USER}");
-    for _ in 0..times {
+    for _ in 0..TIMES {
         guest.write_file(&format!("{driver}/unbind"), DEVICE)?;
         guest.write_file(&format!("{driver}/bind"), DEVICE)?;
     }
@@ -357,12 +395,12 @@ fn rebinding_blinds_nothing() -> Result {
     assert_whole(&seen);
     let told = calls(&seen);
     let count = |call| by(&told, &[call]).len() as u64;
-    assert_eq!((count(Call::Alloc), count(Call::Free)), (times + 1, times));
+    assert_eq!((count(Call::Alloc), count(Call::Free)), (TIMES + 1, TIMES));
     let bound = |entry: &&Entry| match &entry.kind {
         Kind::Driver { driver, state } => *state == DriverState::Bound && driver == USER,
         _ => false,
     };
-    assert_eq!(seen.iter().filter(bound).count() as u64, times + 1);
+    assert_eq!(seen.iter().filter(bound).count() as u64, TIMES + 1);
     Ok(guest.power_off()?)
 }
 

@@ -64,7 +64,6 @@ u32 witness_dma_missed(void)
 static void tell_from(struct device *dev, struct witness_event *event, unsigned long from)
 {
 	struct witness_card *card;
-
 	bool pool;
 
 	rcu_read_lock();

@@ -19,7 +19,7 @@
 
 static char *work = "";
 module_param(work, charp, 0644);
-MODULE_PARM_DESC(work, "timer, lists, power, raw-power, blocks, masks, others, or nothing");
+MODULE_PARM_DESC(work, "timer, lists, power, raw-power, blocks, masks, iova, others, many-others, or nothing");
 
 static uint count = 1;
 module_param(count, uint, 0644);
@@ -179,6 +179,24 @@ static int masks(struct lender *lender)
 	return error;
 }
 
+/* What the witness does not hear. Found: whether the kernel has it for this device. */
+static int iova(struct lender *lender)
+{
+	struct dma_iova_state state = {};
+	phys_addr_t phys = page_to_phys(lender->pages[0]);
+
+	found = dma_iova_try_alloc(lender->dev, &state, phys, PAGE_SIZE);
+	if (!found)
+		return 0;
+	if (dma_iova_link(lender->dev, &state, phys, 0, PAGE_SIZE, DMA_TO_DEVICE, 0)) {
+		dma_iova_free(lender->dev, &state);
+		return -EIO;
+	}
+	dma_iova_sync(lender->dev, &state, 0, PAGE_SIZE);
+	dma_iova_destroy(lender->dev, &state, PAGE_SIZE, DMA_TO_DEVICE, 0);
+	return 0;
+}
+
 /* Lends to a device that is no card: some that last, some that came back, and many for their cost. */
 static int others(struct lender *lender)
 {
@@ -233,6 +251,8 @@ static int do_work(struct lender *lender)
 		return blocks(lender);
 	if (!strcmp(work, "masks"))
 		return masks(lender);
+	if (!strcmp(work, "iova"))
+		return iova(lender);
 	if (!strcmp(work, "others"))
 		return others(lender);
 	if (!strcmp(work, "many-others"))

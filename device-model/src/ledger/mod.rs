@@ -265,7 +265,7 @@ impl Ledger {
                     touched: self.sequence,
                     ..Job::new(*queue, *label, pieces)
                 };
-                self.judge_handed_over(*job, &accepted);
+                self.judge_handed_over(*job, &accepted, true);
                 self.jobs.enter(*job, accepted);
             }
             Declaration::Begun {
@@ -283,9 +283,8 @@ impl Ledger {
                     touched: self.sequence,
                     ..Job::new(*queue, *label, pieces)
                 };
-                if accepted.is_none() {
-                    self.judge_handed_over(*job, &begun);
-                }
+                let fresh = accepted.is_none();
+                self.judge_handed_over(*job, &begun, fresh);
                 self.jobs.enter(*job, begun);
                 self.jobs.queue(*queue).ran = true;
                 self.judge_begun(*job);

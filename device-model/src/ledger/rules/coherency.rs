@@ -60,14 +60,16 @@ impl Ledger {
     }
 
     /// Classes 37 and 38: memory is handed over, again. Slots may share a buffer: what the card wrote there for another
-    /// one is that one's to sync.
-    pub(in super::super) fn judge_handed_over(&mut self, number: JobId, job: &Job) {
+    /// one is that one's to sync. A job that begins may have been handed over before; then it is not `fresh`, and only
+    /// what it reads is looked at.
+    pub(in super::super) fn judge_handed_over(&mut self, number: JobId, job: &Job, fresh: bool) {
         for piece in job.pieces.iter() {
             for lend in self.witness.touching(range(piece)) {
                 let Some(held) = self.witness.held(lend).filter(|held| held.syncs) else {
                     continue;
                 };
                 match piece.way {
+                    Direction::Write if !fresh => {}
                     Direction::Write => {
                         let again = |unseen: &&Unseen| {
                             let same = unseen.slot == job.label.slot;

@@ -61,6 +61,8 @@ mod cards_tests;
 #[cfg(test)]
 mod found_tests;
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod life_tests;
 #[cfg(test)]
 mod programmed_tests;
