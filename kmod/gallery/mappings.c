@@ -260,7 +260,7 @@ static int rewrite(struct gallery *g)
 	struct queue *q = &g->queues[0];
 	struct buffer b;
 	unsigned int round;
-	int error = queue_open(g, 0, &(struct wish){}) ?: buffer_get(g, &b, BYTES, DMA_TO_DEVICE);
+	int error = queue_open(g, 0, &(struct wish){ .polls = true }) ?: buffer_get(g, &b, BYTES, DMA_TO_DEVICE);
 
 	if (error)
 		return error;
