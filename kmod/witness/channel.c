@@ -221,6 +221,9 @@ static bool lends(const struct witness_event *event)
 	case LW_OP_SYNC_FOR_DEVICE:
 	case LW_OP_QUEUE:
 		return true;
+	case LW_OP_SYNC_FOR_CPU:
+		/* What only the card writes may be handed over again without another word. */
+		return event->direction == LW_DIRECTION_FROM_DEVICE;
 	default:
 		return false;
 	}

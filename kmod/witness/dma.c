@@ -242,7 +242,7 @@ static void tell_list(struct device *dev, u8 op, struct scatterlist *list, int n
 		if (event.group == WITNESS_NOT_TOLD)
 			event.group = number;
 	}
-	if (lends || op == LW_OP_SYNC_FOR_DEVICE)
+	if (lends || op == LW_OP_SYNC_FOR_DEVICE || (op == LW_OP_SYNC_FOR_CPU && dir == DMA_FROM_DEVICE))
 		witness_arrive(card);
 out:
 	rcu_read_unlock();

@@ -311,7 +311,10 @@ impl Ledger {
             Declaration::Stopping { .. } => self.overdue(),
             Declaration::Idle { queue } => self.silence(*queue, write, "stop"),
             Declaration::Cause { owed, why } => self.owe(*owed, None, None, false, why),
-            Declaration::Masked { vector, masked } => self.interrupts.mask(*vector, *masked),
+            Declaration::Masked { vector, masked } => {
+                self.overdue();
+                self.interrupts.mask(*vector, *masked);
+            }
             Declaration::NotNow { why } => self.judge_illegal(write, why),
             Declaration::Changed { job, address } => self.judge_fetch(*job, *address, write),
             Declaration::Reset => {

@@ -10,6 +10,7 @@
 mod clean;
 mod conduct;
 mod entries;
+mod gallery;
 mod jobs;
 mod leave;
 mod leg;
@@ -22,6 +23,7 @@ mod trial;
 
 pub use clean::clean;
 pub use entries::{Action, ENTRIES, Entry, Job, Recipe, Way};
+pub use gallery::{BUGS, Bug, Gallery, PATTERNS, Pattern, Plan, Shown, gallery, show_bug};
 pub use jobs::{CatalogFailed, Event, Platforms, legs, run};
 pub use leg::Leg;
 pub use matrix::matrix;

@@ -298,8 +298,14 @@ impl Ledger {
         let violation = due.and_then(|due| self.leak(due, |held| !held_by_user(held)));
         if let Some(violation) = violation {
             self.witness.life.due = None;
-            self.report(violation);
+            self.leaked(due, violation);
         }
+    }
+
+    /// What was left behind is told once, however often the driver goes after that.
+    fn leaked(&mut self, due: Option<Due>, violation: Violation) {
+        self.witness.left = due.map_or(self.witness.left, |due| due.before);
+        self.report(violation);
     }
 
     /// Classes 52 and 53 for what somebody else could still have given back.
@@ -307,7 +313,7 @@ impl Ledger {
         if let Some(due) = self.witness.life.due.take()
             && let Some(violation) = self.leak(due, |_| true)
         {
-            self.report(violation);
+            self.leaked(Some(due), violation);
         }
     }
 
@@ -318,7 +324,7 @@ impl Ledger {
         let mut left = (0u64, 0u64);
         let mut first: Option<(u64, &Held)> = None;
         for (number, held) in self.witness.alive() {
-            if number < due.before && counts(held) {
+            if (self.witness.left..due.before).contains(&number) && counts(held) {
                 left = (left.0 + 1, left.1.saturating_add(held.range.length));
                 if first.is_none_or(|(first, _)| number < first) {
                     first = Some((number, held));
