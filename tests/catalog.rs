@@ -159,4 +159,6 @@ classes! {
     short_transfer_56 = 56,
     neighbours_57 = 57,
     foreign_registers_58 = 58,
+    address_from_card_59 = 59,
+    lent_to_another_60 = 60,
 }

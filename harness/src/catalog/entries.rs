@@ -63,6 +63,8 @@ pub enum Way {
     Trial(Recipe),
     /// In a guest with the pool.
     Job(Job),
+    /// In a driver of the ring card, as one of [`super::BUGS`]: its name.
+    Ring(&'static str),
     /// Not at all.
     Nowhere {
         /// Why not.
@@ -488,7 +490,12 @@ pub static ENTRIES: [Entry; 60] = [
         PLAIN,
         "the driver writes registers that the card does not have",
     ),
-    nowhere(59, "TBD"),
+    Entry {
+        number: 59,
+        planted: Way::Ring("written-back"),
+        legs: PLAIN,
+        what: "a descriptor is armed again with what the card wrote into its address",
+    },
     driver(60, PLAIN, "the buffers are mapped for another device"),
 ];
 

@@ -13,6 +13,7 @@ use landfall_device::devices::capture::CaptureOptions;
 use landfall_guest::{Cancel, Prepared};
 
 use super::entries::{Entry, Recipe, Way};
+use super::gallery::{Bug, show_bug};
 use super::leave::{Expected, leave, record};
 use super::leg::Leg;
 use super::schema::{ClassRun, LegRun, Runs, Seen, VERSION, names};
@@ -176,6 +177,10 @@ impl Entry {
             Way::Job(job) => job
                 .run(planted, prepared, cancel)
                 .map_err(|source| CatalogFailed::Run { number, source }),
+            Way::Ring(name) => match Bug::of(name) {
+                Some(bug) => show_bug(bug, planted, leg, platforms, cancel).map(|(seen, _)| seen),
+                None => return Ok(Observed::default()),
+            },
             Way::Nowhere { .. } => return Ok(Observed::default()),
         };
         let twin = if planted { "" } else { "-twin" };

@@ -262,6 +262,13 @@ pub struct Bug {
     pub hint: bool,
 }
 
+impl Bug {
+    /// The bug of a name.
+    pub fn of(name: &str) -> Option<&'static Self> {
+        BUGS.iter().find(|bug| bug.name == name)
+    }
+}
+
 /// All bugs.
 pub static BUGS: [Bug; 9] = [
     Bug {
