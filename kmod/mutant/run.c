@@ -308,6 +308,8 @@ void mutant_end(struct mutant *m)
 {
 	mutant_stop_streaming(m);
 	STEP(m, stop)(m);
+	/* One that is running may have looked before the stop, and would queue what it saw when another stream begins. */
+	synchronize_irq(m->irq);
 	mutant_unmap_all(m);
 	mutant_release_all(m);
 }
