@@ -117,7 +117,8 @@ static int pool_freed(struct gallery *g)
 	dma_addr_t dma;
 	int error = pool ? queue_open(g, 0, &(struct wish){ .polls = true, .pace_us = 20000 }) : -ENOMEM;
 
-	error = error ?: buffer_get(g, &a, BYTES, DMA_FROM_DEVICE) ?: buffer_get(g, &b, BYTES, DMA_FROM_DEVICE);
+	error = error ?: one_receive(q, BYTES) ?: buffer_get(g, &a, BYTES, DMA_FROM_DEVICE) ?:
+		buffer_get(g, &b, BYTES, DMA_FROM_DEVICE);
 	if (error)
 		goto destroy;
 	list = dma_pool_alloc(pool, GFP_KERNEL, &dma);
@@ -242,7 +243,35 @@ static int cause_cleared_first(struct gallery *g)
 	return seen_by_interrupt(g, true);
 }
 
+/* Nothing is looked at before the card has told: legal, and without end on a card that does not. */
+static int coalesced(struct gallery *g)
+{
+	struct queue *q = &g->queues[0];
+	struct buffer a, b;
+	struct over over;
+	int error = queue_open(g, 0, &(struct wish){ .coalesce = 4, .coalesce_us = 500 }) ?:
+		    buffer_get(g, &a, BYTES, DMA_FROM_DEVICE) ?: buffer_get(g, &b, BYTES, DMA_FROM_DEVICE);
+
+	if (error)
+		return error;
+	put(q, RECEIVE, a.dma, BYTES, 0);
+	put(q, RECEIVE, b.dma, BYTES, 0);
+	ring_doorbell(q);
+	if (!wait_event_timeout(g->wait, atomic_read(&g->told) & BIT(0), DEADLINE))
+		error = -ETIMEDOUT;
+	error = error ?: reap(q, &over) ?: reap(q, &over);
+	if (error)
+		queue_stop(q);
+	buffer_unmap(g, &a);
+	buffer_unmap(g, &b);
+	error = error ?: received(q, &over, b.virt, 0, BYTES);
+	buffer_put(g, &a);
+	buffer_put(g, &b);
+	return error;
+}
+
 const struct pattern bug_patterns[] = {
+	{ .name = "coalesced", .run = coalesced },
 	{ .name = "elsewhere", .run = elsewhere },
 	{ .name = "here", .run = here },
 	{ .name = "written-back", .run = written_back },

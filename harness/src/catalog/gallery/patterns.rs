@@ -290,7 +290,7 @@ pub static BUGS: [Bug; 9] = [
     Bug {
         name: "lost-coalesced",
         what: "the card does not tell of the last completions",
-        parameters: ("pattern=coalesce patience=2500", "pattern=coalesce"),
+        parameters: ("bug=coalesced patience=2500", "bug=coalesced"),
         fault: Some(Fault::LostCoalesced),
         class: Class::LostInterrupt,
         hint: false,
