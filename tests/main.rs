@@ -12,6 +12,7 @@ mod failures;
 mod faults;
 mod formats;
 mod fragment;
+mod gallery;
 mod grabber;
 mod interrupts;
 mod limits;

@@ -221,7 +221,7 @@ fn what_is_not_heard_is_told() -> Result {
     for (iommu, times) in [(Iommu::None, 0), (Iommu::Intel, 1)] {
         let (guest, seen) = worked_behind(iommu, false, "", "work=iova")?;
         let unheard = seen.iter().filter_map(|entry| match &entry.kind {
-            Kind::Unheard { what } => Some(what.as_str()),
+            Kind::Unheard { what, .. } => Some(what.as_str()),
             _ => None,
         });
         assert_eq!(unheard.collect::<Vec<_>>(), vec!["dma_iova_link"; times]);
@@ -447,7 +447,7 @@ fn lends_of_other_devices_are_told_when_asked_for() -> Result {
     guest.write_file(ASK, "1")?;
     let seen = entries(&guest)?;
     let unheard = seen.iter().filter_map(|entry| match &entry.kind {
-        Kind::Unheard { what } => Some(what.as_str()),
+        Kind::Unheard { what, .. } => Some(what.as_str()),
         _ => None,
     });
     let unheard: Vec<_> = unheard.collect();

@@ -50,7 +50,7 @@ pub(crate) enum Command {
     /// Measures every way to get contiguous memory in the kernel, with a card that writes there.
     #[command(after_help = exit_code::HELP)]
     Survey(SurveyArguments),
-    /// Runs the catalogue of 58 classes of DMA bugs: each planted, with a clean twin.
+    /// Runs the catalogue of 60 classes of DMA bugs: each planted, with a clean twin.
     #[command(after_help = exit_code::HELP)]
     Catalog(CatalogArguments),
     /// Runs the same scenario on several platforms, and tells where they differ.

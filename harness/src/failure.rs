@@ -161,6 +161,7 @@ impl Failure {
     pub(crate) fn of_catalog(failed: &CatalogFailed) -> Self {
         let mut failure = match failed {
             CatalogFailed::Trial(trial) => Self::of_guest(&trial.source),
+            CatalogFailed::Gallery { source, .. } => Self::of_guest(source),
             CatalogFailed::Run { source, .. } | CatalogFailed::Clean { source, .. } => {
                 Self::of_run(source)
             }

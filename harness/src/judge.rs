@@ -13,6 +13,8 @@ use crate::guest::{Guest, Running};
 
 /// Where the witness tells what other devices have lent, when somebody writes there.
 const OTHERS: &str = "/sys/kernel/debug/landfall_witness/others";
+/// What it counts, read from the cards themselves.
+const STATUS: &str = "/sys/kernel/debug/landfall_witness/status";
 /// Where it tells whose a byte of memory is.
 const OWNER: &str = "/sys/kernel/debug/landfall_witness/owner";
 /// Most places of which that is asked.
@@ -32,7 +34,7 @@ pub fn judge_card<Stage: Running>(
     card: usize,
     platform: Platform,
 ) -> Judgement {
-    guest.sync_card(card);
+    drain(guest, card);
     let journal = guest.journal(card).unwrap_or_default();
     record(&journal, platform, &|| ask_others(guest, card)).1
 }
@@ -60,8 +62,15 @@ pub(crate) fn record(
 /// tells nothing.
 pub(crate) fn ask_others<Stage: Running>(guest: &Guest<Stage>, card: usize) {
     if guest.write_file(OTHERS, "1").is_ok() {
-        guest.sync_card(card);
+        drain(guest, card);
     }
+}
+
+/// Waits until all that the witness told is in the card's journal, and the card's work in hand is over. What is posted is
+/// on its way until somebody reads; a guest that cannot answer any more tells nothing else.
+pub fn drain<Stage: Running>(guest: &Guest<Stage>, card: usize) {
+    let _ = guest.read_text(STATUS);
+    guest.sync_card(card);
 }
 
 /// Whose the memory at the places of some violations is by now, as the guest's kernel tells: by first address. Nothing of

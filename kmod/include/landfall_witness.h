@@ -72,7 +72,7 @@
 #define LW_OP_SYMBOL 33 /* LW_ADDRESS is called LW_TEXT */
 #define LW_OP_DRIVER 34 /* the driver LW_TEXT is now LW_DRIVER_* */
 #define LW_OP_KERNEL_DOWN 35
-#define LW_OP_UNHEARD 36 /* LW_TEXT is not heard, or was lost: what it lends is not known */
+#define LW_OP_UNHEARD 36 /* LW_TEXT is not heard, or was lost: what it lends is not known; LW_DIRECTION 1: to others */
 /*
  * Another device was lent LW_ADDRESS, LW_LENGTH at LW_TIME, and gave it back at LW_PHYS (LW_BOUNCED). LW_TEXT is the
  * device's name, a line feed, and its driver's.

@@ -52,6 +52,8 @@
 	BUG(54, "the result of a large allocation is not checked") \
 	/* trusts.c: trust in the card, and the card's in the driver. */ \
 	BUG(55, "as many bytes are copied as the card says it wrote") \
-	BUG(58, "an offset is written at which the card has no register")
+	BUG(58, "an offset is written at which the card has no register") \
+	/* lands.c, again: whose address it is. */ \
+	BUG(60, "frames are mapped for the port that the card sits in")
 
 #endif

@@ -380,3 +380,41 @@ static int run_with_two_in_a_line(struct mutant *m)
 const struct mutant_bug mutant_bug_18 = {
 	.steps.run = run_with_two_in_a_line,
 };
+
+/* 60: mapped for another device: the port that the card sits in. The card is no part of any of these calls. */
+static struct device *port_of(const struct mutant *m, const struct loan *loan)
+{
+	return loan->slot < 0 ? m->dev : &m->pdev->bus->self->dev;
+}
+
+static int map_for_port(struct mutant *m, struct loan *loan)
+{
+	loan->dma = dma_map_single(port_of(m, loan), loan->virt, loan->bytes, loan->direction);
+	loan->lent = !dma_mapping_error(port_of(m, loan), loan->dma);
+	return loan->lent ? 0 : -EIO;
+}
+
+static void port_to_cpu(struct mutant *m, struct loan *loan)
+{
+	if (loan->lent)
+		dma_sync_single_for_cpu(port_of(m, loan), loan->dma, loan->bytes, loan->direction);
+}
+
+static void port_to_card(struct mutant *m, struct loan *loan)
+{
+	if (loan->lent)
+		dma_sync_single_for_device(port_of(m, loan), loan->dma, loan->bytes, loan->direction);
+}
+
+static void unmap_of_port(struct mutant *m, struct loan *loan)
+{
+	dma_unmap_single(port_of(m, loan), loan->dma, loan->bytes, loan->direction);
+	loan->lent = false;
+}
+
+const struct mutant_bug mutant_bug_60 = {
+	.steps.map = map_for_port,
+	.steps.to_cpu = port_to_cpu,
+	.steps.to_card = port_to_card,
+	.steps.unmap = unmap_of_port,
+};

@@ -221,6 +221,9 @@ static bool lends(const struct witness_event *event)
 	case LW_OP_SYNC_FOR_DEVICE:
 	case LW_OP_QUEUE:
 		return true;
+	case LW_OP_SYNC_FOR_CPU:
+		/* What only the card writes may be handed over again without another word. */
+		return event->direction == LW_DIRECTION_FROM_DEVICE;
 	default:
 		return false;
 	}
@@ -294,14 +297,14 @@ void witness_post_down(struct witness_card *card)
 	raw_spin_unlock_irqrestore(&card->lock, flags);
 }
 
-void witness_post_unheard(struct witness_card *card, const char *what)
+void witness_post_unheard(struct witness_card *card, const char *what, bool others)
 {
 	unsigned long flags;
 
 	raw_spin_lock_irqsave(&card->lock, flags);
 	begin(card);
 	put_text(card, what, strnlen(what, LW_MAX_TEXT));
-	commit(card, op(LW_OP_UNHEARD));
+	commit(card, op(LW_OP_UNHEARD) | (u64)others << LW_DIRECTION_SHIFT);
 	raw_spin_unlock_irqrestore(&card->lock, flags);
 }
 

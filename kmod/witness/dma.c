@@ -101,7 +101,7 @@ void witness_tell_unheard(struct device *dev, const char *what)
 	rcu_read_lock();
 	card = witness_find(dev);
 	if (card)
-		witness_post_unheard(card, what);
+		witness_post_unheard(card, what, false);
 	rcu_read_unlock();
 }
 
@@ -242,7 +242,7 @@ static void tell_list(struct device *dev, u8 op, struct scatterlist *list, int n
 		if (event.group == WITNESS_NOT_TOLD)
 			event.group = number;
 	}
-	if (lends || op == LW_OP_SYNC_FOR_DEVICE)
+	if (lends || op == LW_OP_SYNC_FOR_DEVICE || (op == LW_OP_SYNC_FOR_CPU && dir == DMA_FROM_DEVICE))
 		witness_arrive(card);
 out:
 	rcu_read_unlock();

@@ -162,7 +162,7 @@ static void tell_card(struct witness_card *card, void *copy)
 	tell_lends(card, from, from->live, MOST_LIVE);
 	tell_lends(card, from, from->past, MOST_PAST);
 	if (from->overflowed)
-		witness_post_unheard(card, "lends of other devices, which were too many for the table");
+		witness_post_unheard(card, "lends of other devices, which were too many for the table", true);
 }
 
 int witness_others_tell(void)

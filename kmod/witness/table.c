@@ -101,7 +101,7 @@ static void tell_not_watched(struct pci_dev *pdev, u16 mailbox, const char *why)
 	struct witness_card card = { .dev = &pdev->dev, .mailbox = mailbox, .selected = U32_MAX };
 
 	raw_spin_lock_init(&card.lock);
-	witness_post_unheard(&card, why);
+	witness_post_unheard(&card, why, false);
 }
 
 /*

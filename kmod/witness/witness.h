@@ -113,7 +113,7 @@ void witness_post_attached(struct witness_card *card);
 void witness_post_driver(struct witness_card *card, u8 state);
 void witness_post_down(struct witness_card *card);
 /* Something is not heard, or was lost. */
-void witness_post_unheard(struct witness_card *card, const char *what);
+void witness_post_unheard(struct witness_card *card, const char *what, bool others);
 /* Another device's lend; `names` are its own and its driver's, with a line feed between. */
 void witness_post_elsewhere(struct witness_card *card, const char *names, u64 address, u64 length, u8 direction,
 			    u64 begun, u64 ended);

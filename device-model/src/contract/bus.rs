@@ -13,7 +13,7 @@ pub enum InterruptKind {
     /// Message signalled, one vector, 64-bit address.
     #[default]
     Msi,
-    /// Message signalled through a table, in BAR 2.
+    /// Message signalled through a table, in BAR 2; up to 32 vectors.
     Msix,
 }
 
@@ -52,6 +52,8 @@ pub struct Identity {
     pub revision: u8,
     /// How it interrupts.
     pub interrupt: InterruptKind,
+    /// Vectors in its MSI-X table, 1 to 32; the line and MSI are one vector each.
+    pub vectors: u16,
     /// Its registers; 32-bit, not prefetchable.
     pub bars: Vec<Bar>,
 }

@@ -7,6 +7,7 @@ pub mod dt3155;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod poller;
+pub mod ring;
 pub mod template;
 pub mod tw686x;
 
@@ -24,6 +25,10 @@ pub fn all() -> Vec<(&'static str, Box<dyn Function>)> {
             Box::new(dt3155::Dt3155::new(dt3155::Dt3155Options::default())),
         ),
         ("poller", Box::<poller::Poller>::default()),
+        (
+            "ring",
+            Box::new(ring::Ring::new(ring::RingOptions::default())),
+        ),
         ("template", Box::<template::Scratch>::default()),
         (
             "tw686x",

@@ -82,6 +82,7 @@ impl Function for Poller {
             class: 0xff_00_00,
             revision: 0,
             interrupt: InterruptKind::Msi,
+            vectors: 1,
             bars: bars.collect(),
         }
     }

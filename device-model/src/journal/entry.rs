@@ -147,6 +147,9 @@ pub enum Kind {
     Unheard {
         /// Which, and what it means.
         what: String,
+        /// It concerns only what other devices were lent.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        others: bool,
     },
     /// What another device of the guest has lent to it, or had; told when somebody asks.
     Elsewhere {

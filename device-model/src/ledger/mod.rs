@@ -239,7 +239,7 @@ impl Ledger {
                 self.witness.attach(text, self.platform.iommu, line, syncs);
             }
             Kind::WitnessGap { expected, got } => self.gap(expected, got),
-            Kind::Unheard { ref what } => self.unheard(what),
+            Kind::Unheard { ref what, others } => self.unheard(what, others),
             Kind::Elsewhere { .. } => self.elsewhere(kind),
             Kind::Symbol { address, ref name } => self.witness.name(address, name),
             Kind::Driver { ref driver, state } => self.driver(driver, state),
@@ -311,7 +311,10 @@ impl Ledger {
             Declaration::Stopping { .. } => self.overdue(),
             Declaration::Idle { queue } => self.silence(*queue, write, "stop"),
             Declaration::Cause { owed, why } => self.owe(*owed, None, None, false, why),
-            Declaration::Masked { vector, masked } => self.interrupts.mask(*vector, *masked),
+            Declaration::Masked { vector, masked } => {
+                self.overdue();
+                self.interrupts.mask(*vector, *masked);
+            }
             Declaration::NotNow { why } => self.judge_illegal(write, why),
             Declaration::Changed { job, address } => self.judge_fetch(*job, *address, write),
             Declaration::Reset => {

@@ -121,6 +121,8 @@ pub(super) struct Witness {
     pub(super) pool: Places<Pooled>,
     pub(super) elsewhere: Places<Elsewhere>,
     pub(super) life: Life,
+    /// Lends with smaller numbers that are alive were told as left behind.
+    pub(super) left: u64,
     symbols: Bounded<u64, String, MOST_SYMBOLS>,
 }
 

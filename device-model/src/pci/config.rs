@@ -235,7 +235,7 @@ impl ConfigSpace {
                 self.link(&mut link, MSI);
             }
             InterruptKind::Msix => {
-                let (bytes, writable) = msi::msix_capability();
+                let (bytes, writable) = msi::msix_capability(self.identity.vectors);
                 self.put(MSIX, &bytes, &writable);
                 self.link(&mut link, MSIX);
             }

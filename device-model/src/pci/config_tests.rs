@@ -12,6 +12,7 @@ fn space(interrupt: InterruptKind) -> ConfigSpace {
         class: 0x04_00_00,
         revision: 1,
         interrupt,
+        vectors: 1,
         bars: vec![Bar {
             index: 0,
             size: 0x1000,

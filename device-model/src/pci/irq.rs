@@ -5,7 +5,8 @@
 //! The machine gives a wire for each interrupt it wants (`W`, an event descriptor), and takes it away when
 //! it wants none. Whichever kind has wires is in use; MSI-X before MSI before INTx.
 
-use crate::contract::{InterruptKind, Vector};
+use super::msi;
+use crate::contract::{Identity, InterruptKind, Vector};
 
 /// Something that carries one interrupt to the machine. Must not block.
 pub trait Wire: Send {
@@ -50,9 +51,14 @@ impl<W> Default for Line<W> {
 }
 
 impl<W: Wire> Irqs<W> {
-    /// Vectors that a function of this kind has for `kind`.
-    pub fn vectors(function: InterruptKind, kind: InterruptKind) -> u32 {
-        u32::from(kind == InterruptKind::Intx || kind == function)
+    /// Vectors that a function has for `kind`.
+    pub fn vectors(function: &Identity, kind: InterruptKind) -> u32 {
+        match kind {
+            InterruptKind::Intx => 1,
+            _ if kind != function.interrupt => 0,
+            InterruptKind::Msi => 1,
+            InterruptKind::Msix => msi::vectors(function.vectors).into(),
+        }
     }
 
     /// Whether messages are in use, rather than the line.
@@ -79,7 +85,7 @@ impl<W: Wire> Irqs<W> {
             InterruptKind::Msix => &mut self.msix,
         };
         if table.len() < wanted {
-            table.resize_with(wanted.min(32), || None);
+            table.resize_with(wanted.min(usize::from(msi::MOST_VECTORS)), || None);
         }
         for (slot, wire) in table.iter_mut().skip(start).zip(wires) {
             *slot = wire;

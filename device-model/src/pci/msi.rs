@@ -8,26 +8,36 @@ pub const MSIX_BAR: u8 = 2;
 pub const MSIX_BAR_SIZE: u32 = 0x1000;
 /// Offset of the pending bits in it; the table is at 0.
 pub const MSIX_PENDING: u32 = 0x800;
-/// Vectors in the table.
-pub const MSIX_VECTORS: usize = 1;
+/// Most vectors in the table.
+pub const MOST_VECTORS: u16 = 32;
+
+/// Vectors that a table for so many has.
+pub fn vectors(wanted: u16) -> u16 {
+    wanted.clamp(1, MOST_VECTORS)
+}
 
 /// The MSI-X table. QEMU keeps its own and never asks for this one; other machines may.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MsixTable {
-    entries: [u32; MSIX_VECTORS * 4],
-}
-
-impl Default for MsixTable {
-    fn default() -> Self {
-        let mut entries = [0; MSIX_VECTORS * 4];
-        for control in entries.iter_mut().skip(3).step_by(4) {
-            *control = 1; // masked
-        }
-        Self { entries }
-    }
+    entries: Vec<u32>,
 }
 
 impl MsixTable {
+    /// A table of that many vectors, all masked.
+    pub fn new(count: u16) -> Self {
+        let masked = [0, 0, 0, 1];
+        Self {
+            entries: masked.repeat(usize::from(vectors(count))),
+        }
+    }
+
+    /// Returns to the state after power-on.
+    pub fn reset(&mut self) {
+        for (index, entry) in self.entries.iter_mut().enumerate() {
+            *entry = u32::from(index % 4 == 3); // masked
+        }
+    }
+
     /// Reads a whole register of the BAR; the pending bits read 0, all else all-ones.
     pub fn read(&self, offset: u64) -> u32 {
         match usize::try_from(offset / 4)
@@ -66,12 +76,12 @@ pub(super) fn msi_capability() -> ([u8; 14], [u8; 14]) {
     (bytes, writable)
 }
 
-/// The bytes of the MSI-X capability. The next pointer is 0.
-pub(super) fn msix_capability() -> ([u8; 12], [u8; 12]) {
+/// The bytes of the MSI-X capability for a table of `count` vectors. The next pointer is 0.
+pub(super) fn msix_capability(count: u16) -> ([u8; 12], [u8; 12]) {
     let mut bytes = [0; 12];
     let mut writable = [0; 12];
     bytes[0] = 0x11;
-    bytes[2..4].copy_from_slice(&(MSIX_VECTORS as u16 - 1).to_le_bytes());
+    bytes[2..4].copy_from_slice(&(vectors(count) - 1).to_le_bytes());
     bytes[4..8].copy_from_slice(&u32::from(MSIX_BAR).to_le_bytes());
     bytes[8..12].copy_from_slice(&(MSIX_PENDING | u32::from(MSIX_BAR)).to_le_bytes());
     writable[3] = 0xc0; // enable, mask all
@@ -84,7 +94,7 @@ mod tests {
 
     #[test]
     fn table_starts_masked_and_keeps_what_is_written() {
-        let mut table = MsixTable::default();
+        let mut table = MsixTable::new(1);
         assert_eq!(table.read(12), 1);
         table.write(0, 0xfee0_0003);
         table.write(8, 0x4021);
@@ -93,11 +103,24 @@ mod tests {
             [0, 4, 8, 12].map(|at| table.read(at)),
             [0xfee0_0000, 0, 0x4021, 0]
         );
+        table.reset();
+        assert_eq!(table, MsixTable::new(1));
+    }
+
+    #[test]
+    fn a_table_has_as_many_vectors_as_the_function_and_the_capability_says_so() {
+        for (wanted, has) in [(0, 1), (1, 1), (5, 5), (32, 32), (u16::MAX, 32)] {
+            let table = MsixTable::new(wanted);
+            let last = u64::from(has) * 16 - 4;
+            assert_eq!((table.read(last), table.read(last + 4)), (1, u32::MAX));
+            let (bytes, _) = msix_capability(wanted);
+            assert_eq!(u16::from_le_bytes([bytes[2], bytes[3]]), has - 1);
+        }
     }
 
     #[test]
     fn pending_bits_are_read_only_and_the_rest_unclaimed() {
-        let mut table = MsixTable::default();
+        let mut table = MsixTable::new(1);
         table.write(u64::from(MSIX_PENDING), 1);
         assert_eq!(table.read(u64::from(MSIX_PENDING)), 0);
         assert_eq!(table.read(0x10), u32::MAX);

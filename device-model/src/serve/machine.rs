@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::contract::{
-    Bar, Declaration, DmaError, Function, Host, InterruptKind, Next, Notice, Reset, Tag, UNCLAIMED,
-    Vector,
+    Bar, Declaration, DmaError, Function, Host, Identity, InterruptKind, Next, Notice, Reset, Tag,
+    UNCLAIMED, Vector,
 };
 use crate::dma::map::{Map, PIECE};
 use crate::journal::{Bytes, Direction, Journal, Kind, Outcome};
@@ -80,7 +80,8 @@ impl<W: Wire> Machine<W> {
             config: ConfigSpace::with_vendor(&identity, options.witness.then_some(mailbox)),
             witness,
             witness_bar,
-            msix: (identity.interrupt == InterruptKind::Msix).then(MsixTable::default),
+            msix: (identity.interrupt == InterruptKind::Msix)
+                .then(|| MsixTable::new(identity.vectors)),
             function,
             irqs: Irqs::default(),
             held: BTreeSet::new(),
@@ -97,9 +98,9 @@ impl<W: Wire> Machine<W> {
         self.config.bar_sizes()
     }
 
-    /// How the function interrupts.
-    pub(crate) fn interrupt(&self) -> InterruptKind {
-        self.function.identity().interrupt
+    /// What the function is.
+    pub(crate) fn identity(&self) -> Identity {
+        self.function.identity()
     }
 
     /// Whether a BAR is the witness's: what is written there concerns the journal, and no function.
@@ -218,7 +219,7 @@ impl<W: Wire> Machine<W> {
         self.function.reset(reset);
         self.held.clear();
         if let Some(table) = &mut self.msix {
-            *table = MsixTable::default();
+            table.reset();
         }
         self.journal.push(Kind::Reset { reset });
     }

@@ -355,7 +355,7 @@ impl Witness {
                 driver: self.afford(staging.name()).unwrap_or_default(),
             })),
             OP_KERNEL_DOWN => Ok(Some(Kind::KernelDown)),
-            OP_UNHEARD => Ok(self.unheard(staging.name(), journal)),
+            OP_UNHEARD => Ok(self.unheard(staging.name(), word.bit(40), journal)),
             OP_ELSEWHERE => {
                 let told = elsewhere(word, staging)?;
                 Ok(self.elsewhere(word, staging, told, journal))
@@ -391,12 +391,13 @@ impl Witness {
         Some(Kind::Symbol { address, name })
     }
 
-    fn unheard(&mut self, what: String, journal: &Journal) -> Option<Kind> {
+    fn unheard(&mut self, what: String, others: bool, journal: &Journal) -> Option<Kind> {
         match self.unheard.len() {
             MAX_UNHEARD.. => return None,
             most if most + 1 == MAX_UNHEARD => {
                 journal.push(Kind::Unheard {
                     what: "more than can be told".to_owned(),
+                    others: false,
                 });
                 self.unheard.insert(String::new());
                 return None;
@@ -404,7 +405,7 @@ impl Witness {
             _ => {}
         }
         let new = self.unheard.insert(what.clone());
-        new.then_some(Kind::Unheard { what })
+        new.then_some(Kind::Unheard { what, others })
     }
 
     fn elsewhere(
@@ -422,7 +423,7 @@ impl Witness {
         }
         if self.elsewhere.len() >= MAX_ELSEWHERE {
             let what = "other devices' lends: more than can be told".to_owned();
-            if let Some(unheard) = self.unheard(what, journal) {
+            if let Some(unheard) = self.unheard(what, true, journal) {
                 journal.push(unheard);
             }
             return None;

@@ -399,7 +399,7 @@ fn what_is_not_heard_is_told_once_and_bounded() {
     let kinds = bench.kinds();
     assert_eq!(kinds.len(), MAX_UNHEARD);
     let what = |kind: &Kind| match kind {
-        Kind::Unheard { what } => what.clone(),
+        Kind::Unheard { what, .. } => what.clone(),
         other => panic!("{other:?}"),
     };
     assert_eq!(what(&kinds[0]), "call 0");
@@ -444,7 +444,7 @@ fn lends_of_other_devices_are_told_once_and_bounded() {
     let kinds = tell(most + 10, 0, 0);
     assert_eq!(kinds.len(), MAX_ELSEWHERE + 1);
     assert!(
-        matches!(kinds.last(), Some(Kind::Unheard { what }) if what.contains("other devices")),
+        matches!(kinds.last(), Some(Kind::Unheard { what, others: true }) if what.contains("other devices")),
         "{:?}",
         kinds.last()
     );

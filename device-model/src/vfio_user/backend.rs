@@ -9,7 +9,7 @@ use ::vfio_user::{DmaMapFlags, DmaUnmapFlags, IrqInfo, ServerBackend};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::connection::Region;
-use crate::contract::InterruptKind;
+use crate::contract::{Identity, InterruptKind};
 use crate::dma::map::{Added, Request, UnmapError};
 use crate::journal::{CAPACITY, Journal, Kind};
 use crate::pci::config;
@@ -57,19 +57,19 @@ impl Wire for EventWire {
 pub(super) struct Backend<'a> {
     shared: &'a Shared,
     bars: [u32; 6],
-    interrupt: InterruptKind,
+    identity: Identity,
     /// Changes of mappings that were journalled.
     journalled: usize,
 }
 
 impl<'a> Backend<'a> {
     pub(super) fn new(shared: &'a Shared) -> Self {
-        let (bars, interrupt) =
-            shared.with_machine(|machine| (machine.bar_sizes(), machine.interrupt()));
+        let (bars, identity) =
+            shared.with_machine(|machine| (machine.bar_sizes(), machine.identity()));
         Self {
             shared,
             bars,
-            interrupt,
+            identity,
             journalled: 0,
         }
     }
@@ -90,7 +90,7 @@ impl<'a> Backend<'a> {
 
     /// All five interrupts: INTx, MSI, MSI-X, error, request.
     pub(super) fn irqs(&self) -> Vec<IrqInfo> {
-        let count = |kind| Irqs::<EventWire>::vectors(self.interrupt, kind);
+        let count = |kind| Irqs::<EventWire>::vectors(&self.identity, kind);
         let line = IRQ_EVENT | IRQ_MASKABLE | IRQ_AUTOMASKED;
         let message = IRQ_EVENT | IRQ_NO_RESIZE;
         [

@@ -18,6 +18,7 @@ use super::leg::Leg;
 use super::schema::{ClassRun, LegRun, Runs, Seen, VERSION, names};
 use super::trial::{Named, Observed, Trial, TrialFailed};
 use crate::bundle::{self, BundleError, Place};
+use crate::guest::GuestFailed;
 use crate::run::{RunFailed, versions};
 use crate::scenario::Scenario;
 
@@ -61,6 +62,15 @@ pub enum CatalogFailed {
         /// Why.
         #[source]
         source: RunFailed,
+    },
+    /// A guest of the gallery.
+    #[error("the gallery's guest on {leg} came to nothing")]
+    Gallery {
+        /// On which platform.
+        leg: Leg,
+        /// Why.
+        #[source]
+        source: GuestFailed,
     },
     /// What a run was to leave could not be written.
     #[error("the bundle was not written")]

@@ -161,6 +161,7 @@ impl CatalogFailed {
                 RunFailed::Guest(failed) => Some(failed),
                 _ => None,
             },
+            Self::Gallery { source, .. } => Some(source),
             Self::NoDebugKernel | Self::Bundle(_) => None,
         }
     }

@@ -2,9 +2,10 @@
 
 //! The platforms on which the same scenario is run.
 
-use landfall_device::devices::capture::CaptureOptions;
+use landfall_device::ledger::{Platform, Range};
 
 use crate::guest::{CardKind, GuestOptions, Iommu};
+use crate::memory::Ram;
 
 const MIB: u64 = 1 << 20;
 
@@ -54,9 +55,9 @@ impl Leg {
     }
 
     /// A guest on this platform, with one card.
-    pub(super) fn guest(self, card: CaptureOptions) -> GuestOptions {
+    pub(super) fn guest(self, card: CardKind) -> GuestOptions {
         let mut options = GuestOptions {
-            cards: vec![CardKind::Capture(card)],
+            cards: vec![card],
             witness: true,
             // The console is evidence: what the kernel warns of must be on it.
             append: "loglevel=7".to_owned(),
@@ -79,6 +80,20 @@ impl Leg {
             Self::Debug => options.memory = 512 * MIB,
         }
         options
+    }
+
+    /// What the ledger is told of it. Behind an IOMMU bus addresses are not those of memory.
+    pub(super) fn platform(self, ram: &[Ram]) -> Platform {
+        let iommu = matches!(self, Self::Iommu | Self::IommuLazy);
+        let ram = ram.iter().map(|ram| Range {
+            start: ram.phys,
+            length: ram.length,
+        });
+        Platform {
+            ram: if iommu { Vec::new() } else { ram.collect() },
+            iommu,
+            ..Platform::default()
+        }
     }
 
     /// The order of the largest free blocks, where memory is fragmented first.

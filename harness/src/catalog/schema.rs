@@ -22,7 +22,7 @@ pub const VERSION: u32 = 1;
 pub struct List {
     /// [`VERSION`].
     pub schema: u32,
-    /// All 58.
+    /// All 60.
     pub classes: Vec<ListedClass>,
 }
 

@@ -11,23 +11,23 @@ use std::time::{Duration, Instant};
 use landfall_device::contract::{Declaration, DmaError};
 use landfall_device::devices::capture::CaptureOptions;
 use landfall_device::journal::{Entry, Kind, Outcome};
-use landfall_device::ledger::{Class, Platform, Range, Violation};
+use landfall_device::ledger::{Class, Platform, Violation};
 use landfall_guest::{Cancel, Prepared};
 
 use super::conduct;
 use super::{Action, Leg};
 use crate::bundle::{MAX_PAGES, Pages, Trace};
 use crate::console_findings::{self, Finding};
-use crate::guest::{Booted, Guest, GuestFailed, What};
-use crate::judge::{ask_others, record};
+use crate::guest::{Booted, CardKind, Guest, GuestFailed, What};
+use crate::judge::{ask_others, drain, record};
 use crate::memory::{GuestMemory, Ram};
 
 /// The witness's module.
-const WITNESS: &str = "landfall_witness";
+pub(super) const WITNESS: &str = "landfall_witness";
 /// The module with the mutants.
 const MUTANT: &str = "landfall_mutant";
 /// How long a card is watched after everything, for what it might still do.
-const SETTLE: Duration = Duration::from_millis(50);
+pub(super) const SETTLE: Duration = Duration::from_millis(50);
 /// How long a restart of the kernel may take until QEMU ends.
 const RESTART: Duration = Duration::from_secs(20);
 
@@ -168,7 +168,7 @@ impl Trial {
     }
 
     fn attempt(&self, prepared: &Prepared, cancel: &Cancel) -> Result<Observed, GuestFailed> {
-        let options = self.leg.guest(self.card.clone());
+        let options = self.leg.guest(CardKind::Capture(self.card.clone()));
         let guest = Guest::configure(options).boot(prepared, cancel)?;
         if let Some(order) = self.leg.fragment() {
             guest.load_module(crate::guest::FRAGMENT_MODULE, &format!("order={order}"))?;
@@ -183,6 +183,9 @@ impl Trial {
         };
         let took = began.elapsed();
         std::thread::sleep(SETTLE);
+        if ended.is_none() {
+            drain(&guest, 0);
+        }
         guest.sync_card(0);
         let memory = guest.memory();
         let ask = || ask_others(&guest, 0);
@@ -252,25 +255,17 @@ impl Trial {
         pages
     }
 
-    /// What the ledger is told of the machine. Behind an IOMMU or with bounce buffers, bus addresses are not those of
-    /// the memory that the driver meant.
+    /// What the ledger is told of the machine.
     fn platform(&self, ram: &[Ram]) -> Platform {
-        let iommu = matches!(self.leg, Leg::Iommu | Leg::IommuLazy);
-        let ram = ram.iter().map(|ram| Range {
-            start: ram.phys,
-            length: ram.length,
-        });
         Platform {
-            ram: if iommu { Vec::new() } else { ram.collect() },
-            iommu,
             cache_line: self.cache_line,
-            ..Platform::default()
+            ..self.leg.platform(ram)
         }
     }
 }
 
 /// Whether a guest can have failed so because of its driver or its card.
-fn is_drivers(failed: &GuestFailed) -> bool {
+pub(super) fn is_drivers(failed: &GuestFailed) -> bool {
     failed.is_guests()
         || matches!(
             *failed.what,
@@ -284,7 +279,7 @@ pub(super) fn named(said: &[Violation]) -> Vec<Named> {
 }
 
 /// Counts what there is in a journal.
-pub(super) fn count(entries: &[Entry]) -> Observed {
+pub(super) fn count<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Observed {
     let mut observed = Observed::default();
     for entry in entries {
         match &entry.kind {

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use clap::{Args, Subcommand};
 use landfall::bundle::Place;
-use landfall::catalog::{self, ENTRIES, Entry, Event, Leg, Platforms};
+use landfall::catalog::{self, ENTRIES, Entry, Event, Leg, PATTERNS, Pattern, Plan, Platforms};
 use landfall::scenario::Scenario;
 use landfall_guest::{Cancel, Prepared};
 
@@ -29,7 +29,7 @@ pub(crate) struct CatalogArguments {
 
 #[derive(Subcommand, Debug)]
 enum CatalogCommand {
-    /// List the 58 classes, what is planted for each, and where it must be named
+    /// List the 60 classes, what is planted for each, and where it must be named
     List {
         /// Write the list to FILE as JSON
         #[arg(long, value_name = "FILE")]
@@ -38,7 +38,7 @@ enum CatalogCommand {
     /// Run classes, all by default: each must be named, and its clean twin must be silent
     Run {
         /// Numbers of classes
-        #[arg(value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..=58))]
+        #[arg(value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..=60))]
         numbers: Vec<u8>,
         /// Leave stream and verdict of every trial in DIR, a file each, for tests that judge them again
         #[arg(long, value_name = "DIR")]
@@ -63,6 +63,31 @@ enum CatalogCommand {
         /// Draw it to FILE as PNG
         #[arg(long, value_name = "FILE")]
         png: Option<PathBuf>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Show the gallery of correct drivers, all patterns by default: nothing may be said of any
+    Gallery {
+        /// Names of patterns
+        #[arg(value_name = "NAME", value_parser = pattern)]
+        names: Vec<&'static Pattern>,
+        /// Platforms, separated by commas
+        #[arg(
+            long,
+            value_name = "LIST",
+            value_delimiter = ',',
+            default_value = "plain,iommu,iommu-lazy,swiotlb,high"
+        )]
+        legs: Vec<Leg>,
+        /// How often
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        runs: u32,
+        /// Each of them also on a card that declares nothing of its own work
+        #[arg(long)]
+        mute: bool,
+        /// List the patterns, and show none
+        #[arg(long)]
+        list: bool,
         #[command(flatten)]
         common: Common,
     },
@@ -173,6 +198,31 @@ pub(super) fn catalog(arguments: &CatalogArguments, cancel: &Cancel) -> Done {
             common,
         } => run(numbers, record.as_deref(), common, cancel),
         CatalogCommand::Matrix { .. } => matrix(&arguments.command, cancel),
+        CatalogCommand::Gallery { list: true, .. } => {
+            for pattern in &PATTERNS {
+                report::text(&format!("{:<22} {}\n", pattern.name, pattern.what));
+            }
+            Ok(ExitCode::Clean)
+        }
+        CatalogCommand::Gallery {
+            names,
+            legs,
+            runs,
+            mute,
+            common,
+            ..
+        } => {
+            let plan = Plan {
+                patterns: match names.as_slice() {
+                    [] => PATTERNS.iter().collect(),
+                    some => some.to_vec(),
+                },
+                legs: legs.clone(),
+                runs: *runs,
+                mute: *mute,
+            };
+            gallery(&plan, common, cancel)
+        }
         CatalogCommand::Clean {
             runs,
             debug_kernel,
@@ -307,6 +357,51 @@ fn clean(runs: u32, debug: bool, common: &Common, cancel: &Cancel) -> Done {
     }
     left(&clean.bundles);
     Ok(verdict(alarms == 0))
+}
+
+/// The pattern of that name.
+fn pattern(name: &str) -> Result<&'static Pattern, String> {
+    Pattern::of(name)
+        .ok_or_else(|| "`landfall catalog gallery --list` lists the patterns".to_owned())
+}
+
+fn gallery(plan: &Plan, common: &Common, cancel: &Cancel) -> Done {
+    let mut progress = Progress::new();
+    let debug = plan.legs.contains(&Leg::Debug);
+    let kernels = Kernels::prepare(common, debug, cancel, &mut progress)?;
+    let progress = Mutex::new(progress);
+    let gallery = catalog::gallery(plan, &kernels.platforms(), cancel, &teller(&progress))
+        .map_err(|failed| Failure::of_catalog(&failed))?;
+    if let Some(path) = &common.json {
+        report::write_json(path, &gallery)?;
+    }
+    for shown in gallery.shown.iter().filter(|shown| !shown.silent) {
+        report::text(&format!(
+            "  {}, {}: {}\n",
+            shown.pattern,
+            shown.leg,
+            shown.says()
+        ));
+    }
+    for guest in &gallery.guests {
+        for said in guest.not_judged.iter().chain(&guest.findings) {
+            report::text(&format!("  {}: {said}\n", guest.leg));
+        }
+    }
+    let silent = gallery.shown.iter().filter(|shown| shown.silent).count();
+    report::text(&format!(
+        "{silent} of {} silent, in {} guests; {:.0} s\n",
+        gallery.shown.len(),
+        gallery.guests.len(),
+        gallery.seconds
+    ));
+    left(
+        gallery
+            .guests
+            .iter()
+            .filter_map(|guest| guest.bundle.as_ref()),
+    );
+    Ok(verdict(gallery.silent))
 }
 
 /// Runs the same on several platforms, and tells where they differ.

@@ -69,6 +69,23 @@ impl Findings {
             ));
             return;
         }
+        // What the card wrote where this frame lies, for whatever job.
+        let all: u64 = differences.ranges.iter().map(|range| range.length).sum();
+        let by_card = |known: &&mut Violation| {
+            let there = |range: &Difference| {
+                let end = known.address.saturating_add(known.length);
+                known.address <= range.address && range.address + range.length <= end
+            };
+            all == wrong && differences.ranges.iter().all(there)
+        };
+        if let Some(known) = self.list.iter_mut().find(by_card) {
+            known.see(View::Memory);
+            known.add(&format!(
+                "{wrong} bytes of frame {} are those",
+                at.spec.sequence
+            ));
+            return;
+        }
         self.list.push(Violation {
             class: what.class,
             name: what.name.to_owned(),

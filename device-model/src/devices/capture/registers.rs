@@ -27,6 +27,7 @@ impl Function for CaptureCard {
             class: 0x04_00_00,
             revision: 1,
             interrupt: self.options.interrupt,
+            vectors: 1,
             bars: vec![Bar {
                 index: 0,
                 size: regs::BAR0_SIZE as u32,

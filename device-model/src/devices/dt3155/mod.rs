@@ -352,6 +352,7 @@ impl Function for Dt3155 {
             class: 0x04_00_00,
             revision: 0,
             interrupt: InterruptKind::Intx,
+            vectors: 1,
             bars: vec![Bar {
                 index: 0,
                 size: 0x1000,

@@ -39,6 +39,7 @@ impl Function for Scratch {
             class: 0xff_00_00,
             revision: 0,
             interrupt: InterruptKind::Msi,
+            vectors: 1,
             bars: vec![Bar {
                 index: 0,
                 size: 0x1000,

@@ -268,6 +268,19 @@ fn what_the_kernel_frees_after_a_refused_probe_is_no_leak() {
 }
 
 #[test]
+fn what_was_left_behind_is_told_once_and_what_is_left_later_again() {
+    let again = || {
+        let unbound = Stream::bound().alloc(0x5000, 64).unbinds();
+        let bound = unbound.state(DriverState::Binding).alloc(0x6000, 32);
+        bound.kind(Kind::BusMaster { on: true })
+    };
+    let left = || again().kind(Kind::BusMaster { on: false });
+    left().free(0x6000, 32).state(DriverState::Unbound).is(53);
+    let both = left().state(DriverState::Unbound);
+    assert_eq!(both.classes(), [Some(53), Some(53)]);
+}
+
+#[test]
 fn buffer_that_a_user_still_holds_at_unbind_is_no_leak_once_it_is_freed() {
     let held = Stream::bound()
         .alloc(0x5000, 4096)

@@ -266,6 +266,7 @@ fn hostile() -> impl Strategy<Value = Kind> {
             ended: on,
         },
         15 => Kind::Unheard {
+            others: on,
             what: "é".repeat(500),
         },
         _ => Kind::Refused {

@@ -62,6 +62,14 @@ impl Interrupts {
 
     pub(in super::super) fn mask(&mut self, vector: Option<Vector>, masked: bool) {
         self.ever |= !masked;
+        let of_it = |own: &Vector| vector.is_none_or(|vector| vector == *own);
+        for (_, line) in self
+            .lines
+            .iter_mut()
+            .filter(|(own, _)| masked && of_it(own))
+        {
+            line.later = None; // it comes, if at all, when it is unmasked, and is told then
+        }
         match vector {
             None => {
                 self.unmasked = !masked;

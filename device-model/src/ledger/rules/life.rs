@@ -60,9 +60,10 @@ impl Ledger {
         self.witness.blind = true;
     }
 
-    /// A call was made that the witness does not hear: from now on nothing is concluded from what is not lent.
-    pub(in super::super) fn unheard(&mut self, what: &str) {
-        self.witness.partial = true;
+    /// A call was made that the witness does not hear: from now on nothing is concluded from what is not lent, unless it
+    /// concerns only `others`.
+    pub(in super::super) fn unheard(&mut self, what: &str, others: bool) {
+        self.witness.partial |= !others;
         let unheard = &mut self.found.unheard;
         let what: String = what.chars().take(200).collect();
         if unheard.len() < MOST_REASONS && !unheard.contains(&what) {
@@ -297,8 +298,14 @@ impl Ledger {
         let violation = due.and_then(|due| self.leak(due, |held| !held_by_user(held)));
         if let Some(violation) = violation {
             self.witness.life.due = None;
-            self.report(violation);
+            self.leaked(due, violation);
         }
+    }
+
+    /// What was left behind is told once, however often the driver goes after that.
+    fn leaked(&mut self, due: Option<Due>, violation: Violation) {
+        self.witness.left = due.map_or(self.witness.left, |due| due.before);
+        self.report(violation);
     }
 
     /// Classes 52 and 53 for what somebody else could still have given back.
@@ -306,7 +313,7 @@ impl Ledger {
         if let Some(due) = self.witness.life.due.take()
             && let Some(violation) = self.leak(due, |_| true)
         {
-            self.report(violation);
+            self.leaked(Some(due), violation);
         }
     }
 
@@ -317,7 +324,7 @@ impl Ledger {
         let mut left = (0u64, 0u64);
         let mut first: Option<(u64, &Held)> = None;
         for (number, held) in self.witness.alive() {
-            if number < due.before && counts(held) {
+            if (self.witness.left..due.before).contains(&number) && counts(held) {
                 left = (left.0 + 1, left.1.saturating_add(held.range.length));
                 if first.is_none_or(|(first, _)| number < first) {
                     first = Some((number, held));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use super::stream::*;
-use crate::contract::{Declaration, DmaError, JobId, Reset};
+use crate::contract::{Declaration, DmaError, JobId, Owed, Reset, Vector};
 use crate::journal::{Call, DriverState, Kind};
 
 #[test]
@@ -191,4 +191,24 @@ fn lends_of_a_machine_that_is_gone_are_no_leak() {
         .kind(Kind::Disconnected)
         .state(DriverState::Unbound)
         .is_clean();
+}
+
+#[test]
+fn a_coalesced_interrupt_that_is_masked_before_its_time_is_not_lost() {
+    let time = std::time::Duration::from_millis(1);
+    let owed = Some(Owed::within(Vector(0), time));
+    let done = || {
+        let begun = Stream::bound().starts(0).writes(FRAME[0], SIZE);
+        begun.reports_owing(SIZE, owed)
+    };
+    let late = std::time::Duration::from_secs(2);
+    done().waits(late).taken_back(0).stops().is(43);
+    let masked = done().masks(Some(0), true).waits(late);
+    masked.taken_back(0).stops().is_clean();
+    // It was late already.
+    let masked = done().waits(late).masks(Some(0), true);
+    masked.taken_back(0).stops().is(43);
+    // Another vector's mask has nothing to do with it.
+    let masked = done().masks(Some(1), true).waits(late);
+    masked.taken_back(0).stops().is(43);
 }

@@ -246,7 +246,9 @@ impl Timeline {
                 "driver",
                 format!("events {expected} to {got} of the witness are lost"),
             ),
-            Kind::Unheard { what } => other("driver", format!("the witness does not hear: {what}")),
+            Kind::Unheard { what, .. } => {
+                other("driver", format!("the witness does not hear: {what}"))
+            }
             Kind::Elsewhere {
                 device,
                 address: at,

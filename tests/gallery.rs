@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The gallery of correct drivers: nothing is said of any pattern; and of those that are done wrong, what they do wrong.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use landfall::Cancel;
+use landfall::catalog::{
+    BUGS, Gallery, Leg, PATTERNS, Pattern, Plan, Platforms, gallery, show_bug,
+};
+use landfall_tests::{Result, prepared, root};
+
+fn platforms() -> Platforms<'static> {
+    Platforms {
+        stock: prepared(),
+        debug: None,
+        jobs: None,
+        bundles: None,
+        record: None,
+    }
+}
+
+/// Shows patterns on a platform, and demands that nothing is said.
+fn silent(leg: Leg, mute: bool, patterns: Vec<&'static Pattern>) -> Result<Gallery> {
+    let plan = Plan {
+        patterns,
+        legs: vec![leg],
+        runs: 1,
+        mute,
+    };
+    let shown = gallery(&plan, &platforms(), &Cancel::default(), &|_| ())?;
+    let loud: Vec<_> = shown.shown.iter().filter(|one| !one.silent).collect();
+    assert!(shown.silent, "{loud:#?}\n{:#?}", shown.guests);
+    Ok(shown)
+}
+
+/// The patterns of these names.
+fn some(names: &str) -> Vec<&'static Pattern> {
+    let names = names.split_whitespace();
+    names
+        .map(|name| Pattern::of(name).unwrap_or_else(|| panic!("{name}")))
+        .collect()
+}
+
+/// All patterns, on plain memory: silent, and what the driver counted was right.
+#[test]
+fn every_pattern_is_silent() -> Result {
+    let shown = silent(Leg::Plain, false, PATTERNS.iter().collect())?;
+    assert_eq!(shown.shown.len(), PATTERNS.len());
+    let of = |name: &str| {
+        let mut all = shown.shown.iter();
+        all.find(|one| one.pattern == name).expect("it was shown")
+    };
+    assert_eq!(of("own").told.bytes, 32 * 1500);
+    assert_eq!(of("four-queues").told.jobs, 400);
+    assert_eq!(of("rebind").told.bindings, 21);
+    assert!(of("timer").calls > 200);
+    Ok(())
+}
+
+/// What an IOMMU makes different: addresses that are nobody's memory, lists that are joined, unmaps that take effect.
+#[test]
+fn patterns_behind_an_iommu_are_silent() -> Result {
+    let patterns = "own deep two-cpus chain sg-table halves skip-sync lists lists-in-irq timer \
+                    other-cpu pool zero-page noncontiguous managed d3-memory flr rebind refused \
+                    stop-outstanding master-off stays-lent";
+    silent(Leg::Iommu, false, some(patterns)).map(drop)
+}
+
+/// What is unmapped stays within reach for a while.
+#[test]
+fn patterns_behind_a_lazy_iommu_are_silent() -> Result {
+    let patterns = "own deep refill-in-irq lists halves pool cancel card-reset left-in-d3";
+    silent(Leg::IommuLazy, false, some(patterns)).map(drop)
+}
+
+/// Without the right syncs the bytes would be wrong.
+#[test]
+fn patterns_through_bounce_buffers_are_silent() -> Result {
+    let patterns = "own scatter chain sg-table copy coalesce sync-in-irq napi halves twice neighbours \
+                    bidirectional skip-sync need-unmap partial-syncs requeue unread rewrite \
+                    unmap-in-timer mapping-error coherent-and-streaming noncontiguous pages narrow \
+                    d3-memory cancel";
+    silent(Leg::Swiotlb, false, some(patterns)).map(drop)
+}
+
+/// Memory above 4 GiB, which a driver that says 32 bits reaches through bounce buffers.
+#[test]
+fn patterns_above_4_gib_are_silent() -> Result {
+    let patterns = "own gather copy narrow need-unmap carved pages";
+    silent(Leg::High, false, some(patterns)).map(drop)
+}
+
+/// A card that declares nothing of its work is judged on less, and never wrongly.
+#[test]
+fn a_card_that_declares_nothing_is_not_called_wrong() -> Result {
+    let patterns = "own deep scatter chain coalesce masked refill-in-irq other-causes pool-lists flr \
+                    card-reset stop-outstanding";
+    let shown = silent(Leg::Plain, true, some(patterns))?;
+    let mute: Vec<_> = shown.shown.iter().filter(|one| one.mute).collect();
+    assert_eq!(mute.len() * 2, shown.shown.len());
+    assert!(
+        mute.iter()
+            .all(|one| one.completed == 0 && one.accesses > 0)
+    );
+    Ok(())
+}
+
+/// A bug is named as what it is, and nothing else; its twin is silent.
+fn named(name: &str) -> Result {
+    let bug = BUGS.iter().find(|bug| bug.name == name).expect("a bug");
+    // A missing sync has no effect without bounce buffers.
+    let leg = match name {
+        "never-syncs" => Leg::Swiotlb,
+        _ => Leg::Plain,
+    };
+    for planted in [true, false] {
+        let (seen, told) = show_bug(bug, planted, leg, &platforms(), &Cancel::default())?;
+        if !planted {
+            assert!(seen.is_silent() && seen.is_telling(), "{seen:#?}");
+            assert_eq!(told.result, 0);
+            assert!(told.jobs > 0, "{told:?}");
+            continue;
+        }
+        assert!(seen.names(bug.class.number()), "{seen:#?}");
+        assert_eq!(seen.violations.is_empty(), bug.hint, "{seen:#?}");
+        assert_eq!(seen.died, None);
+        assert!(seen.not_judged.is_empty(), "{seen:#?}");
+    }
+    Ok(())
+}
+
+macro_rules! bugs {
+    ($($test:ident = $name:literal,)*) => {
+        $(
+            #[test]
+            fn $test() -> Result {
+                named($name)
+            }
+        )*
+
+        #[test]
+        fn every_bug_is_tested() {
+            let tested = [$($name),*];
+            let listed: Vec<_> = BUGS.iter().map(|bug| bug.name).collect();
+            assert_eq!(listed, tested);
+        }
+    };
+}
+
+bugs! {
+    mapped_for_another_device = "elsewhere",
+    armed_with_what_the_card_wrote = "written-back",
+    coalesced_completions_that_are_never_told = "lost-coalesced",
+    over_before_all_was_read = "early-done",
+    block_freed_while_the_card_has_it = "pool-freed",
+    never_synced = "never-syncs",
+    given_back_when_the_first_descriptor_is_over = "first-of-chain",
+    interrupt_without_a_cause_after_the_second_stop = "spurious",
+    completion_that_nobody_took = "cause-cleared-late",
+}
+
+/// What a header for drivers in C must define, by the register table.
+fn wanted() -> Result<BTreeMap<String, String>> {
+    let table = fs::read_to_string(root().join("device-model/src/devices/ring/regs.rs"))?;
+    let mut wanted = BTreeMap::new();
+    let mut register = "";
+    for line in table.lines().map(str::trim) {
+        if let Some(constant) = line.strip_prefix("pub(crate) const ") {
+            let (name, rest) = constant.split_once(": ").ok_or("a typed constant")?;
+            let (_, value) = rest.split_once(" = ").ok_or("a value")?;
+            let value = value.trim_end_matches(';').to_owned();
+            wanted.insert(name.to_owned(), value);
+        } else if let Some(head) = line.strip_prefix("pub(crate) ") {
+            let Some((name, rest)) = head.split_once("(u32)") else {
+                continue;
+            };
+            let (array, offset) = rest.split_once("@ ").ok_or("an offset")?;
+            let offset = offset.trim_end_matches(" {");
+            register = name;
+            match array.split_once("stride = ") {
+                None => wanted.insert(name.to_owned(), offset.to_owned()),
+                Some((_, stride)) => {
+                    let stride = stride.trim_end().trim_end_matches(']');
+                    let value = format!("{offset} + {stride} * (queue)");
+                    wanted.insert(format!("{name}(queue)"), value)
+                }
+            };
+        } else if let Some((bits, field)) = line.split_once(' ')
+            && let Some((high, low)) = bits.split_once(':')
+            && let Some((name, _)) = field.split_once(" => ")
+            && (high, low) != ("31", "0")
+        {
+            let value = match high == low {
+                true => format!("BIT({low})"),
+                false => format!("GENMASK({high}, {low})"),
+            };
+            wanted.insert(format!("{register}_{}", name.to_uppercase()), value);
+        }
+    }
+    Ok(wanted)
+}
+
+/// The header for drivers in C says what the register table says: each offset, field and constant, and nothing else.
+#[test]
+fn the_header_agrees_with_the_register_table() -> Result {
+    let header = fs::read_to_string(root().join("kmod/include/landfall_ring.h"))?;
+    let mut found = BTreeMap::new();
+    for line in header.lines() {
+        let Some(definition) = line.strip_prefix("#define RING_") else {
+            continue;
+        };
+        let (name, value) = definition.split_once(' ').ok_or("a value")?;
+        let value = value.trim();
+        let bare = value
+            .strip_prefix('(')
+            .and_then(|value| value.strip_suffix(')'));
+        let bare = bare.unwrap_or(value).to_owned();
+        assert_eq!(found.insert(name.to_owned(), bare), None, "{name}");
+    }
+
+    let wanted = wanted()?;
+    assert!(wanted.len() > 50, "{wanted:?}");
+    assert_eq!(found, wanted);
+    Ok(())
+}
