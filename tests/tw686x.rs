@@ -29,7 +29,7 @@ const QUARTER: Size = (720, 240);
 /// From one frame to the next: so long that a program has always given a buffer back before the queue is empty.
 const PERIOD: Duration = Duration::from_millis(100);
 /// Frames of a stream.
-const FRAMES: usize = 4;
+const FRAMES: usize = 3;
 /// Bytes and number of the sound buffers that the driver keeps in its mode memcpy.
 const SOUND: (u64, usize) = (4096, 16);
 
@@ -198,17 +198,18 @@ fn assert_sound_is_left(violations: &[Violation]) {
 }
 
 /// In all three modes, from one channel and from two at once, every byte is in its place, and sound comes; what the driver does is right,
-/// but for the sound buffers of one mode, which it leaves behind.
-fn all_modes(size: Size, options: GuestOptions) -> Result {
+/// but for the sound buffers of one mode, which it leaves behind. `alone`: what the one channel streams, if it does.
+fn all_modes(alone: Option<Size>, options: GuestOptions) -> Result {
     let guest = guest(vec![card(None, PERIOD)], options)?;
     guest.load_module("snd_pcm_oss", "")?;
     for mode in [Mode::Contig, Mode::Sg, Mode::Memcpy] {
         load(&guest, mode)?;
         guest.wait_for_path("/dev/dsp", SHORT)?;
         shell(&guest, "dd if=/dev/dsp of=/tmp/sound bs=1024 count=2")?;
-        stream(&guest, mode, size, &[0])?;
+        if let Some(size) = alone {
+            stream(&guest, mode, size, &[0])?;
+        }
         stream(&guest, mode, QUARTER, &[0, 5])?;
-        assert_eq!(named(&guest, 0), [], "{mode:?}, bound still");
         guest.unload_module(DRIVER)?;
         match mode {
             Mode::Contig | Mode::Sg => assert_eq!(named(&guest, 0), [], "{mode:?}"),
@@ -226,12 +227,12 @@ fn all_modes(size: Size, options: GuestOptions) -> Result {
             }
         )
     };
-    assert!(count(&guest, 0, ok) >= 3 * 4 * FRAMES * 240);
+    assert!(count(&guest, 0, ok) >= 3 * 2 * FRAMES * 240);
     let call = |wanted| move |kind: &Kind| matches!(kind, Kind::Call(call) if call.call == wanted);
-    // Three streams of 16 buffers in each of two modes; 16 sound buffers, 16 of pictures and 16 tables.
-    assert!(count(&guest, 0, call(Call::Alloc)) >= 3 * 16 + 3 * 16);
-    assert!(count(&guest, 0, call(Call::MapList)) >= 3 * 16);
-    assert!(count(&guest, 0, call(Call::Done)) >= 3 * 3 * FRAMES);
+    // Two streams of 16 buffers in each of two modes; 16 sound buffers, 16 of pictures and 16 tables.
+    assert!(count(&guest, 0, call(Call::Alloc)) >= 2 * 16 + 3 * 16);
+    assert!(count(&guest, 0, call(Call::MapList)) >= 2 * 16);
+    assert!(count(&guest, 0, call(Call::Done)) >= 3 * 2 * FRAMES);
     // The first sound channel.
     assert!(count(&guest, 0, |kind| begun(kind, 8)) >= 3);
     Ok(guest.power_off()?)
@@ -240,7 +241,7 @@ fn all_modes(size: Size, options: GuestOptions) -> Result {
 /// On plain memory.
 #[test]
 fn all_modes_are_right_but_for_the_sound_buffers() -> Result {
-    all_modes(WHOLE, GuestOptions::default())
+    all_modes(Some(WHOLE), GuestOptions::default())
 }
 
 /// Behind an IOMMU.
@@ -250,7 +251,7 @@ fn all_modes_are_right_behind_an_iommu() -> Result {
         iommu: Iommu::Intel,
         ..GuestOptions::default()
     };
-    all_modes(QUARTER, options)
+    all_modes(None, options)
 }
 
 /// Where every streaming mapping has a bounce buffer: that holds 256 KiB at most, of which vb2 knows nothing, and so it has
@@ -261,7 +262,7 @@ fn all_modes_are_right_with_bounce_buffers() -> Result {
         append: "swiotlb=force".to_owned(),
         ..GuestOptions::default()
     };
-    all_modes(QUARTER, options)
+    all_modes(None, options)
 }
 
 /// Two cards that do wrong, with a correct driver: one byte behind a picture is class 1, a write after the channel was
