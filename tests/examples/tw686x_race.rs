@@ -11,6 +11,7 @@ use std::time::Duration;
 use landfall::guest::{CardKind, GuestOptions, Iommu, OwnCard, WITNESS_MODULE};
 use landfall::judge::judge;
 use landfall_device::devices::tw686x::{Tw686x, Tw686xOptions};
+use landfall_device::journal::{Journal, Kind};
 use landfall_device::ledger::Platform;
 use landfall_tests::{Result, SHORT, boot, prepared};
 
@@ -52,12 +53,14 @@ fn main() -> Result {
         done += 1;
         hung += u32::from(ran.as_ref().is_ok_and(|ran| ran.status != 0));
         guest.sync_card(0);
-        let judgement = judge(&guest.journal(0).ok_or("a card")?, platform.clone());
+        let journal = guest.journal(0).ok_or("a card")?;
+        let judgement = judge(&journal, platform.clone());
         let new = judgement.violations.get(known..).unwrap_or_default();
         struck += u32::from(!new.is_empty());
         for violation in new {
             if shown.insert(violation.title()) {
-                println!("time {done}: {}\n{violation:#?}", violation.title());
+                println!("time {done}: {}: {}", violation.title(), violation.text);
+                println!("  {}", enabled(&journal, violation.sequence));
             }
         }
         known = judgement.violations.len();
@@ -69,4 +72,22 @@ fn main() -> Result {
     }
     println!("{struck} of {done} times; a stream hung {hung} times");
     Ok(())
+}
+
+/// The last values of `DMA_CHANNEL_ENABLE` before an entry: what a stale one switched on again.
+fn enabled(journal: &Journal, sequence: u64) -> String {
+    let entries = journal.entries_from(0);
+    let before = entries
+        .iter()
+        .rev()
+        .filter(|entry| entry.sequence < sequence);
+    let values = before.filter_map(|entry| match &entry.kind {
+        Kind::Register { name, value, .. } if name.name == "DMA_CHANNEL_ENABLE" => {
+            Some(format!("{value:#04x}"))
+        }
+        _ => None,
+    });
+    let mut values: Vec<_> = values.take(8).collect();
+    values.reverse();
+    format!("DMA_CHANNEL_ENABLE before: {}", values.join(", "))
 }
