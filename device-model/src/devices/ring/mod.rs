@@ -54,6 +54,7 @@ mod queue;
 mod regs;
 #[cfg(test)]
 mod tests;
+mod work;
 
 use std::time::Duration;
 

@@ -4,47 +4,12 @@
 
 use std::time::Duration;
 
-use super::descriptor::{
-    DONE, Descriptor, ERROR, Operation, UNCHECKED, VALID, checked, entries, paint,
-};
+use super::descriptor::{DONE, Descriptor, ERROR, Operation, UNCHECKED, VALID};
 use super::fault::{self, Fault};
 use super::regs::*;
+use super::work::Work;
 use super::{LOOK, Port, Rest, sooner};
 use crate::contract::*;
-
-/// A part of a job that is moved in one step.
-#[derive(Clone, Copy, Debug)]
-struct Part {
-    /// The descriptor that it belongs to, by its place in the job.
-    link: usize,
-    piece: Piece,
-    /// Where a copy goes.
-    second: u64,
-}
-
-/// A job.
-#[derive(Clone, Debug)]
-struct Work {
-    job: JobId,
-    number: u32,
-    links: Vec<Descriptor>,
-    operation: Operation,
-    /// What is to be moved; known when it begins.
-    parts: Vec<Part>,
-    /// The next part.
-    part: usize,
-    /// Descriptors that were written back.
-    over: usize,
-    begun: bool,
-    /// When it goes on.
-    due: Duration,
-    check: u32,
-    /// Bytes moved, of the job and of the descriptor in hand.
-    moved: u32,
-    of_link: u32,
-    /// It was told as over already.
-    told: bool,
-}
 
 /// A queue.
 #[derive(Debug)]
@@ -533,91 +498,5 @@ impl Queue {
         if send {
             port.host.raise(owed.vector);
         }
-    }
-}
-
-impl Work {
-    /// What is to be moved; `None`: a list was refused, or makes no sense.
-    fn plan(&self, port: &mut Port<'_>) -> Option<Vec<Part>> {
-        let piece = |address, length: u32| match self.operation {
-            Operation::Receive => Piece::write(address, length.into()),
-            Operation::Transmit | Operation::Copy => Piece::read(address, length.into()),
-        };
-        let mut parts = Vec::new();
-        for (link, descriptor) in self.links.iter().enumerate() {
-            let mut add = |address, length| {
-                parts.push(Part {
-                    link,
-                    piece: piece(address, length),
-                    second: descriptor.second,
-                });
-            };
-            if descriptor.operation() != Some(self.operation) {
-                return None;
-            }
-            if !descriptor.is_list() {
-                add(descriptor.address, descriptor.length);
-                continue;
-            }
-            let count = descriptor.length as usize;
-            let mut bytes = [0; MOST_ENTRIES * ENTRY];
-            let list = bytes.get_mut(..count.checked_mul(ENTRY)?)?;
-            let tag = Tag::job(self.job).role(Role::Descriptor);
-            port.host.dma_read(descriptor.address, list, tag).ok()?;
-            for (address, length) in entries(list) {
-                add(address, length);
-            }
-        }
-        let whole = |part: &Part| (1..=u64::from(LONGEST)).contains(&part.piece.length);
-        let sense = parts.len() <= MOST_ENTRIES && parts.iter().all(whole);
-        sense.then_some(parts)
-    }
-
-    fn begins(&self, queue: QueueId) -> Declaration {
-        let mut pieces: Vec<_> = self.parts.iter().map(|part| part.piece).collect();
-        if self.operation == Operation::Copy {
-            let second = |part: &Part| Piece::write(part.second, part.piece.length);
-            pieces.extend(self.parts.iter().map(second));
-        }
-        Declaration::Begun {
-            job: self.job,
-            queue,
-            label: Label {
-                slot: None,
-                frame: Some(self.number),
-            },
-            pieces,
-        }
-    }
-
-    /// Moves a part. False: the bus refused it.
-    fn move_part(&mut self, part: &Part, queue: usize, port: &mut Port<'_>) -> bool {
-        let tag = Tag::job(self.job);
-        let length = part.piece.length as usize;
-        let mut bytes = vec![0; length];
-        let host = &mut *port.host;
-        let moved = match self.operation {
-            Operation::Receive => {
-                paint(queue, self.number, self.moved as usize, &mut bytes);
-                host.dma_write(part.piece.address, &bytes, tag)
-            }
-            Operation::Transmit => host.dma_read(part.piece.address, &mut bytes, tag),
-            Operation::Copy => host
-                .dma_read(part.piece.address, &mut bytes, tag)
-                .and_then(|()| host.dma_write(part.second, &bytes, tag)),
-        };
-        if moved.is_err() {
-            return false;
-        }
-        if self.operation != Operation::Receive {
-            self.check = checked(self.check, &bytes);
-        }
-        let count = match self.operation {
-            Operation::Copy => 2 * length as u32,
-            _ => length as u32,
-        };
-        self.moved += count;
-        self.of_link += count;
-        true
     }
 }

@@ -359,7 +359,7 @@ fn what_may_not_be_reached_is_an_error_and_waits_while_the_bus_is_off() {
         assert_eq!(bench.back(0, at as u64 + 1)[3], DONE | ERROR | control);
     }
     let writes = |&(way, at, _): &(Direction, u64, u64)| {
-        way == Direction::Write && at >= DATA && at < 0x9_0000_0000
+        way == Direction::Write && (DATA..0x9_0000_0000).contains(&at)
     };
     assert!(!bench.host.accesses().iter().any(writes));
 }
