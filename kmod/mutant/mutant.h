@@ -98,6 +98,8 @@ struct mutant {
 	spinlock_t lock;
 	u32 done;
 	bool streaming;
+	/* How many more times. */
+	unsigned int again;
 	wait_queue_head_t changed;
 
 	struct shape shape;

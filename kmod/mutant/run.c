@@ -7,6 +7,11 @@
 
 /* How long a frame may take. */
 #define FRAME_DEADLINE msecs_to_jiffies(2000)
+/*
+ * How often its slots are queued again in all: a card that is never idle interrupts a slow guest faster than that can
+ * answer.
+ */
+#define STREAM_AGAIN 128
 /* How often a stream is begun of which a frame is to be in work. */
 #define STREAM_TRIES 64
 
@@ -133,11 +138,12 @@ void mutant_done(struct mutant *m, u32 slots)
 	unsigned int slot;
 
 	m->done |= slots;
-	if (!m->streaming)
-		return;
 	for_each_set_bit(slot, &rest, CARD_SLOTS) {
 		struct loan *frame = &m->frames[slot % m->buffers];
 
+		if (!m->streaming || !m->again)
+			return;
+		m->again--;
 		card_write(m, CARD_DONE, BIT(slot));
 		STEP(m, to_cpu)(m, frame);
 		STEP(m, to_card)(m, frame);
@@ -193,6 +199,7 @@ int mutant_begin_stream(struct mutant *m)
 	for (tries = 0; tries < STREAM_TRIES; tries++) {
 		int error;
 
+		m->again = STREAM_AGAIN;
 		m->streaming = true;
 		error = mutant_begin(m);
 		if (error) {
@@ -220,6 +227,7 @@ int mutant_begin_lasting(struct mutant *m, u32 interval_us)
 {
 	int error;
 
+	m->again = UINT_MAX;
 	m->streaming = true;
 	error = mutant_begin_paced(m, interval_us);
 	if (error)

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | 26 surprise removal | the card was gone, and the driver took too long to go |
 //! | 28 BAR gone | the card did not decode, and a driver that was to go waited for it |
+//! | 37 missing sync for the CPU | the ledger hints at it, and the driver says that fewer frames were right than the card completed |
 //! | 45 assumed MSI-X | the driver found a card without MSI-X, and its probe failed as one does for want of interrupts |
 //! | 54 large allocation | memory was fragmented, and the kernel crashed at address 0 while the driver probed |
 
@@ -49,6 +50,8 @@ pub(super) fn judge(observed: &mut Observed, entries: &[Entry], trial: &Trial, c
     let crash = console_findings::read(console)
         .into_iter()
         .find(|finding| finding.line.contains(AT_ZERO));
+    let unsynced = observed.hints.iter().find(|hint| hint.class == Some(37));
+    let unsynced = unsynced.map(|hint| hint.text.clone());
     let named = if observed.took > ALL_OF_IT && gone {
         let seconds = observed.took.as_secs_f64();
         let text = format!("the card was gone, and the driver came back only after {seconds:.1} s");
@@ -68,10 +71,24 @@ pub(super) fn judge(observed: &mut Observed, entries: &[Entry], trial: &Trial, c
     } else if let (true, Some(line), false) = (not_bound, refused, has == InterruptKind::Msix) {
         let text = format!("the card has {has} only, and the driver did not bind: {line}");
         Named::of(45, text)
+    } else if let (Some(hint), Some((right, complete))) = (unsynced, frames_right(console)) {
+        let text = format!("{hint}; and of {complete} frames the driver read {right} right");
+        Named::of(37, text)
     } else {
         return;
     };
     observed.violations.insert(0, named);
+}
+
+/// How many frames the driver says were right, and how many it says were complete, if they are not as many.
+fn frames_right(console: &str) -> Option<(u32, u32)> {
+    let line = console
+        .lines()
+        .find(|line| line.contains(" frames complete, "))?;
+    let (before, after) = line.split_once(" frames complete, ")?;
+    let complete = before.split_whitespace().rev().nth(2)?.parse().ok()?;
+    let right = after.split_whitespace().next()?.parse().ok()?;
+    (right < complete).then_some((right, complete))
 }
 
 /// How long a driver that was to go left the card without decoding.

@@ -365,13 +365,15 @@ pub fn legs(
             what: format!("on {leg}"),
             command: leg_command(bug, leg, played),
             scenario: played.then_some(scenario),
-            wrong: &|observed| (!observed.is_silent()).then(|| observed.first()),
+            wrong: &|observed| (!observed.is_sound()).then(|| observed.first()),
         };
         let done = trial.run(prepared, cancel).map_err(CatalogFailed::from);
         let observed = leave(platforms.bundles, &expected, done)?;
         Ok(LegRun {
             leg,
             violations: observed.violations,
+            hints: observed.hints,
+            not_judged: observed.not_judged,
             findings: observed
                 .findings
                 .iter()

@@ -150,6 +150,10 @@ pub struct LegRun {
     pub leg: Leg,
     /// What went wrong there.
     pub violations: Vec<Named>,
+    /// What may have.
+    pub hints: Vec<Named>,
+    /// Why something was not judged.
+    pub not_judged: Vec<String>,
     /// What the kernel said there.
     pub findings: Vec<String>,
     /// How the guest died, if it did.
@@ -165,7 +169,8 @@ pub struct LegRun {
 impl LegRun {
     /// Whether nothing went wrong there.
     pub fn is_clean(&self) -> bool {
-        self.violations.is_empty() && self.findings.is_empty() && self.died.is_none()
+        let judged = self.violations.is_empty() && self.not_judged.is_empty();
+        judged && self.findings.is_empty() && self.died.is_none()
     }
 }
 

@@ -127,11 +127,15 @@ impl Observed {
         !said.is_empty() && said.iter().all(|named| named.class == Some(class))
     }
 
-    /// Whether nothing at all was seen, and everything was looked at.
-    pub fn is_silent(&self) -> bool {
-        let judged =
-            self.violations.is_empty() && self.hints.is_empty() && self.not_judged.is_empty();
+    /// Whether nothing went wrong, and everything was looked at.
+    pub fn is_sound(&self) -> bool {
+        let judged = self.violations.is_empty() && self.not_judged.is_empty();
         judged && self.findings.is_empty() && self.died.is_none()
+    }
+
+    /// Whether nothing at all was seen: it is sound, and nothing is even hinted at.
+    pub fn is_silent(&self) -> bool {
+        self.is_sound() && self.hints.is_empty()
     }
 
     /// Whether enough happened for silence to mean anything: lends were told, and the card used them.

@@ -438,7 +438,13 @@ pub(super) fn legs(arguments: &LegsArguments, cancel: &Cancel) -> Done {
             "{:<11} {:>3} frames  {first}\n",
             run.leg, run.frames
         ));
-        for more in said.chain(run.findings.iter().cloned()).take(7) {
+        let hints = run.hints.iter().map(|hint| format!("hint: {}", hint.text));
+        let why = run
+            .not_judged
+            .iter()
+            .map(|why| format!("not judged: {why}"));
+        let others = run.findings.iter().cloned().chain(why).chain(hints);
+        for more in said.chain(others).take(7) {
             report::text(&format!("{:<24}{more}\n", ""));
         }
     }

@@ -65,7 +65,7 @@ fn offline(path: &Path) -> Done {
     let mut text = format!(
         "{} lines judged again in {took:.1} ms: {}\n",
         judged.lines,
-        names_of_ledger(&judged.said.violations)
+        names_of_ledger(&judged.said)
     );
     text.push_str(&outcome(&comparison));
     report::text(&bundle::printable(&text));
@@ -236,10 +236,10 @@ fn classes(report: Option<&Report>) -> BTreeSet<String> {
         .collect()
 }
 
-fn names_of_ledger(violations: &[ledger::Violation]) -> String {
-    let names = violations
-        .iter()
-        .map(|violation| name(&violation.name, violation.class.map(ledger::Class::number)));
+fn names_of_ledger(said: &ledger::Judgement) -> String {
+    let all = said.violations.iter().chain(&said.hints);
+    let names =
+        all.map(|violation| name(&violation.name, violation.class.map(ledger::Class::number)));
     list(&names.collect())
 }
 

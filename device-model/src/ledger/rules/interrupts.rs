@@ -277,7 +277,7 @@ impl Ledger {
     /// A hint of class 43: a completion was told, and nobody took it. A driver that hangs waits for it; one that stops
     /// early has no use for it.
     pub(in super::super) fn not_taken(&mut self) {
-        if !self.declares.handover {
+        if !self.declares.handover || self.blind {
             return;
         }
         let time = self.time_ns;
