@@ -589,13 +589,11 @@ mod in_a_card {
         let mut card = card(InterruptKind::Msi, false);
         card.write_config(4, &[4, 0]);
         let entries = card.journal().entries_from(0);
-        let decoding: Vec<_> = entries
-            .iter()
-            .filter_map(|entry| match entry.kind {
-                Kind::Decoding { on } => Some(on),
-                _ => None,
-            })
-            .collect();
+        let decoding = entries.iter().filter_map(|entry| match entry.kind {
+            Kind::Decoding { on } => Some(on),
+            _ => None,
+        });
+        let decoding: Vec<_> = decoding.collect();
         assert_eq!(decoding, [true, false]);
     }
 }

@@ -86,22 +86,16 @@ impl Findings {
             ));
             return;
         }
+        let text = format!("{wrong} bytes of the frame differ: {}", what.text);
         self.list.push(Violation {
             class: what.class,
-            name: what.name.to_owned(),
             address: first.address,
             length: first.length,
             frame: Some(at.spec.sequence),
             slot: Some(at.spec.slot.into()),
-            capture: Some(at.capture),
             views: vec![View::Memory],
             nearest: Some(nearest(&at.range, at.spec.slot, first)),
-            register_write: None,
-            driver_call: None,
-            title: what.name.to_owned(),
-            accesses: 0,
-            owner: None,
-            text: format!("{wrong} bytes of the frame differ: {}", what.text),
+            ..bare(what.name, at.capture, &text)
         });
     }
 
