@@ -62,11 +62,13 @@ fn what_is_not_named_leaves_a_bundle() -> Result {
     assert!(named.passed && named.bundles.is_empty(), "{named:#?}");
     assert!(!missed.passed, "{missed:#?}");
     assert_eq!(std::fs::read_dir(directory.path())?.count(), 2);
-    for (run, summary) in [
-        (missed, "class 2 on plain: missed"),
+    // Without memory above 4 GiB the driver of class 2 gives up before it streams.
+    for (run, summary, least) in [
+        (missed, "class 2 on plain: missed", 20),
         (
             seen,
             "class 21 on plain: seen, but not as this class alone: ",
+            100,
         ),
     ] {
         let path = directory
@@ -77,7 +79,11 @@ fn what_is_not_named_leaves_a_bundle() -> Result {
         let told = bundle.run()?.summary;
         assert!(told.starts_with(summary), "{told}");
         let again = bundle.judge(|_, _| ())?;
-        assert!(again.lines > 100, "all that happened is there");
+        let lines = again.lines;
+        assert!(
+            lines > least,
+            "{told}: {lines} lines, not all that happened"
+        );
         assert!(compare(&bundle.judgement()?, &again.said).is_same());
     }
     Ok(())

@@ -105,8 +105,15 @@ fn the_catalogue_is_judged_without_a_guest() {
         let comparison = compare(&recorded, &said);
         assert!(comparison.is_same(), "{name}: {comparison:#?}");
 
-        let all = said.violations.iter().chain(&said.hints);
-        let classes: BTreeSet<_> = all.map(|one| one.class.map(Class::number)).collect();
+        // What needs the CPU's side to be sure of is a hint, and a bug has others beside it.
+        let surest = match said.violations.is_empty() {
+            true => &said.hints,
+            false => &said.violations,
+        };
+        let classes: BTreeSet<_> = surest
+            .iter()
+            .map(|one| one.class.map(Class::number))
+            .collect();
         if rest.contains("-twin") {
             assert_eq!(classes, BTreeSet::new(), "{name}: {said:#?}");
             assert_eq!(said.not_judged, [""; 0], "{name}");

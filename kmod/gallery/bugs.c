@@ -196,11 +196,13 @@ static void see(struct gallery *g, u32 causes)
 	struct queue *q = &g->queues[0];
 	struct over over;
 
+	unsigned int polls;
+
 	while (take(q, &over))
 		tell_taken(q);
 	/* The next job is over before the cause is cleared. */
-	if (g->clears_late)
-		mdelay(60);
+	for (polls = 2000; g->clears_late && q->seen != q->armed && !is_over(q) && polls; polls--)
+		mdelay(1);
 }
 
 /* Two jobs on a card that interrupts only when no cause is pending. */
@@ -216,7 +218,7 @@ static int seen_by_interrupt(struct gallery *g, bool right)
 	card_restore(g);
 	g->clears_late = !right;
 	g->on_interrupt = see;
-	error = queue_open(g, 0, &(struct wish){ .pace_us = 30000 });
+	error = queue_open(g, 0, &(struct wish){ .pace_us = 300000 });
 	if (!error) {
 		put(q, RECEIVE, a.dma, BYTES, 0);
 		put(q, RECEIVE, b.dma, BYTES, 0);

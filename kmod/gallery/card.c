@@ -254,16 +254,19 @@ void arm(struct queue *q, u32 control, dma_addr_t address, u32 length, dma_addr_
 		ring_doorbell(q);
 }
 
+bool is_over(struct queue *q)
+{
+	return q->seen != q->armed && le32_to_cpu(READ_ONCE(at(q, q->seen)->control)) & DONE;
+}
+
 bool take(struct queue *q, struct over *over)
 {
 	struct descriptor *d = at(q, q->seen);
 	u32 control;
 
-	if (q->seen == q->armed)
+	if (!is_over(q))
 		return false;
 	control = le32_to_cpu(READ_ONCE(d->control));
-	if (!(control & DONE))
-		return false;
 	/* And the rest of it, and what it is about, is read after that. */
 	dma_rmb();
 	*over = (struct over){

@@ -193,7 +193,9 @@ void arm(struct queue *q, u32 control, dma_addr_t address, u32 length, dma_addr_
 /* Likewise, without the doorbell. */
 void put(struct queue *q, u32 control, dma_addr_t address, u32 length, dma_addr_t second);
 void ring_doorbell(struct queue *q);
-/* Whether the oldest descriptor is over; takes it. */
+/* Whether the oldest descriptor that was not taken is over. */
+bool is_over(struct queue *q);
+/* Likewise; takes it. */
 bool take(struct queue *q, struct over *over);
 /* Tells the card how far the driver has taken; `take` does not. */
 void tell_taken(struct queue *q);

@@ -23,8 +23,8 @@ const struct mutant_bug mutant_bug_22 = {
 /* 24: DMA alive across kexec or kdump. NVIDIA/NV-Kernels #462. As if there were no shutdown callback. */
 static void shutdown_nothing(struct mutant *m)
 {
-	/* What the card happens to do then. */
-	mutant_begin_stream(m);
+	/* What the card happens to do then; it goes on for as long as anybody queues its slots again. */
+	mutant_begin_lasting(m, 2 * USEC_PER_MSEC);
 }
 
 const struct mutant_bug mutant_bug_24 = {

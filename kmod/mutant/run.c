@@ -11,7 +11,7 @@
  * How often its slots are queued again in all: a card that is never idle interrupts a slow guest faster than that can
  * answer.
  */
-#define STREAM_AGAIN 1024
+#define STREAM_AGAIN 128
 /* How often a stream is begun of which a frame is to be in work. */
 #define STREAM_TRIES 64
 

@@ -5,6 +5,8 @@
 //!
 //!     cargo run -p landfall-tests --example tw686x_race -- 50
 
+#![expect(clippy::print_stdout, reason = "it tells what it found")]
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

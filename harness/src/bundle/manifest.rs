@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{BundleError, Refused};
 
 /// Version of the format. It grows when a file or a field of one goes or changes its meaning.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 /// Name of the manifest.
 pub(super) const NAME: &str = "manifest.json";
 /// Most bytes of a manifest.

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub enum Fault {
     /// Completions that wait for more of them are never told: the timer of `COALESCE` does not run.
     LostCoalesced,
-    /// A transmit job of several pieces is told as over before its last piece was read, 2 milliseconds later.
+    /// A transmit job of several pieces is told as over before its last piece is read.
     EarlyDone,
     /// An interrupt without a cause, a millisecond after a queue was stopped for the second time.
     Spurious,
@@ -27,7 +27,5 @@ pub(super) struct State {
     pub(super) stops: u32,
 }
 
-/// How much later the last piece is read than it was told.
-pub(super) const EARLY: Duration = Duration::from_millis(2);
 /// How long after the stop.
 pub(super) const AFTER_STOP: Duration = Duration::from_millis(1);

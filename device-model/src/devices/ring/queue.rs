@@ -360,7 +360,6 @@ impl Queue {
             if last && early && !work.told {
                 work.told = true;
                 self.complete(&mut work, true, rest, port);
-                work.due = port.host.now() + fault::EARLY;
                 self.work = Some(work);
                 return Next::Again;
             }
