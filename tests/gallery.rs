@@ -2,14 +2,11 @@
 
 //! The gallery of correct drivers: nothing is said of any pattern; and of those that are done wrong, what they do wrong.
 
-use std::collections::BTreeMap;
-use std::fs;
-
 use landfall::Cancel;
 use landfall::catalog::{
     BUGS, Gallery, Leg, PATTERNS, Pattern, Plan, Platforms, gallery, show_bug,
 };
-use landfall_tests::{Result, prepared, root};
+use landfall_tests::{Result, prepared};
 
 fn platforms() -> Platforms<'static> {
     Platforms {
@@ -166,69 +163,4 @@ bugs! {
     given_back_when_the_first_descriptor_is_over = "first-of-chain",
     interrupt_without_a_cause_after_the_second_stop = "spurious",
     completion_that_nobody_took = "cause-cleared-late",
-}
-
-/// What a header for drivers in C must define, by the register table.
-fn wanted() -> Result<BTreeMap<String, String>> {
-    let table = fs::read_to_string(root().join("device-model/src/devices/ring/regs.rs"))?;
-    let mut wanted = BTreeMap::new();
-    let mut register = "";
-    for line in table.lines().map(str::trim) {
-        if let Some(constant) = line.strip_prefix("pub(crate) const ") {
-            let (name, rest) = constant.split_once(": ").ok_or("a typed constant")?;
-            let (_, value) = rest.split_once(" = ").ok_or("a value")?;
-            let value = value.trim_end_matches(';').to_owned();
-            wanted.insert(name.to_owned(), value);
-        } else if let Some(head) = line.strip_prefix("pub(crate) ") {
-            let Some((name, rest)) = head.split_once("(u32)") else {
-                continue;
-            };
-            let (array, offset) = rest.split_once("@ ").ok_or("an offset")?;
-            let offset = offset.trim_end_matches(" {");
-            register = name;
-            match array.split_once("stride = ") {
-                None => wanted.insert(name.to_owned(), offset.to_owned()),
-                Some((_, stride)) => {
-                    let stride = stride.trim_end().trim_end_matches(']');
-                    let value = format!("{offset} + {stride} * (queue)");
-                    wanted.insert(format!("{name}(queue)"), value)
-                }
-            };
-        } else if let Some((bits, field)) = line.split_once(' ')
-            && let Some((high, low)) = bits.split_once(':')
-            && let Some((name, _)) = field.split_once(" => ")
-            && (high, low) != ("31", "0")
-        {
-            let value = match high == low {
-                true => format!("BIT({low})"),
-                false => format!("GENMASK({high}, {low})"),
-            };
-            wanted.insert(format!("{register}_{}", name.to_uppercase()), value);
-        }
-    }
-    Ok(wanted)
-}
-
-/// The header for drivers in C says what the register table says: each offset, field and constant, and nothing else.
-#[test]
-fn the_header_agrees_with_the_register_table() -> Result {
-    let header = fs::read_to_string(root().join("kmod/include/landfall_ring.h"))?;
-    let mut found = BTreeMap::new();
-    for line in header.lines() {
-        let Some(definition) = line.strip_prefix("#define RING_") else {
-            continue;
-        };
-        let (name, value) = definition.split_once(' ').ok_or("a value")?;
-        let value = value.trim();
-        let bare = value
-            .strip_prefix('(')
-            .and_then(|value| value.strip_suffix(')'));
-        let bare = bare.unwrap_or(value).to_owned();
-        assert_eq!(found.insert(name.to_owned(), bare), None, "{name}");
-    }
-
-    let wanted = wanted()?;
-    assert!(wanted.len() > 50, "{wanted:?}");
-    assert_eq!(found, wanted);
-    Ok(())
 }

@@ -14,6 +14,7 @@ mod formats;
 mod fragment;
 mod gallery;
 mod grabber;
+mod headers;
 mod interrupts;
 mod limits;
 mod mutant;

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The driver with bugs to order: its clean twin, on several platforms, and the header it is built with.
-
-use std::collections::BTreeMap;
-use std::fs;
+//! The driver with bugs to order: its clean twin, on several platforms.
 
 use landfall::guest::{Booted, Guest, GuestOptions, Iommu, WITNESS_MODULE};
 use landfall::judge::judge;
@@ -15,7 +12,7 @@ use landfall_device::journal::DriverState::{Bound, Unbinding};
 use landfall_device::journal::Kind;
 use landfall_device::ledger::Class;
 use landfall_device::ledger::Platform;
-use landfall_tests::{Result, boot, root};
+use landfall_tests::{Result, boot};
 
 const MUTANT: &str = "landfall_mutant";
 /// What the driver says of itself.
@@ -107,71 +104,6 @@ fn the_clean_twin_captures_through_bounce_buffers() -> Result {
     assert_eq!(told(&guest, "right")?, 0);
     guest.unload_module(MUTANT)?;
     Ok(guest.power_off()?)
-}
-
-/// What `kmod/include/landfall_card.h` must define, by the register table.
-fn wanted() -> Result<BTreeMap<String, String>> {
-    let table = fs::read_to_string(root().join("device-model/src/devices/capture/regs.rs"))?;
-    let mut wanted = BTreeMap::new();
-    let mut register = "";
-    for line in table.lines().map(str::trim) {
-        if let Some(constant) = line.strip_prefix("pub(crate) const ") {
-            let (name, rest) = constant.split_once(": ").ok_or("a typed constant")?;
-            let (_, value) = rest.split_once(" = ").ok_or("a value")?;
-            let value = value.trim_end_matches(';').to_owned();
-            wanted.insert(format!("CARD_{name}"), value);
-        } else if let Some(head) = line.strip_prefix("pub(crate) ") {
-            let Some((name, rest)) = head.split_once("(u32)") else {
-                continue;
-            };
-            let (array, offset) = rest.split_once("@ ").ok_or("an offset")?;
-            let offset = offset.trim_end_matches(" {");
-            register = name;
-            match array.split_once("stride = ") {
-                None => wanted.insert(format!("CARD_{name}"), offset.to_owned()),
-                Some((_, stride)) => {
-                    let stride = stride.trim_end().trim_end_matches(']');
-                    let value = format!("{offset} + {stride} * (slot)");
-                    wanted.insert(format!("CARD_{name}(slot)"), value)
-                }
-            };
-        } else if let Some((bits, field)) = line.split_once(' ')
-            && let Some((high, low)) = bits.split_once(':')
-            && let Some((name, _)) = field.split_once(" => ")
-            && (high, low) != ("31", "0")
-        {
-            let value = match high == low {
-                true => format!("BIT({low})"),
-                false => format!("GENMASK({high}, {low})"),
-            };
-            wanted.insert(format!("CARD_{register}_{}", name.to_uppercase()), value);
-        }
-    }
-    Ok(wanted)
-}
-
-/// The header for drivers in C says what the register table says: each offset, field and constant, and nothing else.
-#[test]
-fn the_header_agrees_with_the_register_table() -> Result {
-    let header = fs::read_to_string(root().join("kmod/include/landfall_card.h"))?;
-    let mut found = BTreeMap::new();
-    for line in header.lines() {
-        let Some(definition) = line.strip_prefix("#define CARD_") else {
-            continue;
-        };
-        let (name, value) = definition.split_once(' ').ok_or("a value")?;
-        let value = value.trim();
-        let bare = value
-            .strip_prefix('(')
-            .and_then(|value| value.strip_suffix(')'));
-        let bare = bare.unwrap_or(value).to_owned();
-        assert_eq!(found.insert(format!("CARD_{name}"), bare), None, "{name}");
-    }
-
-    let wanted = wanted()?;
-    assert!(wanted.len() > 60, "{wanted:?}");
-    assert_eq!(found, wanted);
-    Ok(())
 }
 
 /// A card that goes on capturing, watched by the witness.
