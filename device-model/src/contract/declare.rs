@@ -274,7 +274,8 @@ pub enum Promise {
     Never,
 }
 
-/// An interrupt of which a completion, or another event, is the cause. The next interrupt of that vector pays for all.
+/// An interrupt of which a completion, or another event, is the cause. The next interrupt of that vector pays for all that
+/// had to come at once. One that may come later may come besides, once for each queue, until that queue has one at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owed {
     /// By which vector.

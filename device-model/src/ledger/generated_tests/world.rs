@@ -2,7 +2,7 @@
 
 //! Card and driver, and what they tell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 
@@ -36,6 +36,8 @@ pub(super) struct World {
     over: Vec<Work>,
     /// Completions of a vector that no interrupt told, and when the first was.
     pending: BTreeMap<u16, (u8, u64)>,
+    /// Vectors of which one may come later than another cause's, since the last reset.
+    deferred: BTreeSet<u16>,
     masked: BTreeMap<u16, bool>,
     wrong: Option<Wrong>,
     /// Steps before it is made wrong.
@@ -63,6 +65,7 @@ impl World {
             working: Vec::new(),
             over: Vec::new(),
             pending: BTreeMap::new(),
+            deferred: BTreeSet::new(),
             masked: BTreeMap::new(),
             wrong,
             fuse,
@@ -182,7 +185,7 @@ impl World {
 
     fn strikes_spurious(&mut self) -> bool {
         let vector = self.makes[0].vector;
-        let quiet = vector == 0 && !self.pending.contains_key(&0);
+        let quiet = vector == 0 && !self.deferred.contains(&0);
         quiet && self.strikes(Wrong::Spurious)
     }
 
@@ -372,6 +375,9 @@ impl World {
             promise,
         });
         self.pending.insert(vector, (count + 1, since));
+        if promise != Promise::Now {
+            self.deferred.insert(vector);
+        }
         self.declare(Declaration::Done {
             job: JobId(work.number),
             error: fails.then(|| "no luck".into()),
@@ -485,7 +491,8 @@ impl World {
         let vector = self.makes[usize::from(queue)].vector;
         if !self.is_masked(vector) {
             self.declare(Declaration::cause(Vector(vector), "the link changed"));
-            self.raise(vector);
+            // The timer of what is pending runs on.
+            self.tell(Kind::Interrupt { vector });
         }
     }
 
@@ -522,6 +529,7 @@ impl World {
     fn reset(&mut self) {
         self.declare(Declaration::Reset);
         self.pending.clear();
+        self.deferred.clear();
         let gone = self.accepted.drain(..).chain(self.working.drain(..));
         let gone: Vec<_> = gone.chain(self.over.drain(..)).collect();
         for work in gone {

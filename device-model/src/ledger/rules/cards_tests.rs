@@ -112,6 +112,29 @@ fn completions_may_share_an_interrupt() {
 }
 
 #[test]
+fn a_timer_runs_on_when_another_cause_interrupts() {
+    let done_owing = |stream: Stream, owed| {
+        let stream = stream.starts(0).writes(FRAME[0], SIZE);
+        stream.reports_owing(SIZE, Some(owed)).taken_back(0)
+    };
+    let cause = || Declaration::cause(Vector(0), "an old cause was unmasked");
+    for later in [
+        Owed::within(Vector(0), Duration::from_micros(100)),
+        Owed::perhaps(Vector(0)),
+    ] {
+        let both = || done_owing(Stream::bound(), later).tells(cause()).raises(0);
+        both().stops().is_clean();
+        both().raises(0).stops().is_clean();
+        both().raises(0).raises(0).is(46);
+        // One at once of the same queue tells of it, too.
+        done_owing(both(), Owed::now(Vector(0)))
+            .raises(0)
+            .raises(0)
+            .is(46);
+    }
+}
+
+#[test]
 fn a_card_may_interrupt_only_when_no_cause_is_pending() {
     let told = |stream: Stream, owed| {
         let stream = stream.starts(0).writes(FRAME[0], SIZE);

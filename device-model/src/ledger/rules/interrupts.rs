@@ -13,6 +13,8 @@ use crate::journal::DriverState;
 
 /// Most vectors that a function has.
 const MOST_VECTORS: usize = 2048;
+/// Most queues of a vector that are told apart.
+const MOST_QUEUES: usize = 256;
 /// How much longer than promised an interrupt may take: the card's own clock waits for a busy host.
 const GRACE_NS: u64 = 1_000_000_000;
 /// How long a completion was told and not taken before anybody may wonder.
@@ -35,10 +37,23 @@ struct Due {
 struct Line {
     /// It has a cause that no interrupt told of.
     cause: bool,
+    /// Queues of which one may come, sooner or later; `None`: of no queue, or of one of too many. Another cause's
+    /// interrupt does not take that away: a timer that runs, runs.
+    may: BTreeSet<Option<QueueId>>,
     /// Its interrupt is held until the bus may be mastered.
     held: bool,
     now: Option<Due>,
     later: Option<Due>,
+}
+
+impl Line {
+    /// Its interrupt came. True: it had to, or might.
+    fn pay(&mut self) -> bool {
+        let Self { cause, held, mut may, .. } = std::mem::take(self);
+        let expected = cause || held || may.pop_first().is_some();
+        self.may = may;
+        expected
+    }
 }
 
 /// What is known of interrupts.
@@ -139,7 +154,16 @@ impl Ledger {
             Promise::Now | Promise::Never => None,
         };
         if let Some(line) = self.interrupts.line(owed.vector) {
-            line.cause = true;
+            match owed.promise {
+                Promise::Now => {
+                    line.cause = true;
+                    line.may.remove(&queue); // this one tells of those, too
+                }
+                Promise::Within(_) | Promise::Never => {
+                    let room = line.may.len() < MOST_QUEUES;
+                    line.may.insert(queue.filter(|_| room));
+                }
+            }
             line.now = line.now.take().or(now);
             line.later = line.later.take().or(later);
             if line.now.is_some() {
@@ -208,8 +232,7 @@ impl Ledger {
     /// An interrupt was raised, or added to the line: it pays what the vector owes. Classes 25, 42, 44 and 46.
     pub(in super::super) fn interrupt(&mut self, vector: u16) {
         let vector = Vector(vector);
-        let line = self.interrupts.line(vector).map(std::mem::take);
-        let expected = line.is_none_or(|line| line.cause || line.held);
+        let expected = self.interrupts.line(vector).is_none_or(Line::pay);
         let late = self.witness.attached && self.after_disable(vector);
         let told = self.witness.attached && self.declares.interrupts;
         if late || !told || expected {
