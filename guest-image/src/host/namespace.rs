@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::mirror::find_program;
-use crate::process::{CommandError, Job, Runner};
+use crate::host::mirror::find_program;
+use crate::host::process::{CommandError, Job, Runner};
 
 /// Directories that [`prepare`] makes in a tree for [`Tree::bind`] to mount on.
 const MOUNT_POINTS: [&str; 6] = [

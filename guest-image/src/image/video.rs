@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::cpio::Archive;
-use crate::initramfs::{self, Contents, InitramfsError};
+use crate::image::cpio::Archive;
+use crate::image::initramfs::{self, Contents, InitramfsError};
 
 /// Changes whenever the archive's contents do by other means than what [`write`] is given.
 pub(crate) const RECIPE: &str = "2";

@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::apt::Chosen;
-use crate::hash::file_sha256;
-use crate::process::{CommandError, Job, Runner};
+use crate::debian::apt::Chosen;
+use crate::host::process::{CommandError, Job, Runner};
+use crate::store::hash::file_sha256;
 
 /// Packages unpacked at a time.
 const AT_A_TIME: usize = 2;

@@ -26,7 +26,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::Serialize;
 
-use crate::hash::short;
+use crate::store::hash::short;
 
 /// How often a lock that someone else holds is tried again.
 const LOOK: Duration = Duration::from_millis(100);

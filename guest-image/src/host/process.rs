@@ -17,7 +17,7 @@ use nix::sys::prctl;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use crate::Cancel;
+use crate::host::cancel::Cancel;
 
 /// How often a running program, the cancel flag and the deadline are looked at.
 const LOOK: Duration = Duration::from_millis(20);

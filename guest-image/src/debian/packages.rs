@@ -2,8 +2,8 @@
 
 //! Which packages a set-up is made of.
 
-use crate::apt::{Apt, BACKPORTS, Chosen, RELEASE};
-use crate::process::CommandError;
+use crate::debian::apt::{Apt, BACKPORTS, Chosen, RELEASE};
+use crate::host::process::CommandError;
 
 /// Kernel series that the modules were shown to build against and run on, best first.
 pub(crate) const SERIES: [&str; 1] = ["7.3"];

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::embedded;
-use crate::metadata::Follow;
-use crate::namespace::Namespaces;
-use crate::process::{CommandError, Job, Runner};
+use crate::host::follow::Follow;
+use crate::host::namespace::Namespaces;
+use crate::host::process::{CommandError, Job, Runner};
+use crate::image::embedded;
 
 /// Time to build them: a few seconds.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
@@ -114,7 +114,7 @@ pub(crate) fn build(
         });
     }
     fs::write(entry.join("warnings"), warnings)?;
-    Ok(crate::cache::remove(&tree)?)
+    Ok(crate::store::cache::remove(&tree)?)
 }
 
 fn script(release: &str, rust: bool) -> String {

@@ -6,17 +6,18 @@
 //! metadata is needed, not the objects that the distribution's kernel already contains: a wrapper around
 //! `rustc` leaves code generation out (`-Zno-codegen`), which halves the time; an empty object stands in.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::fs;
+use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::apt::Chosen;
-use crate::cache::remove;
-use crate::namespace::Namespaces;
-use crate::process::{CommandError, Job, Runner};
-use crate::unpack::{UnpackError, unpack};
+use crate::debian::apt::Chosen;
+use crate::debian::unpack::{UnpackError, unpack};
+use crate::host::follow::Follow;
+use crate::host::namespace::Namespaces;
+use crate::host::process::{CommandError, Job, Runner};
+use crate::store::cache::remove;
 
 /// Changes whenever the recipes below do, so that entries made by older ones are not used.
 pub(crate) const RECIPE: &str = "3";
@@ -86,7 +87,7 @@ pub(crate) fn finish_toolchain(tree: &Path) -> io::Result<()> {
     ] {
         let _ = remove(&tree.join(unused));
     }
-    crate::namespace::prepare(tree)
+    crate::host::namespace::prepare(tree)
 }
 
 fn ignore_existing(error: io::Error) -> io::Result<()> {
@@ -289,44 +290,6 @@ fn job(what: &'static str) -> Job<'static> {
     }
 }
 
-/// Reads what is added to a log.
-pub(crate) struct Follow {
-    file: Option<File>,
-    rest: String,
-}
-
-impl Follow {
-    /// Begins at the log's present end.
-    pub(crate) fn new(log: &Path) -> Self {
-        let mut file = File::options()
-            .create(true)
-            .append(true)
-            .read(true)
-            .open(log)
-            .ok();
-        if let Some(file) = &mut file {
-            let _ = file.seek(SeekFrom::End(0));
-        }
-        Self {
-            file,
-            rest: String::new(),
-        }
-    }
-
-    /// Gives each whole line that was added.
-    pub(crate) fn tell(&mut self, line: &mut dyn FnMut(&str)) {
-        let mut bytes = Vec::new();
-        if let Some(file) = &mut self.file {
-            let _ = file.read_to_end(&mut bytes);
-        }
-        self.rest.push_str(&String::from_utf8_lossy(&bytes));
-        while let Some((whole, rest)) = self.rest.split_once('\n') {
-            line(whole);
-            self.rest = rest.to_owned();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -348,23 +311,5 @@ mod tests {
 
         let lost = same.replace("CONFIG_DEBUG_INFO_BTF=y\n", "");
         assert_eq!(differing(kernel, &lost), ["CONFIG_DEBUG_INFO_BTF=y"]);
-    }
-
-    #[test]
-    fn only_whole_new_lines_are_told() -> io::Result<()> {
-        let directory = tempfile::tempdir()?;
-        let path = directory.path().join("log");
-        fs::write(&path, "old\n")?;
-        let mut follow = Follow::new(&path);
-        let mut told = Vec::new();
-
-        fs::write(&path, "old\nnew\nhal")?;
-        follow.tell(&mut |line| told.push(line.to_owned()));
-        assert_eq!(told, ["new"]);
-
-        fs::write(&path, "old\nnew\nhalf\n")?;
-        follow.tell(&mut |line| told.push(line.to_owned()));
-        assert_eq!(told, ["new", "half"]);
-        Ok(())
     }
 }

@@ -8,18 +8,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::archive::ArchiveError;
-use crate::debug_kernel::DebugKernelError;
-use crate::initramfs::InitramfsError;
+use crate::debian::packages::PackagesError;
+use crate::debian::unpack::UnpackError;
+use crate::host::mirror::MirrorError;
+use crate::host::namespace::NamespaceError;
+use crate::host::process::{CommandError, FailedRun};
+use crate::image::initramfs::InitramfsError;
 use crate::kernel::KernelError;
-use crate::metadata::MetadataError;
-use crate::mirror::MirrorError;
-use crate::modules::ModulesError;
-use crate::namespace::NamespaceError;
-use crate::packages::PackagesError;
-use crate::plan::OptionsError;
-use crate::process::{CommandError, FailedRun};
+use crate::kernel::metadata::MetadataError;
+use crate::kernel::modules::ModulesError;
 use crate::qemu::QemuError;
-use crate::unpack::UnpackError;
+use crate::setup::debug_kernel::DebugKernelError;
+use crate::setup::plan::OptionsError;
 
 /// A set-up failed.
 ///

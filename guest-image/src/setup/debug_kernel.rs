@@ -13,25 +13,29 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::apt::Chosen;
-use crate::cache::{Cache, Entry, remove};
+use crate::debian::apt::Chosen;
+use crate::debian::unpack::{UnpackError, unpack};
 use crate::debian::{MIRROR_SPEED, Making, Work};
-use crate::hash::Key;
-use crate::metadata::{Follow, extract};
-use crate::modules::{self, With};
-use crate::namespace::Namespaces;
-use crate::plan::Plan;
-use crate::process::{CommandError, Job, Runner};
+use crate::event::{Event, Step};
+use crate::host::cancel::Cancel;
+use crate::host::follow::Follow;
+use crate::host::namespace::Namespaces;
+use crate::host::process::{CommandError, Job, Runner};
+use crate::kernel::metadata::extract;
+use crate::kernel::modules::{self, With};
+use crate::prepared::{Kernel, Prepared};
+use crate::setup::error::SetupError;
+use crate::setup::options::SetupOptions;
+use crate::setup::plan::Plan;
 use crate::setup::{Booted, GONE, hold, work};
-use crate::stamp::{self, Base};
-use crate::unpack::{UnpackError, unpack};
-use crate::{
-    Cancel, Event, Kernel, Package, Prepared, SNAPSHOT_LIMIT, SetupError, SetupOptions, Snapshots,
-    Step,
-};
+use crate::store::cache::{Cache, Entry, remove};
+use crate::store::hash::Key;
+use crate::store::lock::Package;
+use crate::store::snapshots::{SNAPSHOT_LIMIT, Snapshots};
+use crate::store::stamp::{self, Base};
 
 /// What is configured; all else is as `make allnoconfig` leaves it.
-const CONFIGURATION: &str = include_str!("../debug.config");
+const CONFIGURATION: &str = include_str!("../../debug.config");
 /// Changes whenever the recipe below does, so that kernels made by older ones are not used.
 const RECIPE: &str = "1";
 /// Time to build it: minutes on two cores.

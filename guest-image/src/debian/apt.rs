@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::mirror::Mirror;
-use crate::process::{CommandError, Job, Runner};
+use crate::host::mirror::Mirror;
+use crate::host::process::{CommandError, Job, Runner};
 
 /// The release that QEMU's dependencies and the toolchain come from.
 pub(crate) const RELEASE: &str = "trixie";

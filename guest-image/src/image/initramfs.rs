@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use lzma_rust2::XzReader;
 
-use crate::cpio::Archive;
-use crate::embedded;
+use crate::image::cpio::Archive;
+use crate::image::embedded;
 
 /// Busybox's programs that get a name of their own in the guest.
 const APPLETS: &str = "[ ash awk base64 basename cat chmod clear cmp cp cut date dd depmod devmem df diff dirname dmesg du echo \
@@ -53,7 +53,7 @@ pub enum InitramfsError {
 
 /// A static busybox of the host's, if it has one.
 pub(crate) fn host_busybox() -> Option<PathBuf> {
-    let path = crate::mirror::find_program("busybox")?;
+    let path = crate::host::mirror::find_program("busybox")?;
     let bytes = fs::read(&path).ok()?;
     // A dynamic program names its loader in its first page.
     let loader = b"/ld-";

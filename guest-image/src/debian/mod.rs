@@ -6,23 +6,32 @@
 //! longest; the other fetches what is still missing, and unpacks the kernel, QEMU and busybox. What the first
 //! chain needs is fetched first.
 
+pub(crate) mod apt;
+pub(crate) mod packages;
+pub(crate) mod unpack;
+
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use crate::apt::{Apt, Chosen};
-use crate::cache::{Cache, Entry};
-use crate::hash::Key;
-use crate::mirror;
-use crate::namespace::Namespaces;
-use crate::packages::{self, Kernel, Sets};
-use crate::plan::Plan;
-use crate::process::Runner;
+use crate::debian::apt::{Apt, Chosen};
+use crate::debian::packages::{Kernel, Sets};
+use crate::debian::unpack::{UnpackError, unpack};
+use crate::event::{Event, Step};
+use crate::host::mirror;
+use crate::host::namespace::Namespaces;
+use crate::host::process::Runner;
+use crate::kernel;
+use crate::kernel::metadata;
+use crate::qemu;
 use crate::reporter::Reporter;
-use crate::stamp::Base;
-use crate::unpack::{UnpackError, unpack};
-use crate::{Event, Package, SetupError, Step, kernel, metadata, qemu};
+use crate::setup::error::SetupError;
+use crate::setup::plan::Plan;
+use crate::store::cache::{Cache, Entry};
+use crate::store::hash::Key;
+use crate::store::lock::Package;
+use crate::store::stamp::Base;
 
 /// What every part of a set-up works with.
 pub(crate) struct Work<'a> {
@@ -96,7 +105,7 @@ impl Work<'_> {
         base.save(self.cache, &plan.base_key)
             .map_err(self.cache_failed())?;
         // The packages' contents are published, the lock file says which they were, and indexes grow old.
-        let _ = crate::cache::remove(&self.cache.apt());
+        let _ = crate::store::cache::remove(&self.cache.apt());
         Ok(base)
     }
 
@@ -310,8 +319,8 @@ impl From<UnpackError> for Making {
     }
 }
 
-impl From<crate::process::CommandError> for Making {
-    fn from(error: crate::process::CommandError) -> Self {
+impl From<crate::host::process::CommandError> for Making {
+    fn from(error: crate::host::process::CommandError) -> Self {
         Self(SetupError::Toolchain(UnpackError::Command(error)))
     }
 }

@@ -8,11 +8,13 @@ use std::io;
 
 use serde::Serialize;
 
-use crate::cache::{Cache, measure, remove};
-use crate::debug_kernel::{self, DebugStamp};
-use crate::plan::Plan;
-use crate::stamp::{Base, Stamp};
-use crate::{SetupError, SetupOptions, snapshots};
+use crate::setup::debug_kernel::{self, DebugStamp};
+use crate::setup::error::SetupError;
+use crate::setup::options::SetupOptions;
+use crate::setup::plan::Plan;
+use crate::store::cache::{Cache, measure, remove};
+use crate::store::snapshots;
+use crate::store::stamp::{Base, Stamp};
 
 /// What [`prune`] removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -7,14 +7,19 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::cache::Cache;
-use crate::error::namespaces_cure;
-use crate::mirror::{self, MirrorError, find_program, os_release};
-use crate::namespace::Namespaces;
-use crate::plan::Plan;
-use crate::process::Runner;
-use crate::stamp::{Base, Stamp};
-use crate::{Cancel, SetupError, SetupOptions, debian, qemu, size};
+use crate::debian;
+use crate::host::cancel::Cancel;
+use crate::host::mirror::{self, MirrorError, find_program, os_release};
+use crate::host::namespace::Namespaces;
+use crate::host::process::Runner;
+use crate::qemu;
+use crate::setup::error::SetupError;
+use crate::setup::error::namespaces_cure;
+use crate::setup::options::SetupOptions;
+use crate::setup::plan::Plan;
+use crate::store::cache::Cache;
+use crate::store::cache::size;
+use crate::store::stamp::{Base, Stamp};
 
 /// Room that a first set-up takes on disk, packages included, bytes.
 const DISK: u64 = 3 << 30;

@@ -20,8 +20,8 @@ use std::time::{Duration, Instant, SystemTime};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::Cancel;
-use crate::cache::{measure, remove};
+use crate::host::cancel::Cancel;
+use crate::store::cache::{measure, remove};
 
 /// How often a snapshot that somebody else makes is looked for.
 const LOOK: Duration = Duration::from_millis(50);

@@ -7,11 +7,14 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::SetupOptions;
-use crate::embedded::{AGENT_SHA256, SOURCES_SHA256};
-use crate::hash::Key;
-use crate::packages::{SERIES, VIDEO};
-use crate::{initramfs, kernel, metadata, video};
+use crate::debian::packages::{SERIES, VIDEO};
+use crate::image::embedded::{AGENT_SHA256, SOURCES_SHA256};
+use crate::image::initramfs;
+use crate::image::video;
+use crate::kernel;
+use crate::kernel::metadata;
+use crate::setup::options::SetupOptions;
+use crate::store::hash::Key;
 
 /// The options do not go together, or name what is not there.
 #[derive(Debug, thiserror::Error)]

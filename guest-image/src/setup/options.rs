@@ -3,8 +3,6 @@
 //! What a caller may choose.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What to set up and where. Everything but the cache is optional.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,30 +34,5 @@ impl SetupOptions {
             cache: cache.into(),
             ..Self::default()
         }
-    }
-}
-
-/// A flag that ends a set-up early; clones share it.
-///
-/// It is polled a few times a second. What was finished stays and the next set-up goes on from there.
-#[derive(Clone, Debug, Default)]
-pub struct Cancel(Arc<AtomicBool>);
-
-impl Cancel {
-    /// Sets the flag.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-
-    /// Whether the flag is set.
-    pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
-    }
-}
-
-impl From<Arc<AtomicBool>> for Cancel {
-    /// Uses a flag that something else sets, such as a signal handler.
-    fn from(flag: Arc<AtomicBool>) -> Self {
-        Self(flag)
     }
 }

@@ -10,9 +10,13 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::cache::{Cache, write_whole};
-use crate::hash::Key;
-use crate::{Kernel, Lock, Package, Prepared, Qemu, SNAPSHOT_LIMIT, Snapshots, Step, qemu};
+use crate::event::Step;
+use crate::prepared::{Kernel, Prepared, Qemu};
+use crate::qemu;
+use crate::store::cache::{Cache, write_whole};
+use crate::store::hash::Key;
+use crate::store::lock::{Lock, Package};
+use crate::store::snapshots::{SNAPSHOT_LIMIT, Snapshots};
 
 /// Name of the archive for guests that use video devices, beside the initramfs.
 pub(crate) const VIDEO_ARCHIVE: &str = "video";

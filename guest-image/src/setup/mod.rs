@@ -2,27 +2,40 @@
 
 //! The set-up as a whole.
 
+pub(crate) mod debug_kernel;
+pub(crate) mod doctor;
+pub(crate) mod error;
+pub(crate) mod options;
+pub(crate) mod plan;
+pub(crate) mod prune;
+
 use std::fs;
 use std::path::PathBuf;
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use crate::cache::{Cache, Guard, measure};
 use crate::debian::{Making, Work};
-use crate::embedded::{AGENT_SHA256, SOURCES_SHA256};
-use crate::hash::Key;
-use crate::initramfs::{self, Contents};
-use crate::modules::{self, With};
-use crate::namespace::Namespaces;
-use crate::plan::{Plan, identity};
-use crate::process::Runner;
+use crate::event::{Event, Step};
+use crate::host::cancel::Cancel;
+use crate::host::namespace::Namespaces;
+use crate::host::process::Runner;
+use crate::image::embedded::{AGENT_SHA256, SOURCES_SHA256};
+use crate::image::initramfs::{self, Contents};
+use crate::image::video;
+use crate::kernel;
+use crate::kernel::modules::{self, With};
+use crate::prepared::{Prepared, Qemu};
+use crate::qemu;
 use crate::reporter::Reporter;
-use crate::stamp::{Base, Emulator, Stamp, VIDEO_ARCHIVE};
-use crate::{
-    Cancel, Event, Lock, Prepared, Qemu, SNAPSHOT_LIMIT, SetupError, SetupOptions, Step, kernel,
-    qemu, video,
-};
+use crate::setup::error::SetupError;
+use crate::setup::options::SetupOptions;
+use crate::setup::plan::{Plan, identity};
+use crate::store::cache::{Cache, Guard, measure};
+use crate::store::hash::Key;
+use crate::store::lock::Lock;
+use crate::store::snapshots::SNAPSHOT_LIMIT;
+use crate::store::stamp::{Base, Emulator, Stamp, VIDEO_ARCHIVE};
 
 /// How long to wait for another set-up of the same cache.
 const OTHER: Duration = Duration::from_secs(60 * 60);

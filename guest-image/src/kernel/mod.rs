@@ -2,15 +2,19 @@
 
 //! The kernel: Debian's packages, or an image brought along.
 
+pub(crate) mod metadata;
+pub(crate) mod modules;
+pub(crate) mod vmlinux;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::apt::Chosen;
-use crate::cache::remove;
-use crate::process::Runner;
-use crate::unpack::{UnpackError, unpack};
-use crate::vmlinux::{self, VmlinuxError};
+use crate::debian::apt::Chosen;
+use crate::debian::unpack::{UnpackError, unpack};
+use crate::host::process::Runner;
+use crate::kernel::vmlinux::VmlinuxError;
+use crate::store::cache::remove;
 
 /// Changes whenever the entry that [`make_image`] makes does.
 pub(crate) const RECIPE: &str = "2";
