@@ -4,7 +4,7 @@
 
 use landfall::run::{Event, Wishes};
 use landfall::schema::{Report, Verdict, View};
-use landfall_device::devices::capture::Fault;
+use landfall_cards::capture::Fault;
 use landfall_device::ledger::Class;
 use landfall_tests::{Result, reported, reported_and_told};
 

@@ -4,7 +4,7 @@
 
 use landfall::guest::GuestOptions;
 use landfall::run::{CapturePlan, Session};
-use landfall_device::devices::capture::pattern::{Pattern, Pixel};
+use landfall_cards::capture::pattern::{Pattern, Pixel};
 use landfall_tests::{Result, boot_loaded, capture_clean};
 
 /// Every pixel format with every picture lands byte for byte, also where lines end inside a page.

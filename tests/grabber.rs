@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use landfall::guest::{Booted, CardKind, Guest, GuestOptions, Iommu, WITNESS_MODULE};
 use landfall::judge::judge;
-use landfall_device::devices::dt3155::{Dt3155Options, Fault, Standard, picture};
+use landfall_cards::dt3155::{Dt3155Options, Fault, Standard, picture};
 use landfall_device::journal::{Call, Kind, Outcome};
 use landfall_device::ledger::{Judgement, Platform, Violation};
 use landfall_tests::{Result, SHORT, boot, prepared};

@@ -4,8 +4,8 @@
 
 use landfall::guest::GuestOptions;
 use landfall::run::CapturePlan;
+use landfall_cards::capture::CaptureOptions;
 use landfall_device::contract::InterruptKind;
-use landfall_device::devices::capture::CaptureOptions;
 use landfall_tests::{Result, boot_loaded, capture_clean};
 
 fn captures_with(interrupt: InterruptKind, number: u32) -> Result {

@@ -4,7 +4,7 @@
 
 use landfall::guest::{Configure, GuestOptions, PoolOptions, PoolSource};
 use landfall::run::{CapturePlan, Session};
-use landfall_device::devices::capture::CaptureOptions;
+use landfall_cards::capture::CaptureOptions;
 use landfall_tests::errno::{EINVAL, ENOMEM};
 use landfall_tests::{Result, assert_refused, boot, boot_loaded, capture_clean, kernel_log};
 

@@ -4,10 +4,10 @@
 
 use landfall::guest::{Booted, Guest, GuestOptions, Iommu, WITNESS_MODULE};
 use landfall::judge::judge;
+use landfall_cards::capture::CaptureOptions;
 use landfall_device::contract::Declaration;
 use landfall_device::contract::InterruptKind;
 use landfall_device::contract::Reset::{Device, FunctionLevel};
-use landfall_device::devices::capture::CaptureOptions;
 use landfall_device::journal::DriverState::{Bound, Unbinding};
 use landfall_device::journal::Kind;
 use landfall_device::ledger::Class;

@@ -5,7 +5,7 @@
 use landfall::guest::{Carveout, Configure, Guest, GuestOptions, Iommu, Loaded, PoolOptions, What};
 use landfall::run::{CapturePlan, Place, Session, Wishes};
 use landfall::schema::{Report, Verdict, View};
-use landfall_device::devices::capture::{CaptureOptions, Fault};
+use landfall_cards::capture::{CaptureOptions, Fault};
 use landfall_tests::errno::{EBUSY, EINVAL, ENOMEM, EOPNOTSUPP};
 use landfall_tests::{Result, assert_refused, boot_loaded, capture_clean, reported};
 

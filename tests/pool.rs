@@ -6,7 +6,7 @@ use landfall::guest::{
     CardKind, GuestFailed, GuestOptions, POOL_MODULE, PoolOptions, PoolSource, What,
 };
 use landfall::run::{CapturePlan, Session};
-use landfall_device::devices::capture::CaptureOptions;
+use landfall_cards::capture::CaptureOptions;
 use landfall_tests::errno::EINVAL;
 use landfall_tests::{Result, assert_refused, boot, boot_loaded, capture_clean, kernel_log};
 

@@ -9,7 +9,7 @@ use landfall::guest::{
     PoolSource, Region, Start,
 };
 use landfall::run::{CapturePlan, Session};
-use landfall_device::devices::capture::CaptureOptions;
+use landfall_cards::capture::CaptureOptions;
 use landfall_tests::errno::{EBUSY, EINVAL, ENODEV};
 use landfall_tests::{
     NOISE, Result, assert_refused, boot, boot_loaded, capture_clean, free_bytes, kernel_log,

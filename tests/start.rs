@@ -11,8 +11,8 @@ use landfall::guest::{
     CardKind, Guest, GuestOptions, How, Iommu, Loaded, PoolOptions, Start, Transport,
 };
 use landfall::run::CapturePlan;
+use landfall_cards::capture::CaptureOptions;
 use landfall_device::contract::InterruptKind;
-use landfall_device::devices::capture::CaptureOptions;
 use landfall_guest::{Prepared, SNAPSHOT_LIMIT, Snapshots};
 use landfall_tests::{Result, SHORT, boot_loaded, capture_clean, prepared};
 

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use landfall::guest::{Booted, CardKind, Guest, GuestOptions, Iommu, OwnCard, WITNESS_MODULE};
 use landfall::judge::judge;
+use landfall_cards::tw686x::{Fault, Tw686x, Tw686xOptions, picture};
 use landfall_device::contract::{Declaration, QueueId};
-use landfall_device::devices::tw686x::{Fault, Tw686x, Tw686xOptions, picture};
 use landfall_device::journal::{Call, Kind, Outcome};
 use landfall_device::ledger::{Class, Judgement, Platform, Violation};
 use landfall_tests::{Result, SHORT, boot, prepared};

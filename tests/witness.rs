@@ -10,7 +10,7 @@ use landfall::guest::{
     POOL_MODULE, Running, WITNESS_MODULE,
 };
 use landfall::run::{CapturePlan, Wishes};
-use landfall_device::devices::capture::CaptureOptions;
+use landfall_cards::capture::CaptureOptions;
 use landfall_device::journal::LendDirection;
 use landfall_device::journal::{Call, DriverCall, DriverState, Entry, Kind};
 use landfall_tests::errno::EBUSY;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use landfall::guest::{
     Booted, CardKind, Deadlines, Guest, GuestOptions, How, Iommu, OwnCard, WITNESS_MODULE,
 };
-use landfall_device::devices::poller::Poller;
+use landfall_cards::poller::Poller;
 use landfall_device::journal::LendDirection;
 use landfall_device::journal::{Call, Direction, DriverCall, DriverState, Entry, Kind};
 use landfall_tests::errno::EINVAL;

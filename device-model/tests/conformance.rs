@@ -2,9 +2,8 @@
 
 //! What every device must do, whichever it is.
 
+use landfall_cards::capture::{CaptureCard, CaptureOptions};
 use landfall_device::contract::{Function, InterruptKind, Next};
-use landfall_device::devices;
-use landfall_device::devices::capture::{CaptureCard, CaptureOptions};
 use landfall_device::dma::map::Request;
 use landfall_device::journal::Kind;
 use landfall_device::random::Random;
@@ -23,7 +22,7 @@ fn makes() -> Vec<(String, Box<dyn Function>)> {
         let card: Box<dyn Function> = Box::new(CaptureCard::new(options));
         (format!("capture, {interrupt}"), card)
     });
-    let all = devices::all().into_iter();
+    let all = landfall_cards::all().into_iter();
     all.map(|(name, function)| (name.to_owned(), function))
         .chain(capture)
         .collect()

@@ -14,7 +14,7 @@ use std::thread;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use landfall::memory::GuestMemory;
 use landfall::verify::{Wanted, all};
-use landfall_device::devices::capture::pattern::{self, FrameSpec, Pattern, Pixel};
+use landfall_cards::capture::pattern::{self, FrameSpec, Pattern, Pixel};
 use landfall_reserve::canary;
 
 const BYTES: u64 = 64 << 20;

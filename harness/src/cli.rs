@@ -12,9 +12,9 @@ use landfall::guest::{Accelerator, Iommu, PoolSource};
 use landfall::qemu::command::Engine;
 use landfall::run::Place;
 use landfall::survey::Method;
+use landfall_cards::capture::Fault;
+use landfall_cards::capture::pattern::{Pattern, Pixel};
 use landfall_device::contract::InterruptKind;
-use landfall_device::devices::capture::Fault;
-use landfall_device::devices::capture::pattern::{Pattern, Pixel};
 use landfall_reserve::allocator::Fit;
 
 use crate::commands::{CatalogArguments, LegsArguments};

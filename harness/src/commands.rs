@@ -23,8 +23,8 @@ use landfall::guest::{
 use landfall::run::{self, Outcome, Wishes};
 use landfall::scenario::Scenario;
 use landfall::schema::{Timing, Verdict};
-use landfall_device::devices::capture::{CaptureOptions, Planted};
-use landfall_device::devices::dt3155::Dt3155Options;
+use landfall_cards::capture::{CaptureOptions, Planted};
+use landfall_cards::dt3155::Dt3155Options;
 use landfall_guest::{Cancel, Prepared, SetupError, SetupOptions, Status};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 

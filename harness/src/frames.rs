@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
-use landfall_device::devices::capture::pattern::{FrameSpec, Pixel};
+use landfall_cards::capture::pattern::{FrameSpec, Pixel};
 
 /// A frame could not be saved.
 #[derive(Debug, thiserror::Error)]
@@ -104,7 +104,7 @@ pub fn save(
 
 #[cfg(test)]
 mod tests {
-    use landfall_device::devices::capture::pattern::Pattern;
+    use landfall_cards::capture::pattern::Pattern;
 
     use super::*;
 

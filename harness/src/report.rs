@@ -13,7 +13,7 @@ use landfall::guest::CardKind;
 use landfall::map::{self, Canvas, size};
 use landfall::run::{Outcome, Plan};
 use landfall::schema::{DriverCall, Report, Verdict, Violation};
-use landfall_device::devices::capture::fault_names;
+use landfall_cards::capture::fault_names;
 use landfall_guest::{
     CacheSize, Exported, Finding, Imported, Prepared, Pruned, SetupOptions, Status,
 };

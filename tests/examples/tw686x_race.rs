@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use landfall::guest::{CardKind, GuestOptions, Iommu, OwnCard, WITNESS_MODULE};
 use landfall::judge::judge;
-use landfall_device::devices::tw686x::{Tw686x, Tw686xOptions};
+use landfall_cards::tw686x::{Tw686x, Tw686xOptions};
 use landfall_device::journal::{Journal, Kind};
 use landfall_device::ledger::Platform;
 use landfall_tests::{Result, SHORT, boot, prepared};

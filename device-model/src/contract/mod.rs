@@ -7,11 +7,10 @@ mod bus;
 pub mod declare;
 mod function;
 mod names;
-pub(crate) mod register;
+pub mod register;
 
 pub use bus::*;
 pub use declare::{Declaration, Declares, IdleScope, Label, Limits, Owed, Piece, Promise};
 pub use function::{Function, Host, Next, Notice, STEP_BYTES, UNCLAIMED};
-pub use names::UnknownName;
-pub(crate) use names::named;
-pub(crate) use register::{lookup, register};
+pub use names::{UnknownName, named};
+pub use register::{lookup, register};

@@ -15,7 +15,9 @@ pub struct UnknownName {
 }
 
 /// Gives an enum without fields its names: `Display`, `FromStr` and `name`.
-macro_rules! named {
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __named {
     ($type:ident, $what:literal { $($variant:ident => $name:literal,)* }) => {
         impl $type {
             /// Its name on command lines and in reports.
@@ -47,4 +49,4 @@ macro_rules! named {
     };
 }
 
-pub(crate) use named;
+pub use __named as named;

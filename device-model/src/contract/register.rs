@@ -9,22 +9,22 @@
 
 /// What the table says about one register or array of registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Description {
+pub struct Description {
     /// Its name as the data sheet has it.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// Offset of the first, bytes from the start of the BAR.
-    pub(crate) offset: usize,
+    pub offset: usize,
     /// How many there are; 1 unless it is an array.
-    pub(crate) count: usize,
+    pub count: usize,
     /// Bytes from one to the next.
-    pub(crate) stride: usize,
+    pub stride: usize,
     /// Whether the table declares it as an array.
-    pub(crate) array: bool,
+    pub array: bool,
 }
 
 impl Description {
     /// Tells which element lies at `offset`, if one does.
-    pub(crate) fn index(&self, offset: usize) -> Option<usize> {
+    pub fn index(&self, offset: usize) -> Option<usize> {
         let distance = offset.checked_sub(self.offset)?;
         let index = distance / self.stride;
         (distance % self.stride == 0 && index < self.count).then_some(index)
@@ -32,7 +32,7 @@ impl Description {
 }
 
 /// Finds the register at `offset` in a table.
-pub(crate) fn lookup(table: &[Description], offset: u64) -> Option<super::RegisterName> {
+pub fn lookup(table: &[Description], offset: u64) -> Option<super::RegisterName> {
     let offset = usize::try_from(offset).ok()?;
     table.iter().find_map(|entry| {
         let index = entry.index(offset)?;
@@ -44,7 +44,7 @@ pub(crate) fn lookup(table: &[Description], offset: u64) -> Option<super::Regist
 }
 
 /// A value that fits into a field of a register.
-pub(crate) trait Field: Copy {
+pub trait Field: Copy {
     /// Takes the value from the low bits of `raw`.
     fn from_bits(raw: u32) -> Self;
     /// Gives the value as low bits.
@@ -88,12 +88,14 @@ impl Field for u32 {
 }
 
 /// The bits `high:low`, as a mask in place.
-pub(crate) const fn mask(high: u32, low: u32) -> u32 {
+pub const fn mask(high: u32, low: u32) -> u32 {
     (u32::MAX >> (31 - high)) & (u32::MAX << low)
 }
 
 /// Defines registers; see the module.
-macro_rules! register {
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __register {
     ($(
         $(#[$attribute:meta])*
         $visibility:vis $name:ident($storage:ty) $([$count:expr, stride = $stride:expr])? @ $offset:literal {
@@ -152,4 +154,4 @@ macro_rules! register {
     };
 }
 
-pub(crate) use register;
+pub use __register as register;

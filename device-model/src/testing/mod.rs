@@ -3,5 +3,7 @@
 //! For the tests of devices, also of those that are not in this tree.
 
 mod declarations;
+mod host;
 
 pub use declarations::check_declarations;
+pub use host::FakeHost;

@@ -41,7 +41,7 @@ mod tests {
         assert!(
             directory
                 .path()
-                .join("device-model/src/devices/capture/regs.rs")
+                .join("device-model/cards/src/capture/regs.rs")
                 .is_file()
         );
         Ok(())

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use landfall_cards::capture::CaptureOptions;
 use landfall_device::contract::InterruptKind;
-use landfall_device::devices::capture::CaptureOptions;
 use landfall_guest::Cancel;
 
 use super::entries::Action;

@@ -2,8 +2,8 @@
 
 //! What is planted for each class, and where it must be named.
 
+use landfall_cards::capture::{CaptureOptions, Fault, Planted, When};
 use landfall_device::contract::InterruptKind;
-use landfall_device::devices::capture::{CaptureOptions, Fault, Planted, When};
 
 use super::Leg;
 

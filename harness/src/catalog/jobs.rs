@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use landfall_device::devices::capture::CaptureOptions;
+use landfall_cards::capture::CaptureOptions;
 use landfall_guest::{Cancel, Prepared};
 
 use super::entries::{Entry, Recipe, Way};

@@ -8,8 +8,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use landfall_cards::capture::CaptureOptions;
 use landfall_device::contract::{Declaration, DmaError};
-use landfall_device::devices::capture::CaptureOptions;
 use landfall_device::journal::{Entry, Kind, Outcome};
 use landfall_device::ledger::{Class, Platform, Violation};
 use landfall_guest::{Cancel, Prepared};

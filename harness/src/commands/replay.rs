@@ -10,7 +10,7 @@ use clap::Parser;
 use landfall::bundle::{self, Bundle, BundleError, Comparison, Place, Request, compare};
 use landfall::catalog::Named;
 use landfall::schema::{Report, Violation};
-use landfall_device::devices::capture::pattern::Pattern;
+use landfall_cards::capture::pattern::Pattern;
 use landfall_device::ledger;
 use landfall_guest::Cancel;
 

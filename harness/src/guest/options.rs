@@ -9,10 +9,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use landfall_cards::capture::{CaptureCard, CaptureOptions};
+use landfall_cards::dt3155::{Dt3155, Dt3155Options};
+use landfall_cards::template::Scratch;
 use landfall_device::contract::{Function, InterruptKind};
-use landfall_device::devices::capture::{CaptureCard, CaptureOptions};
-use landfall_device::devices::dt3155::{Dt3155, Dt3155Options};
-use landfall_device::devices::template::Scratch;
 use landfall_device::journal::CAPACITY;
 
 use super::sources::{PoolOptions, PoolSource, top};

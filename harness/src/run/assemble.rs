@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use landfall_agent::protocol::LendKind;
-use landfall_device::devices::capture::{fault_names, result_name};
+use landfall_cards::capture::{fault_names, result_name};
 use landfall_device::journal::{Entry, Kind};
 
 use super::capture::{Captured, Frame, OK};

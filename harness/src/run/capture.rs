@@ -9,7 +9,7 @@ use std::time::Duration;
 use landfall_agent::protocol::{
     BufferInfo, Completion, Configure, Configured, Direction, Lend, LendKind,
 };
-use landfall_device::devices::capture::pattern::{FrameSpec, Pattern, Pixel};
+use landfall_cards::capture::pattern::{FrameSpec, Pattern, Pixel};
 use landfall_device::ledger;
 
 use super::look::Look;

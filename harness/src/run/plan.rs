@@ -4,8 +4,8 @@
 
 use std::path::PathBuf;
 
-use landfall_device::devices::capture::pattern::{Pattern, Pixel};
-use landfall_device::devices::capture::{CaptureOptions, Fault, Planted, Strikes};
+use landfall_cards::capture::pattern::{Pattern, Pixel};
+use landfall_cards::capture::{CaptureOptions, Fault, Planted, Strikes};
 
 use super::{CapturePlan, Place, Placed};
 use crate::bundle;

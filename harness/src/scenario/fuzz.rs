@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use landfall_device::devices::capture::{Fault, MILLION, NthWrite, Planted, When};
+use landfall_cards::capture::{Fault, MILLION, NthWrite, Planted, When};
 use landfall_device::random::Random;
 use landfall_guest::{Cancel, Prepared};
 use serde::Serialize;

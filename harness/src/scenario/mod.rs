@@ -32,7 +32,7 @@ pub mod fuzz;
 mod shrink;
 mod toml_file;
 
-use landfall_device::devices::capture::Planted;
+use landfall_cards::capture::Planted;
 
 pub use shrink::{Shrunk, shrink};
 pub use toml_file::ScenarioError;

@@ -2,7 +2,7 @@
 
 //! From a scenario that fails to the smallest that still does.
 
-use landfall_device::devices::capture::{Fault, Planted, When};
+use landfall_cards::capture::{Fault, Planted, When};
 
 use super::Scenario;
 
@@ -115,7 +115,7 @@ fn simpler(planted: &Planted) -> Vec<Planted> {
 mod tests {
     use std::convert::Infallible;
 
-    use landfall_device::devices::capture::NthWrite;
+    use landfall_cards::capture::NthWrite;
     use proptest::prelude::*;
 
     use super::super::fuzz::draw;

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use landfall_device::devices::capture::{Fault, MILLION, NthWrite, Planted, When};
+use landfall_cards::capture::{Fault, MILLION, NthWrite, Planted, When};
 use serde::{Deserialize, Deserializer, de};
 
 use super::{MOST_FAULTS, Scenario};

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use landfall_device::devices::capture::CaptureOptions;
+use landfall_cards::capture::CaptureOptions;
 
 use super::measure::{Source, answer};
 use super::method::{LOW_HOLE, LOW_HOLE_BYTES};

@@ -2,7 +2,7 @@
 
 //! Differences, gathered into ranges and explained.
 
-use landfall_device::devices::capture::pattern;
+use landfall_cards::capture::pattern;
 use landfall_reserve::canary;
 
 use crate::memory::GuestMemory;

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use landfall_device::devices::capture::pattern::{self, FrameSpec, Pattern};
+use landfall_cards::capture::pattern::{self, FrameSpec, Pattern};
 use landfall_reserve::canary;
 
 /// Words compared before it is asked whether one differed: enough for vectors, little enough to stop early.

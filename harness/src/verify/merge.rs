@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use landfall_device::devices::capture::pattern::FrameSpec;
+use landfall_cards::capture::pattern::FrameSpec;
 use landfall_device::ledger;
 
 use super::{Difference, Differences, Found};
@@ -418,8 +418,8 @@ pub(crate) fn of_ledger(
 
 #[cfg(test)]
 mod tests {
+    use landfall_cards::capture::pattern::{Pattern, Pixel};
     use landfall_device::contract::JobId;
-    use landfall_device::devices::capture::pattern::{Pattern, Pixel};
 
     use super::super::Origin;
     use super::*;

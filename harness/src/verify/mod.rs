@@ -15,7 +15,7 @@ mod pieces;
 use std::num::NonZero;
 use std::ops::Range;
 
-use landfall_device::devices::capture::pattern::FrameSpec;
+use landfall_cards::capture::pattern::FrameSpec;
 use landfall_reserve::canary;
 use xxhash_rust::xxh64::Xxh64;
 

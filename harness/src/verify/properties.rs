@@ -2,7 +2,7 @@
 
 //! The fast comparison against a simple one: one byte after the other, over all of a range at once.
 
-use landfall_device::devices::capture::pattern::{self, Pattern, Pixel};
+use landfall_cards::capture::pattern::{self, Pattern, Pixel};
 use proptest::prelude::*;
 
 use super::*;

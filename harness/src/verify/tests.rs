@@ -2,7 +2,7 @@
 
 //! Plants every kind of difference and sees it named; clean memory is silent.
 
-use landfall_device::devices::capture::pattern::{self, FrameSpec, Pattern, Pixel};
+use landfall_cards::capture::pattern::{self, FrameSpec, Pattern, Pixel};
 
 use super::*;
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use landfall::guest::{CardKind, Guest, GuestOptions, Loaded};
 use landfall::run::CapturePlan;
-use landfall_device::devices::capture::CaptureOptions;
+use landfall_cards::capture::CaptureOptions;
 use landfall_tests::{Result, boot_loaded, capture_clean};
 
 use super::median;

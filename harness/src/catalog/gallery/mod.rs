@@ -11,7 +11,7 @@ mod patterns;
 
 use std::time::Instant;
 
-use landfall_device::devices::ring::{Ring, RingOptions};
+use landfall_cards::ring::{Ring, RingOptions};
 use landfall_device::journal::Journal;
 use landfall_device::ledger::{Class, Judgement, Violation};
 use landfall_guest::{Cancel, Prepared};

@@ -2,8 +2,8 @@
 
 //! The patterns of `kmod/gallery`, and those of them that are done wrong.
 
+use landfall_cards::ring::{Fault, RingOptions};
 use landfall_device::contract::InterruptKind;
-use landfall_device::devices::ring::{Fault, RingOptions};
 use landfall_device::ledger::Class;
 
 /// Something that correct drivers do.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-use landfall_device::devices::capture::ALWAYS;
+use landfall_cards::capture::ALWAYS;
 use proptest::prelude::*;
 
 use super::*;
