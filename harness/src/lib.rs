@@ -15,6 +15,7 @@ pub mod accelerator;
 pub mod bundle;
 pub mod catalog;
 pub mod console_findings;
+pub mod debug_info;
 pub mod drawing;
 pub mod evidence;
 pub mod exercise;
