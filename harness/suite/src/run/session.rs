@@ -29,10 +29,11 @@ const SETTLE: Duration = Duration::from_millis(50);
 /// One card under watch, from [`Session::begin`] to the verdict.
 ///
 /// ```no_run
-/// # fn example(guest: &landfall::guest::Guest<landfall::guest::Loaded>) -> Result<(), landfall::run::RunFailed> {
-/// use landfall::run::{CapturePlan, Session};
+/// # fn example(guest: &landfall::guest::Guest<landfall::guest::Loaded>) -> Result<(), landfall_suite::run::RunFailed> {
+/// use landfall_suite::capture::Device;
+/// use landfall_suite::run::{CapturePlan, Session};
 ///
-/// let card = Device::open(&guest, 0)?;
+/// let card = Device::open(guest, 0)?;
 /// let mut session = Session::begin(guest, &card)?;
 /// session.capture(&CapturePlan { width: 640, height: 480, ..CapturePlan::default() }, guest, &card)?;
 /// assert_eq!(session.finish(guest, &card)?, []);

@@ -481,7 +481,7 @@ mod tests {
     /// The driver's own tables say which patterns there are: each is listed, and each that is listed is there.
     #[test]
     fn every_pattern_of_the_driver_is_listed_once() {
-        let kmod = concat!(env!("CARGO_MANIFEST_DIR"), "/../kmod/gallery");
+        let kmod = concat!(env!("CARGO_MANIFEST_DIR"), "/../../kmod/gallery");
         let mut found = Vec::new();
         for file in std::fs::read_dir(kmod).expect("the driver") {
             let path = file.expect("a file").path();
