@@ -22,8 +22,8 @@ fn makes() -> Vec<(String, Box<dyn Function>)> {
         let card: Box<dyn Function> = Box::new(CaptureCard::new(options));
         (format!("capture, {interrupt}"), card)
     });
-    let all = landfall_cards::all().into_iter();
-    all.map(|(name, function)| (name.to_owned(), function))
+    let all = landfall_cards::SET.into_iter();
+    all.map(|(name, make)| (name.to_owned(), make()))
         .chain(capture)
         .collect()
 }

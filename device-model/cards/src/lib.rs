@@ -13,26 +13,32 @@ pub mod tw686x;
 
 use landfall_device::contract::Function;
 
-/// Every device in its default make, by name: what the conformance tests run over.
-pub fn all() -> Vec<(&'static str, Box<dyn Function>)> {
-    vec![
-        (
-            "capture",
-            Box::new(capture::CaptureCard::new(capture::CaptureOptions::default())),
-        ),
-        (
-            "dt3155",
-            Box::new(dt3155::Dt3155::new(dt3155::Dt3155Options::default())),
-        ),
-        ("poller", Box::<poller::Poller>::default()),
-        (
-            "ring",
-            Box::new(ring::Ring::new(ring::RingOptions::default())),
-        ),
-        ("template", Box::<template::Scratch>::default()),
-        (
-            "tw686x",
-            Box::new(tw686x::Tw686x::new(tw686x::Tw686xOptions::default())),
-        ),
-    ]
+/// Makes a card, as after power-on.
+pub type Make = fn() -> Box<dyn Function>;
+
+/// Every card in its default make, by name.
+pub const SET: [(&str, Make); 6] = [
+    ("capture", || Box::<capture::CaptureCard>::default()),
+    ("dt3155", || Box::<dt3155::Dt3155>::default()),
+    ("poller", || Box::<poller::Poller>::default()),
+    ("ring", || Box::<ring::Ring>::default()),
+    ("template", || Box::<template::Scratch>::default()),
+    ("tw686x", || Box::<tw686x::Tw686x>::default()),
+];
+
+/// Their names.
+pub const NAMES: [&str; SET.len()] = {
+    let mut names = [""; SET.len()];
+    let mut next = 0;
+    while next < SET.len() {
+        names[next] = SET[next].0;
+        next += 1;
+    }
+    names
+};
+
+/// Who makes the card of that name, if there is one.
+pub fn by_name(name: &str) -> Option<Make> {
+    let found = SET.iter().find(|(known, _)| *known == name);
+    found.map(|(_, make)| *make)
 }

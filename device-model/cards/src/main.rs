@@ -10,10 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 use landfall_cards::capture::{CaptureCard, CaptureOptions, Fault, Planted};
-use landfall_cards::dt3155::{Dt3155, Dt3155Options};
-use landfall_cards::template::Scratch;
 use landfall_device::contract::{Function, InterruptKind};
 use landfall_device::serve::CardServer;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -35,7 +33,8 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct Serve {
     /// Which card.
-    device: Device,
+    #[arg(value_parser = landfall_cards::NAMES)]
+    device: String,
     /// Where to listen; must not exist.
     #[arg(long)]
     socket: PathBuf,
@@ -63,16 +62,6 @@ struct Serve {
     /// Largest frame, bytes.
     #[arg(long, default_value_t = CaptureOptions::default().max_frame)]
     max_frame: u32,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Device {
-    /// The capture card.
-    Capture,
-    /// The DT3155 frame grabber.
-    Dt3155,
-    /// The template device.
-    Template,
 }
 
 fn address_bits(given: &str) -> Result<u8, String> {
@@ -110,10 +99,9 @@ fn say(to: &mut dyn Write, line: &str) {
 }
 
 fn run(serve: &Serve) -> Result<(), Box<dyn Error>> {
-    let function: Box<dyn Function> = match serve.device {
-        Device::Template => Box::<Scratch>::default(),
-        Device::Dt3155 => Box::new(Dt3155::new(Dt3155Options::default())),
-        Device::Capture => Box::new(CaptureCard::new(CaptureOptions {
+    let function: Box<dyn Function> = match landfall_cards::by_name(&serve.device) {
+        Some(make) if serve.device != "capture" => make(),
+        _ => Box::new(CaptureCard::new(CaptureOptions {
             address_bits: serve.address_bits,
             align_shift: serve.align_shift,
             boundary_shift: serve.boundary_shift,

@@ -8,6 +8,8 @@ pub(crate) mod error;
 pub(crate) mod options;
 pub(crate) mod plan;
 pub(crate) mod prune;
+pub(crate) mod stamp;
+pub(crate) mod work;
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,7 +17,6 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use crate::debian::{Making, Work};
 use crate::event::{Event, Step};
 use crate::host::cancel::Cancel;
 use crate::host::namespace::Namespaces;
@@ -32,11 +33,12 @@ use crate::reporter::Reporter;
 use crate::setup::error::SetupError;
 use crate::setup::options::SetupOptions;
 use crate::setup::plan::{Plan, identity};
+use crate::setup::stamp::{Base, Emulator, Stamp, VIDEO_ARCHIVE};
+use crate::setup::work::{Making, Work};
 use crate::store::cache::{Cache, Guard, measure};
 use crate::store::hash::Key;
 use crate::store::lock::Lock;
 use crate::store::snapshots::SNAPSHOT_LIMIT;
-use crate::store::stamp::{Base, Emulator, Stamp, VIDEO_ARCHIVE};
 
 /// How long to wait for another set-up of the same cache.
 const OTHER: Duration = Duration::from_secs(60 * 60);

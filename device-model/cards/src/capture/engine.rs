@@ -87,6 +87,12 @@ pub(super) struct Written {
     pub(super) tag: Tag,
 }
 
+impl Default for CaptureCard {
+    fn default() -> Self {
+        Self::new(CaptureOptions::default())
+    }
+}
+
 impl CaptureCard {
     /// Makes a card, as after power-on.
     pub fn new(options: CaptureOptions) -> Self {

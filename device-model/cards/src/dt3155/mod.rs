@@ -112,6 +112,12 @@ enum Late {
     Over,
 }
 
+impl Default for Dt3155 {
+    fn default() -> Self {
+        Self::new(Dt3155Options::default())
+    }
+}
+
 impl Dt3155 {
     /// Makes a card, as after power-on.
     pub fn new(options: Dt3155Options) -> Self {

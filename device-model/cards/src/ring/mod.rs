@@ -113,6 +113,12 @@ struct Rest<'a> {
     fault: &'a mut fault::State,
 }
 
+impl Default for Ring {
+    fn default() -> Self {
+        Self::new(RingOptions::default())
+    }
+}
+
 impl Ring {
     /// Makes a card, as after power-on.
     pub fn new(options: RingOptions) -> Self {

@@ -130,6 +130,12 @@ enum Late {
     Over,
 }
 
+impl Default for Tw686x {
+    fn default() -> Self {
+        Self::new(Tw686xOptions::default())
+    }
+}
+
 impl Tw686x {
     /// Makes a card, as after power-on.
     pub fn new(options: Tw686xOptions) -> Self {
