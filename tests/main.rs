@@ -17,6 +17,7 @@ mod grabber;
 mod headers;
 mod interrupts;
 mod limits;
+mod lines;
 mod mutant;
 mod placement;
 mod pool;

@@ -60,7 +60,7 @@ use landfall_agent::protocol::{Reply, Request};
 use landfall_device::dma::map::Mapping;
 use landfall_device::journal::Journal;
 use landfall_device::serve::CardServer;
-use landfall_guest::{Cancel, Prepared};
+use landfall_guest::{Cancel, ModuleFiles, Prepared};
 pub use options::{
     Accelerator, Deadlines, EvidenceOptions, GuestOptions, Iommu, Module, Start, Transport,
 };
@@ -415,6 +415,11 @@ impl<Stage: Running> Guest<Stage> {
     /// Kernel release, as the guest states it.
     pub fn kernel_release(&self) -> String {
         self.machine().hello.kernel.clone()
+    }
+
+    /// The files of the modules that it loads.
+    pub fn module_files(&self) -> ModuleFiles {
+        self.machine().modules.clone()
     }
 
     /// How it came to life, and what took how long.

@@ -9,6 +9,7 @@ use super::jobs::CatalogFailed;
 use crate::run::RunFailed;
 use crate::scenario::Scenario;
 use landfall::bundle::{self, Parts, Place, Run};
+use landfall::debug_info::Lines;
 use landfall::evidence::Observed;
 use landfall::evidence::{Logs, Pages, Trace};
 use landfall::guest::{self, GuestFailed};
@@ -70,7 +71,7 @@ pub(super) fn leave(
     }
 }
 
-/// Leaves stream and verdict of a trial as one file, for tests that judge it again: no logs, no memory.
+/// Leaves stream and verdict of a trial as one file, for tests that judge it again: no logs, no memory, no lines.
 pub(super) fn record(
     directory: &Path,
     expected: &Expected<'_>,
@@ -90,6 +91,7 @@ pub(super) fn record(
         trace: &observed.trace,
         logs: &trace.logs,
         pages: &trace.pages,
+        lines: &Lines::new(),
     };
     store_parts(&place, expected, parts, &said, Some(observed)).map(drop)
 }
@@ -99,6 +101,7 @@ struct Recorded<'a> {
     trace: &'a Trace,
     logs: &'a Logs,
     pages: &'a Pages,
+    lines: &'a Lines,
 }
 
 fn store(
@@ -112,6 +115,7 @@ fn store(
         trace,
         logs: &trace.logs,
         pages: &trace.pages,
+        lines: &trace.lines(),
     };
     store_parts(&place.of(&expected.word), expected, parts, wrong, observed)
 }
@@ -144,6 +148,7 @@ fn store_parts(
             .as_ref()
             .map(|(recorder, journal)| (recorder, journal)),
         judged: &trace.judged,
+        lines: recorded.lines,
         report: None,
         observed,
         pages: recorded.pages,

@@ -124,6 +124,7 @@ impl Trial {
                 pages: self.pages(&judged.violations, &memory),
                 judged,
                 logs: guest.logs(),
+                modules: Some(guest.module_files()),
                 evidence,
             },
             ..count(&entries)

@@ -10,6 +10,7 @@ use std::time::Duration;
 use landfall_agent::protocol::CardInfo;
 use landfall_device::journal::Journal;
 use landfall_device::ledger;
+use landfall_guest::ModuleFiles;
 
 use super::capture::{Captured, OK};
 use super::jobs::jobs;
@@ -58,6 +59,8 @@ pub struct Session {
     /// First journal entry that is this session's.
     pub(super) first: u64,
     pub(super) journal: Journal,
+    /// The modules that the guest loads.
+    pub(super) modules: ModuleFiles,
     pub(super) info: CardInfo,
     pub(super) selftest: SelfTest,
     pub(super) regions: Vec<Region>,
@@ -91,6 +94,7 @@ impl Session {
             told: 0,
             first,
             journal,
+            modules: guest.module_files(),
             info,
             selftest,
             regions,

@@ -467,6 +467,7 @@ fn observe(
             stream: Some((recorder, journal)),
             judged,
             logs: guest.logs(),
+            modules: Some(guest.module_files()),
             evidence,
             ..Trace::default()
         },
