@@ -4,8 +4,6 @@
 
 pub mod capture;
 pub mod dt3155;
-#[cfg(test)]
-pub(crate) mod fake;
 pub mod poller;
 pub mod ring;
 pub mod template;

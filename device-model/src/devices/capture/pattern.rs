@@ -47,7 +47,7 @@ impl Pattern {
     }
 }
 
-crate::contract::named! {
+crate::named! {
     Pattern, "pattern" {
         Test => "test",
         Bars => "bars",
@@ -93,7 +93,7 @@ impl Pixel {
     }
 }
 
-crate::contract::named! {
+crate::named! {
     Pixel, "pixel format" {
         Yuyv => "yuyv",
         Grey => "grey",

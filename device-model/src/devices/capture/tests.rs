@@ -12,10 +12,10 @@ use proptest::prelude::*;
 use super::pattern::{FrameSpec, Pattern, Pixel, fill};
 use super::regs::*;
 use super::*;
-use crate::contract::DmaError;
-use crate::contract::{Declaration, Direction, Function, Next, Notice, Reset, STEP_BYTES};
-use crate::devices::fake::FakeHost;
+use crate::contract::{Declaration, Device, Direction, Next, Notice, Reset, STEP_BYTES};
+use crate::contract::{DmaError, Registers as _};
 use crate::journal::Kind;
+use crate::testing::FakeHost;
 
 const BASE: u64 = 0x1_0010_0000;
 const WIDTH: u32 = 64;

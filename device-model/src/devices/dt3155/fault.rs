@@ -21,7 +21,7 @@ impl Fault {
     pub const ALL: [Self; 3] = [Self::Overrun, Self::AfterStop, Self::AfterUnbind];
 }
 
-crate::contract::named! {
+crate::named! {
     Fault, "fault" {
         Overrun => "overrun",
         AfterStop => "after-stop",

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use super::*;
-use crate::devices::fake::FakeHost;
 use crate::journal::{Kind, Outcome};
+use crate::testing::FakeHost;
 
 const BASE: u32 = 0x10_0000;
 const STANDARD: Standard = Standard::Hz60;

@@ -3,8 +3,8 @@
 use super::descriptor::{DONE, ERROR, UNCHECKED, VALID, checked, paint};
 use super::*;
 use crate::contract::DmaError;
-use crate::devices::fake::FakeHost;
 use crate::journal::{Direction, Kind};
+use crate::testing::FakeHost;
 
 const RING: u64 = 0x1_0000_0000;
 const DATA: u64 = 0x2_0000_0000;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::contract::DmaError;
-use crate::devices::fake::FakeHost;
+use crate::testing::FakeHost;
 
 fn write(device: &mut Scratch, host: &mut FakeHost, register: usize, value: u32) {
     device.write(0, register as u64, value, host);

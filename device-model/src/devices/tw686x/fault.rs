@@ -17,7 +17,7 @@ impl Fault {
     pub const ALL: [Self; 2] = [Self::Overrun, Self::AfterStop];
 }
 
-crate::contract::named! {
+crate::named! {
     Fault, "fault" {
         Overrun => "overrun",
         AfterStop => "after-stop",

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::contract::DmaError;
-use crate::devices::fake::FakeHost;
 use crate::journal::{Direction, Kind, Outcome};
+use crate::testing::FakeHost;
 
 /// Where channel 0 has its buffers, and 1 MiB further on each other channel.
 const BASE: u64 = 0x100_0000;

@@ -49,7 +49,12 @@ struct Line {
 impl Line {
     /// Its interrupt came. True: it had to, or might.
     fn pay(&mut self) -> bool {
-        let Self { cause, held, mut may, .. } = std::mem::take(self);
+        let Self {
+            cause,
+            held,
+            mut may,
+            ..
+        } = std::mem::take(self);
         let expected = cause || held || may.pop_first().is_some();
         self.may = may;
         expected
