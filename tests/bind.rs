@@ -2,13 +2,14 @@
 
 //! Binding, unbinding, loading and unloading, idle and under use.
 
-use landfall::guest::{CAPTURE_MODULE, Configure, GuestOptions, POOL_MODULE};
-use landfall::run::CapturePlan;
+use landfall::guest::{Configure, POOL_MODULE};
 use landfall_device::contract::Declaration;
+use landfall_suite::capture::{CAPTURE_MODULE, Device};
+use landfall_suite::run::CapturePlan;
 use landfall_tests::errno::{ENODEV, EWOULDBLOCK};
 use landfall_tests::{
     Result, SHORT, accesses_after, assert_refused, boot_loaded, capture_clean, pci_address,
-    start_capture,
+    start_capture, with_capture_card,
 };
 
 const BIND: &str = "/sys/bus/pci/drivers/landfall_capture/bind";
@@ -17,8 +18,8 @@ const UNBIND: &str = "/sys/bus/pci/drivers/landfall_capture/unbind";
 /// A card can be taken from its driver and given back, and captures as before.
 #[test]
 fn a_card_works_again_after_unbind_and_bind() -> Result {
-    let guest = boot_loaded(GuestOptions::default())?;
-    let card = guest.open_card(0)?;
+    let guest = boot_loaded(with_capture_card())?;
+    let card = Device::open(&guest, 0)?;
     let address = pci_address(&card.info()?);
     capture_clean(&guest, &card, &CapturePlan::default())?;
     card.close()?;
@@ -28,7 +29,7 @@ fn a_card_works_again_after_unbind_and_bind() -> Result {
         assert_eq!(guest.used()?, [], "unbound: everything is back in the pool");
         guest.write_file(BIND, &address)?;
         guest.wait_for_path("/dev/landfall-capture0", SHORT)?;
-        let card = guest.open_card(0)?;
+        let card = Device::open(&guest, 0)?;
         capture_clean(&guest, &card, &CapturePlan::default())?;
     }
     Ok(guest.power_off()?)
@@ -38,8 +39,8 @@ fn a_card_works_again_after_unbind_and_bind() -> Result {
 /// the open file knows that its card is gone.
 #[test]
 fn unbinding_during_a_capture_stops_the_card_first() -> Result {
-    let guest = boot_loaded(GuestOptions::default())?;
-    let card = guest.open_card(0)?;
+    let guest = boot_loaded(with_capture_card())?;
+    let card = Device::open(&guest, 0)?;
     let address = pci_address(&card.info()?);
     start_capture(&card)?;
 
@@ -61,10 +62,10 @@ fn unbinding_during_a_capture_stops_the_card_first() -> Result {
 /// Modules can be unloaded and loaded again, in the right order only, and not while a file is open.
 #[test]
 fn modules_reload_and_refuse_while_in_use() -> Result {
-    let guest = boot_loaded(GuestOptions::default())?;
+    let guest = boot_loaded(with_capture_card())?;
 
     assert_refused(guest.unload_module(POOL_MODULE), EWOULDBLOCK);
-    let card = guest.open_card(0)?;
+    let card = Device::open(&guest, 0)?;
     assert_refused(guest.unload_module(CAPTURE_MODULE), EWOULDBLOCK);
     card.close()?;
 
@@ -75,7 +76,7 @@ fn modules_reload_and_refuse_while_in_use() -> Result {
         guest.load_module(CAPTURE_MODULE, "")?;
     }
     guest.wait_for_path("/dev/landfall-capture0", SHORT)?;
-    capture_clean(&guest, &guest.open_card(0)?, &CapturePlan::default())?;
+    capture_clean(&guest, &Device::open(&guest, 0)?, &CapturePlan::default())?;
     Ok(guest.power_off()?)
 }
 
@@ -83,8 +84,8 @@ fn modules_reload_and_refuse_while_in_use() -> Result {
 /// configured, not when the card is unbound, only when the mapping goes.
 #[test]
 fn a_mapped_frame_outlives_its_capture_and_its_driver() -> Result {
-    let guest = boot_loaded(GuestOptions::default())?;
-    let card = guest.open_card(0)?;
+    let guest = boot_loaded(with_capture_card())?;
+    let card = Device::open(&guest, 0)?;
     let address = pci_address(&card.info()?);
     card.configure(&Configure {
         width: 320,

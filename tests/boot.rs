@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use landfall::guest::{GuestOptions, PoolOptions};
 use landfall_tests::errno::ENOENT;
-use landfall_tests::{Result, SHORT, assert_refused, boot, prepared, processes};
+use landfall_tests::{Result, SHORT, assert_refused, boot, prepared, processes, with_capture_card};
 
 fn without_cards() -> GuestOptions {
     GuestOptions {
@@ -15,7 +15,7 @@ fn without_cards() -> GuestOptions {
             size: 0,
             ..PoolOptions::default()
         },
-        ..GuestOptions::default()
+        ..with_capture_card()
     }
 }
 

@@ -4,7 +4,7 @@
 
 use landfall::Cancel;
 use landfall::bundle::{Bundle, Place, compare};
-use landfall::catalog::{ENTRIES, Entry, Leg, Platforms, Way, run};
+use landfall_suite::catalog::{ENTRIES, Entry, Leg, Platforms, Way, run};
 use landfall_tests::{Result, prepared};
 
 /// Plants a class on each of its platforms, runs the twin, and demands the verdict.

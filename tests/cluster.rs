@@ -5,7 +5,7 @@
 
 use landfall::guest::{Booted, Guest, GuestOptions, POOL_MODULE};
 use landfall_tests::errno::ENOMEM;
-use landfall_tests::{Result, SHORT, assert_refused, boot, kernel_log};
+use landfall_tests::{Result, SHORT, assert_refused, boot, kernel_log, with_capture_card};
 
 const PAGE: u64 = 4096;
 const MIB: u64 = 1 << 20;
@@ -16,7 +16,7 @@ const CHAPTER: u64 = 1024;
 fn guest() -> Result<Guest<Booted>> {
     let guest = boot(GuestOptions {
         cards: Vec::new(),
-        ..GuestOptions::default()
+        ..with_capture_card()
     })?;
     guest.load_module(POOL_MODULE, "source=pages:1 guard_pages=0")?;
     Ok(guest)

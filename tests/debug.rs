@@ -4,10 +4,10 @@
 //! built it; elsewhere they say that they were skipped.
 
 use landfall::Cancel;
-use landfall::console_findings::{self, Finding, Kind};
+use landfall::guest::console_findings::{self, Finding, Kind};
 use landfall::guest::{Booted, Guest, GuestOptions};
 use landfall_guest::{Kernel, Prepared};
-use landfall_tests::{Result, kernel_log, prepared_debug};
+use landfall_tests::{Result, kernel_log, prepared_debug, with_capture_card};
 
 /// The driver whose faults are chosen by number.
 const MUTANT: &str = "landfall_mutant";
@@ -16,7 +16,7 @@ const MUTANT: &str = "landfall_mutant";
 fn options() -> GuestOptions {
     GuestOptions {
         memory: 512 << 20,
-        ..GuestOptions::default()
+        ..with_capture_card()
     }
 }
 

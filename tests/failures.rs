@@ -7,9 +7,11 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use landfall::guest::{EvidenceOptions, GuestOptions, What};
+use landfall_suite::capture::Device;
 use landfall_tests::errno::EIO;
 use landfall_tests::{
     Result, SHORT, assert_refused, boot, boot_loaded, landfall, prepared, start_capture,
+    with_capture_card,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -18,8 +20,8 @@ use nix::unistd::Pid;
 /// lives on.
 #[test]
 fn a_dead_card_server_does_not_take_the_guest_along() -> Result {
-    let guest = boot_loaded(GuestOptions::default())?;
-    let card = guest.open_card(0)?;
+    let guest = boot_loaded(with_capture_card())?;
+    let card = Device::open(&guest, 0)?;
     start_capture(&card)?;
 
     guest.kill_card(0);
@@ -40,7 +42,7 @@ fn a_guest_panic_is_reported_with_its_line_and_evidence() -> Result {
             directory: Some(directory.path().join("evidence")),
             keep: false,
         },
-        ..GuestOptions::default()
+        ..with_capture_card()
     })?;
     let began = Instant::now();
 

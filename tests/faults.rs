@@ -2,10 +2,10 @@
 
 //! Every fault of the card is named by its class, at its frame; the same run without it is silent.
 
-use landfall::run::{Event, Wishes};
-use landfall::schema::{Report, Verdict, View};
-use landfall_device::devices::capture::Fault;
+use landfall::report::schema::{Report, Verdict, View};
+use landfall_cards::capture::Fault;
 use landfall_device::ledger::Class;
+use landfall_suite::run::{Event, Wishes};
 use landfall_tests::{Result, reported, reported_and_told};
 
 /// The main job with a fault, at half the frames.

@@ -2,16 +2,16 @@
 
 //! What is captured: pixel formats, pictures, strides, clip masks, intervals.
 
-use landfall::guest::GuestOptions;
-use landfall::run::{CapturePlan, Session};
-use landfall_device::devices::capture::pattern::{Pattern, Pixel};
-use landfall_tests::{Result, boot_loaded, capture_clean};
+use landfall_cards::capture::pattern::{Pattern, Pixel};
+use landfall_suite::capture::Device;
+use landfall_suite::run::{CapturePlan, Session};
+use landfall_tests::{Result, boot_loaded, capture_clean, with_capture_card};
 
 /// Every pixel format with every picture lands byte for byte, also where lines end inside a page.
 #[test]
 fn every_format_and_picture_lands_byte_for_byte() -> Result {
-    let guest = boot_loaded(GuestOptions::default())?;
-    let card = guest.open_card(0)?;
+    let guest = boot_loaded(with_capture_card())?;
+    let card = Device::open(&guest, 0)?;
 
     for pixel in Pixel::ALL {
         for pattern in Pattern::ALL {
@@ -33,8 +33,8 @@ fn every_format_and_picture_lands_byte_for_byte() -> Result {
 /// mask the card reads from memory for each frame.
 #[test]
 fn line_gaps_and_clipped_pixels_stay_untouched() -> Result {
-    let guest = boot_loaded(GuestOptions::default())?;
-    let card = guest.open_card(0)?;
+    let guest = boot_loaded(with_capture_card())?;
+    let card = Device::open(&guest, 0)?;
 
     let padded = CapturePlan {
         width: 318,
@@ -58,8 +58,8 @@ fn line_gaps_and_clipped_pixels_stay_untouched() -> Result {
 /// With an interval, frames come no faster than asked for, and their numbers rise.
 #[test]
 fn an_interval_spaces_frames() -> Result {
-    let guest = boot_loaded(GuestOptions::default())?;
-    let card = guest.open_card(0)?;
+    let guest = boot_loaded(with_capture_card())?;
+    let card = Device::open(&guest, 0)?;
     let slow = CapturePlan {
         interval_us: 20_000,
         ..CapturePlan::default()
@@ -88,8 +88,8 @@ fn an_interval_spaces_frames() -> Result {
 /// More frames than buffers: every buffer goes round, and each frame is right before it is queued again.
 #[test]
 fn buffers_go_round() -> Result {
-    let guest = boot_loaded(GuestOptions::default())?;
-    let card = guest.open_card(0)?;
+    let guest = boot_loaded(with_capture_card())?;
+    let card = Device::open(&guest, 0)?;
 
     let rounds = CapturePlan {
         frames: 50,

@@ -7,11 +7,12 @@ use std::time::Instant;
 use landfall::guest::{
     FRAGMENT_MODULE, Guest, GuestOptions, POOL_MODULE, PoolOptions, PoolSource, Running,
 };
-use landfall::run::CapturePlan;
+use landfall_suite::capture::Device;
+use landfall_suite::run::CapturePlan;
 use landfall_tests::errno::{EINVAL, ENOMEM};
 use landfall_tests::{
     NOISE, Result, SHORT, assert_refused, boot, boot_loaded, capture_clean, free_bytes, kernel_log,
-    processes,
+    processes, with_capture_card,
 };
 
 const MIB: u64 = 1 << 20;
@@ -72,7 +73,7 @@ fn settle<Stage: Running>(guest: &Guest<Stage>, order: usize) -> Result {
 /// some before, and unloading gives back what was taken.
 #[test]
 fn no_block_above_the_order_is_free_until_it_is_unloaded() -> Result {
-    let guest = boot(GuestOptions::default())?;
+    let guest = boot(with_capture_card())?;
     // The first module that is loaded takes room for the code of more to come.
     guest.load_module(FRAGMENT_MODULE, "order=9")?;
     guest.unload_module(FRAGMENT_MODULE)?;
@@ -119,7 +120,7 @@ fn no_block_above_the_order_is_free_until_it_is_unloaded() -> Result {
 fn where_only_single_pages_are_free_the_guest_answers_and_nobody_is_killed() -> Result {
     const ANSWERS: usize = 50;
     const PROGRAMS: usize = 100;
-    let guest = boot(GuestOptions::default())?;
+    let guest = boot(with_capture_card())?;
     guest.load_module(FRAGMENT_MODULE, "order=0")?;
     let relieved = || -> Result<u64> {
         let state = guest.read_text("/sys/kernel/debug/landfall_fragment/state")?;
@@ -149,7 +150,7 @@ fn where_only_single_pages_are_free_the_guest_answers_and_nobody_is_killed() -> 
 /// In fragmented memory a large piece cannot be had: that is said, nobody is killed, and no memory is lost.
 #[test]
 fn in_fragmented_memory_a_large_piece_is_refused_in_words() -> Result {
-    let guest = boot(GuestOptions::default())?;
+    let guest = boot(with_capture_card())?;
     guest.load_module(POOL_MODULE, "source=contig pages=4096")?;
     guest.unload_module(POOL_MODULE)?;
     guest.load_module(FRAGMENT_MODULE, "order=3")?;
@@ -174,11 +175,11 @@ fn in_fragmented_memory_a_large_piece_is_refused_in_words() -> Result {
 fn a_reserved_pool_does_not_mind_fragmentation() -> Result {
     let guest = boot_loaded(GuestOptions {
         fragment: Some(0),
-        ..GuestOptions::default()
+        ..with_capture_card()
     })?;
     settle(&guest, 0)?;
 
-    capture_clean(&guest, &guest.open_card(0)?, &CapturePlan::default())?;
+    capture_clean(&guest, &Device::open(&guest, 0)?, &CapturePlan::default())?;
     Ok(guest.power_off()?)
 }
 
@@ -192,7 +193,7 @@ fn a_pool_that_fragmentation_forbids_fails_the_start_in_words() -> Result {
             size: 16 * MIB,
             ..PoolOptions::default()
         },
-        ..GuestOptions::default()
+        ..with_capture_card()
     };
     boot_loaded(options(None))?.power_off()?;
 
@@ -211,7 +212,7 @@ fn a_pool_that_fragmentation_forbids_fails_the_start_in_words() -> Result {
 /// An order that makes no sense, or none, is refused in words.
 #[test]
 fn wrong_orders_are_refused_in_words() -> Result {
-    let guest = boot(GuestOptions::default())?;
+    let guest = boot(with_capture_card())?;
 
     for parameters in ["", "order=10", "order=-2"] {
         assert_refused(guest.load_module(FRAGMENT_MODULE, parameters), EINVAL);

@@ -3,7 +3,7 @@
 //! The gallery of correct drivers: nothing is said of any pattern; and of those that are done wrong, what they do wrong.
 
 use landfall::Cancel;
-use landfall::catalog::{
+use landfall_suite::catalog::{
     BUGS, Gallery, Leg, PATTERNS, Pattern, Plan, Platforms, gallery, show_bug,
 };
 use landfall_tests::{Result, prepared};

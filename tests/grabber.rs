@@ -7,9 +7,9 @@
 
 use std::time::{Duration, Instant};
 
-use landfall::guest::{Booted, CardKind, Guest, GuestOptions, Iommu, WITNESS_MODULE};
+use landfall::guest::{Booted, Card, Guest, GuestOptions, Iommu, WITNESS_MODULE};
 use landfall::judge::judge;
-use landfall_device::devices::dt3155::{Dt3155Options, Fault, Standard, picture};
+use landfall_cards::dt3155::{Dt3155, Dt3155Options, Fault, Standard, picture};
 use landfall_device::journal::{Call, Kind, Outcome};
 use landfall_device::ledger::{Judgement, Platform, Violation};
 use landfall_tests::{Result, SHORT, boot, prepared};
@@ -35,10 +35,15 @@ fn guest(fault: Option<Fault>, options: GuestOptions) -> Result<Guest<Booted>> {
     guest_of([card(None), card(fault)], options)
 }
 
+/// A card to plug in.
+fn plugged(options: Dt3155Options) -> Card {
+    Card::new("dt3155", move || Dt3155::new(options.clone()))
+}
+
 /// A guest with these cards, both bound.
 fn guest_of(cards: [Dt3155Options; 2], options: GuestOptions) -> Result<Guest<Booted>> {
     let guest = boot(GuestOptions {
-        cards: cards.map(CardKind::Dt3155).into(),
+        cards: cards.map(plugged).into(),
         witness: true,
         ..options
     })?;

@@ -50,7 +50,7 @@ fn wanted(table: &str, index: &str) -> Result<BTreeMap<String, String>> {
 /// A header for drivers in C says what the card's register table says: each offset, field and constant, at least so many,
 /// and nothing else.
 fn agrees(card: &str, header: &str, prefix: &str, index: &str, least: usize) -> Result {
-    let table = format!("device-model/src/devices/{card}/regs.rs");
+    let table = format!("device-model/cards/src/{card}/regs.rs");
     let table = fs::read_to_string(root().join(table))?;
     let header = fs::read_to_string(root().join("kmod/include").join(header))?;
     let mut found = BTreeMap::new();

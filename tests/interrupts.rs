@@ -2,18 +2,18 @@
 
 //! Each kind of interrupt completes every frame.
 
-use landfall::guest::GuestOptions;
-use landfall::run::CapturePlan;
+use landfall_cards::capture::CaptureOptions;
 use landfall_device::contract::InterruptKind;
-use landfall_device::devices::capture::CaptureOptions;
+use landfall_suite::capture::{self, Device};
+use landfall_suite::run::CapturePlan;
 use landfall_tests::{Result, boot_loaded, capture_clean};
 
 fn captures_with(interrupt: InterruptKind, number: u32) -> Result {
-    let guest = boot_loaded(GuestOptions::with_card(CaptureOptions {
+    let guest = boot_loaded(capture::guest(CaptureOptions {
         interrupt,
         ..CaptureOptions::default()
     }))?;
-    let card = guest.open_card(0)?;
+    let card = Device::open(&guest, 0)?;
     let before = card.info()?;
     assert_eq!(
         before.interrupt, number,

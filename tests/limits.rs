@@ -3,20 +3,21 @@
 //! What the card cannot do is told by its registers, and the driver keeps to it.
 
 use landfall::guest::{Configure, GuestOptions, PoolOptions, PoolSource};
-use landfall::run::{CapturePlan, Session};
-use landfall_device::devices::capture::CaptureOptions;
+use landfall_cards::capture::CaptureOptions;
+use landfall_suite::capture::{self, Device};
+use landfall_suite::run::{CapturePlan, Session};
 use landfall_tests::errno::{EINVAL, ENOMEM};
 use landfall_tests::{Result, assert_refused, boot, boot_loaded, capture_clean, kernel_log};
 
 /// Frames that must not cross a 64 KiB boundary, and must begin on 16 KiB, do neither.
 #[test]
 fn alignment_and_boundary_are_kept() -> Result {
-    let guest = boot_loaded(GuestOptions::with_card(CaptureOptions {
+    let guest = boot_loaded(capture::guest(CaptureOptions {
         align_shift: 14,
         boundary_shift: 16,
         ..CaptureOptions::default()
     }))?;
-    let card = guest.open_card(0)?;
+    let card = Device::open(&guest, 0)?;
     let mut session = Session::begin(&guest, &card)?;
 
     // 40,000 bytes each: packed tightly, every second one would cross.
@@ -54,7 +55,7 @@ fn a_24_bit_card_captures_below_16_mib() -> Result {
     };
     let guest = boot_loaded(GuestOptions {
         pool,
-        ..GuestOptions::with_card(CaptureOptions {
+        ..capture::guest(CaptureOptions {
             address_bits: 24,
             ..CaptureOptions::default()
         })
@@ -64,7 +65,7 @@ fn a_24_bit_card_captures_below_16_mib() -> Result {
         panic!("one region")
     };
     assert!(region.base + region.bytes <= 16 << 20, "{region:x?}");
-    let card = guest.open_card(0)?;
+    let card = Device::open(&guest, 0)?;
     capture_clean(&guest, &card, &CapturePlan::default())?;
 
     drop(card);
@@ -74,7 +75,7 @@ fn a_24_bit_card_captures_below_16_mib() -> Result {
 /// A pool that a card cannot reach is refused when the driver binds, in words, and nothing is lent.
 #[test]
 fn a_pool_out_of_reach_is_refused() -> Result {
-    let guest = boot(GuestOptions::with_card(CaptureOptions {
+    let guest = boot(capture::guest(CaptureOptions {
         address_bits: 24,
         ..CaptureOptions::default()
     }))?;
@@ -99,11 +100,11 @@ fn a_pool_out_of_reach_is_refused() -> Result {
 /// next capture is as if nothing had been.
 #[test]
 fn frames_too_large_are_refused() -> Result {
-    let guest = boot_loaded(GuestOptions::with_card(CaptureOptions {
+    let guest = boot_loaded(capture::guest(CaptureOptions {
         max_frame: 4 << 20,
         ..CaptureOptions::default()
     }))?;
-    let card = guest.open_card(0)?;
+    let card = Device::open(&guest, 0)?;
 
     let two_mib = Configure {
         width: 1024,

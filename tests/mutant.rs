@@ -4,15 +4,16 @@
 
 use landfall::guest::{Booted, Guest, GuestOptions, Iommu, WITNESS_MODULE};
 use landfall::judge::judge;
+use landfall_cards::capture::CaptureOptions;
 use landfall_device::contract::Declaration;
 use landfall_device::contract::InterruptKind;
 use landfall_device::contract::Reset::{Device, FunctionLevel};
-use landfall_device::devices::capture::CaptureOptions;
 use landfall_device::journal::DriverState::{Bound, Unbinding};
 use landfall_device::journal::Kind;
 use landfall_device::ledger::Class;
 use landfall_device::ledger::Platform;
-use landfall_tests::{Result, boot};
+use landfall_suite::capture;
+use landfall_tests::{Result, boot, with_capture_card};
 
 const MUTANT: &str = "landfall_mutant";
 /// What the driver says of itself.
@@ -74,7 +75,7 @@ fn the_clean_twin_captures_every_frame() -> Result {
             interrupt,
             ..CaptureOptions::default()
         };
-        clean_twin(GuestOptions::with_card(card), "")?;
+        clean_twin(capture::guest(card), "")?;
     }
     Ok(())
 }
@@ -84,7 +85,7 @@ fn the_clean_twin_captures_every_frame() -> Result {
 fn the_clean_twin_captures_behind_an_iommu() -> Result {
     let options = GuestOptions {
         iommu: Iommu::Intel,
-        ..GuestOptions::default()
+        ..with_capture_card()
     };
     clean_twin(options, "memory=3")
 }
@@ -94,11 +95,11 @@ fn the_clean_twin_captures_behind_an_iommu() -> Result {
 fn the_clean_twin_captures_through_bounce_buffers() -> Result {
     let options = || GuestOptions {
         append: "swiotlb=force".to_owned(),
-        ..GuestOptions::default()
+        ..with_capture_card()
     };
     clean_twin(options(), "")?;
 
-    let guest = boot(options())?;
+    let guest = boot(with_capture_card())?;
     guest.load_module(MUTANT, "bug=37")?;
     assert_eq!(told(&guest, "completed")?, FRAMES);
     assert_eq!(told(&guest, "right")?, 0);
@@ -110,7 +111,7 @@ fn the_clean_twin_captures_through_bounce_buffers() -> Result {
 fn capturing(parameters: &str) -> Result<Guest<Booted>> {
     let guest = boot(GuestOptions {
         witness: true,
-        ..GuestOptions::default()
+        ..with_capture_card()
     })?;
     guest.load_module(WITNESS_MODULE, "")?;
     guest.load_module(MUTANT, &format!("lasting=1 {parameters}"))?;

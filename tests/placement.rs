@@ -3,11 +3,14 @@
 //! Memory that is watched from boot, and buffers that are placed to order.
 
 use landfall::guest::{Carveout, Configure, Guest, GuestOptions, Iommu, Loaded, PoolOptions, What};
-use landfall::run::{CapturePlan, Place, Session, Wishes};
-use landfall::schema::{Report, Verdict, View};
-use landfall_device::devices::capture::{CaptureOptions, Fault};
+use landfall::report::schema::{Report, Verdict, View};
+use landfall_cards::capture::{CaptureOptions, Fault};
+use landfall_suite::capture::{self, Device};
+use landfall_suite::run::{CapturePlan, Place, Session, Wishes};
 use landfall_tests::errno::{EBUSY, EINVAL, ENOMEM, EOPNOTSUPP};
-use landfall_tests::{Result, assert_refused, boot_loaded, capture_clean, reported};
+use landfall_tests::{
+    Result, assert_refused, boot_loaded, capture_clean, reported, with_capture_card,
+};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -27,7 +30,7 @@ fn two_frames() -> CapturePlan {
 fn captures_untouched(pool: PoolOptions) -> Result {
     let options = GuestOptions {
         pool,
-        ..GuestOptions::default()
+        ..with_capture_card()
     };
     let range = options.pool.carved(&options.ram()).expect("a carve-out");
     let guest = boot_loaded(options)?;
@@ -38,7 +41,7 @@ fn captures_untouched(pool: PoolOptions) -> Result {
     };
     assert_eq!(region.range(), range);
     assert!(!region.given_back, "the kernel never had it");
-    capture_clean(&guest, &guest.open_card(0)?, &two_frames())?;
+    capture_clean(&guest, &Device::open(&guest, 0)?, &two_frames())?;
     Ok(guest.power_off()?)
 }
 
@@ -62,11 +65,11 @@ fn the_top_of_ram_kept_by_mem_is_untouched_from_boot() -> Result {
 fn reserved_memory_is_untouched_from_boot() -> Result {
     let guest = boot_loaded(GuestOptions {
         watch_from_boot: true,
-        ..GuestOptions::default()
+        ..with_capture_card()
     })?;
 
     assert_eq!(guest.watched(), Some(PoolOptions::default().size));
-    capture_clean(&guest, &guest.open_card(0)?, &CapturePlan::default())?;
+    capture_clean(&guest, &Device::open(&guest, 0)?, &CapturePlan::default())?;
     Ok(guest.power_off()?)
 }
 
@@ -74,7 +77,7 @@ fn reserved_memory_is_untouched_from_boot() -> Result {
 #[test]
 fn memory_that_is_not_kept_is_seen_to_be_touched() -> Result {
     let ordinary = 68 * MIB..192 * MIB;
-    let mut options = GuestOptions::default();
+    let mut options = with_capture_card();
     options.watch.push(ordinary.clone());
 
     let mut failed = boot_loaded(options).expect_err("the kernel writes to its memory");
@@ -111,7 +114,7 @@ fn placed(place: Place, card: CaptureOptions) -> Result<(Guest<Loaded>, CaptureP
         memory,
         low_memory: place.low_memory(memory),
         pool: arranged.pool,
-        ..GuestOptions::with_card(card)
+        ..capture::guest(card)
     })?;
     assert!(guest.watched().is_some(), "every place is watched");
     Ok((
@@ -126,7 +129,7 @@ fn placed(place: Place, card: CaptureOptions) -> Result<(Guest<Loaded>, CaptureP
 /// Captures at a place, which must be clean, and gives where the buffers lay.
 fn buffers_at(place: Place, card: CaptureOptions) -> Result<Vec<std::ops::Range<u64>>> {
     let (guest, plan) = placed(place, card)?;
-    let card = guest.open_card(0)?;
+    let card = Device::open(&guest, 0)?;
     let mut session = Session::begin(&guest, &card)?;
     let captured = session.capture(&plan, &guest, &card)?;
     let range = |buffer: &landfall::guest::BufferInfo| buffer.phys..buffer.phys + buffer.length;
@@ -196,7 +199,7 @@ fn across_64_kib() -> Result {
         ..CaptureOptions::default()
     };
     let (guest, plan) = placed(Place::Across64K, narrow)?;
-    let card = guest.open_card(0)?;
+    let card = Device::open(&guest, 0)?;
     let wanted = Configure {
         width: plan.width,
         height: plan.height,
@@ -214,7 +217,7 @@ fn across_64_kib() -> Result {
 #[test]
 fn a_place_that_cannot_be_had_is_refused() -> Result {
     let (guest, plan) = placed(Place::Across64K, CaptureOptions::default())?;
-    let card = guest.open_card(0)?;
+    let card = Device::open(&guest, 0)?;
     let at = |at| Configure {
         width: plan.width,
         height: plan.height,
@@ -297,7 +300,7 @@ fn across_4_gib_behind_an_iommu() -> Result {
         place: Some(Place::Across4G),
         guest: GuestOptions {
             iommu,
-            ..GuestOptions::default()
+            ..with_capture_card()
         },
         ..Wishes::default()
     };
@@ -310,7 +313,7 @@ fn across_4_gib_behind_an_iommu() -> Result {
     let plan = wishes(Iommu::Intel).plan()?;
     let capture = &plan.captures[0];
     let guest = boot_loaded(plan.guest)?;
-    let card = guest.open_card(0)?;
+    let card = Device::open(&guest, 0)?;
     let mut session = Session::begin(&guest, &card)?;
     let captured = session.capture(capture, &guest, &card)?;
     let first = &captured.buffers()[0];
@@ -329,8 +332,8 @@ fn across_4_gib_behind_an_iommu() -> Result {
     drop(card);
     guest.power_off()?;
 
-    let guest = boot_loaded(GuestOptions::default())?;
-    let card = guest.open_card(0)?;
+    let guest = boot_loaded(with_capture_card())?;
+    let card = Device::open(&guest, 0)?;
     let nowhere = Configure {
         iova: 4 * GIB,
         ..taken

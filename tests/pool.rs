@@ -2,13 +2,14 @@
 
 //! Where the pool's memory comes from and lies, and who shares it.
 
-use landfall::guest::{
-    CardKind, GuestFailed, GuestOptions, POOL_MODULE, PoolOptions, PoolSource, What,
-};
-use landfall::run::{CapturePlan, Session};
-use landfall_device::devices::capture::CaptureOptions;
+use landfall::guest::{GuestFailed, GuestOptions, POOL_MODULE, PoolOptions, PoolSource, What};
+use landfall_cards::capture::CaptureOptions;
+use landfall_suite::capture::{self, Device};
+use landfall_suite::run::{CapturePlan, Session};
 use landfall_tests::errno::EINVAL;
-use landfall_tests::{Result, assert_refused, boot, boot_loaded, capture_clean, kernel_log};
+use landfall_tests::{
+    Result, assert_refused, boot, boot_loaded, capture_clean, kernel_log, with_capture_card,
+};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -22,9 +23,9 @@ fn captures_into(
     let guest = boot_loaded(GuestOptions {
         memory,
         pool,
-        ..GuestOptions::with_card(card)
+        ..capture::guest(card)
     })?;
-    let card = guest.open_card(0)?;
+    let card = Device::open(&guest, 0)?;
     let plan = CapturePlan {
         width: 1920,
         height: 1080,
@@ -79,9 +80,9 @@ fn a_buddy_block_is_captured_into() -> Result {
             size: 4 * MIB,
             ..PoolOptions::default()
         },
-        ..GuestOptions::default()
+        ..with_capture_card()
     })?;
-    let card = guest.open_card(0)?;
+    let card = Device::open(&guest, 0)?;
 
     capture_clean(&guest, &card, &CapturePlan::default())?;
 
@@ -92,12 +93,12 @@ fn a_buddy_block_is_captured_into() -> Result {
 /// Two cards capture at the same time, each into its own buffers of one pool.
 #[test]
 fn two_cards_share_one_pool() -> Result {
-    let card = || CardKind::Capture(CaptureOptions::default());
+    let card = || capture::card(CaptureOptions::default());
     let guest = boot_loaded(GuestOptions {
         cards: vec![card(), card()],
-        ..GuestOptions::default()
+        ..with_capture_card()
     })?;
-    let (left, right) = (guest.open_card(0)?, guest.open_card(1)?);
+    let (left, right) = (Device::open(&guest, 0)?, Device::open(&guest, 1)?);
     let (mut of_left, mut of_right) = (
         Session::begin(&guest, &left)?,
         Session::begin(&guest, &right)?,
@@ -131,7 +132,7 @@ fn two_cards_share_one_pool() -> Result {
 /// Wrong parameters are refused in words that say what to pass, and a right one works afterwards.
 #[test]
 fn wrong_parameters_are_refused_in_words() -> Result {
-    let guest = boot(GuestOptions::default())?;
+    let guest = boot(with_capture_card())?;
 
     assert_refused(
         guest.load_module(POOL_MODULE, "source=contig pages=0"),
@@ -157,7 +158,7 @@ fn wrong_parameters_are_refused_in_words() -> Result {
 fn absurd_sizes_are_refused_by_every_source() -> Result {
     let guest = boot(GuestOptions {
         append: "cma=16M".to_owned(),
-        ..GuestOptions::default()
+        ..with_capture_card()
     })?;
 
     for source in PoolSource::ALL {

@@ -5,12 +5,14 @@
 use std::collections::BTreeMap;
 
 use landfall::guest::{
-    Booted, CAPTURE_MODULE, Guest, GuestOptions, POOL_MODULE, PoolOptions, PoolSource, PoolWanted,
-    Running,
+    Booted, Guest, GuestOptions, POOL_MODULE, PoolOptions, PoolSource, PoolWanted, Running,
 };
-use landfall::run::{CapturePlan, Session};
+use landfall_suite::capture::{CAPTURE_MODULE, Device};
+use landfall_suite::run::{CapturePlan, Session};
 use landfall_tests::errno::{EINVAL, ENOMEM, EWOULDBLOCK};
-use landfall_tests::{Result, assert_refused, boot, boot_loaded, capture_clean, kernel_log};
+use landfall_tests::{
+    Result, assert_refused, boot, boot_loaded, capture_clean, kernel_log, with_capture_card,
+};
 
 const USER: &str = "landfall_pool_user";
 const PAGE: u64 = 4096;
@@ -19,7 +21,7 @@ const PAGE: u64 = 4096;
 fn guest() -> Result<Guest<Booted>> {
     Ok(boot(GuestOptions {
         cards: Vec::new(),
-        ..GuestOptions::default()
+        ..with_capture_card()
     })?)
 }
 
@@ -217,7 +219,7 @@ fn a_c_driver_and_ours_share_one_pool() -> Result {
             size: 16 << 20,
             ..PoolOptions::default()
         },
-        ..GuestOptions::default()
+        ..with_capture_card()
     })?;
     let found = results(&guest, "take=1 bmallocs=1 pages=512")?;
     let theirs: Vec<_> = addresses(&found, "taken_phys")
@@ -229,7 +231,7 @@ fn a_c_driver_and_ours_share_one_pool() -> Result {
         .iter()
         .map(read)
         .collect::<std::result::Result<Vec<_>, _>>()?;
-    let card = guest.open_card(0)?;
+    let card = Device::open(&guest, 0)?;
 
     let mut session = Session::begin(&guest, &card)?;
     session.capture(&CapturePlan::default(), &guest, &card)?;
@@ -317,11 +319,11 @@ fn misuse_leaves_a_pool_that_works() -> Result {
             size: 16 << 20,
             ..PoolOptions::default()
         },
-        ..GuestOptions::default()
+        ..with_capture_card()
     })?;
     results(&guest, "misuse=1 threads=2 rounds=200 pages=64")?;
     guest.unload_module(USER)?;
-    let card = guest.open_card(0)?;
+    let card = Device::open(&guest, 0)?;
 
     capture_clean(&guest, &card, &CapturePlan::default())?;
 

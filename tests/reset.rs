@@ -2,33 +2,35 @@
 
 //! Resets and bus mastering, in the middle of a capture: not a byte lands afterwards.
 
-use landfall::guest::{Card, Guest, GuestOptions, Loaded};
-use landfall::run::CapturePlan;
+use landfall::guest::{Guest, Loaded};
 use landfall_device::journal::Kind;
+use landfall_suite::capture::Device;
+use landfall_suite::run::CapturePlan;
 use landfall_tests::{
     Result, SHORT, accesses_after, boot_loaded, capture_clean, pci_address, start_capture,
+    with_capture_card,
 };
 
 /// Starts a capture and waits for its first frame; the others are still to come.
-fn start_and_wait(card: &Card<'_>) -> Result {
+fn start_and_wait(card: &Device<'_>) -> Result {
     start_capture(card)?;
     assert!(card.wait(SHORT)?.is_some(), "the capture runs");
     Ok(())
 }
 
-fn assert_recovers(guest: &Guest<Loaded>, card: Card<'_>) -> Result {
+fn assert_recovers(guest: &Guest<Loaded>, card: Device<'_>) -> Result {
     // The driver may find the card idle or reset; what matters is that it works again.
     let _ = card.stop();
     card.close()?;
-    let card = guest.open_card(0)?;
+    let card = Device::open(guest, 0)?;
     Ok(capture_clean(guest, &card, &CapturePlan::default())?)
 }
 
 /// Function-level reset by way of PCI: the card stops at once, and the driver recovers it.
 #[test]
 fn function_level_reset_stops_the_card_at_once() -> Result {
-    let guest = boot_loaded(GuestOptions::default())?;
-    let card = guest.open_card(0)?;
+    let guest = boot_loaded(with_capture_card())?;
+    let card = Device::open(&guest, 0)?;
     let device = format!("/sys/bus/pci/devices/{}", pci_address(&card.info()?));
     start_and_wait(&card)?;
 
@@ -52,8 +54,8 @@ fn function_level_reset_stops_the_card_at_once() -> Result {
 /// Bus mastering taken away in the middle of a capture: no byte lands afterwards, and the driver recovers.
 #[test]
 fn without_bus_mastering_the_card_is_silent() -> Result {
-    let guest = boot_loaded(GuestOptions::default())?;
-    let card = guest.open_card(0)?;
+    let guest = boot_loaded(with_capture_card())?;
+    let card = Device::open(&guest, 0)?;
     let config = format!("/sys/bus/pci/devices/{}/config", pci_address(&card.info()?));
     start_and_wait(&card)?;
 
@@ -72,8 +74,8 @@ fn without_bus_mastering_the_card_is_silent() -> Result {
 /// Outside D0 the card is silent, and it works again in D0.
 #[test]
 fn in_d3_the_card_is_silent() -> Result {
-    let guest = boot_loaded(GuestOptions::default())?;
-    let card = guest.open_card(0)?;
+    let guest = boot_loaded(with_capture_card())?;
+    let card = Device::open(&guest, 0)?;
     let config = format!("/sys/bus/pci/devices/{}/config", pci_address(&card.info()?));
     start_and_wait(&card)?;
 

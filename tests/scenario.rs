@@ -2,10 +2,12 @@
 
 //! Scenarios of several faults: each is named, and the same scenario gives the same verdict.
 
-use landfall::run::Wishes;
-use landfall::scenario::{Scenario, fuzz, shrink};
-use landfall::schema::{Report, Verdict};
-use landfall_tests::{Result, prepared, reported, root, tcg};
+use landfall::report::schema::{Report, Verdict};
+use landfall_suite::fuzz;
+use landfall_suite::fuzz::shrink;
+use landfall_suite::run::Wishes;
+use landfall_suite::scenario::Scenario;
+use landfall_tests::{Result, prepared, reported, root, tcg, with_capture_card};
 
 /// A small capture with a scenario.
 fn report(text: &str) -> Result<Report> {
@@ -106,7 +108,7 @@ fn environments_are_clean() -> Result {
     let played = fuzz::attempt(
         &scenario,
         None,
-        landfall::guest::GuestOptions::default(),
+        with_capture_card(),
         prepared(),
         &tcg(),
         &landfall::Cancel::default(),

@@ -5,14 +5,16 @@
 use std::time::Duration;
 
 use landfall::guest::{
-    CAPTURE_MODULE, Carveout, Deadlines, Guest, GuestOptions, Loaded, POOL_MODULE, PoolOptions,
-    PoolSource, Region, Start,
+    Carveout, Deadlines, Guest, GuestOptions, Loaded, POOL_MODULE, PoolOptions, PoolSource, Region,
+    Start,
 };
-use landfall::run::{CapturePlan, Session};
-use landfall_device::devices::capture::CaptureOptions;
+use landfall_cards::capture::CaptureOptions;
+use landfall_suite::capture::{self, CAPTURE_MODULE, Device};
+use landfall_suite::run::{CapturePlan, Session};
 use landfall_tests::errno::{EBUSY, EINVAL, ENODEV};
 use landfall_tests::{
     NOISE, Result, assert_refused, boot, boot_loaded, capture_clean, free_bytes, kernel_log,
+    with_capture_card,
 };
 
 const MIB: u64 = 1 << 20;
@@ -29,7 +31,7 @@ fn options(source: PoolSource, pages: u64, parameters: &str) -> GuestOptions {
             parameters: parameters.to_owned(),
             ..PoolOptions::default()
         },
-        ..GuestOptions::default()
+        ..with_capture_card()
     }
 }
 
@@ -69,7 +71,7 @@ fn captures_and_gives_back(options: GuestOptions, plan: &CapturePlan) -> Result<
         "{before} before, {taken} with the pool"
     );
 
-    capture_clean(&guest, &guest.open_card(0)?, plan)?;
+    capture_clean(&guest, &Device::open(&guest, 0)?, plan)?;
 
     guest.unload_module(CAPTURE_MODULE)?;
     guest.unload_module(POOL_MODULE)?;
@@ -99,13 +101,13 @@ fn scattered(source: PoolSource, parameters: &str) -> Result {
 /// `reserve_mem=`: what was kept at boot, all of it, and the kernel never gets it.
 #[test]
 fn reserve_is_captured_into() -> Result {
-    let guest = boot_loaded(GuestOptions::default())?;
+    let guest = boot_loaded(with_capture_card())?;
     let region = the_region(&guest)?;
 
     assert_eq!(region.source, "reserve");
     assert_eq!(region.bytes, PoolOptions::default().size);
     assert!(!region.given_back);
-    capture_clean(&guest, &guest.open_card(0)?, &CapturePlan::default())?;
+    capture_clean(&guest, &Device::open(&guest, 0)?, &CapturePlan::default())?;
     Ok(guest.power_off()?)
 }
 
@@ -186,7 +188,7 @@ fn sources_are_tried_in_the_order_given() -> Result {
     let log = kernel_log(&guest)?;
     assert!(log.contains("no memory was reserved at boot"), "{log}");
     assert!(log.contains("at most 1024 pages"), "{log}");
-    capture_clean(&guest, &guest.open_card(0)?, &CapturePlan::default())?;
+    capture_clean(&guest, &Device::open(&guest, 0)?, &CapturePlan::default())?;
     Ok(guest.power_off()?)
 }
 
@@ -204,8 +206,8 @@ fn several_regions_make_one_pool() -> Result {
         ..CaptureOptions::default()
     };
     wanted.cards = vec![
-        landfall::guest::CardKind::Capture(CaptureOptions::default()),
-        landfall::guest::CardKind::Capture(narrow),
+        capture::card(CaptureOptions::default()),
+        capture::card(narrow),
     ];
     let guest = boot(wanted)?.load()?;
     let regions = guest.regions()?;
@@ -213,7 +215,7 @@ fn several_regions_make_one_pool() -> Result {
     let pages: Vec<_> = regions.iter().map(|region| region.pages).collect();
     assert_eq!(pages, [256, 750, 300], "in the order given");
     for (index, limit) in [(0, u64::MAX), (1, 16 * MIB)] {
-        let card = guest.open_card(index)?;
+        let card = Device::open(&guest, index)?;
         let mut session = Session::begin(&guest, &card)?;
         let captured = session.capture(&CapturePlan::default(), &guest, &card)?;
         for buffer in captured.buffers() {
@@ -234,7 +236,7 @@ fn on_a_stock_boot_without_options_16_mib_are_had() -> Result {
 
     assert_eq!(guest.read_text("/proc/cmdline")?.trim(), "console=ttyS0");
     assert_eq!(the_region(&guest)?.bytes, 16 * MIB);
-    capture_clean(&guest, &guest.open_card(0)?, &CapturePlan::default())?;
+    capture_clean(&guest, &Device::open(&guest, 0)?, &CapturePlan::default())?;
     Ok(guest.power_off()?)
 }
 
@@ -288,7 +290,7 @@ fn wrong_or_missing_boot_options_are_refused_in_words() -> Result {
 fn a_carve_out_of_another_size_than_was_kept_is_refused() -> Result {
     let guest = boot(GuestOptions {
         pool: PoolOptions::carved_out(2 * MIB, Carveout::Hole(14 * MIB)),
-        ..GuestOptions::default()
+        ..with_capture_card()
     })?;
 
     for parameters in [
@@ -326,11 +328,11 @@ fn cluster_gives_2_gib_in_one_piece_of_4() -> Result {
             request: Duration::from_secs(300),
             ..Deadlines::default()
         },
-        ..GuestOptions::default()
+        ..with_capture_card()
     })?;
     let region = the_region(&guest)?;
     assert_eq!((region.bytes, region.pieces), (2 * GIB, 1));
-    let card = guest.open_card(0)?;
+    let card = Device::open(&guest, 0)?;
     let mut session = Session::begin(&guest, &card)?;
 
     // 32 frames of 16,380 pages. With the self-test's page, 127 are left; one more frame takes those.

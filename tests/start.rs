@@ -7,14 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use landfall::Cancel;
-use landfall::guest::{
-    CardKind, Guest, GuestOptions, How, Iommu, Loaded, PoolOptions, Start, Transport,
-};
-use landfall::run::CapturePlan;
+use landfall::guest::{Guest, GuestOptions, How, Iommu, Loaded, PoolOptions, Start, Transport};
+use landfall_cards::capture::CaptureOptions;
 use landfall_device::contract::InterruptKind;
-use landfall_device::devices::capture::CaptureOptions;
 use landfall_guest::{Prepared, SNAPSHOT_LIMIT, Snapshots};
-use landfall_tests::{Result, SHORT, boot_loaded, capture_clean, prepared};
+use landfall_suite::capture::{self, Device};
+use landfall_suite::run::CapturePlan;
+use landfall_tests::{Result, SHORT, boot_loaded, capture_clean, prepared, with_capture_card};
 
 const RESTORED: How = How::Restored { made: false };
 const MIB: u64 = 1 << 20;
@@ -31,14 +30,14 @@ fn small() -> GuestOptions {
             size: 2 * MIB,
             ..PoolOptions::default()
         },
-        ..GuestOptions::default()
+        ..with_capture_card()
     }
 }
 
 fn start(start: Start) -> GuestOptions {
     GuestOptions {
         start,
-        ..GuestOptions::default()
+        ..with_capture_card()
     }
 }
 
@@ -56,7 +55,7 @@ fn restore(options: GuestOptions, prepared: &Prepared) -> landfall::guest::Resul
 
 /// Captures on card 0, which must be clean, and powers off.
 fn captures_clean(guest: Guest<Loaded>) -> Result {
-    capture_clean(&guest, &guest.open_card(0)?, &CapturePlan::default())?;
+    capture_clean(&guest, &Device::open(&guest, 0)?, &CapturePlan::default())?;
     Ok(guest.power_off()?)
 }
 
@@ -107,7 +106,7 @@ fn twins_differ_and_have_the_right_time() -> Result {
         let right = before - TOLERANCE..SystemTime::now() + TOLERANCE;
         assert!(right.contains(&clock), "{clock:?} is not in {right:?}");
         twins.push((
-            guest.open_card(0)?.info()?.selftest_nonce,
+            Device::open(&guest, 0)?.info()?.selftest_nonce,
             guest.read_file_at("/dev/urandom", 0, 16)?,
             guest.read_text("/proc/sys/kernel/random/boot_id")?,
         ));
@@ -192,13 +191,13 @@ fn mapped_ram_restores_too() -> Result {
 fn behind_an_iommu_a_restored_guest_captures() -> Result {
     let options = GuestOptions {
         iommu: Iommu::Intel,
-        ..GuestOptions::default()
+        ..with_capture_card()
     };
     drop(boot_loaded(options.clone())?);
     let guest = boot_loaded(options)?;
 
     assert_eq!(guest.started().how, RESTORED);
-    let card = guest.open_card(0)?;
+    let card = Device::open(&guest, 0)?;
     capture_clean(&guest, &card, &CapturePlan::default())?;
     let lends = card.lends()?;
     assert!(
@@ -214,7 +213,7 @@ fn behind_an_iommu_a_restored_guest_captures() -> Result {
 fn what_a_snapshot_cannot_know_boots_cold_by_itself() -> Result {
     let guest = boot_loaded(GuestOptions {
         qemu_arguments: vec!["-name".into(), "mine".into()],
-        ..GuestOptions::default()
+        ..with_capture_card()
     })?;
 
     match guest.started().how {
@@ -248,18 +247,23 @@ fn a_kernel_whose_clock_does_not_settle_boots_cold() -> Result {
 #[test]
 fn a_cold_boot_finds_cards_of_every_kind() -> Result {
     let card = |interrupt| {
-        CardKind::Capture(CaptureOptions {
+        capture::card(CaptureOptions {
             interrupt,
             ..CaptureOptions::default()
         })
     };
     let guest = boot_loaded(GuestOptions {
         cards: vec![card(InterruptKind::Msix), card(InterruptKind::Msix)],
+        drivers: vec![capture::driver(InterruptKind::Msix, "")],
         ..start(Start::Cold)
     })?;
 
     for index in 0..2 {
-        capture_clean(&guest, &guest.open_card(index)?, &CapturePlan::default())?;
+        capture_clean(
+            &guest,
+            &Device::open(&guest, index)?,
+            &CapturePlan::default(),
+        )?;
     }
     Ok(guest.power_off()?)
 }
@@ -282,12 +286,12 @@ fn a_stock_boot_captures() -> Result {
 #[test]
 fn many_guests_at_once_do_not_disturb_each_other() -> Result {
     drop(boot_loaded(small())?);
-    let options = || GuestOptions {
+    let _options = || GuestOptions {
         jobs: 4.try_into().ok(),
         ..small()
     };
     let one = || -> std::result::Result<(), String> {
-        let guest = boot_loaded(options()).map_err(|failed| failed.to_string())?;
+        let guest = boot_loaded(with_capture_card()).map_err(|failed| failed.to_string())?;
         captures_clean(guest).map_err(|failed| failed.to_string())
     };
 
@@ -307,13 +311,13 @@ fn many_guests_at_once_do_not_disturb_each_other() -> Result {
 fn a_lazy_iommu_is_lazy() -> Result {
     let options = GuestOptions {
         iommu: Iommu::IntelLazy,
-        ..GuestOptions::default()
+        ..with_capture_card()
     };
     let guest = boot_loaded(options)?;
 
     let kind = guest.read_text("/sys/bus/pci/devices/0000:01:00.0/iommu_group/type")?;
     assert_eq!(kind.trim(), "DMA-FQ");
-    let card = guest.open_card(0)?;
+    let card = Device::open(&guest, 0)?;
     capture_clean(&guest, &card, &CapturePlan::default())?;
     Ok(())
 }

@@ -4,11 +4,14 @@
 //! other test captures into: huge pages.
 
 use landfall::Cancel;
-use landfall::guest::{CAPTURE_MODULE, GuestOptions, HugePage, POOL_MODULE};
-use landfall::run::CapturePlan;
-use landfall::survey::{self, Granularity, Line, Method, Options, Outcome};
+use landfall::guest::{GuestOptions, HugePage, POOL_MODULE};
+use landfall_suite::capture::{self, CAPTURE_MODULE, Device};
+use landfall_suite::run::CapturePlan;
+use landfall_suite::survey::{self, Granularity, Line, Method, Options, Outcome};
 use landfall_tests::errno::{EBUSY, ENOMEM};
-use landfall_tests::{Result, SHORT, assert_refused, boot, capture_clean, landfall, prepared};
+use landfall_tests::{
+    Result, SHORT, assert_refused, boot, capture_clean, landfall, prepared, with_capture_card,
+};
 
 const MIB: u64 = 1 << 20;
 
@@ -130,7 +133,7 @@ fn adopted_huge_pages_are_captured_into_and_go_back() -> Result {
     let guest = boot(GuestOptions {
         cards: Vec::new(),
         spare_ports: 1,
-        ..GuestOptions::default()
+        ..with_capture_card()
     })?;
     guest.load_module(POOL_MODULE, "source=pages:1 guard_pages=1")?;
     let pool = guest.pool()?;
@@ -140,14 +143,16 @@ fn adopted_huge_pages_are_captured_into_and_go_back() -> Result {
     assert_eq!((grown.taken.pages, grown.taken.pieces), (2048, 1));
     assert_eq!(grown.taken.base % (2 * MIB), 0);
 
-    guest.plug(landfall::guest::CardKind::Capture(Default::default()))?;
+    guest.plug(capture::card(
+        landfall_cards::capture::CaptureOptions::default(),
+    ))?;
     guest.load_module(CAPTURE_MODULE, "interrupt=1")?;
     guest.wait_for_path("/dev/landfall-capture0", SHORT)?;
     let guest = {
         drop(pool);
         guest.loaded_by_hand()
     };
-    let card = guest.open_card(0)?;
+    let card = Device::open(&guest, 0)?;
     capture_clean(&guest, &card, &CapturePlan::default())?;
     let range = grown.taken.base..grown.taken.base + grown.taken.span;
     assert!(range.contains(&card.buffer(0)?.phys));

@@ -5,10 +5,10 @@
 
 use std::time::{Duration, Instant};
 
-use landfall::guest::{Booted, CardKind, Guest, GuestOptions, Iommu, OwnCard, WITNESS_MODULE};
+use landfall::guest::{Booted, Card, Guest, GuestOptions, Iommu, WITNESS_MODULE};
 use landfall::judge::judge;
+use landfall_cards::tw686x::{Fault, Tw686x, Tw686xOptions, picture};
 use landfall_device::contract::{Declaration, QueueId};
-use landfall_device::devices::tw686x::{Fault, Tw686x, Tw686xOptions, picture};
 use landfall_device::journal::{Call, Kind, Outcome};
 use landfall_device::ledger::{Class, Judgement, Platform, Violation};
 use landfall_tests::{Result, SHORT, boot, prepared};
@@ -55,18 +55,18 @@ impl Mode {
 }
 
 /// A card.
-fn card(fault: Option<Fault>, period: Duration) -> CardKind {
-    CardKind::Own(OwnCard::new("tw686x", move || {
+fn card(fault: Option<Fault>, period: Duration) -> Card {
+    Card::new("tw686x", move || {
         Tw686x::new(Tw686xOptions {
             fault,
             period: Some(period),
             ..Tw686xOptions::default()
         })
-    }))
+    })
 }
 
 /// A guest with these cards, and the witness.
-fn guest(cards: Vec<CardKind>, options: GuestOptions) -> Result<Guest<Booted>> {
+fn guest(cards: Vec<Card>, options: GuestOptions) -> Result<Guest<Booted>> {
     let guest = boot(GuestOptions {
         cards,
         memory: 512 << 20,

@@ -6,7 +6,7 @@ use landfall::guest::{
     Booted, Guest, GuestOptions, POOL_MODULE, PoolBuffer, PoolWanted, held_word,
 };
 use landfall_tests::errno::{EBUSY, EINVAL, ENOENT, ENOMEM, ENXIO};
-use landfall_tests::{Result, assert_refused, boot};
+use landfall_tests::{Result, assert_refused, boot, with_capture_card};
 
 const PAGE: u64 = 4096;
 /// `kill -9`, as a shell reports it.
@@ -16,7 +16,7 @@ const KILLED: i32 = 128 + 9;
 fn guest() -> Result<Guest<Booted>> {
     let guest = boot(GuestOptions {
         cards: Vec::new(),
-        ..GuestOptions::default()
+        ..with_capture_card()
     })?;
     guest.load_module(POOL_MODULE, "source=contig pages=1024")?;
     Ok(guest)
@@ -327,7 +327,7 @@ fn the_pool_tells_the_same_in_all_its_files() -> Result {
 fn without_the_pool_there_is_no_device() -> Result {
     let guest = boot(GuestOptions {
         cards: Vec::new(),
-        ..GuestOptions::default()
+        ..with_capture_card()
     })?;
     match guest.pool() {
         Ok(_) => panic!("it opened"),

@@ -6,22 +6,26 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use landfall::guest::{
-    Booted, CAPTURE_MODULE, CardKind, Deadlines, Direction, Guest, GuestOptions, How, Iommu,
-    POOL_MODULE, Running, WITNESS_MODULE,
+    Booted, Card, Deadlines, Direction, Guest, GuestOptions, How, Iommu, POOL_MODULE, Running,
+    WITNESS_MODULE,
 };
-use landfall::run::{CapturePlan, Wishes};
-use landfall_device::devices::capture::CaptureOptions;
+use landfall_cards::capture::CaptureOptions;
+use landfall_cards::template::Scratch;
 use landfall_device::journal::LendDirection;
 use landfall_device::journal::{Call, DriverCall, DriverState, Entry, Kind};
+use landfall_suite::capture::{self, CAPTURE_MODULE, Device};
+use landfall_suite::run::{CapturePlan, Wishes};
 use landfall_tests::errno::EBUSY;
-use landfall_tests::{Result, SHORT, assert_refused, boot, boot_loaded, capture_clean, reported};
+use landfall_tests::{
+    Result, SHORT, assert_refused, boot, boot_loaded, capture_clean, reported, with_capture_card,
+};
 
 pub(crate) const STATUS: &str = "/sys/kernel/debug/landfall_witness/status";
 
 pub(crate) fn watched() -> GuestOptions {
     GuestOptions {
         witness: true,
-        ..GuestOptions::default()
+        ..with_capture_card()
     }
 }
 
@@ -97,7 +101,7 @@ fn assert_callers_named(entries: &[Entry], module: &str) {
 /// driver is gone, all of it came back.
 fn assert_lends_balance(options: GuestOptions) -> Result {
     let guest = boot_loaded(options)?;
-    let card = guest.open_card(0)?;
+    let card = Device::open(&guest, 0)?;
     landfall_tests::start_capture(&card)?;
     let told = card.lends()?;
     assert!(!told.is_empty(), "a capture lends");
@@ -177,14 +181,14 @@ fn it_lives_through_resets_and_hot_plugs() -> Result {
     let device = "/sys/bus/pci/devices/0000:01:00.0";
     guest.write_file(&format!("{device}/reset_method"), "flr")?;
     guest.write_file(&format!("{device}/reset"), "1")?;
-    let card = guest.open_card(0)?;
+    let card = Device::open(&guest, 0)?;
     capture_clean(&guest, &card, &CapturePlan::default())?;
     card.close()?;
     assert_whole(&entries(&guest)?);
 
-    let second = guest.plug(CardKind::Capture(CaptureOptions::default()))?;
+    let second = guest.plug(capture::card(CaptureOptions::default()))?;
     guest.wait_for_path("/dev/landfall-capture1", SHORT)?;
-    let card = guest.open_card(u8::try_from(second)?)?;
+    let card = Device::open(&guest, u8::try_from(second)?)?;
     capture_clean(&guest, &card, &CapturePlan::default())?;
     card.close()?;
     let status = guest.read_text(STATUS)?;
@@ -218,9 +222,9 @@ fn behind_an_iommu_it_tells_bus_addresses() -> Result {
 
 /// A card of which the module has all to itself: no driver is for it.
 fn driverless(journal: usize) -> Result<Guest<Booted>> {
-    let default = GuestOptions::default();
+    let default = with_capture_card();
     Ok(boot(GuestOptions {
-        cards: vec![CardKind::Template],
+        cards: vec![Card::new("template", Scratch::default)],
         journal,
         deadlines: Deadlines {
             request: Duration::from_secs(600),

@@ -6,10 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use landfall::guest::{
-    Booted, CardKind, Deadlines, Guest, GuestOptions, How, Iommu, OwnCard, WITNESS_MODULE,
-};
-use landfall_device::devices::poller::Poller;
+use landfall::guest::{Booted, Card, Deadlines, Guest, GuestOptions, How, Iommu, WITNESS_MODULE};
+use landfall_cards::poller::Poller;
 use landfall_device::journal::LendDirection;
 use landfall_device::journal::{Call, Direction, DriverCall, DriverState, Entry, Kind};
 use landfall_tests::errno::EINVAL;
@@ -23,9 +21,7 @@ const DEVICE: &str = "0000:01:00.0";
 fn polled(full: bool, journal: usize, iommu: Iommu) -> Result<Guest<Booted>> {
     let default = GuestOptions::default();
     Ok(boot(GuestOptions {
-        cards: vec![CardKind::Own(OwnCard::new("poller", move || {
-            Poller::new(full)
-        }))],
+        cards: vec![(Card::new("poller", move || Poller::new(full)))],
         journal,
         iommu,
         deadlines: Deadlines {

@@ -31,7 +31,7 @@ use criterion::{
     BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group,
     criterion_main,
 };
-use landfall_device::devices::capture::pattern::Pattern;
+use landfall_cards::capture::pattern::Pattern;
 use support::{Capture, Size, memory, spares, together};
 use vm_memory::{Bytes, MmapRegion, VolatileMemory};
 

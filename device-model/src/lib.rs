@@ -13,7 +13,6 @@
 #![forbid(unsafe_code)]
 
 pub mod contract;
-pub mod devices;
 pub mod dma;
 pub mod journal;
 pub mod ledger;

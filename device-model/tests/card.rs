@@ -5,9 +5,9 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
+use landfall_cards::capture::pattern::{FrameSpec, Pattern, Pixel, fill};
+use landfall_cards::capture::{CaptureCard, CaptureOptions};
 use landfall_device::contract::{Next, STEP_BYTES};
-use landfall_device::devices::capture::pattern::{FrameSpec, Pattern, Pixel, fill};
-use landfall_device::devices::capture::{CaptureCard, CaptureOptions};
 use landfall_device::dma::map::Request;
 use landfall_device::journal::{Direction, Kind};
 use landfall_device::serve::LocalCard;

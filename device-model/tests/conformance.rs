@@ -2,9 +2,8 @@
 
 //! What every device must do, whichever it is.
 
+use landfall_cards::capture::{CaptureCard, CaptureOptions};
 use landfall_device::contract::{Function, InterruptKind};
-use landfall_device::devices;
-use landfall_device::devices::capture::{CaptureCard, CaptureOptions};
 use landfall_device::testing::{conformance, conforms};
 
 use crate::support::{CONFIG, plug};
@@ -19,8 +18,8 @@ fn makes() -> Vec<(String, Box<dyn Function>)> {
         let card: Box<dyn Function> = Box::new(CaptureCard::new(options));
         (format!("capture, {interrupt}"), card)
     });
-    let all = devices::all().into_iter();
-    all.map(|(name, function)| (name.to_owned(), function))
+    let all = landfall_cards::SET.into_iter();
+    all.map(|(name, make)| (name.to_owned(), make()))
         .chain(capture)
         .collect()
 }

@@ -6,9 +6,9 @@ use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
+use landfall_cards::capture::pattern::{FrameSpec, Pattern, Pixel, fill};
+use landfall_cards::capture::{CaptureCard, CaptureOptions, Fault, Planted};
 use landfall_device::contract::{Declaration, InterruptKind, Reset};
-use landfall_device::devices::capture::pattern::{FrameSpec, Pattern, Pixel, fill};
-use landfall_device::devices::capture::{CaptureCard, CaptureOptions, Fault, Planted};
 use landfall_device::journal::{Kind, LendDirection};
 use landfall_device::ledger::{Class, Ledger, Lend, LendKind, Platform, Range};
 use landfall_device::serve::{CardServer, ServeError};

@@ -10,67 +10,47 @@
 //!
 //! The library never prints, exits or reads the environment: it returns [`Event`]s, [`Finding`]s and errors.
 
-mod apt;
 mod archive;
-mod cache;
-mod cpio;
 mod debian;
-mod debug_kernel;
-mod doctor;
-mod embedded;
-mod error;
 mod event;
-mod hash;
-mod initramfs;
+mod host;
+mod image;
 mod kernel;
-mod lock;
-mod metadata;
-mod mirror;
-mod modules;
-mod namespace;
-mod options;
-mod packages;
-mod plan;
 mod prepared;
-mod process;
-mod prune;
 mod qemu;
 mod reporter;
 mod setup;
-mod snapshots;
-mod stamp;
-mod unpack;
-mod video;
-mod vmlinux;
+mod store;
 
 pub use archive::{Exported, Imported, export, import};
-pub use cache::{CacheSize, size};
-pub use debug_kernel::{debug_kernel_is_there, prepare_debug};
-pub use doctor::{Finding, Status, doctor};
-pub use error::SetupError;
 pub use event::{Event, Step};
-pub use hash::file_sha256;
-pub use lock::{Lock, Package};
-pub use options::{Cancel, SetupOptions};
+pub use host::cancel::Cancel;
 pub use prepared::{Kernel, Prepared, Qemu};
-pub use prune::{Pruned, prune};
+pub use setup::debug_kernel::{debug_kernel_is_there, prepare_debug};
+pub use setup::doctor::{Finding, Status, doctor};
+pub use setup::error::SetupError;
+pub use setup::options::SetupOptions;
 pub use setup::prepare;
-pub use snapshots::{Claim, ClaimError, Making, SNAPSHOT_LIMIT, Snapshot, Snapshots};
+pub use setup::prune::{Pruned, prune};
+pub use store::cache::{CacheSize, size};
+pub use store::hash::file_sha256;
+pub use store::lock::{Lock, Package};
+pub use store::snapshots::{Claim, ClaimError, Making, SNAPSHOT_LIMIT, Snapshot, Snapshots};
 
 /// What each part of a set-up may fail with; the sources of [`SetupError`].
 pub mod failures {
     pub use crate::archive::{ArchiveError, Refused};
-    pub use crate::debug_kernel::DebugKernelError;
-    pub use crate::initramfs::InitramfsError;
+    pub use crate::debian::packages::PackagesError;
+    pub use crate::debian::unpack::UnpackError;
+    pub use crate::host::mirror::MirrorError;
+    pub use crate::host::namespace::NamespaceError;
+    pub use crate::host::process::{CommandError, FailedRun};
+    pub use crate::image::initramfs::InitramfsError;
     pub use crate::kernel::KernelError;
-    pub use crate::metadata::MetadataError;
-    pub use crate::mirror::MirrorError;
-    pub use crate::modules::ModulesError;
-    pub use crate::namespace::NamespaceError;
-    pub use crate::packages::PackagesError;
-    pub use crate::plan::OptionsError;
-    pub use crate::process::{CommandError, FailedRun};
+    pub use crate::kernel::metadata::MetadataError;
+    pub use crate::kernel::modules::ModulesError;
+    pub use crate::kernel::vmlinux::VmlinuxError;
     pub use crate::qemu::QemuError;
-    pub use crate::unpack::UnpackError;
-    pub use crate::vmlinux::VmlinuxError;
+    pub use crate::setup::debug_kernel::DebugKernelError;
+    pub use crate::setup::plan::OptionsError;
 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Lock, Snapshots, Step};
+use crate::event::Step;
+use crate::store::lock::Lock;
+use crate::store::snapshots::Snapshots;
 
 /// Which kernel a guest boots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::packages::numbers;
-use crate::process::{CommandError, Job, Runner};
-use crate::{Qemu, cache};
+use crate::debian::packages::numbers;
+use crate::host::process::{CommandError, Job, Runner};
+use crate::prepared::Qemu;
+use crate::store::cache;
 
 /// First version with `vfio-user-pci`.
 const OLDEST: (u64, u64) = (10, 1);

@@ -6,7 +6,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::{Event, Step};
+use crate::event::{Event, Step};
 
 /// Sends events and keeps the steps' times. Clones share both.
 #[derive(Clone)]

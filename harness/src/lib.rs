@@ -2,34 +2,19 @@
 
 //! Boots a real guest around emulated cards and proves where every byte landed.
 //!
-//! [`guest`] boots and steers a guest: configured, booted, loaded. [`memory`] is guest memory as the host
-//! sees it. [`verify`] compares it with what a card should have written, and all of the pool with what it
-//! should hold. [`run`] is the main job, which the command `landfall run` shows: capture, compare three views
-//! of each transfer, and give a verdict as a [`schema::Report`].
+//! [`guest`] boots and steers a guest: configured, booted, loaded. [`judge`] watches its cards and says what they did wrong.
+//! [`report`] has the words and pictures of a verdict, and [`bundle`] keeps all of it for later. Of particular cards,
+//! drivers and commands nothing here knows.
 //!
 //! Nothing here prints, exits or reads the environment; that is left to the command.
 
 #![forbid(unsafe_op_in_unsafe_fn)]
 
-pub mod accelerator;
 pub mod bundle;
-pub mod catalog;
-pub mod console_findings;
-pub mod drawing;
 pub mod evidence;
-pub mod exercise;
-pub mod frames;
 pub mod guest;
 pub mod judge;
-pub mod map;
-pub mod memory;
-pub mod qemu;
-pub mod run;
-pub mod scenario;
-pub mod schema;
-pub mod selftest;
-pub mod survey;
-pub mod verify;
+pub mod report;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -30,7 +30,7 @@ mod memory;
 mod probe;
 mod raw;
 #[expect(dead_code, reason = "the table is the card's too, which uses the rest")]
-#[path = "../../device-model/src/devices/capture/regs.rs"]
+#[path = "../../device-model/cards/src/capture/regs.rs"]
 mod regs;
 mod ring;
 mod session;

@@ -10,9 +10,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use landfall::guest::{CardKind, GuestOptions, Iommu, OwnCard, WITNESS_MODULE};
+use landfall::guest::{Card, GuestOptions, Iommu, WITNESS_MODULE};
 use landfall::judge::judge;
-use landfall_device::devices::tw686x::{Tw686x, Tw686xOptions};
+use landfall_cards::tw686x::{Tw686x, Tw686xOptions};
 use landfall_device::journal::{Journal, Kind};
 use landfall_device::ledger::Platform;
 use landfall_tests::{Result, SHORT, boot, prepared};
@@ -27,9 +27,7 @@ fn main() -> Result {
         .nth(1)
         .map_or(Ok(20), |word| word.parse())?;
     let guest = boot(GuestOptions {
-        cards: vec![CardKind::Own(OwnCard::new("tw686x", || {
-            Tw686x::new(Tw686xOptions::default())
-        }))],
+        cards: vec![(Card::new("tw686x", || Tw686x::new(Tw686xOptions::default())))],
         witness: true,
         iommu: Iommu::Intel,
         memory: 512 << 20,

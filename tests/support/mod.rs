@@ -9,15 +9,15 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use landfall::Cancel;
-use landfall::accelerator::Choice;
-use landfall::guest::{
-    Booted, Card, CardInfo, Configure, Guest, GuestOptions, Loaded, Running, What,
-};
-use landfall::qemu::command::Engine;
-use landfall::run::{self, CapturePlan, RunFailed, Session, Wishes};
-use landfall::schema::{Report, Violation};
+use landfall::guest::accelerator::Choice;
+use landfall::guest::qemu::command::Engine;
+use landfall::guest::{Booted, CardInfo, Configure, Guest, GuestOptions, Loaded, Running, What};
+use landfall::report::schema::{Report, Violation};
+use landfall_cards::capture::CaptureOptions;
 use landfall_device::journal::Kind;
 use landfall_guest::{Event, Prepared, SetupOptions};
+use landfall_suite::capture::{self, Device};
+use landfall_suite::run::{self, CapturePlan, RunFailed, Session, Wishes};
 
 /// Long enough for anything that a healthy guest does at once.
 pub const SHORT: Duration = Duration::from_secs(30);
@@ -34,6 +34,11 @@ pub mod errno {
     pub const ENODEV: i32 = 19;
     pub const EINVAL: i32 = 22;
     pub const EOPNOTSUPP: i32 = 95;
+}
+
+/// A guest with a capture card and its driver.
+pub fn with_capture_card() -> GuestOptions {
+    capture::guest(CaptureOptions::default())
 }
 
 /// Either kind of failure that a test can end with.
@@ -144,7 +149,7 @@ fn budgeted(options: GuestOptions) -> GuestOptions {
 /// If the guest fails.
 pub fn violations(
     guest: &Guest<Loaded>,
-    card: &Card<'_>,
+    card: &Device<'_>,
     plan: &CapturePlan,
 ) -> std::result::Result<Vec<Violation>, RunFailed> {
     let mut session = Session::begin(guest, card)?;
@@ -161,7 +166,7 @@ pub fn violations(
 /// If anything went wrong.
 pub fn capture_clean(
     guest: &Guest<Loaded>,
-    card: &Card<'_>,
+    card: &Device<'_>,
     plan: &CapturePlan,
 ) -> std::result::Result<(), RunFailed> {
     let violations = violations(guest, card, plan)?;
@@ -206,7 +211,7 @@ pub fn reported_and_told(wishes: Wishes, on_event: &mut dyn FnMut(run::Event)) -
 ///
 /// # Errors
 /// If the guest refuses.
-pub fn start_capture(card: &Card<'_>) -> landfall::guest::Result<()> {
+pub fn start_capture(card: &Device<'_>) -> landfall::guest::Result<()> {
     card.configure(&Configure {
         width: 1920,
         height: 1080,

@@ -6,8 +6,8 @@ use std::fs::File;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
+use landfall_cards::capture::{CaptureCard, CaptureOptions};
 use landfall_device::contract::Next;
-use landfall_device::devices::capture::{CaptureCard, CaptureOptions};
 use landfall_device::dma::map::Request;
 use landfall_device::journal::CAPACITY;
 use landfall_device::serve::LocalCard;

@@ -14,12 +14,16 @@ use tar::{Builder, EntryType, Header};
 
 use super::manifest::{FORMAT, Manifest, Member, NAME, What, stays_inside};
 use super::{ArchiveError, CHUNK, ENTRIES};
-use crate::cache::Cache;
-use crate::hash::file_sha256;
-use crate::plan::Plan;
+use crate::event::{Event, Step};
+use crate::host::cancel::Cancel;
+use crate::setup::error::SetupError;
 use crate::setup::hold;
-use crate::stamp::{Stamp, Travelling};
-use crate::{Cancel, Event, SetupError, SetupOptions, Step, prepare};
+use crate::setup::options::SetupOptions;
+use crate::setup::plan::Plan;
+use crate::setup::prepare;
+use crate::setup::stamp::{Stamp, Travelling};
+use crate::store::cache::Cache;
+use crate::store::hash::file_sha256;
 
 /// What [`export`] wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,8 +8,8 @@ use std::path::{Component, Path};
 use serde::{Deserialize, Serialize};
 
 use super::{ArchiveError, ENTRIES, Refused};
-use crate::embedded::{AGENT_SHA256, SOURCES_SHA256};
-use crate::stamp::{Emulator, Stamp};
+use crate::image::embedded::{AGENT_SHA256, SOURCES_SHA256};
+use crate::setup::stamp::{Emulator, Stamp};
 
 /// Version of the archive's format.
 pub(crate) const FORMAT: u32 = 1;

@@ -15,11 +15,17 @@ use flate2::read::GzDecoder;
 use proptest::prelude::*;
 
 use super::*;
-use crate::cache::Cache;
-use crate::embedded::{AGENT_SHA256, SOURCES_SHA256};
-use crate::plan::Plan;
-use crate::stamp::{Emulator, Stamp};
-use crate::{Cancel, Event, Lock, SetupError, SetupOptions, Step, prepare, prune};
+use crate::event::{Event, Step};
+use crate::host::cancel::Cancel;
+use crate::image::embedded::{AGENT_SHA256, SOURCES_SHA256};
+use crate::setup::error::SetupError;
+use crate::setup::options::SetupOptions;
+use crate::setup::plan::Plan;
+use crate::setup::prepare;
+use crate::setup::prune::prune;
+use crate::setup::stamp::{Emulator, Stamp};
+use crate::store::cache::Cache;
+use crate::store::lock::Lock;
 
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 

@@ -7,11 +7,11 @@
 //! | `manifest.json` | the format's version, and name, size and SHA-256 of every other file ([`Manifest`]) |
 //! | `run.json` | command line, seed, versions, verdict in one line ([`Run`]) |
 //! | `scenario.toml` | the scenario, if the run had one |
-//! | `stream.jsonl` | what the ledger was fed with, in exactly that order, an [`Item`] a line |
+//! | `stream.jsonl` | what the ledger was fed with, in exactly that order, an [`Item`](crate::evidence::Item) a line |
 //! | `judgement.json` | what the ledger said to it |
-//! | `observed.json` | of a trial, in place of a report: all that was seen of it ([`crate::catalog::Observed`]) |
-//! | `report.json` | the whole report: all three views ([`crate::schema::Report`]) |
-//! | `pages.json`, `pages.bin`, `expected.bin` | guest memory around each violation, and what should lie there ([`Pages`]) |
+//! | `observed.json` | of a trial, in place of a report: all that was seen of it ([`crate::evidence::Observed`]) |
+//! | `report.json` | the whole report: all three views ([`crate::report::schema::Report`]) |
+//! | `pages.json`, `pages.bin`, `expected.bin` | guest memory around each violation, and what should lie there ([`crate::evidence::Pages`]) |
 //! | `map.txt`, `map.svg` | physical memory, drawn |
 //! | `console.log`, `console-boot.log`, `qemu.log` | what the guest and QEMU said |
 //!
@@ -27,13 +27,11 @@ mod error;
 mod manifest;
 mod open;
 mod pack;
-mod pages;
 mod picture;
 mod place;
 mod store;
 mod story;
 mod stream;
-mod trace;
 
 use std::collections::BTreeMap;
 
@@ -43,13 +41,11 @@ pub use compare::{Comparison, compare};
 pub use error::{BundleError, Refused};
 pub use manifest::{FORMAT, Manifest, Member};
 pub use open::Bundle;
-pub use pages::{Known, MAX_PAGES, PAGE, Page, Pages};
 pub use picture::{drawing, map};
 pub use place::Place;
-pub(crate) use store::{Logs, Parts, store};
+pub use store::{Parts, store};
 pub use story::{printable, story, symbol};
-pub use stream::{Item, Judged, Recorder, judge};
-pub(crate) use trace::Trace;
+pub use stream::{Judged, judge};
 
 /// The bundle that a run leaves if it fails.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

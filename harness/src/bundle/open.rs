@@ -13,11 +13,9 @@ use tar::{Archive, Entry, EntryType};
 use tempfile::TempDir;
 
 use super::manifest::{LARGEST_MANIFEST, NAME};
-use super::{
-    BundleError, Item, Judged, MAX_PAGES, Manifest, Member, PAGE, Pages, Refused, Run, judge, names,
-};
-use crate::catalog::Observed;
-use crate::schema::Report;
+use super::{BundleError, Judged, Manifest, Member, Refused, Run, judge, names};
+use crate::evidence::{Item, MAX_PAGES, Observed, PAGE, Pages};
+use crate::report::schema::Report;
 
 /// Most bytes of a file that is read whole.
 const LARGEST_FILE: u64 = 64 << 20;

@@ -4,9 +4,9 @@
 
 use std::ops::Range;
 
-use crate::drawing::{Anchor, Colour, Drawing, Face, Item};
-use crate::map::{self, Block, Layer, Map, size};
-use crate::schema::Report;
+use crate::report::drawing::{Anchor, Colour, Drawing, Face, Item};
+use crate::report::map::{self, Block, Layer, Map, size};
+use crate::report::schema::Report;
 
 const WIDTH: i32 = 960;
 const LEFT: i32 = 110;
@@ -21,7 +21,7 @@ const WRONG: Colour = Colour(205, 30, 40);
 /// Most regions and layers that are drawn.
 const MOST: usize = 8;
 
-/// What [`crate::map::draw`] draws of a report.
+/// What [`crate::report::map::draw`] draws of a report.
 pub fn map(report: &Report) -> Map {
     let range = |address: u64, length: u64| address..address.saturating_add(length);
     let layers = report.captures.iter().map(|capture| Layer {

@@ -14,13 +14,10 @@ use serde::Serialize;
 use super::manifest::{LARGEST_MANIFEST, NAME};
 use super::pack::pack;
 use super::place::{is_archive, parent};
-use super::{
-    BundleError, FORMAT, Manifest, Member, Pages, Place, Recorder, Request, Run, drawing, map,
-    names,
-};
-use crate::catalog::Observed;
-use crate::map::{Canvas, draw};
-use crate::schema::Report;
+use super::{BundleError, FORMAT, Manifest, Member, Place, Request, Run, drawing, map, names};
+use crate::evidence::{Logs, Observed, Pages, Recorder};
+use crate::report::map::{Canvas, draw};
+use crate::report::schema::Report;
 
 /// Beginning of the name of a bundle in the evidence place; while it is written a dot comes before it.
 pub(super) const PREFIX: &str = "landfall-bundle-";
@@ -29,25 +26,28 @@ const COLUMNS: usize = 100;
 /// Most bytes of a log that are kept: its end.
 const LARGEST_LOG: usize = 1 << 20;
 
-/// Text of logs, by the name that each has in a run's directory.
-pub(crate) type Logs = Vec<(&'static str, String)>;
-
 /// What goes into a bundle.
-pub(crate) struct Parts<'a> {
-    pub(crate) request: &'a Request,
-    pub(crate) run: Run,
+pub struct Parts<'a> {
+    /// What was asked for.
+    pub request: &'a Request,
+    /// What was run, and what came of it.
+    pub run: Run,
     /// What the ledger was fed with, and what it said; `None` if there was nothing to watch yet.
-    pub(crate) stream: Option<(&'a Recorder, &'a Journal)>,
-    pub(crate) judged: &'a Judgement,
-    pub(crate) report: Option<&'a Report>,
+    pub stream: Option<(&'a Recorder, &'a Journal)>,
+    /// What the ledger said.
+    pub judged: &'a Judgement,
+    /// The report, if the run came to one.
+    pub report: Option<&'a Report>,
     /// Of a trial, in place of a report.
-    pub(crate) observed: Option<&'a Observed>,
-    pub(crate) pages: &'a Pages,
-    pub(crate) logs: &'a Logs,
+    pub observed: Option<&'a Observed>,
+    /// Memory around the violations.
+    pub pages: &'a Pages,
+    /// What guest and QEMU said.
+    pub logs: &'a Logs,
 }
 
 /// Writes a bundle; `evidence` is where evidence goes. Gives its place.
-pub(crate) fn store(parts: &Parts<'_>, evidence: &Path) -> Result<PathBuf, BundleError> {
+pub fn store(parts: &Parts<'_>, evidence: &Path) -> Result<PathBuf, BundleError> {
     let (path, parent, mode, word) = match &parts.request.place {
         // Less the umask, as of any directory; but one that was private stays so.
         Place::At(path) => (Some(path), parent(path), mode(path).unwrap_or(0o777), ""),

@@ -16,7 +16,8 @@ use landfall_device::ledger::{Judgement, Lend, LendKind, Platform};
 use tempfile::TempDir;
 
 use super::*;
-use crate::memory::GuestMemory;
+use crate::evidence::{MAX_PAGES, Pages, Recorder};
+use crate::guest::memory::GuestMemory;
 
 mod hostile;
 

@@ -1,247 +1,69 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! One capture card in a guest, as its driver gives it to user space.
+//! A card of a guest, before there is one.
 
-use std::time::Duration;
+use std::fmt;
+use std::sync::Arc;
 
-use landfall_agent::protocol::{
-    BufferInfo, CardCommand, CardInfo, Completion, Configure, Configured, Lend, Reply, Request,
-};
+use landfall_device::contract::Function;
 
-use super::failure::Result;
-use super::{Guest, Loaded, milliseconds, unexpected};
-
-/// `ETIMEDOUT` of the guest.
-const TIMED_OUT: i32 = 110;
-
-/// An open capture card. Dropping it closes the device file.
-#[derive(Debug)]
-pub struct Card<'guest> {
-    guest: &'guest Guest<Loaded>,
-    index: u8,
-    open: bool,
+/// A card to plug in: any function, made anew for each guest.
+#[derive(Clone)]
+pub struct Card {
+    name: String,
+    node: Option<String>,
+    make: Arc<dyn Fn() -> Box<dyn Function> + Send + Sync>,
 }
 
-impl<'guest> Card<'guest> {
-    pub(super) fn new(guest: &'guest Guest<Loaded>, index: u8) -> Self {
+impl Card {
+    /// A card that people call `name`; `make` makes it, as after power-on.
+    pub fn new<F: Function + 'static>(
+        name: impl Into<String>,
+        make: impl Fn() -> F + Send + Sync + 'static,
+    ) -> Self {
+        Self::boxed(name, move || Box::new(make()))
+    }
+
+    /// Likewise, of whatever type.
+    pub fn boxed(
+        name: impl Into<String>,
+        make: impl Fn() -> Box<dyn Function> + Send + Sync + 'static,
+    ) -> Self {
         Self {
-            guest,
-            index,
-            open: true,
+            name: name.into(),
+            node: None,
+            make: Arc::new(make),
         }
     }
 
-    /// Its number: `/dev/landfall-captureN`.
-    pub fn index(&self) -> u8 {
-        self.index
-    }
-
-    /// What card and driver are.
-    ///
-    /// # Errors
-    /// If the guest refuses.
-    pub fn info(&self) -> Result<CardInfo> {
-        match self.command(CardCommand::Info)? {
-            Reply::Info(info) => Ok(info),
-            other => Err(unexpected(&other)),
+    /// Likewise, its driver making a file when it has bound a card: `node`, with a number behind it, which counts the
+    /// guest's cards of that node from 0. Where the driver is loaded, each card is waited for until its file is there.
+    #[must_use]
+    pub fn with_node(self, node: impl Into<String>) -> Self {
+        Self {
+            node: Some(node.into()),
+            ..self
         }
     }
 
-    /// Frees earlier buffers and takes new ones from the pool.
-    ///
-    /// # Errors
-    /// If the guest refuses: `EBUSY` while running, `ENOMEM`, `EINVAL`.
-    pub fn configure(&self, configure: &Configure) -> Result<Configured> {
-        match self.command(CardCommand::Configure(configure.clone()))? {
-            Reply::Configured(configured) => Ok(configured),
-            other => Err(unexpected(&other)),
-        }
+    /// What people call it.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
-    /// Where a buffer lies.
-    ///
-    /// # Errors
-    /// If the guest refuses.
-    pub fn buffer(&self, index: u32) -> Result<BufferInfo> {
-        match self.command(CardCommand::Buffer { index })? {
-            Reply::Buffer(buffer) => Ok(buffer),
-            other => Err(unexpected(&other)),
-        }
+    /// The beginning of the path of its device file, if that is known.
+    pub(crate) fn node(&self) -> Option<&str> {
+        self.node.as_deref()
     }
 
-    /// Queues a buffer to the card.
-    ///
-    /// # Errors
-    /// If the guest refuses: `EBUSY` if the card has it.
-    pub fn queue(&self, index: u32) -> Result<()> {
-        self.command(CardCommand::Queue { index }).map(|_| ())
-    }
-
-    /// Starts capturing.
-    ///
-    /// # Errors
-    /// If the guest refuses.
-    pub fn start(&self) -> Result<()> {
-        self.command(CardCommand::Start).map(|_| ())
-    }
-
-    /// Stops capturing, waits until the card is idle and takes every buffer back.
-    ///
-    /// # Errors
-    /// If the guest refuses: `ETIMEDOUT` if the card stays busy.
-    pub fn stop(&self) -> Result<()> {
-        self.command(CardCommand::Stop).map(|_| ())
-    }
-
-    /// Waits for the oldest completion; `None` if there was none within `limit`.
-    ///
-    /// # Errors
-    /// If the guest refuses.
-    pub fn wait(&self, limit: Duration) -> Result<Option<Completion>> {
-        let command = CardCommand::Wait {
-            timeout_ms: milliseconds(limit),
-        };
-        let request = Request::Card {
-            card: self.index,
-            command,
-        };
-        match self.guest.ask_within(request, limit) {
-            Ok(Reply::Completion(completion)) => Ok(Some(completion)),
-            Ok(other) => Err(unexpected(&other)),
-            Err(failed) if failed.errno() == Some(TIMED_OUT) => Ok(None),
-            Err(failed) => Err(failed),
-        }
-    }
-
-    /// Frees the buffers.
-    ///
-    /// # Errors
-    /// If the guest refuses: `EBUSY` while running.
-    pub fn release(&self) -> Result<()> {
-        self.command(CardCommand::Release).map(|_| ())
-    }
-
-    /// What the driver has lent to the card.
-    ///
-    /// # Errors
-    /// If the guest refuses.
-    pub fn lends(&self) -> Result<Vec<Lend>> {
-        match self.command(CardCommand::Lends)? {
-            Reply::Lends(lends) => Ok(lends),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    /// Reads a part of a frame through the driver's mmap, as guest user space sees it.
-    ///
-    /// # Errors
-    /// If the guest refuses.
-    pub fn read_frame(&self, buffer: u32, offset: u64, length: u32) -> Result<Vec<u8>> {
-        self.read(buffer, false, offset, length)
-    }
-
-    /// Reads a part of a clip mask.
-    ///
-    /// # Errors
-    /// If the guest refuses.
-    pub fn read_clip(&self, buffer: u32, offset: u64, length: u32) -> Result<Vec<u8>> {
-        self.read(buffer, true, offset, length)
-    }
-
-    fn read(&self, buffer: u32, clip: bool, offset: u64, length: u32) -> Result<Vec<u8>> {
-        let request = Request::ReadBuffer {
-            card: self.index,
-            buffer,
-            clip,
-            offset,
-            length,
-        };
-        match self.guest.ask(request)? {
-            Reply::Data(bytes) => Ok(bytes),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    /// Writes to a buffer's clip mask through the driver's mmap.
-    ///
-    /// # Errors
-    /// If the guest refuses.
-    pub fn write_clip(&self, buffer: u32, offset: u64, data: &[u8]) -> Result<()> {
-        let data = data.to_vec();
-        self.guest
-            .ask(Request::WriteClip {
-                card: self.index,
-                buffer,
-                offset,
-                data,
-            })
-            .map(|_| ())
-    }
-
-    /// XXH64 (seed 0) of each frame's lent bytes, as guest user space sees them.
-    ///
-    /// # Errors
-    /// If the guest refuses.
-    pub fn hashes(&self, buffers: &[u32]) -> Result<Vec<u64>> {
-        match self.guest.ask(Request::HashBuffers {
-            card: self.index,
-            buffers: buffers.to_vec(),
-        })? {
-            Reply::Hashes(hashes) if hashes.len() == buffers.len() => Ok(hashes),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    /// Maps a frame and keeps it mapped, also when the card is closed, until [`Guest::drop_mappings`].
-    ///
-    /// # Errors
-    /// If the guest refuses.
-    pub fn hold_mapping(&self, buffer: u32) -> Result<()> {
-        self.hold(buffer, false)
-    }
-
-    /// Likewise its clip mask, which can be written ([`Guest::write_mappings`]).
-    ///
-    /// # Errors
-    /// If the guest refuses.
-    pub fn hold_clip(&self, buffer: u32) -> Result<()> {
-        self.hold(buffer, true)
-    }
-
-    fn hold(&self, buffer: u32, clip: bool) -> Result<()> {
-        self.guest
-            .ask(Request::HoldMapping {
-                card: self.index,
-                buffer,
-                clip,
-            })
-            .map(|_| ())
-    }
-
-    /// Closes the device file, which stops the card and frees its buffers.
-    ///
-    /// # Errors
-    /// If the guest refuses.
-    pub fn close(mut self) -> Result<()> {
-        self.open = false;
-        self.guest
-            .ask(Request::CloseCard { card: self.index })
-            .map(|_| ())
-    }
-
-    fn command(&self, command: CardCommand) -> Result<Reply> {
-        self.guest.ask(Request::Card {
-            card: self.index,
-            command,
-        })
+    /// Makes it.
+    pub(crate) fn function(&self) -> Box<dyn Function> {
+        (self.make)()
     }
 }
 
-impl Drop for Card<'_> {
-    fn drop(&mut self) {
-        if self.open && !std::thread::panicking() {
-            // A guest that is gone has closed it too.
-            let _ = self.guest.ask(Request::CloseCard { card: self.index });
-        }
+impl fmt::Debug for Card {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Card").field(&self.name).finish()
     }
 }

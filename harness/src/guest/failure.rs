@@ -12,7 +12,7 @@ use landfall_device::serve::ServeError;
 
 use super::budget::NoPlace;
 use super::watch::Touched;
-use crate::memory::MemoryError;
+use crate::guest::memory::MemoryError;
 
 /// A guest, or a request to it, failed.
 ///
@@ -181,7 +181,7 @@ impl What {
 
 impl GuestFailed {
     /// A failure that left no evidence.
-    pub(crate) fn early(what: What) -> Self {
+    pub fn early(what: What) -> Self {
         Self {
             what: Box::new(what),
             kernel_line: None,
@@ -201,3 +201,10 @@ impl GuestFailed {
 
 /// Result of anything asked of a guest.
 pub type Result<T> = std::result::Result<T, GuestFailed>;
+
+impl GuestFailed {
+    /// Whether the guest itself failed, rather than the host or the user.
+    pub fn is_guests(&self) -> bool {
+        !self.what.is_hosts() && !matches!(*self.what, What::Interrupted)
+    }
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::failure::Result;
 use super::{Guest, GuestFailed, Running, What};
-use crate::qemu::qmp::Command;
+use crate::guest::qemu::qmp::Command;
 
 /// How long the guest may take until it has dealt with an error: two resets and more.
 const DEALT_WITH: Duration = Duration::from_secs(20);

@@ -8,12 +8,13 @@ use std::time::Duration;
 use landfall_agent::protocol::{Reply, Request};
 use landfall_device::serve::CardServer;
 
+use super::Card;
 use super::failure::{GuestFailed, Result, What};
 use super::machine::Machine;
-use super::options::{CardKind, Iommu, Module};
+use super::options::{Iommu, Module};
 use super::{milliseconds, protocol_error, region, unexpected, watch};
-use crate::memory::ReadError;
-use crate::qemu::qmp;
+use crate::guest::memory::ReadError;
+use crate::guest::qemu::qmp;
 
 /// How long a guest may take to find a card and bind it; it takes tenths of a second.
 const BIND: Duration = Duration::from_secs(10);
@@ -85,29 +86,31 @@ impl Machine {
         Ok(())
     }
 
-    /// Waits until each capture card has its device file.
-    pub(super) fn wait_for_capture_cards(&mut self) -> Result<()> {
-        let cards = self.options.cards.iter();
-        let captures = cards.filter(|card| matches!(card, CardKind::Capture(_)));
-        (0..captures.count()).try_for_each(|number| self.wait_for_capture_card(number))
+    /// Waits until each card that has a device file when it is bound has it.
+    pub(super) fn wait_for_nodes(&mut self) -> Result<()> {
+        (0..self.options.cards.len()).try_for_each(|index| self.wait_for_node(index).map(drop))
     }
 
-    fn wait_for_capture_card(&mut self, number: usize) -> Result<()> {
-        self.wait_for_path(&format!("/dev/landfall-capture{number}"), BIND)
-            .map_err(|failed| self.with_kernels_word(failed))
+    /// Waits for the device file of a card. False: it has none.
+    fn wait_for_node(&mut self, index: usize) -> Result<bool> {
+        let nodes = self.options.cards.iter().map(Card::node);
+        let before: Vec<_> = nodes.take(index + 1).collect();
+        let Some((Some(node), before)) = before.split_last() else {
+            return Ok(false);
+        };
+        let number = before.iter().filter(|other| **other == Some(*node)).count();
+        let path = format!("{node}{number}");
+        self.wait_for_path(&path, BIND)
+            .map_err(|failed| self.with_kernels_word(failed))?;
+        Ok(true)
     }
 
     /// Plugs in all cards, one after the other, so that their numbers in the guest are those of their ports. With
-    /// `bound`, the driver is there and each capture card is waited for until it has its device file.
+    /// `bound`, the drivers are there and each card is waited for until it is bound, as far as that can be seen.
     pub(super) fn plug_cards(&mut self, bound: bool) -> Result<()> {
-        let mut captures = 0;
         for index in 0..self.cards.len() {
             self.plug_card(index)?;
-            let capture = matches!(self.options.cards.get(index), Some(CardKind::Capture(_)));
-            if bound && capture {
-                self.wait_for_capture_card(captures)?;
-                captures += 1;
-            } else {
+            if !(bound && self.wait_for_node(index)?) {
                 self.wait_for_path(&card_path(index), BIND)?;
             }
         }
@@ -115,7 +118,7 @@ impl Machine {
     }
 
     /// Serves one more card and plugs it into the next empty port.
-    pub(super) fn add_card(&mut self, card: CardKind) -> Result<usize> {
+    pub(super) fn add_card(&mut self, card: Card) -> Result<usize> {
         let index = self.cards.len();
         let with = self.options.card_options();
         let server = CardServer::bind_with(&self.socket(index), card.function(), with)

@@ -28,11 +28,11 @@ use super::options::{GuestOptions, Module};
 use super::snapshot::{NotRestored, Recipe};
 use super::start::Launch;
 use super::started::{Clock, Started, WAIT};
-use crate::evidence::RunDirectory;
-use crate::memory::GuestMemory;
-use crate::qemu::command;
-use crate::qemu::process::Process;
-use crate::qemu::qmp::{self, Message};
+use crate::guest::memory::GuestMemory;
+use crate::guest::qemu::command;
+use crate::guest::qemu::process::Process;
+use crate::guest::qemu::qmp::{self, Message};
+use crate::guest::run_directory::RunDirectory;
 
 /// How often a wait looks whether it was cancelled.
 const TICK: Duration = Duration::from_millis(50);
@@ -78,7 +78,7 @@ pub(crate) struct Machine {
     pub(super) failed: Option<String>,
     /// If it fails now, something else is tried: no evidence is kept.
     pub(super) on_trial: bool,
-    /// What its kernel reports is for [`crate::console_findings`] to judge: only a panic ends it.
+    /// What its kernel reports is for [`crate::guest::console_findings`] to judge: only a panic ends it.
     pub(super) reports: bool,
     pub(super) place: Option<Place>,
     /// See [`super::Guest::watched`].
@@ -530,7 +530,7 @@ pub(super) fn socket(directory: &RunDirectory, index: usize) -> std::path::PathB
 }
 
 /// The logs in a run's directory, or in one that holds its evidence; QEMU's without its warnings.
-pub(crate) fn logs_in(directory: &Path) -> Vec<(&'static str, String)> {
+pub fn logs_in(directory: &Path) -> Vec<(&'static str, String)> {
     let log = |name| {
         let text = read_lossy(&directory.join(name));
         match name == QEMU_LOG {

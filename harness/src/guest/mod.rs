@@ -5,17 +5,11 @@
 //! ```no_run
 //! # fn example(prepared: &landfall_guest::Prepared) -> landfall::guest::Result<()> {
 //! use landfall::Cancel;
-//! use landfall::guest::{Configure, Guest, GuestOptions};
+//! use landfall::guest::{Guest, GuestOptions};
 //!
-//! let guest = Guest::configure(GuestOptions::default()).boot_loaded(prepared, &Cancel::default())?;
-//! let card = guest.open_card(0)?;
-//! card.configure(&Configure { width: 640, height: 480, buffers: 1, ..Configure::default() })?;
-//! card.queue(0)?;
-//! card.start()?;
-//! let frame = card.wait(std::time::Duration::from_secs(5))?.expect("a frame");
-//! card.stop()?;
-//! card.close()?;
-//! assert_eq!(frame.bytes, 640 * 480 * 2);
+//! let guest = Guest::configure(GuestOptions::default()).boot(prepared, &Cancel::default())?;
+//! guest.load_module("snd", "")?;
+//! assert!(guest.read_text("/proc/modules")?.contains("snd"));
 //! guest.power_off()
 //! # }
 //! ```
@@ -24,17 +18,22 @@
 //! A guest that failed is dead, and its logs are in [`GuestFailed::evidence`]; only a request that the guest
 //! itself refused ([`What::Refused`]) leaves it alive. Dropping a guest, at any stage, ends all of it.
 
+pub mod accelerator;
 mod budget;
 mod card;
 mod console;
+pub mod console_findings;
 mod failure;
 mod link;
 mod loading;
 mod machine;
+pub mod memory;
 mod options;
 mod pool;
+pub mod qemu;
 mod region;
 mod requests;
+pub mod run_directory;
 mod snapshot;
 mod sources;
 mod start;
@@ -63,8 +62,7 @@ use landfall_device::journal::Journal;
 use landfall_device::serve::CardServer;
 use landfall_guest::{Cancel, Prepared};
 pub use options::{
-    Accelerator, CardKind, Deadlines, EvidenceOptions, GuestOptions, Iommu, Module, OwnCard, Start,
-    Transport,
+    Accelerator, Deadlines, EvidenceOptions, GuestOptions, Iommu, Module, Start, Transport,
 };
 pub use pool::{
     DmaBuf, GivenBack, Grown, Holder, HugePage, Measured, Pool, PoolBuffer, PoolMapping,
@@ -73,14 +71,14 @@ pub use pool::{
 pub use region::{Clusters, Free, Hole, Region, Used, Zone};
 pub use requests::Ran;
 pub use sources::{Carveout, PoolOptions, PoolSource};
-pub(crate) use sources::{FIRMWARE, MEM_UNIT};
+pub use sources::{FIRMWARE, MEM_UNIT};
 pub use started::{How, Started};
 pub use watch::Touched;
 
-use crate::memory::{GuestMemory, ReadError};
-use crate::qemu::qmp;
+use crate::guest::memory::{GuestMemory, ReadError};
+use crate::guest::qemu::qmp;
 use machine::Machine;
-pub(crate) use machine::logs_in;
+pub use machine::logs_in;
 
 /// Stage: options are chosen, nothing runs.
 #[derive(Debug)]
@@ -88,7 +86,7 @@ pub struct Configured(Box<GuestOptions>);
 /// Stage: the kernel is up and the agent answers.
 #[derive(Debug)]
 pub struct Booted(());
-/// Stage: pool and capture driver are loaded.
+/// Stage: pool and drivers are loaded.
 #[derive(Debug)]
 pub struct Loaded(());
 
@@ -131,7 +129,7 @@ impl Guest<Configured> {
         Ok(Guest::running(machine))
     }
 
-    /// Likewise, with pool and capture driver loaded as the options ask for, and every capture card bound. From a
+    /// Likewise, with pool and drivers loaded as the options ask for, and every card bound that has a device file then. From a
     /// snapshot this is faster than [`Guest::boot`] and [`Guest::load`]: there the modules are loaded already.
     ///
     /// # Errors
@@ -179,8 +177,8 @@ impl<Stage: Running> Guest<Stage> {
 }
 
 impl Guest<Booted> {
-    /// Loads pool and capture driver with the parameters that the options ask for, and waits until every
-    /// capture card has its device file.
+    /// Loads pool and drivers as the options ask for, and waits until every card has the device file that it has when
+    /// it is bound.
     ///
     /// # Errors
     /// If a module does not load, or a card is not bound; the driver's self-test fails so.
@@ -189,12 +187,12 @@ impl Guest<Booted> {
             let mut machine = self.machine();
             let modules = machine.options.modules();
             machine.load_modules(&modules)?;
-            machine.wait_for_capture_cards()?;
+            machine.wait_for_nodes()?;
         }
         Ok(self.loaded_by_hand())
     }
 
-    /// The next stage, for a guest into which pool and capture driver were loaded one by one, with
+    /// The next stage, for a guest into which pool and drivers were loaded one by one, with
     /// [`Guest::load_module`]. A card that the driver refused has no device file; those behind it have lower numbers
     /// then than their places on the bus.
     pub fn loaded_by_hand(self) -> Guest<Loaded> {
@@ -214,19 +212,6 @@ const REGIONS: &str = "/sys/kernel/debug/landfall_pool/regions";
 pub const FRAGMENT_MODULE: &str = "landfall_fragment";
 /// The module that tells what drivers lend.
 pub const WITNESS_MODULE: &str = "landfall_witness";
-/// The capture driver's module.
-pub const CAPTURE_MODULE: &str = "landfall_capture";
-
-impl Guest<Loaded> {
-    /// Opens a capture card; it is closed when the handle is dropped.
-    ///
-    /// # Errors
-    /// If the guest refuses, with `EBUSY` while it is open.
-    pub fn open_card(&self, index: u8) -> Result<Card<'_>> {
-        self.ask(Request::OpenCard { card: index })?;
-        Ok(Card::new(self, index))
-    }
-}
 
 /// Most bytes of a file in one reply.
 #[expect(clippy::cast_possible_truncation, reason = "the constant is 2 MiB")]
@@ -368,7 +353,7 @@ impl<Stage: Running> Guest<Stage> {
     ///
     /// # Errors
     /// If it cannot be served or QEMU refuses, as when there is no spare port.
-    pub fn plug(&self, card: CardKind) -> Result<usize> {
+    pub fn plug(&self, card: Card) -> Result<usize> {
         self.machine().add_card(card)
     }
 
@@ -377,16 +362,14 @@ impl<Stage: Running> Guest<Stage> {
     /// # Errors
     /// If it has MSI-X, QEMU refuses, or the guest does not let it go.
     pub fn unplug(&self, index: usize) -> Result<()> {
-        use landfall_device::contract::InterruptKind;
         let mut machine = self.machine();
-        if let Some(CardKind::Capture(card)) = machine.options.cards.get(index)
-            && card.interrupt == InterruptKind::Msix
-        {
+        let with_msix = |card: &Card| card.function().identity().msix.is_some();
+        if machine.options.cards.get(index).is_some_and(with_msix) {
             let why = "a card with MSI-X cannot be unplugged: QEMU would abort";
             return Err(GuestFailed::early(What::Options(why.to_owned())));
         }
         machine.monitor(&qmp::Command::UnplugCard { index })?;
-        let name = crate::qemu::command::card(index);
+        let name = crate::guest::qemu::command::card(index);
         let limit = machine.options.deadlines.request;
         let gone = |event: &qmp::Event| matches!(event, qmp::Event::DeviceDeleted { device: Some(device) } if *device == name);
         machine.event("the card's removal", limit, gone).map(|_| ())
@@ -414,7 +397,7 @@ impl<Stage: Running> Guest<Stage> {
     }
 
     /// What the guest and QEMU have said so far, by the name of the log.
-    pub(crate) fn logs(&self) -> Vec<(&'static str, String)> {
+    pub fn logs(&self) -> Vec<(&'static str, String)> {
         self.machine().logs()
     }
 
@@ -492,12 +475,18 @@ impl<Stage: Running> Guest<Stage> {
     }
 
     /// Asks the agent.
-    pub(crate) fn ask(&self, request: Request) -> Result<Reply> {
+    ///
+    /// # Errors
+    /// If the guest refuses, or is gone.
+    pub fn ask(&self, request: Request) -> Result<Reply> {
         self.ask_within(request, Duration::ZERO)
     }
 
     /// Asks the agent something that may take `allow` by itself.
-    pub(crate) fn ask_within(&self, request: Request, allow: Duration) -> Result<Reply> {
+    ///
+    /// # Errors
+    /// As [`Guest::ask`].
+    pub fn ask_within(&self, request: Request, allow: Duration) -> Result<Reply> {
         self.machine().request(request, allow)
     }
 
@@ -510,7 +499,8 @@ impl<Stage: Running> Guest<Stage> {
     }
 }
 
-fn unexpected(reply: &Reply) -> GuestFailed {
+/// The failure that an answer is of another kind than the question.
+pub fn unexpected(reply: &Reply) -> GuestFailed {
     let detail = format!(
         "it answered {}",
         format!("{reply:?}").chars().take(80).collect::<String>()
@@ -521,6 +511,7 @@ fn unexpected(reply: &Reply) -> GuestFailed {
     })
 }
 
-fn milliseconds(duration: Duration) -> u32 {
+/// A time as the agent is told it; one that is too long is the longest.
+pub fn milliseconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }

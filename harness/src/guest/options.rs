@@ -6,84 +6,14 @@ use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use landfall_device::contract::{Function, InterruptKind};
-use landfall_device::devices::capture::{CaptureCard, CaptureOptions};
-use landfall_device::devices::dt3155::{Dt3155, Dt3155Options};
-use landfall_device::devices::template::Scratch;
 use landfall_device::journal::CAPACITY;
 
+use super::Card;
 use super::sources::{PoolOptions, PoolSource, top};
-use crate::memory::{Ram, layout};
-use crate::qemu::command::Engine;
-
-/// A card to plug in.
-#[derive(Clone, Debug)]
-pub enum CardKind {
-    /// The capture card.
-    Capture(CaptureOptions),
-    /// The DT3155 frame grabber, which the distribution's own `dt3155` drives.
-    Dt3155(Dt3155Options),
-    /// The template device: registers only.
-    Template,
-    /// Any function.
-    Own(OwnCard),
-}
-
-/// A card of one's own: any function, made anew for each guest.
-#[derive(Clone)]
-pub struct OwnCard {
-    /// What it is called.
-    pub name: String,
-    /// Makes it, as after power-on.
-    pub make: Arc<dyn Fn() -> Box<dyn Function> + Send + Sync>,
-}
-
-impl OwnCard {
-    /// A card that `make` makes.
-    pub fn new<F: Function + 'static>(
-        name: &str,
-        make: impl Fn() -> F + Send + Sync + 'static,
-    ) -> Self {
-        Self {
-            name: name.to_owned(),
-            make: Arc::new(move || Box::new(make())),
-        }
-    }
-}
-
-impl std::fmt::Debug for OwnCard {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("OwnCard").field(&self.name).finish()
-    }
-}
-
-impl CardKind {
-    /// Names of all kinds, as the command takes them.
-    pub const NAMES: [&'static str; 3] = ["capture", "dt3155", "template"];
-
-    /// Makes the card.
-    pub(crate) fn function(&self) -> Box<dyn Function> {
-        match self {
-            Self::Capture(options) => Box::new(CaptureCard::new(options.clone())),
-            Self::Dt3155(options) => Box::new(Dt3155::new(options.clone())),
-            Self::Template => Box::<Scratch>::default(),
-            Self::Own(own) => (own.make)(),
-        }
-    }
-
-    /// Its name.
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Capture(_) => "capture",
-            Self::Dt3155(_) => "dt3155",
-            Self::Template => "template",
-            Self::Own(own) => &own.name,
-        }
-    }
-}
+use crate::guest::memory::{Ram, layout};
+use crate::guest::qemu::command::Engine;
 
 /// How a guest comes to life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -96,7 +26,7 @@ pub enum Start {
     /// The kernel boots, with the cards plugged in from the start.
     Cold,
     /// Likewise, as the distribution would boot it: its compressed image, and none of the options that only save
-    /// time ([`crate::qemu::tuning`]).
+    /// time ([`crate::guest::qemu::tuning`]).
     Stock,
 }
 
@@ -161,7 +91,7 @@ impl std::str::FromStr for Iommu {
 /// Which engine to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Accelerator {
-    /// KVM if a guest really boots under it, else TCG; see [`crate::accelerator::choose`].
+    /// KVM if a guest really boots under it, else TCG; see [`crate::guest::accelerator::choose`].
     #[default]
     Auto,
     /// This one.
@@ -201,7 +131,7 @@ pub struct EvidenceOptions {
     pub keep: bool,
 }
 
-/// What a guest is to be. Start from [`GuestOptions::default`], which has one capture card in 256 MiB.
+/// What a guest is to be. Start from [`GuestOptions::default`], which has 256 MiB and no card.
 #[derive(Clone, Debug)]
 pub struct GuestOptions {
     /// Bytes of memory.
@@ -211,13 +141,11 @@ pub struct GuestOptions {
     /// Virtual CPUs.
     pub cpus: u32,
     /// What to plug in at start; card n sits in root port n.
-    pub cards: Vec<CardKind>,
+    pub cards: Vec<Card>,
     /// Empty root ports behind them, for cards plugged in later.
     pub spare_ports: usize,
-    /// What the capture driver is told to use; `None`: what the card has.
-    pub driver_interrupt: Option<InterruptKind>,
-    /// More parameters for the capture driver.
-    pub driver_parameters: String,
+    /// The cards' drivers: what [`super::Guest::load`] loads last, in this order.
+    pub drivers: Vec<Module>,
     /// The pool.
     pub pool: PoolOptions,
     /// Leaves the guest's page allocator no free block of more than `2^fragment` pages, before the pool is loaded:
@@ -263,10 +191,9 @@ impl Default for GuestOptions {
             memory: 256 << 20,
             low_memory: None,
             cpus: 2,
-            cards: vec![CardKind::Capture(CaptureOptions::default())],
+            cards: Vec::new(),
             spare_ports: 0,
-            driver_interrupt: None,
-            driver_parameters: String::new(),
+            drivers: Vec::new(),
             pool: PoolOptions::default(),
             fragment: None,
             watch: Vec::new(),
@@ -288,14 +215,6 @@ impl Default for GuestOptions {
 }
 
 impl GuestOptions {
-    /// The default with a capture card made as `card` says.
-    pub fn with_card(card: CaptureOptions) -> Self {
-        Self {
-            cards: vec![CardKind::Capture(card)],
-            ..Self::default()
-        }
-    }
-
     /// What its cards have beyond their functions.
     pub(crate) fn card_options(&self) -> landfall_device::serve::Options {
         landfall_device::serve::Options {
@@ -308,7 +227,7 @@ impl GuestOptions {
     ///
     /// # Errors
     /// What is wrong, in words.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), String> {
         self.pool.check(&self.ram())?;
         if self.fragment.is_some_and(|order| order > MAX_FRAGMENT) {
             return Err(format!(
@@ -357,7 +276,7 @@ impl GuestOptions {
         words.join(" ")
     }
 
-    /// Witness, fragmenter, pool and capture driver, with the parameters that these options come to; in the order of loading.
+    /// Witness, fragmenter, pool and drivers, with the parameters that these options come to; in the order of loading.
     pub(crate) fn modules(&self) -> Vec<Module> {
         let module = |name: &str, parameters| Module {
             name: name.to_owned(),
@@ -369,32 +288,9 @@ impl GuestOptions {
         let fragment = self
             .fragment
             .map(|order| module(super::FRAGMENT_MODULE, format!("order={order}")));
-        let always = [
-            module(super::POOL_MODULE, self.pool.module_parameters(&self.ram())),
-            module(super::CAPTURE_MODULE, self.driver_parameters()),
-        ];
-        witness.into_iter().chain(fragment).chain(always).collect()
-    }
-
-    /// Parameters for the capture driver.
-    pub(crate) fn driver_parameters(&self) -> String {
-        let mut words = Vec::new();
-        let of_card = self.cards.iter().find_map(|card| match card {
-            CardKind::Capture(options) => Some(options.interrupt),
-            _ => None,
-        });
-        if let Some(kind) = self.driver_interrupt.or(of_card) {
-            let number = match kind {
-                InterruptKind::Intx => 0,
-                InterruptKind::Msi => 1,
-                InterruptKind::Msix => 2,
-            };
-            words.push(format!("interrupt={number}"));
-        }
-        if !self.driver_parameters.is_empty() {
-            words.push(self.driver_parameters.clone());
-        }
-        words.join(" ")
+        let pool = module(super::POOL_MODULE, self.pool.module_parameters(&self.ram()));
+        let before = witness.into_iter().chain(fragment).chain([pool]);
+        before.chain(self.drivers.iter().cloned()).collect()
     }
 }
 
@@ -410,6 +306,10 @@ mod tests {
         let options = GuestOptions {
             witness: true,
             fragment: Some(3),
+            drivers: vec![Module {
+                name: "a_driver".to_owned(),
+                parameters: String::new(),
+            }],
             ..GuestOptions::default()
         };
         let modules: Vec<_> = options
@@ -423,7 +323,7 @@ mod tests {
                 "landfall_witness",
                 "landfall_fragment",
                 "landfall_pool",
-                "landfall_capture"
+                "a_driver"
             ]
         );
     }
@@ -444,18 +344,5 @@ mod tests {
             options.pool.source = PoolSource::Contig;
         };
         assert!(refused(&contig).contains("reserve and carveout"));
-    }
-
-    #[test]
-    fn the_driver_uses_the_cards_interrupt_unless_told_otherwise() {
-        let card = CaptureOptions {
-            interrupt: InterruptKind::Msix,
-            ..CaptureOptions::default()
-        };
-        let mut options = GuestOptions::with_card(card);
-        assert_eq!(options.driver_parameters(), "interrupt=2");
-
-        options.driver_interrupt = Some(InterruptKind::Intx);
-        assert_eq!(options.driver_parameters(), "interrupt=0");
     }
 }

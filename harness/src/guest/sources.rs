@@ -4,14 +4,14 @@
 
 use std::ops::Range;
 
-use crate::memory::Ram;
+use crate::guest::memory::Ram;
 
 /// Bytes at the top of RAM below 4 GiB that firmware writes to: SeaBIOS has its tables in the last 16 MiB, where QEMU
 /// puts the initial file system too, and right below them what it needs until the kernel starts.
-pub(crate) const FIRMWARE: u64 = 32 << 20;
+pub const FIRMWARE: u64 = 32 << 20;
 /// Behind the end of RAM up to the next multiple of this, Linux keeps everybody out ("RAM buffer"), so that `mem=` has to
 /// name a multiple of it.
-pub(crate) const MEM_UNIT: u64 = 64 << 20;
+pub const MEM_UNIT: u64 = 64 << 20;
 /// CMA areas begin and end at multiples of this.
 const CMA_UNIT: u64 = 4 << 20;
 const PAGE: u64 = 4096;
@@ -269,7 +269,7 @@ fn runs(ram: &[Ram]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::layout;
+    use crate::guest::memory::layout;
 
     const MIB: u64 = 1 << 20;
     const GIB: u64 = 1 << 30;

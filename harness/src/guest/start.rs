@@ -22,12 +22,12 @@ use super::machine::{CONSOLE_LOG, Inbox, Machine, QEMU_LOG, socket};
 use super::options::{GuestOptions, Start};
 use super::started::Clock;
 use super::watch;
-use crate::evidence::RunDirectory;
-use crate::memory::{GuestMemory, Ram};
-use crate::qemu::command::Machine as Description;
-use crate::qemu::process::Process;
-use crate::qemu::qmp::Message;
-use crate::qemu::tuning::{DEBUG_KERNEL, joined};
+use crate::guest::memory::{GuestMemory, Ram};
+use crate::guest::qemu::command::Machine as Description;
+use crate::guest::qemu::process::Process;
+use crate::guest::qemu::qmp::Message;
+use crate::guest::qemu::tuning::{DEBUG_KERNEL, joined};
+use crate::guest::run_directory::RunDirectory;
 
 /// One way to start QEMU.
 pub(super) struct Launch<'a> {

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use landfall_reserve::canary;
 
-use crate::memory::{GuestMemory, ReadError};
+use crate::guest::memory::{GuestMemory, ReadError};
 
 const PAGE: usize = 4096;
 /// Bytes that are filled or compared at a time.

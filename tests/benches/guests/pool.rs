@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use landfall::guest::{GuestOptions, POOL_MODULE};
-use landfall_tests::{Result, boot};
+use landfall_tests::{Result, boot, with_capture_card};
 
 use super::table::{Table, ratio, time};
 
@@ -22,7 +22,7 @@ pub(crate) fn measure() -> Result<Table> {
     let guest = boot(GuestOptions {
         memory: 512 << 20,
         cards: Vec::new(),
-        ..GuestOptions::default()
+        ..with_capture_card()
     })?;
     let mut table = Table::new(
         "Lending in the guest",

@@ -5,9 +5,10 @@
 use std::time::Duration;
 
 use landfall::Cancel;
-use landfall::guest::{Booted, CardKind, Guest, GuestOptions, PoolOptions, RegisterWrite, Timed};
+use landfall::guest::{Booted, Card, Guest, GuestOptions, PoolOptions, RegisterWrite, Timed};
+use landfall_cards::template::Scratch;
 use landfall_guest::SetupOptions;
-use landfall_tests::{Result, prepared};
+use landfall_tests::{Result, prepared, with_capture_card};
 
 use super::table::{Table, ratio, time};
 use super::{median, p99};
@@ -64,13 +65,13 @@ pub(crate) fn measure() -> Result<Option<Table>> {
     };
     let with_uio = landfall_guest::prepare(&options, &Cancel::default(), &mut |_| ())?;
     let options = GuestOptions {
-        cards: vec![CardKind::Template],
+        cards: vec![Card::new("template", Scratch::default)],
         pool: PoolOptions {
             size: 0,
             ..PoolOptions::default()
         },
         qemu_arguments: vec!["-device".into(), "edu".into()],
-        ..GuestOptions::default()
+        ..with_capture_card()
     };
     let guest = Guest::configure(options).boot(&with_uio, &Cancel::default())?;
     guest.load_module(UIO, "")?;

@@ -5,10 +5,11 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use landfall::guest::{CardKind, Guest, GuestOptions, Loaded};
-use landfall::run::CapturePlan;
-use landfall_device::devices::capture::CaptureOptions;
-use landfall_tests::{Result, boot_loaded, capture_clean};
+use landfall::guest::{Guest, GuestOptions, Loaded};
+use landfall_cards::capture::CaptureOptions;
+use landfall_suite::capture::{self, Device};
+use landfall_suite::run::CapturePlan;
+use landfall_tests::{Result, boot_loaded, capture_clean, with_capture_card};
 
 use super::median;
 use super::table::{Table, ratio, time};
@@ -37,7 +38,7 @@ fn mib(bytes: u64) -> String {
 fn guests() -> Result<Table> {
     let options = |jobs: usize| GuestOptions {
         jobs: jobs.try_into().ok(),
-        ..GuestOptions::default()
+        ..with_capture_card()
     };
     let one = |jobs| -> std::result::Result<(u64, u64), String> {
         let captured = || -> Result<_> {
@@ -97,7 +98,7 @@ fn guests() -> Result<Table> {
 }
 
 fn capture(guest: &Guest<Loaded>) -> Result {
-    let card = guest.open_card(0)?;
+    let card = Device::open(guest, 0)?;
     Ok(capture_clean(guest, &card, &CapturePlan::default())?)
 }
 
@@ -112,7 +113,7 @@ fn memory() -> Result<Table> {
     for memory in [256, 1024, 4096, 8192].map(|size| size * MIB) {
         let options = GuestOptions {
             memory,
-            ..GuestOptions::default()
+            ..with_capture_card()
         };
         drop(boot_loaded(options.clone())?);
         let mut times = Vec::new();
@@ -148,8 +149,8 @@ fn cards() -> Result<Table> {
     let mut one = Duration::ZERO;
     for count in [1, 2, 4] {
         let options = GuestOptions {
-            cards: vec![CardKind::Capture(CaptureOptions::default()); count],
-            ..GuestOptions::default()
+            cards: vec![capture::card(CaptureOptions::default()); count],
+            ..with_capture_card()
         };
         drop(boot_loaded(options.clone())?);
         let mut times = Vec::new();
@@ -170,8 +171,8 @@ fn cards() -> Result<Table> {
 
 /// Captures of more frames than buffers, in one guest.
 fn transfers() -> Result<Table> {
-    let guest = boot_loaded(GuestOptions::default())?;
-    let card = guest.open_card(0)?;
+    let guest = boot_loaded(with_capture_card())?;
+    let card = Device::open(&guest, 0)?;
     let mut table = Table::new(
         "Frames of one capture",
         "640x480 into 8 buffers, captured and compared; in one guest, medians of 3.",

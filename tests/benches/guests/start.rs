@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use landfall::guest::{GuestOptions, Start, Transport};
 use landfall_device::journal::Kind;
-use landfall_tests::{Result, boot_loaded};
+use landfall_tests::{Result, boot_loaded, with_capture_card};
 
 use super::median;
 use super::table::{Table, ratio, time};
@@ -50,7 +50,7 @@ pub(crate) fn measure(ways: &mut Vec<Way>) -> Result<Table> {
     let with = |start, transport| GuestOptions {
         start,
         transport,
-        ..GuestOptions::default()
+        ..with_capture_card()
     };
     let mapped = Some(Transport::Mapped);
     let kinds = [

@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
-use landfall::guest::{CardKind, GuestOptions, WITNESS_MODULE};
-use landfall_tests::{Result, boot};
+use landfall::guest::{Card, GuestOptions, WITNESS_MODULE};
+use landfall_cards::template::Scratch;
+use landfall_tests::{Result, boot, with_capture_card};
 
 use super::table::{Table, ratio, time};
 
@@ -14,9 +15,9 @@ const MAPS: u32 = 5000;
 
 pub(crate) fn measure() -> Result<Table> {
     let guest = boot(GuestOptions {
-        cards: vec![CardKind::Template],
+        cards: vec![Card::new("template", Scratch::default)],
         witness: true,
-        ..GuestOptions::default()
+        ..with_capture_card()
     })?;
     let mut table = Table::new(
         "The witness in the guest",

@@ -11,7 +11,7 @@ use landfall_device::ledger::{Lend, Violation};
 
 use super::timeline::Timeline;
 use super::{range, symbol};
-use crate::bundle::Item;
+use crate::evidence::Item;
 
 /// Most lends that are shown.
 const MOST: usize = 12;

@@ -4,9 +4,9 @@
 
 use std::fmt::Write;
 
-use super::Pages;
-use crate::map::address;
-use crate::schema::Violation;
+use crate::evidence::Pages;
+use crate::report::map::address;
+use crate::report::schema::Violation;
 
 /// Bytes of a row.
 const ROW: u64 = 16;
@@ -72,7 +72,7 @@ struct Row {
 impl Row {
     fn read(pages: &Pages, at: u64) -> Option<Self> {
         let page = pages.at(at)?;
-        let offset = at % super::super::PAGE;
+        let offset = at % crate::evidence::PAGE;
         let index = usize::try_from(offset).ok()?;
         let bytes = page.bytes.get(index..)?.iter().take(16);
         let bytes = (index..).zip(bytes);

@@ -14,11 +14,10 @@ use std::fmt::Write;
 
 use landfall_device::ledger::{self, Class};
 
-use super::{Bundle, BundleError, Item, Pages, Run, names};
-use crate::catalog::Observed;
-use crate::map::{address, size};
-use crate::schema::{Report, Violation};
-use crate::verify::merge::Findings;
+use super::{Bundle, BundleError, Run, names};
+use crate::evidence::{Item, Observed, Pages};
+use crate::report::map::{address, size};
+use crate::report::schema::{Report, Violation};
 use lends::Lends;
 pub use symbol::symbol;
 use timeline::Timeline;
@@ -139,7 +138,8 @@ fn chapters(text: &mut String, told: &Told, timeline: &Timeline) {
     let of_ledger = || {
         // Of no capture, and where they are for the card.
         let said = told.violations.clone();
-        Findings::from_ledger(said, |_| None, |_| 0).finish()
+        let told = |violation| Violation::of_ledger(violation, &|_| None, &|_| 0);
+        said.into_iter().map(told).collect()
     };
     let (violations, file) = match &told.report {
         Some(report) => (report.violations.clone(), names::REPORT),

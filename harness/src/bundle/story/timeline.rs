@@ -11,7 +11,7 @@ use landfall_device::journal::{Direction, Entry, Kind, Outcome};
 use landfall_device::ledger::Violation;
 
 use super::{range, symbol};
-use crate::map::address;
+use crate::report::map::address;
 
 /// Entries before and after a violation that are looked at.
 const NEAR: (u64, u64) = (400, 60);

@@ -33,8 +33,8 @@ use super::options::{GuestOptions, Transport};
 use super::start::Launch;
 use super::started::Clock;
 use super::unexpected;
-use crate::memory::GuestMemory;
-use crate::qemu::qmp::{Capability, Command, Event};
+use crate::guest::memory::GuestMemory;
+use crate::guest::qemu::qmp::{Capability, Command, Event};
 
 /// How long QEMU may take to write or read a state.
 const MIGRATION: Duration = Duration::from_secs(120);

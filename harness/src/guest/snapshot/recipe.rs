@@ -218,10 +218,12 @@ fn key(options: &GuestOptions, modules: &[Module], prepared: &Prepared) -> std::
 mod tests {
     use std::path::Path;
 
+    use landfall_cards::template::Scratch;
     use landfall_guest::{Kernel, Lock, Qemu, SNAPSHOT_LIMIT, Snapshots};
 
     use super::*;
-    use crate::guest::options::{CardKind, Iommu, Transport};
+    use crate::guest::Card;
+    use crate::guest::options::{Iommu, Transport};
     use crate::guest::sources::PoolOptions;
 
     fn prepared(directory: &Path) -> Prepared {
@@ -283,8 +285,13 @@ mod tests {
         differs(&|options| options.spare_ports = 1);
         differs(&|options| options.pool.size *= 2);
         differs(&|options| options.pool.parameters = "guard_pages=2".to_owned());
-        differs(&|options| options.driver_parameters = "interrupt=0".to_owned());
-        differs(&|options| options.engine = crate::qemu::command::Engine::Kvm);
+        differs(&|options| {
+            options.drivers.push(Module {
+                name: "driver".to_owned(),
+                parameters: String::new(),
+            });
+        });
+        differs(&|options| options.engine = crate::guest::qemu::command::Engine::Kvm);
         differs(&|options| options.transport = Some(Transport::Mapped));
         fs::write(&prepared.initramfs, "another").unwrap();
         differs(&|_| ());
@@ -294,18 +301,20 @@ mod tests {
     fn cards_and_what_they_do_are_no_part_of_it() {
         let directory = tempfile::tempdir().unwrap();
         let prepared = prepared(directory.path());
-        let plain = GuestOptions::default();
+        let card = |name: &str| Card::new(name, Scratch::default);
+        let plain = GuestOptions {
+            cards: vec![card("one")],
+            ..GuestOptions::default()
+        };
 
         let other = GuestOptions {
-            cards: vec![CardKind::Template],
+            cards: vec![card("another")],
             shell: true,
-            driver_interrupt: Some(landfall_device::contract::InterruptKind::Msi),
             ..plain.clone()
         };
         assert_eq!(recipe_key(&plain, &prepared), recipe_key(&other, &prepared));
         let ports = GuestOptions {
             cards: Vec::new(),
-            driver_interrupt: Some(landfall_device::contract::InterruptKind::Msi),
             spare_ports: 1,
             pool: PoolOptions::default(),
             ..plain.clone()

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The cards of Landfall. Each is written as anybody writes his own: all it knows of Landfall is public.
+
+#![forbid(unsafe_code)]
+
+pub mod capture;
+pub mod dt3155;
+pub mod poller;
+pub mod ring;
+pub mod template;
+pub mod tw686x;
+
+use landfall_device::contract::Function;
+
+/// Makes a card, as after power-on.
+pub type Make = fn() -> Box<dyn Function>;
+
+/// Every card in its default make, by name.
+pub const SET: [(&str, Make); 6] = [
+    ("capture", || Box::<capture::CaptureCard>::default()),
+    ("dt3155", || Box::<dt3155::Dt3155>::default()),
+    ("poller", || Box::<poller::Poller>::default()),
+    ("ring", || Box::<ring::Ring>::default()),
+    ("template", || Box::<template::Scratch>::default()),
+    ("tw686x", || Box::<tw686x::Tw686x>::default()),
+];
+
+/// Their names.
+pub const NAMES: [&str; SET.len()] = {
+    let mut names = [""; SET.len()];
+    let mut next = 0;
+    while next < SET.len() {
+        names[next] = SET[next].0;
+        next += 1;
+    }
+    names
+};
+
+/// Who makes the card of that name, if there is one.
+pub fn by_name(name: &str) -> Option<Make> {
+    let found = SET.iter().find(|(known, _)| *known == name);
+    found.map(|(_, make)| *make)
+}

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What the build script put into this library: the agent and the modules' sources.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// The agent, a static program.
+pub(crate) static AGENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/agent"));
+/// SHA-256 of the agent, hex.
+pub(crate) const AGENT_SHA256: &str = env!("LANDFALL_AGENT_SHA256");
+
+/// Path in the repository and contents of each file the modules are built from.
+static SOURCES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/sources.rs"));
+/// SHA-256 over names and contents of those files, hex.
+pub(crate) const SOURCES_SHA256: &str = env!("LANDFALL_SOURCES_SHA256");
+
+/// Writes the sources below `directory`, in the places they have in the repository.
+pub(crate) fn write_sources(directory: &Path) -> io::Result<()> {
+    for (name, bytes) in SOURCES {
+        let path = directory.join(name);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::write(path, bytes)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sources_keep_their_places_and_mounts_resolve() -> io::Result<()> {
+        let directory = tempfile::tempdir()?;
+        write_sources(directory.path())?;
+
+        assert!(directory.path().join("kmod/Kbuild").is_file());
+        assert!(
+            directory
+                .path()
+                .join("device-model/cards/src/capture/regs.rs")
+                .is_file()
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn the_agent_is_static() {
+        // PT_INTERP of a dynamic program names its loader.
+        let loader = b"/lib64/ld-linux";
+
+        assert!(AGENT.starts_with(b"\x7fELF"));
+        assert!(!AGENT.windows(loader.len()).any(|bytes| bytes == loader));
+    }
+}

@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What the guest boots into: the agent as `/init`, busybox, the modules and what they depend on.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use lzma_rust2::XzReader;
+
+use crate::image::cpio::Archive;
+use crate::image::embedded;
+
+/// Busybox's programs that get a name of their own in the guest.
+const APPLETS: &str = "[ ash awk base64 basename cat chmod clear cmp cp cut date dd depmod devmem df diff dirname dmesg du echo \
+    env expr false find free grep gunzip gzip head hexdump hostname id insmod kill killall less ln ls lsmod \
+    md5sum mkdir mknod mktemp modinfo modprobe more mount mv nproc od pidof poweroff printf ps pwd \
+    readlink reboot realpath rm rmdir rmmod sed seq sh sha256sum sleep sort stat strings stty sync tail tar tee \
+    test time timeout top touch tr true umount uname uniq uptime vi watch wc which xargs xxd yes zcat";
+
+/// The shell's start.
+const PROFILE: &str = "export PS1='landfall:\\w# '\n\
+    stty rows 40 columns 120 2>/dev/null\n\
+    echo 'Landfall guest: cards in /sys/bus/pci/devices, modules by modprobe, pools in /sys/kernel/debug; exit powers off.'\n";
+
+/// Changes whenever the archive's contents do by other means than what [`write`] is given.
+pub(crate) const RECIPE: &str = "2";
+/// Largest module, unpacked.
+const LARGEST: u64 = 256 << 20;
+
+/// The initramfs was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum InitramfsError {
+    /// A file cannot be read or written.
+    #[error("{} cannot be used", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A module depends on one that is not there.
+    #[error("module {module} needs {needs}, which is neither among the kernel's modules nor given")]
+    Missing {
+        /// The module.
+        module: String,
+        /// What it needs.
+        needs: String,
+    },
+}
+
+/// A static busybox of the host's, if it has one.
+pub(crate) fn host_busybox() -> Option<PathBuf> {
+    let path = crate::host::mirror::find_program("busybox")?;
+    let bytes = fs::read(&path).ok()?;
+    // A dynamic program names its loader in its first page.
+    let loader = b"/ld-";
+    let dynamic = bytes.iter().take(4096).copied().collect::<Vec<_>>();
+    let dynamic = dynamic.windows(loader.len()).any(|window| window == loader);
+    (!dynamic).then_some(path)
+}
+
+/// What goes into an initramfs.
+pub(crate) struct Contents<'a> {
+    /// `uname -r`.
+    pub(crate) release: &'a str,
+    /// Modules that are wanted.
+    pub(crate) modules: &'a [PathBuf],
+    /// The kernel's own, for what those depend on: a directory of `.ko` and `.ko.xz` files.
+    pub(crate) stock: Option<&'a Path>,
+    /// A static busybox; without one the guest has no shell.
+    pub(crate) busybox: Option<&'a Path>,
+}
+
+/// One module, on its way into the guest.
+pub(crate) struct Module {
+    /// Path below `/lib/modules/RELEASE`.
+    place: String,
+    bytes: Vec<u8>,
+    depends: Vec<String>,
+}
+
+/// Writes the archive to `path`; gives the modules' names, sorted.
+pub(crate) fn write(path: &Path, contents: &Contents<'_>) -> Result<Vec<String>, InitramfsError> {
+    let modules = gather(contents)?;
+    let mut archive = Archive::default();
+    for directory in [
+        "dev", "proc", "root", "run", "sys", "tmp", "etc", "sbin", "usr/bin", "usr/sbin",
+    ] {
+        archive.directory(directory);
+    }
+    archive.character_device("dev/console", 5, 1);
+    archive.character_device("dev/null", 1, 3);
+    archive.file("init", 0o755, embedded::AGENT);
+    archive.file("etc/profile", 0o644, PROFILE.as_bytes());
+    if let Some(busybox) = contents.busybox {
+        archive.file("bin/busybox", 0o755, &read(busybox)?);
+        for applet in APPLETS.split_ascii_whitespace() {
+            archive.symlink(&format!("bin/{applet}"), "busybox");
+        }
+    }
+    add(&mut archive, &modules, contents.release, "modules.dep");
+    fs::write(path, archive.finish()).map_err(file(path))?;
+    Ok(modules.into_keys().collect())
+}
+
+/// Adds modules, and the file of that name that tells what each needs.
+pub(crate) fn add(
+    archive: &mut Archive,
+    modules: &BTreeMap<String, Module>,
+    release: &str,
+    list: &str,
+) {
+    let directory = format!("lib/modules/{release}");
+    for module in modules.values() {
+        archive.file(
+            &format!("{directory}/{}", module.place),
+            0o644,
+            &module.bytes,
+        );
+    }
+    archive.file(
+        &format!("{directory}/{list}"),
+        0o644,
+        dependencies(modules).as_bytes(),
+    );
+}
+
+/// Reads the wanted modules and all they depend on.
+pub(crate) fn gather(contents: &Contents<'_>) -> Result<BTreeMap<String, Module>, InitramfsError> {
+    let mut modules = BTreeMap::new();
+    let mut wanted: Vec<(String, Vec<String>)> = Vec::new();
+    for path in contents.modules {
+        let bytes = read_module(path)?;
+        let name = name_of(path);
+        let depends = depends(&bytes);
+        wanted.push((name.clone(), depends.clone()));
+        let place = format!("extra/{name}.ko");
+        modules.insert(
+            name,
+            Module {
+                place,
+                bytes,
+                depends,
+            },
+        );
+    }
+    let mut stock = None;
+    while let Some((module, needs)) = wanted.pop() {
+        for name in needs {
+            if modules.contains_key(&name) {
+                continue;
+            }
+            let known = match &mut stock {
+                Some(known) => known,
+                none => none.insert(index(contents.stock)?),
+            };
+            let Some(path) = known.get(&name) else {
+                return Err(InitramfsError::Missing {
+                    module,
+                    needs: name,
+                });
+            };
+            let bytes = read_module(path)?;
+            let depends = depends(&bytes);
+            wanted.push((name.clone(), depends.clone()));
+            let place = format!("kernel/{name}.ko");
+            modules.insert(
+                name,
+                Module {
+                    place,
+                    bytes,
+                    depends,
+                },
+            );
+        }
+    }
+    Ok(modules)
+}
+
+/// Paths of the modules below a directory, by name.
+pub(crate) fn index(directory: Option<&Path>) -> Result<BTreeMap<String, PathBuf>, InitramfsError> {
+    let mut index = BTreeMap::new();
+    let mut open: Vec<PathBuf> = directory.into_iter().map(Path::to_owned).collect();
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(&directory).map_err(file(&directory))? {
+            let path = entry.map_err(file(&directory))?.path();
+            let text = path.to_string_lossy();
+            if path.is_dir() && !path.is_symlink() {
+                open.push(path);
+            } else if text.ends_with(".ko") || text.ends_with(".ko.xz") {
+                index.insert(name_of(&path), path);
+            }
+        }
+    }
+    Ok(index)
+}
+
+/// `modules.dep`: each module's file, and those of what it needs, nearest first.
+fn dependencies(modules: &BTreeMap<String, Module>) -> String {
+    let mut lines = String::new();
+    for module in modules.values() {
+        let mut needs = Vec::new();
+        follow(modules, module, modules.len(), &mut needs);
+        lines.push_str(&module.place);
+        lines.push(':');
+        for place in needs {
+            lines.push(' ');
+            lines.push_str(place);
+        }
+        lines.push('\n');
+    }
+    lines
+}
+
+/// Appends what `module` needs, at most `depth` modules away; what several need moves behind the last of them.
+fn follow<'a>(
+    modules: &'a BTreeMap<String, Module>,
+    module: &Module,
+    depth: usize,
+    needs: &mut Vec<&'a str>,
+) {
+    for need in module.depends.iter().filter_map(|name| modules.get(name)) {
+        needs.retain(|place| *place != need.place);
+        needs.push(&need.place);
+        // The kernel's build refuses circles; the bound is for modules from elsewhere.
+        if let Some(depth) = depth.checked_sub(1) {
+            follow(modules, need, depth, needs);
+        }
+    }
+}
+
+/// The names in a module's `depends=`.
+fn depends(module: &[u8]) -> Vec<String> {
+    const KEY: &[u8] = b"\0depends=";
+    let Some(at) = module.windows(KEY.len()).position(|window| window == KEY) else {
+        return Vec::new();
+    };
+    let rest = module.get(at + KEY.len()..).unwrap_or_default();
+    let value: Vec<u8> = rest.iter().copied().take_while(|byte| *byte != 0).collect();
+    String::from_utf8_lossy(&value)
+        .split(',')
+        .filter(|name| !name.is_empty())
+        .map(|name| name.replace('-', "_"))
+        .collect()
+}
+
+/// A module's own name from its file's.
+pub(crate) fn name_of(path: &Path) -> String {
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    file.split(".ko")
+        .next()
+        .unwrap_or_default()
+        .replace('-', "_")
+}
+
+fn read_module(path: &Path) -> Result<Vec<u8>, InitramfsError> {
+    let bytes = read(path)?;
+    if path.extension().is_none_or(|end| end != "xz") {
+        return Ok(bytes);
+    }
+    let mut unpacked = Vec::new();
+    XzReader::new(bytes.as_slice(), true)
+        .take(LARGEST)
+        .read_to_end(&mut unpacked)
+        .map_err(file(path))?;
+    Ok(unpacked)
+}
+
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, InitramfsError> {
+    fs::read(path).map_err(file(path))
+}
+
+pub(crate) fn file(path: &Path) -> impl FnOnce(io::Error) -> InitramfsError {
+    let path = path.to_owned();
+    move |source| InitramfsError::File { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn module(path: &Path, depends: &str) -> io::Result<()> {
+        fs::write(
+            path,
+            format!("\x7fELF\0license=GPL\0depends={depends}\0name=x\0"),
+        )
+    }
+
+    #[test]
+    fn a_module_brings_what_it_depends_on_nearest_first() -> Result<(), Box<dyn std::error::Error>>
+    {
+        let directory = tempfile::tempdir()?;
+        let at = |name: &str| directory.path().join(name);
+        fs::create_dir(at("stock"))?;
+        module(&at("landfall_capture.ko"), "landfall_pool,near-one")?;
+        module(&at("landfall_pool.ko"), "far_one")?;
+        module(&at("stock/near_one.ko"), "far_one")?;
+        module(&at("stock/far-one.ko"), "")?;
+
+        let contents = Contents {
+            release: "7.3.4",
+            modules: &[at("landfall_capture.ko"), at("landfall_pool.ko")],
+            stock: Some(&at("stock")),
+            busybox: None,
+        };
+        let names = write(&at("initramfs"), &contents)?;
+
+        assert_eq!(
+            names,
+            ["far_one", "landfall_capture", "landfall_pool", "near_one"]
+        );
+        let text = fs::read(at("initramfs"))?;
+        let text = String::from_utf8_lossy(&text);
+        let line = "extra/landfall_capture.ko: extra/landfall_pool.ko kernel/near_one.ko kernel/far_one.ko\n";
+        assert!(text.contains(line));
+        assert!(text.contains("lib/modules/7.3.4/kernel/far_one.ko\0"));
+        Ok(())
+    }
+
+    #[test]
+    fn a_dependency_that_is_nowhere_is_named() -> io::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("mine.ko");
+        module(&path, "absent")?;
+
+        let contents = Contents {
+            release: "7.3.4",
+            modules: &[path],
+            stock: None,
+            busybox: None,
+        };
+        let written = write(&directory.path().join("initramfs"), &contents);
+
+        assert!(matches!(written, Err(InitramfsError::Missing { needs, .. }) if needs == "absent"));
+        Ok(())
+    }
+}

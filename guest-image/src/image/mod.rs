@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What the guest boots into: its first files, packed.
+
+pub(crate) mod cpio;
+pub(crate) mod embedded;
+pub(crate) mod initramfs;
+pub(crate) mod video;

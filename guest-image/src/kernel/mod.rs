@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The kernel: Debian's packages, or an image brought along.
+
+pub(crate) mod metadata;
+pub(crate) mod modules;
+pub(crate) mod vmlinux;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::debian::apt::Chosen;
+use crate::debian::unpack::{UnpackError, unpack};
+use crate::host::process::Runner;
+use crate::kernel::vmlinux::VmlinuxError;
+use crate::store::cache::remove;
+
+/// Changes whenever the entry that [`make_image`] makes does.
+pub(crate) const RECIPE: &str = "2";
+
+/// The kernel cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// The image is not one.
+    #[error("{} is no kernel that can be booted", path.display())]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: VmlinuxError,
+    },
+    /// The packages did not unpack.
+    #[error("the kernel's packages did not unpack")]
+    Unpack(#[from] UnpackError),
+    /// A file cannot be read or written.
+    #[error("a file of the kernel cannot be used")]
+    File(#[from] io::Error),
+    /// The build tree is none, or was never built.
+    #[error("{} is no kernel build tree with a `include/config/kernel.release` in it", path.display())]
+    Tree {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The image and the packages it came with disagree.
+    #[error("the kernel says it is {found}, its package or build tree says {expected}")]
+    OtherRelease {
+        /// Of the package or build tree.
+        expected: String,
+        /// Of the image.
+        found: String,
+    },
+}
+
+/// Makes the entry that builds need: `config` and `Module.symvers`.
+pub(crate) fn make_config(
+    entry: &Path,
+    packages: &[Chosen],
+    release: &str,
+    archives: &Path,
+    runner: &Runner,
+) -> Result<(), KernelError> {
+    let tree = entry.join("tree");
+    unpack(packages, archives, &tree, runner, &|_| {})?;
+    fs::rename(
+        tree.join("usr/lib/modules").join(release).join("config"),
+        entry.join("config"),
+    )?;
+    let headers = tree.join(format!("usr/src/linux-headers-{release}"));
+    fs::rename(headers.join("Module.symvers"), entry.join("Module.symvers"))?;
+    Ok(remove(&tree)?)
+}
+
+/// Makes the entry that guests need: `vmlinux`, the `bzImage` it came from, and the kernel's own modules in `modules`.
+pub(crate) fn make_image(
+    entry: &Path,
+    packages: &[Chosen],
+    release: &str,
+    archives: &Path,
+    runner: &Runner,
+) -> Result<(), KernelError> {
+    let tree = entry.join("tree");
+    unpack(packages, archives, &tree, runner, &|_| {})?;
+    let modules = entry.join("modules");
+    fs::rename(tree.join("usr/lib/modules").join(release), &modules)?;
+    let image = modules.join("vmlinuz");
+    let found = extract(&image, &entry.join("vmlinux"))?;
+    if found != release {
+        return Err(KernelError::OtherRelease {
+            expected: release.to_owned(),
+            found,
+        });
+    }
+    fs::rename(image, entry.join("bzImage"))?;
+    Ok(remove(&tree)?)
+}
+
+/// Writes the uncompressed kernel of `image` to `vmlinux`; gives its release.
+pub(crate) fn extract(image: &Path, vmlinux: &Path) -> Result<String, KernelError> {
+    let kernel = read(image)?;
+    fs::write(vmlinux, kernel.image)?;
+    Ok(kernel.release)
+}
+
+/// Refuses a build tree that is not this kernel's.
+pub(crate) fn check_tree(kdir: &Path, release: &str) -> Result<(), KernelError> {
+    let path = kdir.join("include/config/kernel.release");
+    let expected = fs::read_to_string(&path).map_err(|source| KernelError::Tree {
+        path: kdir.to_owned(),
+        source,
+    })?;
+    if expected.trim() == release {
+        Ok(())
+    } else {
+        Err(KernelError::OtherRelease {
+            expected: expected.trim().to_owned(),
+            found: release.to_owned(),
+        })
+    }
+}
+
+/// Reads an image.
+pub(crate) fn read(image: &Path) -> Result<vmlinux::Vmlinux, KernelError> {
+    vmlinux::read(fs::read(image)?).map_err(|source| KernelError::Image {
+        path: image.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_tree_must_be_that_of_the_kernel() -> io::Result<()> {
+        let tree = tempfile::tempdir()?;
+        let none = check_tree(tree.path(), "7.3.4");
+        fs::create_dir_all(tree.path().join("include/config"))?;
+        fs::write(tree.path().join("include/config/kernel.release"), "7.3.4\n")?;
+
+        assert!(matches!(none, Err(KernelError::Tree { .. })));
+        assert!(check_tree(tree.path(), "7.3.4").is_ok());
+        let other = check_tree(tree.path(), "7.3.5");
+        assert!(matches!(other, Err(KernelError::OtherRelease { .. })));
+        Ok(())
+    }
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Builds Landfall's modules: in Debian's toolchain, or with the host's `make` against a tree brought along.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::host::follow::Follow;
+use crate::host::namespace::Namespaces;
+use crate::host::process::{CommandError, Job, Runner};
+use crate::image::embedded;
+
+/// Time to build them: a few seconds.
+const LIMIT: Duration = Duration::from_secs(15 * 60);
+const LOG: &str = "modules";
+
+/// The modules were not built.
+#[derive(Debug, thiserror::Error)]
+pub enum ModulesError {
+    /// A file cannot be read or written.
+    #[error("a file of the modules cannot be used")]
+    File(#[from] io::Error),
+    /// `make` failed.
+    #[error("the modules did not build")]
+    Command(#[from] CommandError),
+    /// `make` was content but there is no module.
+    #[error("the build made no module; its words are in {}", log.display())]
+    Nothing {
+        /// The log.
+        log: PathBuf,
+    },
+}
+
+/// What to build with.
+pub(crate) enum With<'a> {
+    /// Debian's toolchain, and source and build directory of a kernel of its release.
+    Debian {
+        namespaces: &'a Namespaces,
+        toolchain: &'a Path,
+        source: &'a Path,
+        build: &'a Path,
+        release: &'a str,
+        /// The kernel takes modules in Rust; else those in C are built alone.
+        rust: bool,
+    },
+    /// The host's `make` and compilers, and a kernel build tree.
+    Host { kdir: &'a Path },
+}
+
+/// Builds into `entry`, which gets the `.ko` files and `warnings`, the compilers' warnings a line each.
+pub(crate) fn build(
+    entry: &Path,
+    with: &With<'_>,
+    runner: &Runner,
+    line: &mut dyn FnMut(&str),
+) -> Result<(), ModulesError> {
+    let tree = entry.join("tree");
+    embedded::write_sources(&tree)?;
+    let mut follow = Follow::new(&runner.log(LOG));
+    let mut warnings = String::new();
+    let mut hear = |said: &str| {
+        if said.contains("warning:") || said.starts_with("WARNING: ") {
+            warnings.push_str(said);
+            warnings.push('\n');
+        }
+        line(said);
+    };
+    let job = Job {
+        what: "building the modules",
+        log: LOG,
+        limit: LIMIT,
+    };
+    match with {
+        With::Debian {
+            namespaces,
+            toolchain,
+            source,
+            build,
+            release,
+            rust,
+        } => namespaces
+            .tree(toolchain)
+            .show(source, "work/source")
+            .show(build, "work/build")
+            .lend(&tree, "work/modules")
+            .run(&script(release, *rust), runner, &job, &mut || {
+                follow.tell(&mut hear)
+            })?,
+        With::Host { kdir } => {
+            runner.run(&mut host_make(kdir, &tree), &job, &mut || {
+                follow.tell(&mut hear)
+            })?;
+        }
+    }
+    follow.tell(&mut hear);
+
+    let mut built = 0;
+    for file in fs::read_dir(tree.join("kmod"))? {
+        let path = file?.path();
+        if let (Some(name), true) = (
+            path.file_name(),
+            path.extension().is_some_and(|end| end == "ko"),
+        ) {
+            fs::rename(&path, entry.join(name))?;
+            built += 1;
+        }
+    }
+    if built == 0 {
+        return Err(ModulesError::Nothing {
+            log: runner.log(LOG),
+        });
+    }
+    fs::write(entry.join("warnings"), warnings)?;
+    Ok(crate::store::cache::remove(&tree)?)
+}
+
+fn script(release: &str, rust: bool) -> String {
+    // `LANDFALL_C_ONLY` is read by kmod/Kbuild.
+    let of = match rust {
+        true => "RUSTC=rustc BINDGEN=bindgen",
+        false => "LANDFALL_C_ONLY=y",
+    };
+    format!(
+        "make -C /work/source O=/work/build CC=x86_64-linux-gnu-gcc-14 HOSTCC=gcc-14 {of} \
+         CONFIG_DEBUG_INFO_BTF= CONFIG_DEBUG_INFO_BTF_MODULES= KERNELRELEASE='{release}' -j$(nproc) \
+         M=/work/modules/kmod modules\n\
+         x86_64-linux-gnu-strip --strip-debug /work/modules/kmod/*.ko"
+    )
+}
+
+fn host_make(kdir: &Path, tree: &Path) -> Command {
+    let mut make = Command::new("make");
+    make.arg("-C")
+        .arg(kdir)
+        .arg(format!("M={}", tree.join("kmod").display()));
+    let configuration = fs::read_to_string(kdir.join(".config")).unwrap_or_default();
+    if configuration.contains("CONFIG_CC_IS_CLANG=y") {
+        make.arg("LLVM=1");
+    }
+    make.arg("modules");
+    make
+}
+
+/// The modules in an entry that [`build`] made, sorted.
+pub(crate) fn built(entry: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for file in fs::read_dir(entry)? {
+        let path = file?.path();
+        if path.extension().is_some_and(|end| end == "ko") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What the caller's options come to: which parts are Debian's, which are brought along.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::debian::packages::{SERIES, VIDEO};
+use crate::image::embedded::{AGENT_SHA256, SOURCES_SHA256};
+use crate::image::initramfs;
+use crate::image::video;
+use crate::kernel;
+use crate::kernel::metadata;
+use crate::setup::options::SetupOptions;
+use crate::store::hash::Key;
+
+/// The options do not go together, or name what is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum OptionsError {
+    /// A file that was named cannot be used.
+    #[error("{what} {} cannot be used", path.display())]
+    File {
+        /// Which option.
+        what: &'static str,
+        /// Its value.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A kernel alone is not enough.
+    #[error(
+        "a kernel of one's own needs modules: a build tree to build them against (--kdir), or --module"
+    )]
+    KernelAlone,
+    /// A build tree without its kernel.
+    #[error("a build tree (--kdir) needs the kernel that was built in it (--kernel)")]
+    KdirAlone,
+}
+
+/// What to set up. All paths are absolute.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) qemu: Option<PathBuf>,
+    pub(crate) kernel: Option<PathBuf>,
+    pub(crate) kdir: Option<PathBuf>,
+    pub(crate) modules: Vec<PathBuf>,
+    /// Names everything the result depends on but the mirror.
+    pub(crate) key: String,
+    /// Names what the Debian parts depend on.
+    pub(crate) base_key: String,
+}
+
+impl Plan {
+    pub(crate) fn new(options: &SetupOptions) -> Result<Self, OptionsError> {
+        if options.kernel.is_some() && options.kdir.is_none() && options.modules.is_empty() {
+            return Err(OptionsError::KernelAlone);
+        }
+        if options.kernel.is_none() && options.kdir.is_some() {
+            return Err(OptionsError::KdirAlone);
+        }
+        let base = |key: Key| {
+            let key = SERIES.iter().fold(key, |key, series| key.text(series));
+            key.text(VIDEO)
+                .text(metadata::RECIPE)
+                .text(kernel::RECIPE)
+                .text(&format!(
+                    "{} {}",
+                    options.qemu.is_some(),
+                    options.kernel.is_some()
+                ))
+        };
+        let mut key = base(Key::new("set-up"))
+            .text(initramfs::RECIPE)
+            .text(video::RECIPE)
+            .text(AGENT_SHA256)
+            .text(SOURCES_SHA256);
+        let mut named = |what: &'static str, path: &Path| {
+            let (path, identity) = identity(path).map_err(|source| OptionsError::File {
+                what,
+                path: path.to_owned(),
+                source,
+            })?;
+            key = key.clone().text(what).text(&identity);
+            Ok(path)
+        };
+        let mut optional = |what, path: &Option<PathBuf>| {
+            path.as_deref().map(|path| named(what, path)).transpose()
+        };
+        let qemu = optional("--qemu", &options.qemu)?;
+        let kernel = optional("--kernel", &options.kernel)?;
+        let kdir = optional("--kdir", &options.kdir)?;
+        let modules = options
+            .modules
+            .iter()
+            .map(|path| named("--module", path))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            qemu,
+            kernel,
+            kdir,
+            modules,
+            key: key.finish(),
+            base_key: base(Key::new("base")).finish(),
+        })
+    }
+
+    /// Whether anything was brought along: its key then names files of this machine.
+    pub(crate) fn has_own_parts(&self) -> bool {
+        self.qemu.is_some()
+            || self.kernel.is_some()
+            || self.kdir.is_some()
+            || !self.modules.is_empty()
+    }
+
+    /// Whether Landfall's own modules are built.
+    pub(crate) fn builds_modules(&self) -> bool {
+        self.kernel.is_none() || self.kdir.is_some()
+    }
+
+    /// Whether anything of Debian's is needed.
+    pub(crate) fn needs_debian(&self) -> bool {
+        self.qemu.is_none() || self.kernel.is_none()
+    }
+}
+
+/// The file's absolute path, and what tells it from what was there before.
+pub(crate) fn identity(path: &Path) -> io::Result<(PathBuf, String)> {
+    let path = fs::canonicalize(path)?;
+    // A build tree's own time says little; its symbol table is written at the end of every build.
+    let symbols = path.join("Module.symvers");
+    let status = fs::metadata(if symbols.is_file() { &symbols } else { &path })?;
+    let identity = format!(
+        "{} {} {} {}.{:09}",
+        path.display(),
+        status.ino(),
+        status.len(),
+        status.mtime(),
+        status.mtime_nsec()
+    );
+    Ok((path, identity))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_follows_the_files_and_not_the_mirror() -> Result<(), Box<dyn std::error::Error>> {
+        let directory = tempfile::tempdir()?;
+        let module = directory.path().join("x.ko");
+        fs::write(&module, "one")?;
+        let mut options = SetupOptions::new("cache");
+        let plain = Plan::new(&options)?;
+
+        options.mirror = Some("http://mirror.test".to_owned());
+        assert_eq!(Plan::new(&options)?.key, plain.key);
+
+        options.modules = vec![module.clone()];
+        let first = Plan::new(&options)?;
+        fs::write(&module, "longer")?;
+        let second = Plan::new(&options)?;
+        assert_ne!(first.key, plain.key);
+        assert_ne!(first.key, second.key);
+        assert_eq!(first.base_key, second.base_key);
+        Ok(())
+    }
+
+    #[test]
+    fn options_that_do_not_go_together_are_refused() {
+        let with = |kernel: Option<&str>, kdir: Option<&str>| SetupOptions {
+            kernel: kernel.map(PathBuf::from),
+            kdir: kdir.map(PathBuf::from),
+            ..SetupOptions::new("cache")
+        };
+
+        assert!(matches!(
+            Plan::new(&with(Some("/k"), None)),
+            Err(OptionsError::KernelAlone)
+        ));
+        assert!(matches!(
+            Plan::new(&with(None, Some("/b"))),
+            Err(OptionsError::KdirAlone)
+        ));
+        let absent = Plan::new(&with(Some("/no/such/kernel"), Some("/")));
+        assert!(matches!(
+            absent,
+            Err(OptionsError::File {
+                what: "--kernel",
+                ..
+            })
+        ));
+    }
+}

@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The cache directory: entries named by what made them, published whole, guarded by one lock.
+//!
+//! ```text
+//! CACHE/lock               held by the one set-up at work; its process number is in it
+//! CACHE/apt/               the private apt root: indexes and packages, until a set-up is done
+//! CACHE/entries/KIND-KEY/  what is finished; never changed
+//! CACHE/entries/.new-*     what is being made; removed by the next set-up
+//! CACHE/setups/*.json      which entries a set-up consists of
+//! CACHE/logs/*.log         what the programs said
+//! CACHE/snapshots/         guests that were booted once; see [`crate::Snapshots`]
+//! CACHE/guests/            places of the guests that run now; the harness's
+//! ```
+//!
+//! Of these, entries and the file of one set-up travel to other machines; see [`export`](crate::export).
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use serde::Serialize;
+
+use crate::store::hash::short;
+
+/// How often a lock that someone else holds is tried again.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// How long to try to remove what was left half-made.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// What the cache takes on disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CacheSize {
+    /// Bytes in all.
+    pub total: u64,
+    /// Bytes of each entry, largest first.
+    pub entries: Vec<(String, u64)>,
+}
+
+/// Measures the cache; 0 if there is none.
+///
+/// # Errors
+/// What the file system gave.
+pub fn size(cache: &Path) -> io::Result<CacheSize> {
+    let mut size = CacheSize::default();
+    for directory in ["apt", "logs", "setups", "snapshots"] {
+        let bytes = measure(&cache.join(directory))?;
+        size.entries.push((directory.to_owned(), bytes));
+    }
+    let entries = match fs::read_dir(cache.join("entries")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        entries => Some(entries?),
+    };
+    for entry in entries.into_iter().flatten() {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        size.entries.push((name, measure(&entry.path())?));
+    }
+    size.entries.retain(|(_, bytes)| *bytes > 0);
+    size.entries
+        .sort_by(|one, other| other.1.cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
+    size.total = size.entries.iter().map(|(_, bytes)| bytes).sum();
+    Ok(size)
+}
+
+/// Bytes that a file or directory takes on disk; 0 if it is not there.
+pub(crate) fn measure(path: &Path) -> io::Result<u64> {
+    let status = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        status => status?,
+    };
+    let mut bytes = status.blocks() * 512;
+    if status.is_dir() {
+        for entry in fs::read_dir(path)? {
+            bytes += measure(&entry?.path())?;
+        }
+    }
+    Ok(bytes)
+}
+
+/// A cache directory.
+#[derive(Clone, Debug)]
+pub(crate) struct Cache {
+    root: PathBuf,
+}
+
+/// The right to change the cache; ends when dropped, also when the process dies.
+pub(crate) struct Guard {
+    _file: Flock<File>,
+}
+
+impl Cache {
+    pub(crate) fn new(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+        }
+    }
+
+    /// Makes the directories. Only the user can look into the cache: programs in it may carry setuid bits.
+    pub(crate) fn create(&self) -> io::Result<()> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.root)?;
+        for directory in [self.entries(), self.setups(), self.logs()] {
+            fs::create_dir_all(directory)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn entries(&self) -> PathBuf {
+        self.root.join("entries")
+    }
+
+    pub(crate) fn setups(&self) -> PathBuf {
+        self.root.join("setups")
+    }
+
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.root.join("logs")
+    }
+
+    pub(crate) fn apt(&self) -> PathBuf {
+        self.root.join("apt")
+    }
+
+    /// Takes the lock at once, or tells who holds it.
+    pub(crate) fn try_lock(&self) -> io::Result<Result<Guard, String>> {
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(self.root.join("lock"))?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(mut file) => {
+                file.set_len(0)?;
+                file.seek(SeekFrom::Start(0))?;
+                write!(file, "process {}", std::process::id())?;
+                Ok(Ok(Guard { _file: file }))
+            }
+            Err((mut file, Errno::EWOULDBLOCK)) => {
+                let mut holder = String::new();
+                file.read_to_string(&mut holder)?;
+                Ok(Err(holder))
+            }
+            Err((_, error)) => Err(error.into()),
+        }
+    }
+
+    /// Takes the lock, waiting at most `limit` for another set-up; `None` if told to stop or too late.
+    pub(crate) fn lock(
+        &self,
+        limit: Duration,
+        stop: impl Fn() -> bool,
+        waiting: impl FnOnce(String),
+    ) -> io::Result<Option<Guard>> {
+        let end = Instant::now() + limit;
+        let mut waiting = Some(waiting);
+        loop {
+            match self.try_lock()? {
+                Ok(guard) => return Ok(Some(guard)),
+                Err(holder) => {
+                    if let Some(waiting) = waiting.take() {
+                        waiting(holder);
+                    }
+                }
+            }
+            if stop() || Instant::now() >= end {
+                return Ok(None);
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    /// Removes what earlier set-ups left half-made.
+    ///
+    /// Programs of a set-up that was killed may still be writing for a moment. What cannot be removed in
+    /// [`SWEEP`] stays for the next time: it is in nobody's way, since no two set-ups use one temporary name.
+    pub(crate) fn sweep(&self, _guard: &Guard) -> io::Result<()> {
+        let end = Instant::now() + SWEEP;
+        for entry in fs::read_dir(self.entries())? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with('.') {
+                while remove(&entry.path()).is_err() && Instant::now() < end {
+                    thread::sleep(LOOK);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The entry of that kind and key, whether it is there or not.
+    pub(crate) fn entry(&self, kind: &str, key: &str) -> Entry {
+        let name = format!("{kind}-{}", short(key));
+        Entry {
+            path: self.entries().join(&name),
+            name,
+        }
+    }
+}
+
+/// One entry of the cache: a directory that is there whole or not at all.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+}
+
+impl Entry {
+    pub(crate) fn exists(&self) -> bool {
+        self.path.is_dir()
+    }
+
+    /// Makes the entry, unless it is there: `fill` fills a temporary sibling, which is then renamed.
+    pub(crate) fn make<E: From<io::Error>>(
+        &self,
+        fill: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if self.exists() {
+            return Ok(());
+        }
+        let parent = self.path.parent().unwrap_or(Path::new("."));
+        let temporary = parent.join(format!(".new-{}-{}", self.name, std::process::id()));
+        if temporary.exists() {
+            remove(&temporary)?;
+        }
+        fs::create_dir(&temporary)?;
+        let made = fill(&temporary).and_then(|()| Ok(fs::rename(&temporary, &self.path)?));
+        if made.is_err() {
+            // The next set-up sweeps what cannot be removed now.
+            let _ = remove(&temporary);
+        }
+        made
+    }
+}
+
+/// Removes a directory or file, also a directory that its owner may not write to.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    let status = fs::symlink_metadata(path)?;
+    if !status.is_dir() {
+        return fs::remove_file(path);
+    }
+    let mut permissions = status.permissions();
+    if std::os::unix::fs::PermissionsExt::mode(&permissions) & 0o700 != 0o700 {
+        std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o700);
+        fs::set_permissions(path, permissions)?;
+    }
+    for entry in fs::read_dir(path)? {
+        remove(&entry?.path())?;
+    }
+    fs::remove_dir(path)
+}
+
+/// Writes a file whole or not at all.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    file.write_all(bytes)?;
+    file.persist(path)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache() -> io::Result<(tempfile::TempDir, Cache)> {
+        let directory = tempfile::tempdir()?;
+        let cache = Cache::new(&directory.path().join("cache"));
+        cache.create()?;
+        Ok((directory, cache))
+    }
+
+    #[test]
+    fn an_entry_is_there_whole_or_not_at_all() -> io::Result<()> {
+        let (_directory, cache) = cache()?;
+        let entry = cache.entry("thing", "0123456789abcdef0123");
+
+        let failed = entry.make(|path| {
+            fs::write(path.join("half"), "x")?;
+            Err(io::Error::other("no"))
+        });
+        assert!(failed.is_err());
+        assert!(!entry.exists());
+        assert_eq!(
+            fs::read_dir(cache.entries())?.count(),
+            0,
+            "nothing half-made stays"
+        );
+
+        entry.make(|path| fs::write(path.join("whole"), "x"))?;
+        assert_eq!(fs::read_to_string(entry.path.join("whole"))?, "x");
+        entry.make(|_| Err(io::Error::other("made twice")))
+    }
+
+    #[test]
+    fn what_a_killed_set_up_left_is_swept() -> io::Result<()> {
+        let (_directory, cache) = cache()?;
+        fs::create_dir_all(cache.entries().join(".new-thing-1/deep"))?;
+        fs::create_dir_all(cache.entries().join("thing-1"))?;
+        let Ok(guard) = cache.try_lock()? else {
+            return Err(io::Error::other("the lock is taken"));
+        };
+
+        cache.sweep(&guard)?;
+
+        assert!(!cache.entries().join(".new-thing-1").exists());
+        assert!(cache.entries().join("thing-1").exists());
+        Ok(())
+    }
+
+    #[test]
+    fn the_second_set_up_is_told_who_holds_the_lock() -> io::Result<()> {
+        let (_directory, cache) = cache()?;
+        let first = cache.try_lock()?;
+        assert!(first.is_ok());
+
+        let mut told = None;
+        let second = cache.lock(Duration::ZERO, || false, |holder| told = Some(holder))?;
+
+        assert!(second.is_none());
+        assert_eq!(told, Some(format!("process {}", std::process::id())));
+        drop(first);
+        assert!(cache.try_lock()?.is_ok());
+        Ok(())
+    }
+
+    #[test]
+    fn a_cache_that_is_not_there_takes_nothing() -> io::Result<()> {
+        let directory = tempfile::tempdir()?;
+
+        assert_eq!(size(&directory.path().join("no"))?, CacheSize::default());
+        Ok(())
+    }
+}

@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! `landfall catalog` and `landfall legs`.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use landfall::bundle::Place;
+use landfall_guest::{Cancel, Prepared};
+use landfall_suite::catalog::{self, ENTRIES, Entry, Event, Leg, PATTERNS, Plan, Platforms};
+use landfall_suite::scenario::Scenario;
+
+use super::survey::{file, png};
+use super::{Done, parts, prepare, prepare_debug, scenario};
+use crate::cli::{CatalogArguments, CatalogCommand, Common, LegsArguments, PartArguments};
+use crate::exit_code::ExitCode;
+use crate::failure::Failure;
+use crate::progress::Progress;
+use crate::report;
+
+/// What is booted.
+struct Kernels {
+    stock: Prepared,
+    debug: Option<Prepared>,
+    jobs: Option<NonZeroUsize>,
+    bundles: Place,
+}
+
+impl Kernels {
+    fn prepare(
+        common: &Common,
+        debug: bool,
+        cancel: &Cancel,
+        progress: &mut Progress,
+    ) -> Result<Self, Failure> {
+        let bundles = match &common.bundle {
+            Some(path) => Place::At(path.clone()),
+            None => Place::Evidence,
+        };
+        // Of PATH itself only the directory matters.
+        let checked = bundles.of("0").check();
+        checked.map_err(|error| Failure::of_place(&error))?;
+        let set_up = parts(&common.parts)?;
+        let stock = prepare(&set_up, cancel, progress)?;
+        let debug = match debug {
+            true => Some(prepare_debug(&set_up, &stock, cancel, progress)?),
+            false => None,
+        };
+        Ok(Self {
+            stock,
+            debug,
+            jobs: common.jobs,
+            bundles,
+        })
+    }
+
+    fn platforms(&self) -> Platforms<'_> {
+        Platforms {
+            stock: &self.stock,
+            debug: self.debug.as_ref(),
+            jobs: self.jobs,
+            bundles: Some(&self.bundles),
+            record: None,
+        }
+    }
+}
+
+/// Does what was asked of the catalogue.
+pub(super) fn catalog(arguments: &CatalogArguments, cancel: &Cancel) -> Done {
+    match &arguments.command {
+        CatalogCommand::List { json } => list(json.as_deref()),
+        CatalogCommand::Run {
+            numbers,
+            record,
+            common,
+        } => run(numbers, record.as_deref(), common, cancel),
+        CatalogCommand::Matrix { .. } => matrix(&arguments.command, cancel),
+        CatalogCommand::Gallery { list: true, .. } => {
+            for pattern in &PATTERNS {
+                report::text(&format!("{:<22} {}\n", pattern.name, pattern.what));
+            }
+            Ok(ExitCode::Clean)
+        }
+        CatalogCommand::Gallery {
+            names,
+            legs,
+            runs,
+            mute,
+            common,
+            ..
+        } => {
+            let plan = Plan {
+                patterns: match names.as_slice() {
+                    [] => PATTERNS.iter().collect(),
+                    some => some.to_vec(),
+                },
+                legs: legs.clone(),
+                runs: *runs,
+                mute: *mute,
+            };
+            gallery(&plan, common, cancel)
+        }
+        CatalogCommand::Clean {
+            runs,
+            debug_kernel,
+            common,
+        } => clean(*runs, *debug_kernel, common, cancel),
+    }
+}
+
+fn list(json: Option<&std::path::Path>) -> Done {
+    let list = catalog::list();
+    if let Some(path) = json {
+        report::write_json(path, &list)?;
+    }
+    let mut text = String::new();
+    for class in &list.classes {
+        let legs: Vec<_> = class.legs.iter().map(|leg| leg.name()).collect();
+        let planted = match class.why_not {
+            None => format!("{} [{}]", class.planted, legs.join(", ")),
+            Some(why) => format!("not planted: {why}"),
+        };
+        text.push_str(&format!(
+            "{:>2} {:<28} {planted}\n",
+            class.number, class.name
+        ));
+    }
+    report::text(&text);
+    Ok(ExitCode::Clean)
+}
+
+/// Notes each run as it ends.
+fn teller(progress: &Mutex<Progress>) -> impl Fn(Event) + Sync {
+    |event| {
+        let Event::Done {
+            what,
+            result,
+            elapsed,
+        } = event;
+        let progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let result: String = result.chars().take(160).collect();
+        progress.note(&format!(
+            "  {what:<44} {:>5.1} s  {result}",
+            elapsed.as_secs_f64()
+        ));
+    }
+}
+
+fn run(numbers: &[u8], record: Option<&Path>, common: &Common, cancel: &Cancel) -> Done {
+    let entries: Vec<&'static Entry> = match numbers {
+        [] => ENTRIES.iter().collect(),
+        some => some
+            .iter()
+            .filter_map(|number| Entry::of(*number))
+            .collect(),
+    };
+    let mut progress = Progress::new();
+    let debug = entries.iter().any(|entry| entry.legs.contains(&Leg::Debug));
+    let kernels = Kernels::prepare(common, debug, cancel, &mut progress)?;
+    let progress = Mutex::new(progress);
+    let platforms = Platforms {
+        record,
+        ..kernels.platforms()
+    };
+    let runs = catalog::run(&entries, &platforms, cancel, &teller(&progress))
+        .map_err(|failed| Failure::of_catalog(&failed))?;
+    if let Some(path) = &common.json {
+        report::write_json(path, &runs)?;
+    }
+    let passed = runs.classes.iter().filter(|run| run.passed).count();
+    report::text(&format!(
+        "{passed} of {} named, with silent clean twins; {} are not planted anywhere; {:.0} s\n",
+        runs.classes.len(),
+        entries.iter().filter(|entry| entry.legs.is_empty()).count(),
+        runs.seconds
+    ));
+    left(runs.classes.iter().flat_map(|run| &run.bundles));
+    Ok(verdict(runs.passed()))
+}
+
+fn matrix(command: &CatalogCommand, cancel: &Cancel) -> Done {
+    let CatalogCommand::Matrix {
+        repeats,
+        no_debug_kernel,
+        markdown,
+        svg,
+        png: picture,
+        common,
+    } = command
+    else {
+        return Ok(ExitCode::Usage);
+    };
+    let mut progress = Progress::new();
+    let kernels = Kernels::prepare(common, !no_debug_kernel, cancel, &mut progress)?;
+    let progress = Mutex::new(progress);
+    let matrix = catalog::matrix(*repeats, &kernels.platforms(), cancel, &teller(&progress))
+        .map_err(|failed| Failure::of_catalog(&failed))?;
+    report::text(&catalog::table(&matrix));
+    if let Some(path) = &common.json {
+        report::write_json(path, &matrix)?;
+    }
+    if let Some(path) = markdown {
+        file(path, catalog::page(&matrix))?;
+    }
+    let drawing = catalog::plot(&matrix);
+    if let Some(path) = svg {
+        file(path, drawing.svg())?;
+    }
+    if let Some(path) = picture {
+        file(path, png(&drawing, path)?)?;
+    }
+    Ok(verdict(matrix.rows.iter().all(|row| row.alarms.is_empty())))
+}
+
+fn clean(runs: u32, debug: bool, common: &Common, cancel: &Cancel) -> Done {
+    let mut progress = Progress::new();
+    let kernels = Kernels::prepare(common, debug, cancel, &mut progress)?;
+    let progress = Mutex::new(progress);
+    let clean = catalog::clean(runs, &kernels.platforms(), cancel, &teller(&progress))
+        .map_err(|failed| Failure::of_catalog(&failed))?;
+    if let Some(path) = &common.json {
+        report::write_json(path, &clean)?;
+    }
+    for (kind, count) in &clean.kinds {
+        report::text(&format!("{count:>4}  {kind}\n"));
+    }
+    let alarms = clean.alarms.len();
+    report::text(&format!(
+        "{} clean runs, {alarms} false alarms; {:.0} s\n",
+        clean.runs, clean.seconds
+    ));
+    for alarm in &clean.alarms {
+        report::text(&format!("  {alarm}\n"));
+    }
+    left(&clean.bundles);
+    Ok(verdict(alarms == 0))
+}
+
+fn gallery(plan: &Plan, common: &Common, cancel: &Cancel) -> Done {
+    let mut progress = Progress::new();
+    let debug = plan.legs.contains(&Leg::Debug);
+    let kernels = Kernels::prepare(common, debug, cancel, &mut progress)?;
+    let progress = Mutex::new(progress);
+    let gallery = catalog::gallery(plan, &kernels.platforms(), cancel, &teller(&progress))
+        .map_err(|failed| Failure::of_catalog(&failed))?;
+    if let Some(path) = &common.json {
+        report::write_json(path, &gallery)?;
+    }
+    for shown in gallery.shown.iter().filter(|shown| !shown.silent) {
+        report::text(&format!(
+            "  {}, {}: {}\n",
+            shown.pattern,
+            shown.leg,
+            shown.says()
+        ));
+    }
+    for guest in &gallery.guests {
+        for said in guest.not_judged.iter().chain(&guest.findings) {
+            report::text(&format!("  {}: {said}\n", guest.leg));
+        }
+    }
+    let silent = gallery.shown.iter().filter(|shown| shown.silent).count();
+    report::text(&format!(
+        "{silent} of {} silent, in {} guests; {:.0} s\n",
+        gallery.shown.len(),
+        gallery.guests.len(),
+        gallery.seconds
+    ));
+    left(
+        gallery
+            .guests
+            .iter()
+            .filter_map(|guest| guest.bundle.as_ref()),
+    );
+    Ok(verdict(gallery.silent))
+}
+
+/// Runs the same on several platforms, and tells where they differ.
+pub(super) fn legs(arguments: &LegsArguments, cancel: &Cancel) -> Done {
+    let scenario = match &arguments.scenario {
+        Some(path) => scenario(path)?,
+        None => Scenario::default(),
+    };
+    let mut progress = Progress::new();
+    let debug = arguments.legs.contains(&Leg::Debug);
+    let kernels = Kernels::prepare(&arguments.common, debug, cancel, &mut progress)?;
+    let platforms = kernels.platforms();
+    let runs = catalog::legs(
+        arguments.bug,
+        &scenario,
+        &arguments.legs,
+        &platforms,
+        cancel,
+    )
+    .map_err(|failed| Failure::of_catalog(&failed))?;
+    progress.finish();
+    if let Some(path) = &arguments.common.json {
+        report::write_json(path, &runs)?;
+    }
+    for run in &runs {
+        let mut said = run.violations.iter().map(|found| {
+            let class = found
+                .class
+                .map_or_else(String::new, |class| format!("{class} "));
+            format!("{class}{}: {}", found.name, found.text)
+        });
+        let first = said.next().unwrap_or_else(|| "clean".to_owned());
+        report::text(&format!(
+            "{:<11} {:>3} frames  {first}\n",
+            run.leg, run.frames
+        ));
+        let hints = run.hints.iter().map(|hint| format!("hint: {}", hint.text));
+        let why = run
+            .not_judged
+            .iter()
+            .map(|why| format!("not judged: {why}"));
+        let others = run.findings.iter().cloned().chain(why).chain(hints);
+        for more in said.chain(others).take(7) {
+            report::text(&format!("{:<24}{more}\n", ""));
+        }
+    }
+    let classes = |run: &catalog::LegRun| run.violations.first().map(|first| first.class);
+    let first = runs.first().map(classes);
+    let agree = runs.iter().all(|run| Some(classes(run)) == first);
+    report::text(match agree {
+        true => "The platforms agree.\n",
+        false => {
+            "The platforms differ: what only one of them shows depends on it, as missing syncs do on bounce buffers.\n"
+        }
+    });
+    left(runs.iter().filter_map(|run| run.bundle.as_ref()));
+    Ok(verdict(runs.iter().all(catalog::LegRun::is_clean)))
+}
+
+/// Runs the same again with another scenario and other parts, and leaves nothing.
+pub(super) fn again(
+    arguments: &LegsArguments,
+    scenario: &Scenario,
+    parts: &PartArguments,
+    cancel: &Cancel,
+) -> Result<Vec<catalog::LegRun>, Failure> {
+    let common = Common {
+        json: None,
+        bundle: None,
+        jobs: None,
+        parts: parts.clone(),
+    };
+    let mut progress = Progress::new();
+    let debug = arguments.legs.contains(&Leg::Debug);
+    let kernels = Kernels::prepare(&common, debug, cancel, &mut progress)?;
+    let platforms = Platforms {
+        bundles: None,
+        ..kernels.platforms()
+    };
+    catalog::legs(arguments.bug, scenario, &arguments.legs, &platforms, cancel)
+        .map_err(|failed| Failure::of_catalog(&failed))
+}
+
+/// Tells of bundles.
+fn left<'a>(bundles: impl IntoIterator<Item = &'a PathBuf>) {
+    for bundle in bundles {
+        report::text(&report::left(bundle));
+    }
+}
+
+fn verdict(clean: bool) -> ExitCode {
+    match clean {
+        true => ExitCode::Clean,
+        false => ExitCode::Violations,
+    }
+}

@@ -1,0 +1,436 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What each command does.
+
+mod catalog;
+mod explain;
+mod fuzz;
+mod replay;
+mod survey;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use landfall::bundle;
+use landfall::guest::accelerator;
+use landfall::guest::{
+    Card, Carveout, EvidenceOptions, Guest, GuestOptions, PoolOptions, PoolSource, Running, Start,
+};
+use landfall::report::schema::{Timing, Verdict};
+use landfall_cards::capture::{CaptureOptions, Planted};
+use landfall_guest::{Cancel, Prepared, SetupError, SetupOptions, Status};
+use landfall_suite::run::{self, Outcome, Wishes};
+use landfall_suite::scenario::Scenario;
+use landfall_suite::{capture, exercise};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::cli::{
+    Cli, Command, DoctorArguments, ExerciseArguments, GuestArguments, PartArguments, RunArguments,
+    SetupArguments, ShellArguments,
+};
+use crate::exit_code::ExitCode;
+use crate::failure::Failure;
+use crate::progress::Progress;
+use crate::report;
+use crate::terminal;
+
+/// What a command runs into: an exit code and what to print.
+pub(crate) type Done = Result<ExitCode, Failure>;
+
+/// Does what the command line asks.
+pub(crate) fn main(cli: Cli) -> ExitCode {
+    let cancel = match watch_signals() {
+        Ok(cancel) => cancel,
+        Err(error) => {
+            report::failure(&Failure::host("cannot watch for signals", &error));
+            return ExitCode::Host;
+        }
+    };
+    let done = match cli.command {
+        None => run(&cli.run, &cancel),
+        Some(Command::Run(arguments)) => run(&arguments, &cancel),
+        Some(Command::Explain(arguments)) => explain::explain(&arguments),
+        Some(Command::Replay(arguments)) => replay::replay(&arguments, &cancel),
+        Some(Command::Shell(arguments)) => shell(&arguments, &cancel),
+        Some(Command::Fuzz(arguments)) => fuzz::fuzz(&arguments, &cancel),
+        Some(Command::Survey(arguments)) => survey::survey(&arguments, &cancel),
+        Some(Command::Catalog(arguments)) => catalog::catalog(&arguments, &cancel),
+        Some(Command::Legs(arguments)) => catalog::legs(&arguments, &cancel),
+        Some(Command::Setup(arguments)) => setup(&arguments, &cancel),
+        Some(Command::Doctor(arguments)) => doctor(&arguments),
+        Some(Command::PoolExercise(arguments)) => pool_exercise(&arguments, &cancel),
+    };
+    match done {
+        Ok(code) => code,
+        Err(failure) => {
+            report::failure(&failure);
+            failure.code
+        }
+    }
+}
+
+/// A flag that SIGINT, SIGTERM and SIGHUP set; a second signal ends the process at once, and QEMU with it.
+fn watch_signals() -> std::io::Result<Cancel> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        // In this order: the first signal finds the flag unset.
+        signal_hook::flag::register_conditional_shutdown(
+            signal,
+            i32::from(ExitCode::Interrupted as u8),
+            Arc::clone(&flag),
+        )?;
+        signal_hook::flag::register(signal, Arc::clone(&flag))?;
+    }
+    Ok(Cancel::from(flag))
+}
+
+fn run(arguments: &RunArguments, cancel: &Cancel) -> Done {
+    let place = place(arguments.output.bundle.as_deref())?;
+    let request = bundle::Request {
+        place,
+        command: command_line(),
+        ..bundle::Request::default()
+    };
+    let outcome = run_with(arguments, request, cancel)?;
+    report::outcome(&outcome);
+    if let Some(path) = &arguments.output.json {
+        report::write_json(path, &outcome.report)?;
+    }
+    outcome
+        .bundle
+        .map_err(|error| Failure::output_of_bundle(&error))?;
+    Ok(match outcome.report.verdict {
+        Verdict::Clean => ExitCode::Clean,
+        Verdict::Violations => ExitCode::Violations,
+        Verdict::NotJudged => ExitCode::NotJudged,
+    })
+}
+
+/// Where bundles go.
+fn place(path: Option<&Path>) -> Result<bundle::Place, Failure> {
+    let place = match path {
+        Some(path) => bundle::Place::At(path.to_owned()),
+        None => bundle::Place::Evidence,
+    };
+    place.check().map_err(|error| Failure::of_place(&error))?;
+    Ok(place)
+}
+
+/// The command line that this process was given, without its name and without `--bundle`.
+fn command_line() -> Vec<String> {
+    let mut words = std::env::args_os().skip(1);
+    let mut kept = Vec::new();
+    while let Some(word) = words.next() {
+        match &*word.to_string_lossy() {
+            "--bundle" => drop(words.next()),
+            word if word.starts_with("--bundle=") => {}
+            word => kept.push(word.to_owned()),
+        }
+    }
+    kept
+}
+
+/// Does a run, and shows how it goes.
+fn run_with(
+    arguments: &RunArguments,
+    mut request: bundle::Request,
+    cancel: &Cancel,
+) -> Result<Outcome, Failure> {
+    let began = Instant::now();
+    let scenario = match (&request.scenario, &arguments.scenario) {
+        // Of a bundle: the file that it was read from may be gone, or be another.
+        (Some(text), _) => Some(scenario_of_bundle(text)?),
+        (None, Some(path)) => Some(scenario(path)?),
+        (None, None) => None,
+    };
+    if let Some(scenario) = &scenario {
+        request.scenario = Some(scenario.to_toml());
+        request.seed = Some(scenario.seed);
+    }
+    let wishes = Wishes {
+        scenario,
+        bundle: Some(request),
+        ..wishes(arguments)
+    };
+    let plan = wishes.plan().map_err(Failure::usage)?;
+    let mut progress = Progress::new();
+    let options = parts(&arguments.parts)?;
+    let prepared = prepare(&options, cancel, &mut progress)?;
+    let mut timings = vec![timing("set-up", began)];
+    let choosing = Instant::now();
+    let choice = accelerator::choose(arguments.guest.accel, &prepared, &options.cache, cancel)
+        .map_err(|failed| Failure::of_guest(&failed))?;
+    timings.push(timing("choose accelerator", choosing));
+    progress.note(&report::booting(&prepared, &choice, &plan));
+
+    let mut plan = plan;
+    plan.guest.engine = choice.engine;
+    let outcome = run::run(&plan, &prepared, &choice, timings, cancel, &mut |event| {
+        progress.run(event)
+    });
+    progress.finish();
+    let mut outcome = outcome.map_err(|failed| Failure::of_run(&failed))?;
+    outcome.report.timings.push(timing("total", began));
+    Ok(outcome)
+}
+
+fn shell(arguments: &ShellArguments, cancel: &Cancel) -> Done {
+    let options = parts(&arguments.parts)?;
+    let mut progress = Progress::new();
+    let prepared = prepare(&options, cancel, &mut progress)?;
+    let choice = accelerator::choose(arguments.guest.accel, &prepared, &options.cache, cancel)
+        .map_err(|failed| Failure::of_guest(&failed))?;
+    let mut guest = guest(&arguments.guest);
+    let made = card(&arguments.guest);
+    guest.drivers = vec![capture::driver(
+        made.interrupt,
+        &arguments.guest.driver_parameters,
+    )];
+    let card = match landfall_cards::by_name(&arguments.device) {
+        Some(make) if arguments.device != capture::NAME => Card::boxed(&arguments.device, make),
+        _ => capture::card(made),
+    };
+    guest.memory = arguments.guest.memory.unwrap_or(256 << 20);
+    guest.cards = vec![card];
+    guest.pool.source = arguments.guest.pool_source.unwrap_or_default();
+    guest.pool.size = arguments.guest.pool_size.unwrap_or(64 << 20);
+    if let Some(hole) = arguments.guest.carveout {
+        guest.pool.source = PoolSource::Carveout;
+        guest.pool.carveout = Carveout::Hole(hole.at);
+        guest.pool.size = hole.size;
+    }
+    guest.engine = choice.engine;
+    guest.shell = true;
+    progress.note(&report::shell(&prepared, &choice, &arguments.device));
+    let failed = |failed: landfall::guest::GuestFailed| Failure::of_guest(&failed);
+    let guest = Guest::configure(guest);
+    if arguments.device == "capture" {
+        let guest = guest.boot_loaded(&prepared, cancel).map_err(failed)?;
+        attach(&guest, &mut progress, cancel)?;
+    } else {
+        let guest = guest.boot(&prepared, cancel).map_err(failed)?;
+        if arguments.device == "dt3155" {
+            guest.add_video(&prepared).map_err(failed)?;
+        }
+        attach(&guest, &mut progress, cancel)?;
+    }
+    Ok(if cancel.is_cancelled() {
+        ExitCode::Interrupted
+    } else {
+        ExitCode::Clean
+    })
+}
+
+/// Gives the terminal to the guest's shell until that ends.
+fn attach<Stage: Running>(
+    guest: &Guest<Stage>,
+    progress: &mut Progress,
+    cancel: &Cancel,
+) -> Result<(), Failure> {
+    progress.finish();
+    let console = guest
+        .take_console()
+        .ok_or_else(|| Failure::bug("the console is taken"))?;
+    guest
+        .start_shell()
+        .map_err(|failed| Failure::of_guest(&failed))?;
+    terminal::attach(console, || guest.has_ended(), cancel)
+}
+
+fn setup(arguments: &SetupArguments, cancel: &Cancel) -> Done {
+    let mut options = SetupOptions {
+        refresh: arguments.refresh,
+        ..parts(&arguments.parts)?
+    };
+    let mut progress = Progress::new();
+    let failed = |error: SetupError| Failure::of_setup(&error);
+    if let Some(file) = &arguments.import {
+        let imported =
+            landfall_guest::import(&options, file, cancel, &mut |event| progress.setup(event));
+        progress.finish();
+        report::imported(file, &imported.map_err(failed)?);
+    }
+    if let Some(file) = &arguments.export {
+        let exported =
+            landfall_guest::export(&options, file, cancel, &mut |event| progress.setup(event));
+        progress.finish();
+        report::exported(file, &exported.map_err(failed)?);
+        options.refresh = false; // it is done
+    }
+    let prepared = prepare(&options, cancel, &mut progress)?;
+    if arguments.debug_kernel {
+        let debug = prepare_debug(&options, &prepared, cancel, &mut progress)?;
+        report::debug_kernel(&debug);
+    }
+    let pruned = match arguments.prune {
+        true => Some(landfall_guest::prune(&options).map_err(failed)?),
+        false => None,
+    };
+    let size = landfall_guest::size(&options.cache)
+        .map_err(|error| Failure::host("cannot measure the cache", &error))?;
+    report::setup(&options, &prepared, pruned.as_ref(), &size);
+    Ok(ExitCode::Clean)
+}
+
+/// Makes sure of the debug kernel.
+fn prepare_debug(
+    options: &SetupOptions,
+    prepared: &Prepared,
+    cancel: &Cancel,
+    progress: &mut Progress,
+) -> Result<Prepared, Failure> {
+    let debug = landfall_guest::prepare_debug(options, prepared, cancel, &mut |event| {
+        progress.setup(event)
+    });
+    progress.finish();
+    debug.map_err(|error| Failure::of_setup(&error))
+}
+
+fn doctor(arguments: &DoctorArguments) -> Done {
+    let findings = landfall_guest::doctor(&parts(&arguments.parts)?);
+    report::doctor(&findings);
+    let lacking = findings
+        .iter()
+        .any(|finding| finding.status == Status::Lacks);
+    Ok(if lacking {
+        ExitCode::Host
+    } else {
+        ExitCode::Clean
+    })
+}
+
+fn pool_exercise(arguments: &ExerciseArguments, cancel: &Cancel) -> Done {
+    let options = exercise::Options {
+        seed: arguments.seed,
+        steps: arguments.steps,
+        fit: arguments.fit,
+        fault_at: arguments.fault_at,
+    };
+    let exercised = exercise::run(&options, || cancel.is_cancelled());
+    report::exercise(&exercised, arguments.show);
+    if let Some(path) = &arguments.json {
+        report::write_json(path, &exercised)?;
+    }
+    Ok(match exercised.difference {
+        None if cancel.is_cancelled() => ExitCode::Interrupted,
+        None => ExitCode::Clean,
+        Some(_) => ExitCode::Violations,
+    })
+}
+
+pub(crate) fn prepare(
+    options: &SetupOptions,
+    cancel: &Cancel,
+    progress: &mut Progress,
+) -> Result<Prepared, Failure> {
+    let prepared = landfall_guest::prepare(options, cancel, &mut |event| progress.setup(event));
+    progress.finish();
+    prepared.map_err(|error| Failure::of_setup(&error))
+}
+
+fn timing(step: &str, began: Instant) -> Timing {
+    Timing {
+        step: step.to_owned(),
+        seconds: began.elapsed().as_secs_f64(),
+    }
+}
+
+/// Where the guest's parts come from.
+pub(crate) fn parts(arguments: &PartArguments) -> Result<SetupOptions, Failure> {
+    let cache = match &arguments.cache {
+        Some(cache) => cache.clone(),
+        None => {
+            landfall::default_cache(|name| std::env::var_os(name)).ok_or_else(Failure::no_cache)?
+        }
+    };
+    let mut options = SetupOptions::new(cache);
+    options.mirror.clone_from(&arguments.mirror);
+    options.snapshot_limit = arguments.snapshot_limit;
+    options.qemu.clone_from(&arguments.qemu);
+    options.kernel.clone_from(&arguments.kernel);
+    options.kdir.clone_from(&arguments.kdir);
+    options.modules.clone_from(&arguments.modules);
+    Ok(options)
+}
+
+/// The guest, but for its memory, cards and pool's size.
+fn guest(arguments: &GuestArguments) -> GuestOptions {
+    GuestOptions {
+        cpus: arguments.cpus,
+        low_memory: arguments.low_memory,
+        pool: PoolOptions {
+            source: PoolSource::Reserve,
+            parameters: arguments.pool_parameters.clone(),
+            ..PoolOptions::default()
+        },
+        fragment: arguments.fragment,
+        watch_from_boot: arguments.watch_from_boot,
+        iommu: arguments.iommu.unwrap_or_default(),
+        witness: !arguments.no_witness,
+        start: match (arguments.stock_boot, arguments.cold) {
+            (true, _) => Start::Stock,
+            (false, true) => Start::Cold,
+            (false, false) => Start::Restored,
+        },
+        jobs: arguments.jobs,
+        append: arguments.append.clone(),
+        qemu_arguments: arguments.qemu_arguments.clone(),
+        ..GuestOptions::default()
+    }
+}
+
+fn card(arguments: &GuestArguments) -> CaptureOptions {
+    let planted = arguments
+        .fault
+        .map(|at| Planted::at(at.fault, at.frame.unwrap_or(run::FAULT_FRAME)));
+    CaptureOptions {
+        address_bits: arguments.address_bits,
+        interrupt: arguments.interrupt,
+        faults: planted.into_iter().collect(),
+        ..CaptureOptions::default()
+    }
+}
+
+/// Reads the scenario of a bundle.
+fn scenario_of_bundle(text: &str) -> Result<Scenario, Failure> {
+    let failed = |error| Failure::no_scenario(Path::new(bundle::SCENARIO), &error);
+    Scenario::parse(text).map_err(failed)
+}
+
+/// Reads a scenario.
+fn scenario(path: &Path) -> Result<Scenario, Failure> {
+    let text = std::fs::read_to_string(path);
+    let text = text.map_err(|error| Failure::no_scenario(path, &error))?;
+    Scenario::parse(&text).map_err(|error| Failure::no_scenario(path, &error))
+}
+
+fn wishes(arguments: &RunArguments) -> Wishes {
+    let (of_guest, capture, output) = (&arguments.guest, &arguments.capture, &arguments.output);
+    let mut wanted = guest(of_guest);
+    wanted.evidence = EvidenceOptions {
+        directory: output.evidence.clone(),
+        keep: output.keep,
+    };
+    Wishes {
+        guest: wanted,
+        memory: of_guest.memory,
+        card: card(of_guest),
+        driver_parameters: of_guest.driver_parameters.clone(),
+        fault: of_guest.fault.map(|at| (at.fault, at.frame)),
+        scenario: None, // read by whoever may fail
+        pool_source: of_guest.pool_source,
+        pool_size: of_guest.pool_size,
+        carveout: of_guest.carveout.map(|hole| (hole.size, hole.at)),
+        place: capture.place,
+        width: capture.width,
+        height: capture.height,
+        pixel: capture.format,
+        pattern: capture.pattern,
+        frames: capture.frames,
+        interval_us: capture.interval,
+        save_frames: output.save_frames.clone(),
+        bundle: None,
+    }
+}

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A failure as a person is told it.
+
+use std::error::Error;
+use std::path::Path;
+
+use landfall::bundle::{BundleError, Refused};
+use landfall::guest::{GuestFailed, What};
+use landfall_guest::SetupError;
+use landfall_guest::failures::ArchiveError;
+use landfall_suite::catalog::CatalogFailed;
+use landfall_suite::fuzz::FuzzFailed;
+use landfall_suite::run::{Impossible, RunFailed};
+use landfall_suite::survey::SurveyFailed;
+
+use crate::exit_code::ExitCode;
+
+/// A failure as a person is told: what, why, where the evidence is, what to try.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) code: ExitCode,
+    pub(crate) what: String,
+    pub(crate) causes: Vec<String>,
+    pub(crate) lines: Vec<(&'static str, String)>,
+    pub(crate) hint: Option<String>,
+}
+
+impl Failure {
+    fn new(code: ExitCode, error: &dyn Error) -> Self {
+        Self {
+            code,
+            what: error.to_string(),
+            causes: causes(error),
+            lines: Vec::new(),
+            hint: None,
+        }
+    }
+
+    /// Something on the host failed.
+    pub(crate) fn host(doing: &str, error: &dyn Error) -> Self {
+        let mut failure = Self::new(ExitCode::Host, error);
+        let what = std::mem::replace(&mut failure.what, doing.to_owned());
+        failure.causes.insert(0, what);
+        failure
+    }
+
+    /// Landfall itself is wrong.
+    pub(crate) fn bug(what: &str) -> Self {
+        Self {
+            code: ExitCode::Host,
+            what: what.to_owned(),
+            causes: Vec::new(),
+            lines: Vec::new(),
+            hint: Some("this is a bug in Landfall".to_owned()),
+        }
+    }
+
+    /// Nobody said where the cache is.
+    pub(crate) fn no_cache() -> Self {
+        Self {
+            code: ExitCode::Usage,
+            what: "no cache directory: neither XDG_CACHE_HOME nor HOME is set".to_owned(),
+            causes: Vec::new(),
+            lines: Vec::new(),
+            hint: Some("name one with --cache DIR or LANDFALL_CACHE".to_owned()),
+        }
+    }
+
+    /// The command line asks for the impossible.
+    pub(crate) fn usage(impossible: Impossible) -> Self {
+        let hint = impossible.hint.clone();
+        Self {
+            hint: Some(hint),
+            ..Self::new(ExitCode::Usage, &impossible)
+        }
+    }
+
+    /// A file that should be a scenario is none, or cannot be read.
+    pub(crate) fn no_scenario(path: &Path, error: &dyn Error) -> Self {
+        Self {
+            code: ExitCode::Usage,
+            ..Self::host(&format!("{} is no scenario", path.display()), error)
+        }
+    }
+
+    /// A scenario could not be played.
+    pub(crate) fn of_fuzz(failed: FuzzFailed) -> Self {
+        match failed {
+            FuzzFailed::Impossible(impossible) => Self::usage(impossible),
+            FuzzFailed::Run(failed) => Self::of_run(&failed),
+            FuzzFailed::Bundle(error) => Self::output_of_bundle(&error),
+        }
+    }
+
+    /// The set-up failed.
+    pub(crate) fn of_setup(error: &SetupError) -> Self {
+        let code = match error {
+            SetupError::Cancelled => ExitCode::Interrupted,
+            SetupError::Export { source, .. } | SetupError::Import { source, .. } => match source {
+                ArchiveError::OwnParts => ExitCode::Usage,
+                ArchiveError::Write(_) => ExitCode::Output,
+                _ => ExitCode::Host,
+            },
+            _ => ExitCode::Host,
+        };
+        let mut failure = Self::new(code, error);
+        for line in error.last_lines() {
+            failure.lines.push(("it said", line.clone()));
+        }
+        if let Some(log) = error.log() {
+            failure.lines.push(("evidence", log.display().to_string()));
+        }
+        failure.hint = error.hint();
+        failure
+    }
+
+    /// The guest failed.
+    pub(crate) fn of_guest(failed: &GuestFailed) -> Self {
+        let code = match &*failed.what {
+            What::Interrupted => ExitCode::Interrupted,
+            What::Options(_) => ExitCode::Usage,
+            what if what.is_hosts() => ExitCode::Host,
+            _ => ExitCode::Guest,
+        };
+        let mut failure = Self::new(code, failed);
+        if let Some(line) = &failed.kernel_line {
+            failure.lines.push(("last kernel line", line.clone()));
+        }
+        if let Some(evidence) = &failed.evidence {
+            failure
+                .lines
+                .push(("evidence", evidence.display().to_string()));
+        }
+        if let Some(bundle) = &failed.bundle {
+            failure.lines.push(("bundle", bundle.display().to_string()));
+        }
+        failure.hint = match &*failed.what {
+            What::TimedOut { .. } => {
+                Some("the console's log in the evidence tells how far the guest came".to_owned())
+            }
+            What::Touched(_) => Some(
+                "a carve-out must not touch what firmware and kernel use: the kernel lies at 16 MiB, and firmware uses the last 32 MiB of RAM below 4 GiB"
+                    .to_owned(),
+            ),
+            What::Start { .. } => Some("`landfall doctor` tells what would be used".to_owned()),
+            _ => None,
+        };
+        failure
+    }
+
+    /// A survey came to nothing.
+    pub(crate) fn of_survey(failed: &SurveyFailed) -> Self {
+        let mut failure = Self::of_run(&failed.source);
+        let what = std::mem::replace(&mut failure.what, failed.to_string());
+        failure.causes.insert(0, what);
+        failure
+    }
+
+    /// The catalogue came to nothing.
+    pub(crate) fn of_catalog(failed: &CatalogFailed) -> Self {
+        let mut failure = match failed {
+            CatalogFailed::Trial(trial) => Self::of_guest(&trial.source),
+            CatalogFailed::Gallery { source, .. } => Self::of_guest(source),
+            CatalogFailed::Run { source, .. } | CatalogFailed::Clean { source, .. } => {
+                Self::of_run(source)
+            }
+            CatalogFailed::Bundle(error) => return Self::output_of_bundle(error),
+            CatalogFailed::NoDebugKernel => {
+                return Self::host("the catalogue cannot be run", failed);
+            }
+        };
+        let what = std::mem::replace(&mut failure.what, failed.to_string());
+        failure.causes.insert(0, what);
+        failure
+    }
+
+    /// What was found cannot be written.
+    pub(crate) fn output(path: &Path, error: &dyn Error) -> Self {
+        Self {
+            code: ExitCode::Output,
+            ..Self::host(&format!("cannot write {}", path.display()), error)
+        }
+    }
+
+    /// The place asked for cannot take a bundle.
+    pub(crate) fn of_place(error: &BundleError) -> Self {
+        Self {
+            hint: Some("name another place with --bundle".to_owned()),
+            ..Self::new(ExitCode::Usage, error)
+        }
+    }
+
+    /// A bundle was not written.
+    pub(crate) fn output_of_bundle(error: &BundleError) -> Self {
+        Self {
+            code: ExitCode::Output,
+            ..Self::host("the bundle was not written", error)
+        }
+    }
+
+    /// A bundle's command cannot be done again.
+    pub(crate) fn foreign(what: &str) -> Self {
+        Self {
+            code: ExitCode::Usage,
+            what: what.to_owned(),
+            causes: Vec::new(),
+            lines: Vec::new(),
+            hint: None,
+        }
+    }
+
+    /// A bundle is refused.
+    pub(crate) fn of_bundle(path: &Path, error: &BundleError) -> Self {
+        let doing = format!("cannot use the bundle {}", path.display());
+        Self {
+            hint: match error {
+                BundleError::Format { .. } => {
+                    Some("use the Landfall that wrote it, or record it again".to_owned())
+                }
+                BundleError::File {
+                    why: Refused::Size | Refused::Checksum | Refused::Missing,
+                    ..
+                } => Some("it was changed or cut short since it was written".to_owned()),
+                _ => None,
+            },
+            ..Self::host(&doing, error)
+        }
+    }
+
+    /// A run came to no verdict.
+    pub(crate) fn of_run(failed: &RunFailed) -> Self {
+        match failed {
+            RunFailed::Guest(failed) => Self::of_guest(failed),
+            RunFailed::Save(_) => Self::new(ExitCode::Output, failed),
+            RunFailed::SelfTest(_) | RunFailed::Memory(_) => Self::new(ExitCode::Guest, failed),
+            RunFailed::Evidence(_) => Self::new(ExitCode::Output, failed),
+        }
+    }
+}
+
+/// The errors behind an error, nearest first.
+fn causes(error: &dyn Error) -> Vec<String> {
+    let mut causes = Vec::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        causes.push(cause.to_string());
+        next = cause.source();
+    }
+    causes
+}

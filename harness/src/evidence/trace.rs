@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What a run keeps until it is known whether it leaves a bundle.
+
+use std::path::PathBuf;
+
+use landfall_device::journal::Journal;
+use landfall_device::ledger::Judgement;
+
+use super::{Pages, Recorder};
+
+/// Text of logs, by the name that each has in a run's directory.
+pub type Logs = Vec<(&'static str, String)>;
+
+/// What a run keeps; empty if there was nothing to watch.
+#[derive(Debug, Default)]
+pub struct Trace {
+    /// What the ledger was fed with.
+    pub stream: Option<(Recorder, Journal)>,
+    /// What it said.
+    pub judged: Judgement,
+    /// Memory around that.
+    pub pages: Pages,
+    /// What guest and QEMU said.
+    pub logs: Logs,
+    /// Where the guest's own evidence was left, if it died.
+    pub evidence: Option<PathBuf>,
+}

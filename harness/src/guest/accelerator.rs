@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Chooses what executes the guest.
+//!
+//! `/dev/kvm` can exist, open and make a virtual machine, and the guest die at its first instruction; so the
+//! only answer that counts is a guest that booted under it. The answer is kept in the cache for as long as
+//! the host runs, with the QEMU and kernel it was found with.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use landfall_guest::{Cancel, Prepared};
+use serde::{Deserialize, Serialize};
+
+use crate::guest::qemu::command::Engine;
+use crate::guest::{
+    Accelerator, Deadlines, Guest, GuestFailed, GuestOptions, PoolOptions, Start, What,
+};
+
+/// How long a guest may take to boot under KVM. It takes about a second where KVM works.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// Name of the remembered answer in the cache directory.
+const REMEMBERED: &str = "accelerator.json";
+
+/// What was chosen, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choice {
+    /// What to use.
+    pub engine: Engine,
+    /// Why, in a few words.
+    pub reason: String,
+    /// A guest was booted just now to find out.
+    #[serde(skip)]
+    pub probed: bool,
+}
+
+/// A choice and what it holds for.
+#[derive(Serialize, Deserialize)]
+struct Remembered {
+    boot: String,
+    qemu: String,
+    kernel: String,
+    choice: Choice,
+}
+
+/// Chooses. With [`Accelerator::Auto`] and a `/dev/kvm` that was not tried since the host booted, this boots
+/// a small guest. `cache` is where the answer is kept; it is not an error if it cannot be.
+///
+/// # Errors
+/// Only if cancelled.
+pub fn choose(
+    wanted: Accelerator,
+    prepared: &Prepared,
+    cache: &Path,
+    cancel: &Cancel,
+) -> Result<Choice, GuestFailed> {
+    let choice = |engine, reason: &str| Choice {
+        engine,
+        reason: reason.to_owned(),
+        probed: false,
+    };
+    match wanted {
+        Accelerator::Only(engine) => return Ok(choice(engine, "asked for")),
+        Accelerator::Auto => {}
+    }
+    if let Err(error) = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm")
+    {
+        let reason = match error.kind() {
+            std::io::ErrorKind::NotFound => "no /dev/kvm here",
+            std::io::ErrorKind::PermissionDenied => "no permission for /dev/kvm",
+            _ => "/dev/kvm does not open",
+        };
+        return Ok(choice(Engine::Tcg, reason));
+    }
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let path = cache.join(REMEMBERED);
+    if let Some(known) = recall(&path)
+        && !boot.is_empty()
+        && (&known.boot, &known.qemu, &known.kernel)
+            == (&boot, &prepared.qemu.version, &prepared.kernel_release)
+    {
+        return Ok(known.choice);
+    }
+    let choice = probe(prepared, cancel)?;
+    let remembered = Remembered {
+        boot,
+        qemu: prepared.qemu.version.clone(),
+        kernel: prepared.kernel_release.clone(),
+        choice: choice.clone(),
+    };
+    remember(&path, &remembered);
+    Ok(choice)
+}
+
+fn recall(path: &Path) -> Option<Remembered> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+/// Writes beside and renames, so that nobody reads half of it. Failing costs the next run a probe.
+fn remember(path: &Path, what: &Remembered) {
+    let Some(directory) = path.parent() else {
+        return;
+    };
+    let Ok(bytes) = serde_json::to_vec_pretty(what) else {
+        return;
+    };
+    if let Ok(mut file) = tempfile::NamedTempFile::new_in(directory)
+        && std::io::Write::write_all(&mut file, &bytes).is_ok()
+    {
+        let _ = file.persist(path);
+    }
+}
+
+/// Boots a guest without cards under KVM.
+fn probe(prepared: &Prepared, cancel: &Cancel) -> Result<Choice, GuestFailed> {
+    let scratch = tempfile::tempdir().ok();
+    let options = GuestOptions {
+        engine: Engine::Kvm,
+        start: Start::Cold,
+        cards: Vec::new(),
+        pool: PoolOptions {
+            size: 0,
+            ..PoolOptions::default()
+        },
+        deadlines: Deadlines {
+            boot: DEADLINE,
+            ..Deadlines::default()
+        },
+        evidence: crate::guest::EvidenceOptions {
+            directory: scratch.as_ref().map(|scratch| scratch.path().to_owned()),
+            keep: false,
+        },
+        ..GuestOptions::default()
+    };
+    let choice = |engine, reason: String| Choice {
+        engine,
+        reason,
+        probed: true,
+    };
+    match Guest::configure(options).boot(prepared, cancel) {
+        Ok(guest) => {
+            // It booted, which is all that was asked.
+            let _ = guest.quit();
+            Ok(choice(Engine::Kvm, "a guest booted under it".to_owned()))
+        }
+        Err(failed) if matches!(*failed.what, What::Interrupted) => Err(failed),
+        Err(failed) => {
+            let why = match (&*failed.what, &failed.kernel_line) {
+                (What::TimedOut { waited, .. }, _) => {
+                    format!(
+                        "a guest did not boot under it within {} s",
+                        waited.as_secs()
+                    )
+                }
+                (_, Some(line)) => line.trim().to_owned(),
+                (what, None) => what.to_string(),
+            };
+            Ok(choice(
+                Engine::Tcg,
+                format!("KVM does not work here: {why}"),
+            ))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_recalled_and_a_broken_one_is_not() {
+        let cache = tempfile::tempdir().unwrap();
+        let path = cache.path().join(REMEMBERED);
+        let choice = Choice {
+            engine: Engine::Tcg,
+            reason: "why".to_owned(),
+            probed: false,
+        };
+        let what = |choice| Remembered {
+            boot: "b".to_owned(),
+            qemu: "q".to_owned(),
+            kernel: "k".to_owned(),
+            choice,
+        };
+        assert!(recall(&path).is_none());
+
+        remember(&path, &what(choice.clone()));
+        assert_eq!(recall(&path).unwrap().choice, choice);
+
+        fs::write(&path, "{").unwrap();
+        assert!(recall(&path).is_none());
+    }
+}

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The words and pictures of a verdict.
+
+pub mod drawing;
+pub mod map;
+pub mod schema;

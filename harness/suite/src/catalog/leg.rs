@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The platforms on which the same scenario is run.
+
+use landfall_device::ledger::{Platform, Range};
+
+use landfall::guest::memory::Ram;
+use landfall::guest::{Card, GuestOptions, Iommu};
+
+const MIB: u64 = 1 << 20;
+
+/// A platform.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Leg {
+    /// Nothing between card and memory.
+    Plain,
+    /// An IOMMU that is used strictly.
+    Iommu,
+    /// An IOMMU that is used lazily.
+    IommuLazy,
+    /// Every streaming mapping goes through a bounce buffer (`swiotlb=force`).
+    Swiotlb,
+    /// Most memory lies above 4 GiB.
+    High,
+    /// No free block of more than 16 pages is left.
+    Fragmented,
+    /// A kernel with dma-debug, KASAN, lockdep and KFENCE.
+    Debug,
+}
+
+impl Leg {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Plain,
+        Self::Iommu,
+        Self::IommuLazy,
+        Self::Swiotlb,
+        Self::High,
+        Self::Fragmented,
+        Self::Debug,
+    ];
+
+    /// Its name on command lines and in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Iommu => "iommu",
+            Self::IommuLazy => "iommu-lazy",
+            Self::Swiotlb => "swiotlb",
+            Self::High => "high",
+            Self::Fragmented => "fragmented",
+            Self::Debug => "debug",
+        }
+    }
+
+    /// A guest on this platform, with one card.
+    pub(super) fn guest(self, card: Card) -> GuestOptions {
+        let mut options = GuestOptions {
+            cards: vec![card],
+            witness: true,
+            // The console is evidence: what the kernel warns of must be on it.
+            append: "loglevel=7".to_owned(),
+            ..GuestOptions::default()
+        };
+        match self {
+            Self::Plain | Self::Fragmented => {}
+            Self::Iommu => {
+                options.iommu = Iommu::Intel;
+                // Bus addresses with upper bits, which a card can get wrong.
+                options.append.push_str(" iommu.forcedac=1");
+            }
+            Self::IommuLazy => options.iommu = Iommu::IntelLazy,
+            Self::Swiotlb => options.append.push_str(" swiotlb=force"),
+            Self::High => {
+                options.memory = 512 * MIB;
+                options.low_memory = Some(192 * MIB);
+            }
+            // Its kernel is another one; KASAN takes an eighth of the memory.
+            Self::Debug => options.memory = 512 * MIB,
+        }
+        options
+    }
+
+    /// What the ledger is told of it. Behind an IOMMU bus addresses are not those of memory.
+    pub(super) fn platform(self, ram: &[Ram]) -> Platform {
+        let iommu = matches!(self, Self::Iommu | Self::IommuLazy);
+        let ram = ram.iter().map(|ram| Range {
+            start: ram.phys,
+            length: ram.length,
+        });
+        Platform {
+            ram: if iommu { Vec::new() } else { ram.collect() },
+            iommu,
+            ..Platform::default()
+        }
+    }
+
+    /// The order of the largest free blocks, where memory is fragmented first.
+    pub(super) const fn fragment(self) -> Option<u32> {
+        match self {
+            Self::Fragmented => Some(4),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Leg {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl std::str::FromStr for Leg {
+    type Err = String;
+
+    fn from_str(given: &str) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|leg| leg.name() == given);
+        known.ok_or_else(|| format!("choose one of {}", Self::ALL.map(Self::name).join(", ")))
+    }
+}
