@@ -329,7 +329,9 @@ fn documented_paths_exist() {
         paths
             .find(|path| {
                 let plain = path.trim_end_matches('.');
-                !plain.contains(['{', 'N', '|', '=', '#']) && plain != "docs/survey" && !root().join(plain).exists()
+                !plain.contains(['{', 'N', '|', '=', '#'])
+                    && plain != "docs/survey"
+                    && !root().join(plain).exists()
             })
             .map(|path| format!("there is no {path}"))
     }));

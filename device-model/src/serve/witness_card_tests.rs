@@ -9,28 +9,16 @@ use crate::serve::{LocalCard, Options};
 /// A card without a register.
 struct Blank(InterruptKind);
 
-impl Function for Blank {
+impl Device for Blank {
     fn identity(&self) -> Identity {
         Identity {
             vendor: 0x1b36,
             device: 0x4c46,
-            class: 0xff_00_00,
-            revision: 1,
-            interrupt: self.0,
-            vectors: 1,
-            bars: vec![Bar {
-                index: 0,
-                size: 0x1000,
-            }],
+            bars: vec![Bar::registers(0, 0x1000)],
+            ..Identity::default()
         }
+        .interrupting(self.0, 1)
     }
-    fn register(&self, _bar: u8, _offset: u64) -> Option<RegisterName> {
-        None
-    }
-    fn read(&self, _bar: u8, _offset: u64) -> u32 {
-        UNCLAIMED
-    }
-    fn write(&mut self, _bar: u8, _offset: u64, _value: u32, _host: &mut dyn Host) {}
     fn reset(&mut self, _kind: Reset) {}
     fn step(&mut self, _host: &mut dyn Host) -> Next {
         Next::Idle
@@ -38,6 +26,16 @@ impl Function for Blank {
     fn line(&self) -> bool {
         false
     }
+}
+
+impl Registers for Blank {
+    fn register(&self, _bar: u8, _offset: u64) -> Option<RegisterName> {
+        None
+    }
+    fn read(&self, _bar: u8, _offset: u64) -> u32 {
+        UNCLAIMED
+    }
+    fn write(&mut self, _bar: u8, _offset: u64, _value: u32, _host: &mut dyn Host) {}
 }
 
 fn card(interrupt: InterruptKind, witness: bool) -> LocalCard {

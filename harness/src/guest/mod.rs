@@ -367,10 +367,9 @@ impl<Stage: Running> Guest<Stage> {
     /// # Errors
     /// If it has MSI-X, QEMU refuses, or the guest does not let it go.
     pub fn unplug(&self, index: usize) -> Result<()> {
-        use landfall_device::contract::InterruptKind;
         let mut machine = self.machine();
-        let interrupt = |card: &Card| card.function().identity().interrupt;
-        if machine.options.cards.get(index).map(interrupt) == Some(InterruptKind::Msix) {
+        let with_msix = |card: &Card| card.function().identity().msix.is_some();
+        if machine.options.cards.get(index).is_some_and(with_msix) {
             let why = "a card with MSI-X cannot be unplugged: QEMU would abort";
             return Err(GuestFailed::early(What::Options(why.to_owned())));
         }
