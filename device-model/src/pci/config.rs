@@ -267,7 +267,7 @@ impl ConfigSpace {
         vendor: Option<Vendor>,
     ) -> Result<(), IdentityError> {
         let mut link = CAPABILITIES;
-        let mut taken = vec![FOREIGN..FOREIGN + 0x10];
+        let mut taken: Vec<_> = std::iter::once(FOREIGN..FOREIGN + 0x10).collect();
         let mut place = |space: &mut Self, at: usize, bytes: &[u8], writable: &[u8]| {
             space.put(at, bytes, writable);
             space.link(&mut link, at);
