@@ -320,6 +320,11 @@ impl<Stage: Running> Guest<Stage> {
         self.machine().memory.read_range(range)
     }
 
+    /// How many cards it has.
+    pub fn cards(&self) -> usize {
+        self.machine().cards.len()
+    }
+
     /// A card's journal; it outlives guest and card. `None` if there is no such card.
     pub fn journal(&self, card: usize) -> Option<Journal> {
         self.machine().cards.get(card).map(CardServer::journal)
