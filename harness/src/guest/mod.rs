@@ -58,7 +58,7 @@ pub use landfall_agent::protocol::{
 pub use landfall_agent::protocol::{Direction, GuestError, Lend, LendKind, RegisterWrite, Timed};
 use landfall_agent::protocol::{Reply, Request};
 use landfall_device::dma::map::Mapping;
-use landfall_device::journal::Journal;
+use landfall_device::journal::{Journal, Missing};
 use landfall_device::serve::CardServer;
 use landfall_guest::{Cancel, Prepared};
 pub use options::{
@@ -328,6 +328,12 @@ impl<Stage: Running> Guest<Stage> {
     /// A card's journal; it outlives guest and card. `None` if there is no such card.
     pub fn journal(&self, card: usize) -> Option<Journal> {
         self.machine().cards.get(card).map(CardServer::journal)
+    }
+
+    /// What a card's model lacks, as far as the driver asked for it so far: registers that it touched in vain, and what it
+    /// waited for. `None` if there is no such card.
+    pub fn missing(&self, card: usize) -> Option<Missing> {
+        self.machine().cards.get(card).map(CardServer::missing)
     }
 
     /// Waits until the piece of work that a card has in hand is over, so that its journal ends with no half of
