@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use landfall_device::journal::Journal;
+use landfall_device::journal::{Entry, Journal};
 use landfall_device::ledger::Judgement;
 use landfall_guest::ModuleFiles;
 
@@ -38,5 +38,13 @@ impl Trace {
             (Some(modules), Some((_, journal))) => debug_info::of_journal(modules, journal),
             _ => Lines::new(),
         }
+    }
+
+    /// What is in the card's journal.
+    pub fn entries(&self) -> Vec<Entry> {
+        let journal = self.stream.as_ref().map(|(_, journal)| journal);
+        journal
+            .map(|journal| journal.entries_from(0))
+            .unwrap_or_default()
     }
 }

@@ -322,6 +322,11 @@ impl Machine {
                 file.write_all(b"\n")?;
             }
             file.flush()?;
+            let missing = card.missing();
+            if !missing.is_empty() {
+                let file = self.directory.file(&format!("card{index}-missing.txt"));
+                std::fs::write(file, missing.to_string())?;
+            }
         }
         self.directory
             .keep(self.options.evidence.directory.as_deref())

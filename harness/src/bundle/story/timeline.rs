@@ -200,12 +200,32 @@ impl Timeline {
                 bar: 0,
                 offset: 0,
                 write: false,
+                ..
             } => None,
-            Kind::Unclaimed { bar, offset, write } => {
+            Kind::Unclaimed {
+                bar, offset, write, ..
+            } => {
                 let verb = if *write { "writes" } else { "reads" };
                 other(
                     "driver",
                     format!("{verb} BAR {bar} + {offset:#x}, where there is no register"),
+                )
+            }
+            Kind::Spinning {
+                bar,
+                offset,
+                name,
+                value,
+                reads,
+                ..
+            } => {
+                let name = match name {
+                    Some(name) => name.to_string(),
+                    None => format!("BAR {bar} + {offset:#x}"),
+                };
+                other(
+                    "driver",
+                    format!("does nothing but read {name}, {reads} times, always {value:#x}"),
                 )
             }
             Kind::Declares(_) => None,
@@ -518,34 +538,30 @@ mod tests {
         for step in [0, 1] {
             let mut timeline = Timeline::new(&[]);
             timeline.marks.insert(50, vec![(1, "x".to_owned())]);
+            let mut tell = |entry: Entry| timeline.entry(&entry, &callers);
             for sequence in (0..100).map(|at| 100 - step * at) {
-                timeline.entry(
-                    &Entry {
-                        sequence,
-                        time_ns: sequence,
-                        kind: Kind::Register {
-                            bar: 0,
-                            offset: 0,
-                            name: RegisterName {
-                                name: "QUEUE".into(),
-                                index: None,
-                            },
-                            value: 0,
+                tell(Entry {
+                    sequence,
+                    time_ns: sequence,
+                    kind: Kind::Register {
+                        width: 4,
+                        bar: 0,
+                        offset: 0,
+                        name: RegisterName {
+                            name: "QUEUE".into(),
+                            index: None,
                         },
+                        value: 0,
                     },
-                    &callers,
-                );
-                timeline.entry(
-                    &Entry {
-                        sequence,
-                        time_ns: 0,
-                        kind: Kind::Declared {
-                            register_write: Some(sequence),
-                            what: Declaration::Stopping { queue: None },
-                        },
+                });
+                tell(Entry {
+                    sequence,
+                    time_ns: 0,
+                    kind: Kind::Declared {
+                        register_write: Some(sequence),
+                        what: Declaration::Stopping { queue: None },
                     },
-                    &callers,
-                );
+                });
             }
             assert_eq!(timeline.text().contains("VIOLATION 1"), step == 1);
         }

@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use landfall_agent::protocol::CardInfo;
 use landfall_device::journal::Journal;
@@ -22,10 +21,6 @@ use landfall::guest::memory::GuestMemory;
 use landfall::guest::{Guest, Hole, Loaded, Region};
 use landfall::judge;
 use landfall::report::schema::{SelfTest, Violation};
-
-/// How long the card is watched after it was stopped for the last time, before the verdict. A card that
-/// writes late shows itself in that time, or goes unseen.
-const SETTLE: Duration = Duration::from_millis(50);
 
 /// One card under watch, from [`Session::begin`] to the verdict.
 ///
@@ -154,7 +149,7 @@ impl Session {
         guest: &Guest<Loaded>,
         card: &Device<'_>,
     ) -> Result<(), RunFailed> {
-        std::thread::sleep(SETTLE);
+        std::thread::sleep(judge::SETTLE);
         guest.sync_card(card.index().into());
         self.look_again(guest, card)?;
         self.info = card.info()?;
