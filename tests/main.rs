@@ -28,6 +28,7 @@ mod sources;
 mod start;
 mod survey;
 mod tidy;
+mod trial;
 mod tw686x;
 mod userspace;
 mod witness;

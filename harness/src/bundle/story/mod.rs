@@ -93,7 +93,10 @@ pub fn story(bundle: &Bundle, name: &str) -> Result<String, BundleError> {
 fn asked(text: &mut String, told: &Told) {
     let version = |name: &str| told.run.versions.get(name).map_or("?", String::as_str);
     let _ = writeln!(text, "\nWhat was asked");
-    let _ = writeln!(text, "  landfall {}", command(&told.run.command));
+    let _ = match told.run.command.is_empty() {
+        true => writeln!(text, "  a trial, by a test"),
+        false => writeln!(text, "  landfall {}", command(&told.run.command)),
+    };
     if let Some(seed) = told.run.seed {
         let _ = writeln!(text, "  seed {seed}");
     }
@@ -327,6 +330,9 @@ fn repeat(text: &mut String, bundle: &Bundle, name: &str, told: &Told) {
         .command
         .first()
         .is_some_and(|word| word == "catalog");
+    if told.run.command.is_empty() {
+        return line("the test", "the whole run, with a guest");
+    }
     if !of_catalog {
         line(
             &format!("landfall replay --live {quoted}"),
