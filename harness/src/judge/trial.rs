@@ -7,9 +7,9 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use landfall_device::contract::Function;
-use landfall_guest::{Cancel, Prepared};
+use landfall_guest::{Cancel, Prepared, parallel};
 
-use super::{Death, Expected, Judged, Leg, Verdict, Watch, leave, queue, versions};
+use super::{Death, Expected, Judged, Leg, Verdict, Watch, leave, versions};
 use crate::bundle::{BundleError, Place};
 use crate::evidence::Observed;
 use crate::guest::{
@@ -187,7 +187,7 @@ impl Trial {
     /// # Errors
     /// If it came to no verdict. A guest that died of its driver or card is a verdict.
     pub fn judge(&self, context: &Context<'_>) -> Result<Verdict, TrialFailed> {
-        let legs = queue::all(&self.legs, context.at_once, |&leg| {
+        let legs = parallel::all(&self.legs, context.at_once, |&leg| {
             self.on_leg(leg, context)
         })?;
         Ok(Verdict {
