@@ -18,6 +18,7 @@ mod headers;
 mod interrupts;
 mod limits;
 mod mutant;
+mod own_driver;
 mod placement;
 mod pool;
 mod pool_user;

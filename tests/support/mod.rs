@@ -89,7 +89,11 @@ pub fn prepared_debug() -> Option<&'static Prepared> {
     prepared.as_ref()
 }
 
-fn setup_options() -> SetupOptions {
+/// What the tests' guests are set up with.
+///
+/// # Panics
+/// If it is not said where the cache is.
+pub fn setup_options() -> SetupOptions {
     let cache = landfall::default_cache(|name| std::env::var_os(name))
         .expect("HOME or LANDFALL_CACHE is set");
     SetupOptions {

@@ -206,6 +206,7 @@ impl<'a> Launch<'a> {
             reports: prepared.kernel == Kernel::Debug,
             place: None,
             watched: None,
+            stock: None,
         })
     }
 }
