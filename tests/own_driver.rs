@@ -122,7 +122,7 @@ fn what_the_compiler_warns_of_and_refuses_is_told_in_its_own_words() -> Result {
         .expect_err("it does not compile")
         .to_string();
     assert!(
-        said.contains("\noutside.c:10:16: error: 'zero' undeclared"),
+        said.contains("\noutside.c:11:16: error: 'zero' undeclared"),
         "{said}"
     );
     assert!(
