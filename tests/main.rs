@@ -20,6 +20,7 @@ mod interrupts;
 mod limits;
 mod lines;
 mod mutant;
+mod own_driver;
 mod placement;
 mod pool;
 mod pool_user;

@@ -13,7 +13,7 @@ use std::io::{self, Read, Write};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Version of this protocol; the agent states it in [`Hello`].
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 /// Name of the virtio-serial port that carries it.
 pub const PORT_NAME: &str = "org.landfall.agent";
 /// Largest frame in either direction, bytes, without the length.
@@ -78,7 +78,8 @@ pub enum Request {
     /// Starts the interactive shell on the console; the guest powers itself off when it ends. Answers
     /// [`Reply::Done`].
     StartShell,
-    /// Loads a module and what it depends on (`modules.dep` order), as modprobe does. `name` without `.ko`.
+    /// Loads a module and what it depends on (`modules.dep` order), as modprobe does. `name` without `.ko`. If the kernel
+    /// refuses, the message begins with what it logged meanwhile.
     LoadModule {
         /// Module name.
         name: String,
@@ -98,6 +99,13 @@ pub enum Request {
         offset: u64,
         /// Most bytes wanted; at most [`MAX_DATA`].
         max: u32,
+    },
+    /// Makes an empty file, and the directories that it is in, in place of what has that path. Answers [`Reply::Done`].
+    MakeFile {
+        /// Absolute path.
+        path: String,
+        /// Permissions, such as `0o755`.
+        mode: u32,
     },
     /// Writes to a file that exists or is created, at an offset, in one `write`. Answers [`Reply::Done`].
     WriteFile {

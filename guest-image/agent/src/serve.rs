@@ -69,6 +69,7 @@ fn answer(
         Request::LoadModule { name, parameters } => modules::load(&name, &parameters),
         Request::UnloadModule { name } => modules::unload(&name),
         Request::ReadFile { path, offset, max } => files::read(&path, offset, max),
+        Request::MakeFile { path, mode } => files::make(&path, mode),
         Request::WriteFile { path, offset, data } => files::write(&path, offset, &data),
         Request::ListDirectory { path } => files::list(&path),
         Request::Run { argv, timeout_ms } => exec::run(&argv, timeout_ms, reaper),

@@ -19,6 +19,7 @@
 //! itself refused ([`What::Refused`]) leaves it alive. Dropping a guest, at any stage, ends all of it.
 
 pub mod accelerator;
+mod bring;
 mod budget;
 mod card;
 mod console;
@@ -50,6 +51,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use bring::NotBrought;
 pub use card::Card;
 pub use failure::{GuestFailed, Result, What};
 pub use landfall_agent::protocol::{

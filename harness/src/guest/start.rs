@@ -207,6 +207,7 @@ impl<'a> Launch<'a> {
             place: None,
             modules: prepared.module_files(),
             watched: None,
+            stock: None,
         })
     }
 }

@@ -77,7 +77,8 @@ pub fn most_guests() -> Option<std::num::NonZeroUsize> {
     std::env::var("LANDFALL_JOBS").ok()?.parse().ok()
 }
 
-fn setup_options() -> Option<SetupOptions> {
+/// What guests are set up with; `None`: the environment does not say where the cache is.
+pub fn setup_options() -> Option<SetupOptions> {
     let cache = crate::default_cache(|name| std::env::var_os(name))?;
     Some(SetupOptions {
         mirror: std::env::var("LANDFALL_MIRROR").ok(),
