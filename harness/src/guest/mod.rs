@@ -24,6 +24,7 @@ mod budget;
 mod card;
 mod console;
 pub mod console_findings;
+mod driver;
 mod failure;
 mod link;
 mod loading;
@@ -53,6 +54,7 @@ use std::time::Duration;
 
 pub use bring::NotBrought;
 pub use card::Card;
+pub use driver::{Driver, DriverSource};
 pub use failure::{GuestFailed, Result, What};
 pub use landfall_agent::protocol::{
     BufferInfo, CardInfo, Completion, Configure, Configured as Format,
