@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use landfall_agent::protocol::LendKind;
+use landfall_agent::protocol::capture::LendKind;
 use landfall_cards::capture::{fault_names, result_name};
 use landfall_device::journal::{Entry, Kind};
 
