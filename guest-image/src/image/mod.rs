@@ -5,6 +5,7 @@
 pub(crate) mod cpio;
 pub(crate) mod elf;
 pub(crate) mod embedded;
+pub(crate) mod files;
 pub(crate) mod initramfs;
 pub(crate) mod modinfo;
 pub(crate) mod stock;

@@ -23,6 +23,7 @@ use crate::host::cancel::Cancel;
 use crate::host::namespace::Namespaces;
 use crate::host::process::Runner;
 use crate::image::embedded::{AGENT_SHA256, SOURCES_SHA256};
+use crate::image::files;
 use crate::image::initramfs::{self, Contents};
 use crate::image::video;
 use crate::kernel;
@@ -360,6 +361,7 @@ impl Work<'_> {
         release: &str,
     ) -> Result<String, SetupError> {
         let key = Key::new("modules")
+            .text(modules::RECIPE)
             .text(SOURCES_SHA256)
             .text(made_of)
             .text(release);
@@ -381,7 +383,7 @@ impl Work<'_> {
         plan: &Plan,
         base: &Base,
         booted: &Booted,
-        files: &[PathBuf],
+        modules: &[PathBuf],
         own: Option<&str>,
     ) -> Result<(String, Vec<String>), SetupError> {
         let busybox = match &base.guest {
@@ -408,19 +410,23 @@ impl Work<'_> {
             None
         }) {
             key = key.text(&identity(file).map_err(self.cache_failed())?.1);
+            if let Some(debug) = files::beside(file) {
+                key = key.text(&identity(&debug).map_err(self.cache_failed())?.1);
+            }
         }
         let entry = self.cache.entry("initramfs", &key.finish());
         let contents = Contents {
             release: &booted.release,
-            modules: files,
+            modules,
             stock: booted.stock.as_deref(),
             busybox: busybox.as_deref(),
         };
-        let detail = format!("agent, busybox, {} modules", files.len());
+        let detail = format!("agent, busybox, {} modules", modules.len());
         self.reporter.step(Step::Initramfs, detail, || {
             entry.make(|path| {
                 let names = initramfs::write(&path.join("initramfs"), &contents)
                     .map_err(|error| Making(error.into()))?;
+                files::keep(path, modules).map_err(|error| Making(error.into()))?;
                 if let (Some(tree), Some(stock)) = (&base.video, &booted.stock) {
                     let tree = self.cache.entries().join(tree);
                     video::write(&path.join(VIDEO_ARCHIVE), &tree, stock, &booted.release)

@@ -60,9 +60,9 @@ pub use landfall_agent::protocol::{
 pub use landfall_agent::protocol::{Direction, GuestError, Lend, LendKind, RegisterWrite, Timed};
 use landfall_agent::protocol::{Reply, Request};
 use landfall_device::dma::map::Mapping;
-use landfall_device::journal::Journal;
+use landfall_device::journal::{Journal, Missing};
 use landfall_device::serve::CardServer;
-use landfall_guest::{Cancel, Prepared};
+use landfall_guest::{Cancel, ModuleFiles, Prepared};
 pub use options::{
     Accelerator, Deadlines, EvidenceOptions, GuestOptions, Iommu, Module, Start, Transport,
 };
@@ -322,9 +322,20 @@ impl<Stage: Running> Guest<Stage> {
         self.machine().memory.read_range(range)
     }
 
+    /// How many cards it has.
+    pub fn cards(&self) -> usize {
+        self.machine().cards.len()
+    }
+
     /// A card's journal; it outlives guest and card. `None` if there is no such card.
     pub fn journal(&self, card: usize) -> Option<Journal> {
         self.machine().cards.get(card).map(CardServer::journal)
+    }
+
+    /// What a card's model lacks, as far as the driver asked for it so far: registers that it touched in vain, and what it
+    /// waited for. `None` if there is no such card.
+    pub fn missing(&self, card: usize) -> Option<Missing> {
+        self.machine().cards.get(card).map(CardServer::missing)
     }
 
     /// Waits until the piece of work that a card has in hand is over, so that its journal ends with no half of
@@ -364,10 +375,9 @@ impl<Stage: Running> Guest<Stage> {
     /// # Errors
     /// If it has MSI-X, QEMU refuses, or the guest does not let it go.
     pub fn unplug(&self, index: usize) -> Result<()> {
-        use landfall_device::contract::InterruptKind;
         let mut machine = self.machine();
-        let interrupt = |card: &Card| card.function().identity().interrupt;
-        if machine.options.cards.get(index).map(interrupt) == Some(InterruptKind::Msix) {
+        let with_msix = |card: &Card| card.function().identity().msix.is_some();
+        if machine.options.cards.get(index).is_some_and(with_msix) {
             let why = "a card with MSI-X cannot be unplugged: QEMU would abort";
             return Err(GuestFailed::early(What::Options(why.to_owned())));
         }
@@ -417,6 +427,11 @@ impl<Stage: Running> Guest<Stage> {
     /// Kernel release, as the guest states it.
     pub fn kernel_release(&self) -> String {
         self.machine().hello.kernel.clone()
+    }
+
+    /// The files of the modules that it loads.
+    pub fn module_files(&self) -> ModuleFiles {
+        self.machine().modules.clone()
     }
 
     /// How it came to life, and what took how long.

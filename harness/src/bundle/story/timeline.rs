@@ -10,7 +10,7 @@ use landfall_device::contract::{Declaration, JobId, Label, Promise};
 use landfall_device::journal::{Direction, Entry, Kind, Outcome};
 use landfall_device::ledger::Violation;
 
-use super::{range, symbol};
+use super::{Callers, range};
 use crate::report::map::address;
 
 /// Entries before and after a violation that are looked at.
@@ -97,13 +97,13 @@ impl Timeline {
         format!("{}.{:03} ms", since / 1_000_000, since / 1000 % 1000)
     }
 
-    pub(super) fn entry(&mut self, entry: &Entry) {
+    pub(super) fn entry(&mut self, entry: &Entry, callers: &Callers) {
         self.start_ns.get_or_insert(entry.time_ns);
         let sequence = entry.sequence;
         if let Kind::Symbol { address, name } = &entry.kind
             && self.symbols.len() < MOST_SYMBOLS
         {
-            self.symbols.insert(*address, name.clone());
+            self.symbols.insert(*address, callers.told(name));
         }
         let from = sequence.saturating_sub(NEAR.1);
         let near = self
@@ -200,12 +200,32 @@ impl Timeline {
                 bar: 0,
                 offset: 0,
                 write: false,
+                ..
             } => None,
-            Kind::Unclaimed { bar, offset, write } => {
+            Kind::Unclaimed {
+                bar, offset, write, ..
+            } => {
                 let verb = if *write { "writes" } else { "reads" };
                 other(
                     "driver",
                     format!("{verb} BAR {bar} + {offset:#x}, where there is no register"),
+                )
+            }
+            Kind::Spinning {
+                bar,
+                offset,
+                name,
+                value,
+                reads,
+                ..
+            } => {
+                let name = match name {
+                    Some(name) => name.to_string(),
+                    None => format!("BAR {bar} + {offset:#x}"),
+                };
+                other(
+                    "driver",
+                    format!("does nothing but read {name}, {reads} times, always {value:#x}"),
                 )
             }
             Kind::Declares(_) => None,
@@ -227,7 +247,7 @@ impl Timeline {
             Kind::Refused { what } => other("qemu", format!("is refused: {what}")),
             Kind::Call(call) => {
                 let from = match self.symbols.get(&call.caller) {
-                    Some(name) => format!(", from {}", symbol(name)),
+                    Some(name) => format!(", from {name}"),
                     None => String::new(),
                 };
                 other(
@@ -514,14 +534,17 @@ mod tests {
     /// What no journal gives: numbers that fall, or are all the same.
     #[test]
     fn entries_in_any_order_are_told() {
+        let callers = Callers(crate::debug_info::Lines::new());
         for step in [0, 1] {
             let mut timeline = Timeline::new(&[]);
             timeline.marks.insert(50, vec![(1, "x".to_owned())]);
+            let mut tell = |entry: Entry| timeline.entry(&entry, &callers);
             for sequence in (0..100).map(|at| 100 - step * at) {
-                timeline.entry(&Entry {
+                tell(Entry {
                     sequence,
                     time_ns: sequence,
                     kind: Kind::Register {
+                        width: 4,
                         bar: 0,
                         offset: 0,
                         name: RegisterName {
@@ -531,7 +554,7 @@ mod tests {
                         value: 0,
                     },
                 });
-                timeline.entry(&Entry {
+                tell(Entry {
                     sequence,
                     time_ns: 0,
                     kind: Kind::Declared {

@@ -4,25 +4,24 @@
 
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use landfall_cards::capture::CaptureOptions;
 use landfall_guest::{Cancel, Prepared};
 
+use super::case::{Case, CaseFailed};
 use super::entries::{Entry, Recipe, Way};
 use super::gallery::{Bug, show_bug};
-use super::leave::{Expected, leave, record};
-use super::leg::Leg;
+use super::leave::{leave, words};
 use super::schema::{ClassRun, LegRun, Runs, Seen, VERSION, names};
-use super::trial::{Trial, TrialFailed};
-use crate::run::{RunFailed, versions};
+use crate::run::RunFailed;
 use crate::scenario::Scenario;
 use landfall::bundle::{self, BundleError, Place};
 use landfall::evidence::Observed;
 use landfall::guest::GuestFailed;
+use landfall::judge::versions;
+use landfall::judge::{Expected, record_to};
+use landfall::judge::{Leg, queue};
 
 /// Something worth showing while the catalogue runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +42,7 @@ pub enum Event {
 pub enum CatalogFailed {
     /// A trial did.
     #[error(transparent)]
-    Trial(#[from] TrialFailed),
+    Case(#[from] CaseFailed),
     /// A class that needs the pool.
     #[error("class {number} could not be run")]
     Run {
@@ -97,10 +96,8 @@ pub struct Platforms<'a> {
 
 impl Platforms<'_> {
     pub(super) fn of(&self, leg: Leg) -> Result<&Prepared, CatalogFailed> {
-        match leg {
-            Leg::Debug => self.debug.ok_or(CatalogFailed::NoDebugKernel),
-            _ => Ok(self.stock),
-        }
+        leg.prepared(self.stock, self.debug)
+            .ok_or(CatalogFailed::NoDebugKernel)
     }
 
     /// Does `work` on each of `items`, side by side, and gives what came of it in their order. After a failure no
@@ -110,34 +107,13 @@ impl Platforms<'_> {
         items: &[T],
         work: impl Fn(&T) -> Result<R, CatalogFailed> + Sync,
     ) -> Result<Vec<R>, CatalogFailed> {
-        let threads = self.jobs.or(thread::available_parallelism().ok());
-        let next = AtomicUsize::new(0);
-        let done = Mutex::new(Vec::new());
-        thread::scope(|scope| {
-            for _ in 0..threads.map_or(1, NonZeroUsize::get) {
-                scope.spawn(|| {
-                    loop {
-                        let index = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(item) = items.get(index) else { break };
-                        let result = work(item);
-                        if result.is_err() {
-                            next.store(items.len(), Ordering::Relaxed);
-                        }
-                        let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-                        done.push((index, result));
-                    }
-                });
-            }
-        });
-        let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-        done.sort_by_key(|(index, _)| *index);
-        done.into_iter().map(|(_, result)| result).collect()
+        queue::all(items, self.jobs, work)
     }
 }
 
 impl Recipe {
     /// The trial on a platform, planted or clean.
-    pub(super) fn trial(&self, number: u8, leg: Leg, planted: bool) -> Trial {
+    pub(super) fn trial(&self, number: u8, leg: Leg, planted: bool) -> Case {
         let mut card = CaptureOptions::default();
         (self.card)(&mut card);
         card.faults.extend(self.environment);
@@ -145,7 +121,7 @@ impl Recipe {
         let mutant = (planted && self.mutant).then(|| format!("bug={number}"));
         let parameters = (!self.parameters.is_empty()).then(|| self.parameters.to_owned());
         let words: Vec<_> = mutant.into_iter().chain(parameters).collect();
-        Trial {
+        Case {
             leg,
             parameters: words.join(" "),
             card,
@@ -168,7 +144,7 @@ impl Entry {
         let prepared = platforms.of(leg)?;
         let number = self.number;
         let done = match &self.planted {
-            Way::Trial(recipe) => {
+            Way::Case(recipe) => {
                 let trial = recipe.trial(number, leg, planted);
                 trial.run(prepared, cancel).map_err(CatalogFailed::from)
             }
@@ -183,7 +159,7 @@ impl Entry {
         };
         let twin = if planted { "" } else { "-twin" };
         let expected = Expected {
-            versions: versions(prepared, None),
+            versions: versions(prepared),
             word: format!("{number:02}-{leg}{twin}"),
             what: format!("class {number}{twin} on {leg}"),
             command: ["catalog", "run", &number.to_string()]
@@ -193,7 +169,7 @@ impl Entry {
             wrong,
         };
         if let (Some(directory), Ok(observed)) = (platforms.record, &done) {
-            record(directory, &expected, observed)?;
+            record_to(directory, &expected, observed).map_err(CatalogFailed::Bundle)?;
         }
         leave(platforms.bundles, &expected, done)
     }
@@ -300,7 +276,7 @@ pub fn legs(
             seed: scenario.seed,
             ..CaptureOptions::default()
         };
-        let trial = Trial {
+        let trial = Case {
             leg,
             parameters: format!("bug={bug}"),
             card,
@@ -310,11 +286,11 @@ pub fn legs(
         let prepared = platforms.of(leg)?;
         let played = !scenario.faults.is_empty();
         let expected = Expected {
-            versions: versions(prepared, None),
+            versions: versions(prepared),
             word: leg.name().to_owned(),
             what: format!("on {leg}"),
             command: leg_command(bug, leg, played),
-            scenario: played.then_some(scenario),
+            scenario: played.then(|| words(scenario)),
             wrong: &|observed| (!observed.is_sound()).then(|| observed.first()),
         };
         let done = trial.run(prepared, cancel).map_err(CatalogFailed::from);

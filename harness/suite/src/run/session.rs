@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use landfall_agent::protocol::CardInfo;
 use landfall_device::journal::Journal;
 use landfall_device::ledger;
+use landfall_guest::ModuleFiles;
 
 use super::capture::{Captured, OK};
 use super::jobs::jobs;
@@ -21,10 +21,6 @@ use landfall::guest::memory::GuestMemory;
 use landfall::guest::{Guest, Hole, Loaded, Region};
 use landfall::judge;
 use landfall::report::schema::{SelfTest, Violation};
-
-/// How long the card is watched after it was stopped for the last time, before the verdict. A card that
-/// writes late shows itself in that time, or goes unseen.
-const SETTLE: Duration = Duration::from_millis(50);
 
 /// One card under watch, from [`Session::begin`] to the verdict.
 ///
@@ -58,6 +54,8 @@ pub struct Session {
     /// First journal entry that is this session's.
     pub(super) first: u64,
     pub(super) journal: Journal,
+    /// The modules that the guest loads.
+    pub(super) modules: ModuleFiles,
     pub(super) info: CardInfo,
     pub(super) selftest: SelfTest,
     pub(super) regions: Vec<Region>,
@@ -91,6 +89,7 @@ impl Session {
             told: 0,
             first,
             journal,
+            modules: guest.module_files(),
             info,
             selftest,
             regions,
@@ -150,7 +149,7 @@ impl Session {
         guest: &Guest<Loaded>,
         card: &Device<'_>,
     ) -> Result<(), RunFailed> {
-        std::thread::sleep(SETTLE);
+        std::thread::sleep(judge::SETTLE);
         guest.sync_card(card.index().into());
         self.look_again(guest, card)?;
         self.info = card.info()?;

@@ -3,9 +3,10 @@
 //! The platforms on which the same scenario is run.
 
 use landfall_device::ledger::{Platform, Range};
+use landfall_guest::Prepared;
 
-use landfall::guest::memory::Ram;
-use landfall::guest::{Card, GuestOptions, Iommu};
+use crate::guest::memory::Ram;
+use crate::guest::{Card, GuestOptions, Iommu};
 
 const MIB: u64 = 1 << 20;
 
@@ -54,10 +55,22 @@ impl Leg {
         }
     }
 
-    /// A guest on this platform, with one card.
-    pub(super) fn guest(self, card: Card) -> GuestOptions {
+    /// What its guests are made of; `None`: there is no debug kernel.
+    pub fn prepared<'a>(
+        self,
+        stock: &'a Prepared,
+        debug: Option<&'a Prepared>,
+    ) -> Option<&'a Prepared> {
+        match self {
+            Self::Debug => debug,
+            _ => Some(stock),
+        }
+    }
+
+    /// A guest on this platform, with these cards and the witness.
+    pub fn guest(self, cards: Vec<Card>) -> GuestOptions {
         let mut options = GuestOptions {
-            cards: vec![card],
+            cards,
             witness: true,
             // The console is evidence: what the kernel warns of must be on it.
             append: "loglevel=7".to_owned(),
@@ -83,7 +96,7 @@ impl Leg {
     }
 
     /// What the ledger is told of it. Behind an IOMMU bus addresses are not those of memory.
-    pub(super) fn platform(self, ram: &[Ram]) -> Platform {
+    pub fn platform(self, ram: &[Ram]) -> Platform {
         let iommu = matches!(self, Self::Iommu | Self::IommuLazy);
         let ram = ram.iter().map(|ram| Range {
             start: ram.phys,
@@ -97,7 +110,7 @@ impl Leg {
     }
 
     /// The order of the largest free blocks, where memory is fragmented first.
-    pub(super) const fn fragment(self) -> Option<u32> {
+    pub const fn fragment(self) -> Option<u32> {
         match self {
             Self::Fragmented => Some(4),
             _ => None,
