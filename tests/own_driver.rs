@@ -6,10 +6,10 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use landfall::Cancel;
 use landfall::guest::{Booted, Guest, GuestOptions, NotBrought, What};
+use landfall::{Cancel, testing};
 use landfall_guest::{BuildFailed, Built, build_module};
-use landfall_tests::{Result, boot, kernel_log, prepared, setup_options};
+use landfall_tests::{Result, boot, kernel_log, prepared};
 
 const KBUILD: &str = "obj-m := outside.o\n";
 const SOURCE: &str = r#"// SPDX-License-Identifier: GPL-2.0
@@ -45,8 +45,9 @@ fn sources(main: &str) -> Result<tempfile::TempDir> {
 }
 
 fn build(directory: &Path) -> std::result::Result<Built, BuildFailed> {
+    let options = testing::setup_options().expect("HOME or LANDFALL_CACHE is set");
     build_module(
-        &setup_options(),
+        &options,
         prepared(),
         directory,
         &Cancel::default(),

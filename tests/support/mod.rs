@@ -15,7 +15,7 @@ use landfall::report::schema::{Report, Violation};
 use landfall::{Cancel, testing};
 use landfall_cards::capture::CaptureOptions;
 use landfall_device::journal::Kind;
-use landfall_guest::{Prepared, SetupOptions};
+use landfall_guest::Prepared;
 use landfall_suite::capture::{self, Device};
 use landfall_suite::capture::{CardInfo, Configure};
 use landfall_suite::run::{self, CapturePlan, RunFailed, Session, Wishes};
@@ -65,14 +65,6 @@ pub fn prepared_debug() -> Option<&'static Prepared> {
         let _ = writeln!(std::io::stderr(), "{why}");
     }
     prepared
-}
-
-/// What the tests' guests are set up with.
-///
-/// # Panics
-/// If it is not said where the cache is.
-pub fn setup_options() -> SetupOptions {
-    testing::setup_options().expect("HOME or LANDFALL_CACHE is set")
 }
 
 /// Brings a guest to life.

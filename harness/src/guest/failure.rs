@@ -176,10 +176,11 @@ impl From<NoPlace> for What {
 impl What {
     /// Whether the host or the set-up is to blame, rather than the guest.
     pub fn is_hosts(&self) -> bool {
-        matches!(
-            self,
-            Self::Start { .. } | Self::Host { .. } | Self::Memory(_) | Self::Card { .. }
-        )
+        match self {
+            Self::Start { .. } | Self::Host { .. } | Self::Memory(_) | Self::Card { .. } => true,
+            Self::NotBrought(why) => !matches!(why, NotBrought::Kernel { .. }),
+            _ => false,
+        }
     }
 }
 

@@ -119,6 +119,9 @@ impl<Stage: Running> Guest<Stage> {
             };
             let file = format!("{PLACE}/{name}.ko");
             self.put_bytes(&module.bytes, &format!("{directory}/{file}"), 0o644)?;
+            if let Some(file) = &module.file {
+                self.machine().modules.bring(name, file);
+            }
             let mut needs = Vec::new();
             for need in &module.info.depends {
                 let further = listed.needs(need).unwrap_or_default();
@@ -139,6 +142,8 @@ impl<Stage: Running> Guest<Stage> {
 struct Module {
     bytes: Vec<u8>,
     info: ModuleInfo,
+    /// The user's file; the kernel's own have none.
+    file: Option<PathBuf>,
 }
 
 /// What is on its way, and where it comes from.
@@ -214,7 +219,10 @@ impl Bringing {
         };
         let path = PathBuf::from(format!("{name}.ko"));
         match stock.read(name).map_err(unreadable(&path))? {
-            Some(bytes) => parse(&path, bytes).map(Some),
+            Some(bytes) => Ok(Some(Module {
+                file: None,
+                ..parse(&path, bytes)?
+            })),
             None => Ok(None),
         }
     }
@@ -253,7 +261,11 @@ fn parse(path: &Path, bytes: Vec<u8>) -> Result<Module> {
             source,
         })
     })?;
-    Ok(Module { bytes, info })
+    Ok(Module {
+        bytes,
+        info,
+        file: Some(path.to_owned()),
+    })
 }
 
 /// Refuses a module of another kernel. What must be alike besides the release, the kernel says itself.
