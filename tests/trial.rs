@@ -7,7 +7,7 @@ use landfall::judge::{Leg, Trial, TrialFailed};
 use landfall_cards::ring::Ring;
 use landfall_cards::template::Scratch;
 use landfall_device::ledger::Class;
-use landfall_tests::Result;
+use landfall_tests::{Result, SHORT};
 
 const DRIVER: &str = "landfall_gallery";
 
@@ -21,6 +21,10 @@ fn a_driver_that_is_right_is_clean_on_several_platforms() -> Result {
     let verdict = ring()
         .driver(Driver::image(DRIVER).with("pattern=own"))
         .run(["/bin/busybox", "true"])
+        .look(|guest| {
+            let bound = "/sys/bus/pci/drivers/landfall_gallery/0000:01:00.0";
+            guest.wait_for_path(bound, SHORT).map(|()| Vec::new())
+        })
         .on([Leg::Plain, Leg::Iommu, Leg::Swiotlb])
         .verdict()?;
 
@@ -78,6 +82,10 @@ fn silence_is_no_verdict_and_the_right_party_is_blamed() -> Result {
     let verdict = failing.verdict()?;
     let told = verdict.wrong().join("\n");
     assert!(told.contains("ended with 3: no"), "{told}");
+
+    let seen = idle().look(|_| Ok(vec!["a line of its own".to_owned()]));
+    let verdict = seen.verdict()?;
+    assert!(!verdict.is_clean() && verdict.to_string().contains("a line of its own"));
 
     let missing = idle().driver(Driver::stock("no_such_driver")).verdict();
     match missing {

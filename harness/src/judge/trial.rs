@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use landfall_device::contract::Function;
@@ -24,15 +25,32 @@ const PROGRAM: Duration = Duration::from_secs(120);
 ///
 /// Drivers are loaded in their order, programs run one after the other, and the drivers are unloaded, the last first; the
 /// witness hears all of it. Without a program the drivers bind and unbind.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Trial {
     name: String,
     cards: Vec<Card>,
     drivers: Vec<Driver>,
     programs: Vec<Vec<String>>,
+    looks: Vec<Look>,
     legs: Vec<Leg>,
     patience: Duration,
     options: GuestOptions,
+}
+
+/// A view of somebody's own.
+type Look = Arc<dyn Fn(&Guest<Booted>) -> crate::guest::Result<Vec<String>> + Send + Sync>;
+
+impl fmt::Debug for Trial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trial")
+            .field("name", &self.name)
+            .field("cards", &self.cards)
+            .field("drivers", &self.drivers)
+            .field("programs", &self.programs)
+            .field("looks", &self.looks.len())
+            .field("legs", &self.legs)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What trials are made with and where they leave what failed.
@@ -121,6 +139,7 @@ impl Trial {
             cards: Vec::new(),
             drivers: Vec::new(),
             programs: Vec::new(),
+            looks: Vec::new(),
             legs: vec![Leg::Plain],
             patience: PROGRAM,
             options: GuestOptions::default(),
@@ -161,6 +180,17 @@ impl Trial {
     pub fn run<W: Into<String>>(mut self, argv: impl IntoIterator<Item = W>) -> Self {
         self.programs
             .push(argv.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Looks at the guest when the programs have ended, while the drivers are still loaded: a view of one's own, such as bytes
+    /// that a program left in a file against what the card sent. What it gives is wrong, a line each.
+    #[must_use]
+    pub fn look(
+        mut self,
+        look: impl Fn(&Guest<Booted>) -> crate::guest::Result<Vec<String>> + Send + Sync + 'static,
+    ) -> Self {
+        self.looks.push(Arc::new(look));
         self
     }
 
@@ -220,14 +250,18 @@ impl Trial {
         }
         guest.load_module(WITNESS_MODULE, "").map_err(of_guest)?;
         let watch = Watch::begin(&guest, leg.platform(guest.memory().ram()));
-        let mut programs = Vec::new();
-        let death = match self.drive(&guest, leg, &built, &mut programs) {
+        let mut came = Came::default();
+        let death = match self.drive(&guest, leg, &built, &mut came) {
             Ok(()) => None,
             Err(Ended::Failed(failed)) => return Err(failed),
             Err(Ended::Guest(failed)) => Some(Death::of(failed).map_err(of_guest)?),
         };
         let seen = watch.end(death.as_ref());
-        let wrong = programs.iter().find_map(failed);
+        let Came { programs, looks } = came;
+        let wrong = programs
+            .iter()
+            .find_map(failed)
+            .or_else(|| looks.first().cloned());
         let mut cards = Vec::new();
         for (card, observed) in self.cards.iter().zip(seen) {
             let says =
@@ -248,6 +282,7 @@ impl Trial {
             skipped: None,
             cards,
             programs,
+            looks,
         })
     }
 
@@ -279,7 +314,7 @@ impl Trial {
         guest: &Guest<Booted>,
         leg: Leg,
         built: &[Option<Built>],
-        programs: &mut Vec<(String, Ran)>,
+        came: &mut Came,
     ) -> Result<(), Ended> {
         let mut names = Vec::new();
         for (driver, built) in self.drivers.iter().zip(built) {
@@ -306,7 +341,10 @@ impl Trial {
                 }),
                 false => Ended::Guest(source),
             })?;
-            programs.push((program, ran));
+            came.programs.push((program, ran));
+        }
+        for look in &self.looks {
+            came.looks.extend(look(guest).map_err(Ended::Guest)?);
         }
         for name in names.iter().rev() {
             guest.unload_module(name).map_err(Ended::Guest)?;
@@ -337,6 +375,13 @@ fn load(
 /// Whether the guest goes on after that.
 fn lives(failed: &GuestFailed) -> bool {
     matches!(*failed.what, What::Refused(_) | What::NotBrought(_))
+}
+
+/// What came of the work on a guest, as far as it went.
+#[derive(Default)]
+struct Came {
+    programs: Vec<(String, Ran)>,
+    looks: Vec<String>,
 }
 
 /// Why the work on a guest ended early.
