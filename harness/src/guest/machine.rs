@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use landfall_agent::protocol::{self, FromGuest, Hello, Reply, Request, ToGuest};
 use landfall_device::serve::CardServer;
-use landfall_guest::{Cancel, Prepared};
+use landfall_guest::{Cancel, ModuleFiles, Prepared};
 use serde_json::Value;
 
 use super::budget::{self, Budget, Place};
@@ -81,8 +81,12 @@ pub(crate) struct Machine {
     /// What its kernel reports is for [`crate::guest::console_findings`] to judge: only a panic ends it.
     pub(super) reports: bool,
     pub(super) place: Option<Place>,
+    /// What it loads.
+    pub(super) modules: ModuleFiles,
     /// See [`super::Guest::watched`].
     pub(super) watched: Option<u64>,
+    /// Directory of the kernel's own modules.
+    pub(super) stock: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for Machine {
@@ -134,6 +138,7 @@ impl Machine {
             }
         };
         machine.place = Some(place);
+        machine.stock.clone_from(&prepared.stock);
         Ok(machine)
     }
 

@@ -19,10 +19,12 @@
 //! itself refused ([`What::Refused`]) leaves it alive. Dropping a guest, at any stage, ends all of it.
 
 pub mod accelerator;
+mod bring;
 mod budget;
 mod card;
 mod console;
 pub mod console_findings;
+mod driver;
 mod failure;
 mod link;
 mod loading;
@@ -50,17 +52,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use bring::NotBrought;
 pub use card::Card;
+pub use driver::{Driver, DriverSource};
 pub use failure::{GuestFailed, Result, What};
-pub use landfall_agent::protocol::{
-    BufferInfo, CardInfo, Completion, Configure, Configured as Format,
-};
-pub use landfall_agent::protocol::{Direction, GuestError, Lend, LendKind, RegisterWrite, Timed};
+pub use landfall_agent::protocol::{Direction, GuestError, RegisterWrite, Timed};
 use landfall_agent::protocol::{Reply, Request};
 use landfall_device::dma::map::Mapping;
 use landfall_device::journal::{Journal, Missing};
 use landfall_device::serve::CardServer;
-use landfall_guest::{Cancel, Prepared};
+use landfall_guest::{Cancel, ModuleFiles, Prepared};
 pub use options::{
     Accelerator, Deadlines, EvidenceOptions, GuestOptions, Iommu, Module, Start, Transport,
 };
@@ -427,6 +428,11 @@ impl<Stage: Running> Guest<Stage> {
         self.machine().hello.kernel.clone()
     }
 
+    /// The files of the modules that it loads.
+    pub fn module_files(&self) -> ModuleFiles {
+        self.machine().modules.clone()
+    }
+
     /// How it came to life, and what took how long.
     pub fn started(&self) -> Started {
         self.machine().started.clone()
@@ -489,7 +495,7 @@ impl<Stage: Running> Guest<Stage> {
     ///
     /// # Errors
     /// If the guest refuses, or is gone.
-    pub fn ask(&self, request: Request) -> Result<Reply> {
+    pub fn ask(&self, request: impl Into<Request>) -> Result<Reply> {
         self.ask_within(request, Duration::ZERO)
     }
 
@@ -497,8 +503,8 @@ impl<Stage: Running> Guest<Stage> {
     ///
     /// # Errors
     /// As [`Guest::ask`].
-    pub fn ask_within(&self, request: Request, allow: Duration) -> Result<Reply> {
-        self.machine().request(request, allow)
+    pub fn ask_within(&self, request: impl Into<Request>, allow: Duration) -> Result<Reply> {
+        self.machine().request(request.into(), allow)
     }
 
     /// The machine, for one call: no method holds it while it calls another.

@@ -205,7 +205,9 @@ impl<'a> Launch<'a> {
             on_trial: false,
             reports: prepared.kernel == Kernel::Debug,
             place: None,
+            modules: prepared.module_files(),
             watched: None,
+            stock: None,
         })
     }
 }

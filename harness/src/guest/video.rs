@@ -9,8 +9,6 @@ use landfall_guest::Prepared;
 use super::failure::{GuestFailed, Result, What};
 use super::{Guest, Running, protocol_error};
 
-/// Bytes of one piece on the way into the guest.
-const PIECE: usize = 1 << 20;
 /// Where the archive lies until it is unpacked.
 const ARCHIVE: &str = "/tmp/video.cpio";
 /// Time to unpack it, on a busy host.
@@ -33,9 +31,7 @@ impl<Stage: Running> Guest<Stage> {
                 source,
             })
         })?;
-        for (number, piece) in archive.chunks(PIECE).enumerate() {
-            self.write_file_at(ARCHIVE, (number * PIECE) as u64, piece)?;
-        }
+        self.put_bytes(&archive, ARCHIVE, 0o600)?;
         let script = format!(
             "cpio -idu <{ARCHIVE} && rm {ARCHIVE} && cd /lib/modules/$(uname -r) && cat modules.dep.video >>modules.dep"
         );

@@ -7,13 +7,14 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use landfall_device::contract::Function;
-use landfall_guest::{Cancel, Prepared};
+use landfall_guest::{BuildFailed, Built, Cancel, Prepared, SetupOptions, build_module, parallel};
 
-use super::{Death, Expected, Judged, Leg, Verdict, Watch, leave, queue, versions};
+use super::{Death, Expected, Judged, Leg, Verdict, Watch, leave, versions};
 use crate::bundle::{BundleError, Place};
 use crate::evidence::Observed;
 use crate::guest::{
-    Booted, Card, FRAGMENT_MODULE, Guest, GuestFailed, GuestOptions, Module, Ran, WITNESS_MODULE,
+    Booted, Card, Driver, DriverSource, FRAGMENT_MODULE, Guest, GuestFailed, GuestOptions, Ran,
+    WITNESS_MODULE, What,
 };
 
 /// How long a program may take, on a busy host, unless the trial says otherwise.
@@ -27,7 +28,7 @@ const PROGRAM: Duration = Duration::from_secs(120);
 pub struct Trial {
     name: String,
     cards: Vec<Card>,
-    drivers: Vec<Module>,
+    drivers: Vec<Driver>,
     programs: Vec<Vec<String>>,
     legs: Vec<Leg>,
     patience: Duration,
@@ -37,6 +38,8 @@ pub struct Trial {
 /// What trials are made with and where they leave what failed.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
+    /// How that was set up, for drivers that are built.
+    pub setup: &'a SetupOptions,
     /// What guests are made of.
     pub prepared: &'a Prepared,
     /// The same with the debug kernel, if there is one.
@@ -63,6 +66,9 @@ pub enum TrialFailed {
         /// Why.
         source: GuestFailed,
     },
+    /// A driver was not built.
+    #[error("{0}")]
+    Build(BuildFailed),
     /// A driver did not load.
     #[error("the driver {driver} did not load on {leg}: {}", causes(.source))]
     Driver {
@@ -143,13 +149,10 @@ impl Trial {
         self
     }
 
-    /// Loads a driver that the guest's image has, by its module's name, with parameters as on insmod's command line.
+    /// Loads a driver.
     #[must_use]
-    pub fn module(mut self, name: &str, parameters: &str) -> Self {
-        self.drivers.push(Module {
-            name: name.to_owned(),
-            parameters: parameters.to_owned(),
-        });
+    pub fn driver(mut self, driver: Driver) -> Self {
+        self.drivers.push(driver);
         self
     }
 
@@ -187,7 +190,7 @@ impl Trial {
     /// # Errors
     /// If it came to no verdict. A guest that died of its driver or card is a verdict.
     pub fn judge(&self, context: &Context<'_>) -> Result<Verdict, TrialFailed> {
-        let legs = queue::all(&self.legs, context.at_once, |&leg| {
+        let legs = parallel::all(&self.legs, context.at_once, |&leg| {
             self.on_leg(leg, context)
         })?;
         Ok(Verdict {
@@ -202,6 +205,7 @@ impl Trial {
             return Ok(Judged::skipped(leg, why));
         };
         let of_guest = |source| TrialFailed::Guest { leg, source };
+        let built = self.built(prepared, context)?;
         let options = GuestOptions {
             jobs: self.options.jobs,
             ..leg.guest(self.cards.clone())
@@ -217,7 +221,7 @@ impl Trial {
         guest.load_module(WITNESS_MODULE, "").map_err(of_guest)?;
         let watch = Watch::begin(&guest, leg.platform(guest.memory().ram()));
         let mut programs = Vec::new();
-        let death = match self.drive(&guest, leg, &mut programs) {
+        let death = match self.drive(&guest, leg, &built, &mut programs) {
             Ok(()) => None,
             Err(Ended::Failed(failed)) => return Err(failed),
             Err(Ended::Guest(failed)) => Some(Death::of(failed).map_err(of_guest)?),
@@ -247,43 +251,92 @@ impl Trial {
         })
     }
 
+    /// Builds the drivers that are to be built for the kernel of these guests.
+    fn built(
+        &self,
+        prepared: &Prepared,
+        context: &Context<'_>,
+    ) -> Result<Vec<Option<Built>>, TrialFailed> {
+        let build = |driver: &Driver| match &driver.source {
+            DriverSource::Directory(directory) => {
+                let built = build_module(
+                    context.setup,
+                    prepared,
+                    directory,
+                    context.cancel,
+                    &mut |_| (),
+                );
+                built.map(Some).map_err(TrialFailed::Build)
+            }
+            _ => Ok(None),
+        };
+        self.drivers.iter().map(build).collect()
+    }
+
     /// Loads, runs, unloads.
     fn drive(
         &self,
         guest: &Guest<Booted>,
         leg: Leg,
+        built: &[Option<Built>],
         programs: &mut Vec<(String, Ran)>,
     ) -> Result<(), Ended> {
-        for Module { name, parameters } in &self.drivers {
-            let loaded = guest.load_module(name, parameters);
-            loaded.map_err(|source| match source.errno() {
-                Some(_) => Ended::Failed(TrialFailed::Driver {
-                    driver: name.clone(),
+        let mut names = Vec::new();
+        for (driver, built) in self.drivers.iter().zip(built) {
+            let loaded = load(guest, driver, built.as_ref());
+            let name = loaded.map_err(|source| match lives(&source) {
+                true => Ended::Failed(TrialFailed::Driver {
+                    driver: driver.to_string(),
                     leg,
                     source,
                 }),
-                None => Ended::Guest(source),
+                false => Ended::Guest(source),
             })?;
+            names.push(name);
         }
         for argv in &self.programs {
             let words: Vec<_> = argv.iter().map(String::as_str).collect();
             let program = argv.join(" ");
             let ran = guest.run(&words, self.patience);
-            let ran = ran.map_err(|source| match source.errno() {
-                Some(_) => Ended::Failed(TrialFailed::Program {
+            let ran = ran.map_err(|source| match lives(&source) {
+                true => Ended::Failed(TrialFailed::Program {
                     program: program.clone(),
                     leg,
                     source,
                 }),
-                None => Ended::Guest(source),
+                false => Ended::Guest(source),
             })?;
             programs.push((program, ran));
         }
-        for Module { name, .. } in self.drivers.iter().rev() {
+        for name in names.iter().rev() {
             guest.unload_module(name).map_err(Ended::Guest)?;
         }
         Ok(())
     }
+}
+
+/// Loads a driver; gives its module's name.
+fn load(
+    guest: &Guest<Booted>,
+    driver: &Driver,
+    built: Option<&Built>,
+) -> crate::guest::Result<String> {
+    let parameters = &driver.parameters;
+    match (&driver.source, built) {
+        (DriverSource::Image(name), _) => {
+            guest.load_module(name, parameters).map(|()| name.clone())
+        }
+        (DriverSource::Stock(name), _) => guest.load_stock(name, parameters).map(|()| name.clone()),
+        (DriverSource::Directory(_), Some(built)) => guest.load_file(&built.ko, parameters),
+        (DriverSource::File(path) | DriverSource::Directory(path), _) => {
+            guest.load_file(path, parameters)
+        }
+    }
+}
+
+/// Whether the guest goes on after that.
+fn lives(failed: &GuestFailed) -> bool {
+    matches!(*failed.what, What::Refused(_) | What::NotBrought(_))
 }
 
 /// Why the work on a guest ended early.
