@@ -83,11 +83,8 @@ impl Function for Wide {
 }
 
 fn with_wide() -> GuestOptions {
-    // Behind a root port the firmware leaves room for a mebibyte or two.
-    let room = format!("pcie-root-port.pref64-reserve={}", 2 * GIB);
     GuestOptions {
         cards: vec![Card::new("wide", Wide::new)],
-        qemu_arguments: vec!["-global".into(), room.into()],
         pool: PoolOptions {
             size: 0,
             ..PoolOptions::default()

@@ -136,6 +136,11 @@ impl fmt::Display for Verdict {
             writeln!(f, "  {line}")?;
         }
         for leg in &self.legs {
+            for (card, seen) in &leg.cards {
+                for line in &seen.missing {
+                    writeln!(f, "  {}: {card} lacks: {line}", leg.leg)?;
+                }
+            }
             if let Some(why) = &leg.skipped {
                 writeln!(f, "  {}: left out: {why}", leg.leg)?;
             }

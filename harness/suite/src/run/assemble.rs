@@ -65,6 +65,7 @@ impl Session {
             not_judged: self.judged.not_judged.clone(),
             groups: self.judged.groups.clone(),
             unheard: self.judged.unheard.clone(),
+            missing: landfall_device::journal::Missing::of(&entries).lines(),
             transfers,
             captures: (1..)
                 .zip(&self.captured)
