@@ -9,8 +9,8 @@ use landfall_device::contract::Function;
 
 use super::qemu::command::Room;
 
-/// Bytes that firmware leaves behind a root port, less what the machine adds to a card.
-const LEFT: u64 = 512 << 10;
+/// Bytes that are left behind a root port anyway, less what the machine adds to a card.
+const LEFT: u64 = 1 << 20;
 
 /// A card to plug in: any function, made anew for each guest.
 #[derive(Clone)]
@@ -76,9 +76,11 @@ impl Card {
             0..=LEFT => 0,
             bytes => bytes.checked_next_power_of_two().unwrap_or(0),
         };
+        // Of what fits just so firmware makes a window at the top of the address space, in a range that it reserves itself, and
+        // user space cannot map it; of twice as much it does not.
         Room {
             memory: room(memory),
-            prefetchable: room(prefetchable),
+            prefetchable: room(prefetchable).saturating_mul(2),
         }
     }
 

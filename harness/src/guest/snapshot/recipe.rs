@@ -11,9 +11,11 @@ use landfall_guest::{Cancel, Claim, ClaimError, Prepared, Snapshot};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{NotRestored, RestoreFailed, chain, restore, save};
+use crate::guest::Card;
 use crate::guest::failure::{GuestFailed, What};
 use crate::guest::machine::Machine;
 use crate::guest::options::{GuestOptions, Module, Start};
+use crate::guest::qemu::command::Room;
 use crate::guest::start::{self, Launch};
 use crate::guest::started::Clock;
 
@@ -33,7 +35,13 @@ fn excluded(options: &GuestOptions) -> Option<String> {
         Start::Restored if options.watch_from_boot || !options.watch.is_empty() => {
             Some("its memory is watched from boot".to_owned())
         }
-        Start::Restored => None,
+        Start::Restored => {
+            let large = |card: &&Card| card.room() != Room::default();
+            let card = options.cards.iter().find(large)?.name();
+            Some(format!(
+                "the BARs of {card} need room that no bridge gets after the boot"
+            ))
+        }
     }
 }
 
@@ -222,7 +230,6 @@ mod tests {
     use landfall_guest::{Kernel, Lock, Qemu, SNAPSHOT_LIMIT, Snapshots};
 
     use super::*;
-    use crate::guest::Card;
     use crate::guest::options::{Iommu, Transport};
     use crate::guest::sources::PoolOptions;
 
