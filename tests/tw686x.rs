@@ -5,13 +5,13 @@
 
 use std::time::{Duration, Instant};
 
-use landfall::guest::{Booted, Card, Guest, GuestOptions, Iommu, WITNESS_MODULE};
+use landfall::guest::{Booted, Card, Guest, GuestOptions, Iommu, Module, WITNESS_MODULE};
 use landfall::judge::judge;
 use landfall_cards::tw686x::{Fault, Tw686x, Tw686xOptions, picture};
 use landfall_device::contract::{Declaration, QueueId};
 use landfall_device::journal::{Call, Kind, Outcome};
 use landfall_device::ledger::{Class, Judgement, Platform, Violation};
-use landfall_tests::{Result, SHORT, boot, prepared};
+use landfall_tests::{Result, SHORT, boot};
 
 const DRIVER: &str = "tw686x";
 const UNBIND: &str = "/sys/bus/pci/drivers/tw686x/unbind";
@@ -71,10 +71,10 @@ fn guest(cards: Vec<Card>, options: GuestOptions) -> Result<Guest<Booted>> {
         cards,
         memory: 512 << 20,
         witness: true,
+        preload: vec![Module::named(WITNESS_MODULE)],
+        video: true,
         ..options
     })?;
-    guest.add_video(prepared())?;
-    guest.load_module(WITNESS_MODULE, "")?;
     Ok(guest)
 }
 

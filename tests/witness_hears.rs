@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use landfall::guest::{Booted, Card, Deadlines, Guest, GuestOptions, How, Iommu, WITNESS_MODULE};
+use landfall::guest::{
+    Booted, Card, Deadlines, Guest, GuestOptions, How, Iommu, Module, WITNESS_MODULE,
+};
 use landfall_cards::poller::Poller;
 use landfall_device::journal::LendDirection;
 use landfall_device::journal::{Call, Direction, DriverCall, DriverState, Entry, Kind};
@@ -18,12 +20,13 @@ use crate::witness::{Step, assert_whole, calls, entries, out_of_order, results, 
 const USER: &str = "landfall_witness_user";
 const DEVICE: &str = "0000:01:00.0";
 
-fn polled(full: bool, journal: usize, iommu: Iommu) -> Result<Guest<Booted>> {
+fn polled(full: bool, journal: usize, iommu: Iommu, preload: Vec<Module>) -> Result<Guest<Booted>> {
     let default = GuestOptions::default();
     Ok(boot(GuestOptions {
         cards: vec![(Card::new("poller", move || Poller::new(full)))],
         journal,
         iommu,
+        preload,
         deadlines: Deadlines {
             request: Duration::from_secs(600),
             ..default.deadlines
@@ -43,8 +46,14 @@ fn worked_behind(
     witness: &str,
     user: &str,
 ) -> Result<(Guest<Booted>, Vec<Entry>)> {
-    let guest = polled(full, GuestOptions::default().journal, iommu)?;
-    guest.load_module(WITNESS_MODULE, witness)?;
+    let preload = match witness {
+        "" => vec![Module::named(WITNESS_MODULE)],
+        _ => Vec::new(),
+    };
+    let guest = polled(full, GuestOptions::default().journal, iommu, preload)?;
+    if !witness.is_empty() {
+        guest.load_module(WITNESS_MODULE, witness)?;
+    }
     guest.load_module(USER, user)?;
     let seen = entries(&guest)?;
     Ok((guest, seen))
@@ -93,7 +102,7 @@ fn a_card_that_polls_memory_never_sees_a_lend_too_early() -> Result {
     const LENDS: u64 = 100_000;
     let asked = std::env::var("LANDFALL_LENDS").ok();
     let lends = asked.map_or(Ok(LENDS), |asked| asked.parse::<u64>())?;
-    let guest = polled(false, usize::try_from(16 * lends)?, Iommu::None)?;
+    let guest = polled(false, usize::try_from(16 * lends)?, Iommu::None, Vec::new())?;
     let how = guest.started().how;
     assert!(matches!(how, How::Restored { .. }), "two CPUs run: {how:?}");
 
@@ -363,7 +372,12 @@ fn a_card_left_asleep_is_heard_when_it_is_bound_again() -> Result {
 #[test]
 fn its_order_by_the_mailbox_is_exact() -> Result {
     const PAIRS: u64 = 20_000;
-    let guest = polled(true, GuestOptions::default().journal, Iommu::None)?;
+    let guest = polled(
+        true,
+        GuestOptions::default().journal,
+        Iommu::None,
+        Vec::new(),
+    )?;
     guest.load_module(WITNESS_MODULE, &format!("pairs={PAIRS}"))?;
     eprintln!("a pair: {} ns", results(&guest)?["pairs_ns"] / PAIRS);
     let seen = entries(&guest)?;

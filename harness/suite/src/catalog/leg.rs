@@ -5,7 +5,7 @@
 use landfall_device::ledger::{Platform, Range};
 
 use landfall::guest::memory::Ram;
-use landfall::guest::{Card, GuestOptions, Iommu};
+use landfall::guest::{Card, FRAGMENT_MODULE, GuestOptions, Iommu, Module, WITNESS_MODULE};
 
 const MIB: u64 = 1 << 20;
 
@@ -61,8 +61,14 @@ impl Leg {
             witness: true,
             // The console is evidence: what the kernel warns of must be on it.
             append: "loglevel=7".to_owned(),
+            preload: vec![Module::named(WITNESS_MODULE)],
             ..GuestOptions::default()
         };
+        if let Some(order) = self.fragment() {
+            let parameters = format!("order={order}");
+            let name = FRAGMENT_MODULE.to_owned();
+            options.preload.insert(0, Module { name, parameters });
+        }
         match self {
             Self::Plain | Self::Fragmented => {}
             Self::Iommu => {

@@ -23,8 +23,6 @@ use landfall::guest::memory::{GuestMemory, Ram};
 use landfall::guest::{Booted, Guest, GuestFailed, What};
 use landfall::judge::{ask_others, drain, record};
 
-/// The witness's module.
-pub(super) const WITNESS: &str = "landfall_witness";
 /// The module with the mutants.
 const MUTANT: &str = "landfall_mutant";
 /// How long a card is watched after everything, for what it might still do.
@@ -77,10 +75,6 @@ impl Trial {
     fn attempt(&self, prepared: &Prepared, cancel: &Cancel) -> Result<Observed, GuestFailed> {
         let options = self.leg.guest(capture::card(self.card.clone()));
         let guest = Guest::configure(options).boot(prepared, cancel)?;
-        if let Some(order) = self.leg.fragment() {
-            guest.load_module(landfall::guest::FRAGMENT_MODULE, &format!("order={order}"))?;
-        }
-        guest.load_module(WITNESS, "")?;
         let journal = guest.journal(0).unwrap_or_default();
         let began = Instant::now();
         let ended = match self.drive(&guest) {

@@ -22,7 +22,7 @@ use super::jobs::{CatalogFailed, Event, Platforms};
 use super::leave::{Expected, leave};
 use super::leg::Leg;
 use super::schema::VERSION;
-use super::trial::{SETTLE, WITNESS, count, is_drivers, named};
+use super::trial::{SETTLE, count, is_drivers, named};
 use crate::run::versions;
 use landfall::evidence::Trace;
 use landfall::evidence::{Named, Observed};
@@ -380,7 +380,6 @@ fn guest(
     let made = card.clone();
     let card = Card::new("ring", move || Ring::new(made.clone()));
     let guest = Guest::configure(leg.guest(card)).boot(prepared, cancel)?;
-    guest.load_module(WITNESS, "")?;
     let journal = guest.journal(0).unwrap_or_default();
     let began = Instant::now();
     let mut parts: Vec<Part> = Vec::new();
