@@ -4,8 +4,9 @@
 
 use landfall::report::schema::{Report, Verdict};
 use landfall_suite::fuzz;
+use landfall_suite::fuzz::shrink;
 use landfall_suite::run::Wishes;
-use landfall_suite::scenario::{Scenario, shrink};
+use landfall_suite::scenario::Scenario;
 use landfall_tests::{Result, prepared, reported, root, tcg, with_capture_card};
 
 /// A small capture with a scenario.

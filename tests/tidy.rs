@@ -197,3 +197,142 @@ fn documented_commands_exist() {
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// Who may import whom inside a package: folders and files on one level nothing of the levels behind it.
+const LEVELS: [(&str, &[&str]); 5] = [
+    (
+        "device-model/src",
+        &[
+            "contract random",
+            "journal pci",
+            "dma ledger",
+            "serve vfio_user",
+            "testing",
+        ],
+    ),
+    (
+        "guest-image/src",
+        &[
+            "event host",
+            "store reporter",
+            "prepared debian",
+            "qemu image",
+            "kernel",
+            "setup",
+            "archive",
+        ],
+    ),
+    (
+        "harness/src",
+        &["guest", "report", "evidence", "bundle", "judge", "testing"],
+    ),
+    (
+        "harness/suite/src",
+        &[
+            "capture verify scenario exercise",
+            "run",
+            "fuzz catalog survey",
+        ],
+    ),
+    (
+        "harness/command/src",
+        &[
+            "exit_code",
+            "cli failure",
+            "terminal report progress",
+            "commands",
+        ],
+    ),
+];
+
+/// Imports against the levels that have a reason: a set-up's error names what may fail in any part of it.
+const UPWARD: [&str; 1] = ["guest-image/src/setup/error.rs: archive"];
+
+/// The map in ARCHITECTURE.md holds: nobody imports what lies above.
+#[test]
+fn nobody_imports_what_lies_above() {
+    for (package, levels) in LEVELS {
+        let level = |name: &str| {
+            let found = levels
+                .iter()
+                .position(|level| level.split(' ').any(|known| known == name));
+            found.ok_or_else(|| format!("{package}: {name} has no level"))
+        };
+        none(offenders(&files(package, &[".rs"]), |path, text| {
+            let below = path.strip_prefix(root().join(package)).expect("below it");
+            let own = below.components().next().expect("a name").as_os_str();
+            let own = own.to_string_lossy().replace(".rs", "");
+            if matches!(&*own, "lib" | "main") {
+                return None;
+            }
+            let own = match level(&own) {
+                Ok(own) => own,
+                Err(unknown) => return Some(unknown),
+            };
+            let code = text
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"));
+            let names = code.flat_map(|line| line.split("crate::").skip(1));
+            let mut names = names.map(|rest| {
+                let end = rest.find(|c: char| !c.is_ascii_lowercase() && c != '_');
+                &rest[..end.unwrap_or(rest.len())]
+            });
+            let short = short(path);
+            names.find_map(|name| {
+                let above = level(name).is_ok_and(|other| other > own);
+                let reason = UPWARD.contains(&format!("{short}: {name}").as_str());
+                (above && !reason).then(|| format!("imports {name}, which lies above it"))
+            })
+        }));
+    }
+}
+
+/// The library of the harness knows none of our cards, and the ledger neither clock nor thread nor server.
+#[test]
+fn the_general_half_knows_no_card_of_ours() {
+    for manifest in ["harness/Cargo.toml", "guest-image/Cargo.toml"] {
+        let text = text(&root().join(manifest));
+        let (_, rest) = text.split_once("[dependencies]").expect("dependencies");
+        let own = rest.split("\n[").next().expect("a section");
+        assert!(!own.contains("landfall-cards"), "{manifest}");
+        assert!(!own.contains("landfall-suite"), "{manifest}");
+    }
+    none(offenders(
+        &files("device-model/src/ledger", &[".rs"]),
+        |_, text| {
+            let words = [
+                "std::time::Instant",
+                "std::thread",
+                "crate::serve",
+                "crate::pci",
+            ];
+            let found = words.into_iter().find(|word| text.contains(word));
+            found.map(|word| format!("names {word}"))
+        },
+    ));
+}
+
+/// Every path that the documents name is there.
+#[test]
+fn documented_paths_exist() {
+    let tops = [
+        "device-model/",
+        "kmod/",
+        "guest-image/",
+        "harness/",
+        "tests/",
+        "docs/",
+    ];
+    none(offenders(&files("", &[".md"]), |_, text| {
+        let words = text.split(|c: char| c.is_whitespace() || "`()[],;:*\"'<>".contains(c));
+        let mut paths = words.filter(|word| tops.iter().any(|top| word.starts_with(top)));
+        paths
+            .find(|path| {
+                let plain = path.trim_end_matches('.');
+                !plain.contains(['{', 'N', '|', '=', '#'])
+                    && plain != "docs/survey"
+                    && !root().join(plain).exists()
+            })
+            .map(|path| format!("there is no {path}"))
+    }));
+}

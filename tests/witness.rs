@@ -258,8 +258,8 @@ pub(crate) fn steps(entries: &[Entry], thread: u64) -> Vec<Step> {
         Kind::Call(call) if call.address >> 32 == thread => {
             Some(Step::Told(call.address & 0xffff_ffff))
         }
-        Kind::Register { value, .. } if u64::from(value >> 31) == thread & 1 => {
-            Some(Step::Written(u64::from(value & 0x7fff_ffff)))
+        Kind::Register { value, .. } if value >> 31 == thread & 1 => {
+            Some(Step::Written(value & 0x7fff_ffff))
         }
         _ => None,
     };

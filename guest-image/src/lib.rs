@@ -25,6 +25,7 @@ mod store;
 pub use archive::{Exported, Imported, export, import};
 pub use event::{Event, Step};
 pub use host::cancel::Cancel;
+pub use image::files::ModuleFiles;
 pub use prepared::{Kernel, Prepared, Qemu};
 pub use setup::debug_kernel::{debug_kernel_is_there, prepare_debug};
 pub use setup::doctor::{Finding, Status, doctor};

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::event::Step;
+use crate::image::files::ModuleFiles;
 use crate::store::lock::Lock;
 use crate::store::snapshots::Snapshots;
 
@@ -60,6 +61,13 @@ pub struct Prepared {
     pub cache: PathBuf,
     /// Snapshots of guests that were made from it.
     pub snapshots: Snapshots,
+}
+
+impl Prepared {
+    /// The modules that its guests load.
+    pub fn module_files(&self) -> ModuleFiles {
+        ModuleFiles::new(&self.initramfs)
+    }
 }
 
 /// How to run QEMU: `program`, then `arguments`, then the caller's own.

@@ -3,14 +3,15 @@
 //! Boots a real guest around emulated cards and proves where every byte landed.
 //!
 //! [`guest`] boots and steers a guest: configured, booted, loaded. [`judge`] watches its cards and says what they did wrong.
-//! [`report`] has the words and pictures of a verdict, and [`bundle`] keeps all of it for later. Of particular cards,
-//! drivers and commands nothing here knows.
+//! [`debug_info`] finds the lines of a driver's calls. [`report`] has the words and pictures of a verdict, and [`bundle`]
+//! keeps all of it for later. Of particular cards, drivers and commands nothing here knows.
 //!
 //! Nothing here prints, exits or reads the environment; that is left to the command.
 
 #![forbid(unsafe_op_in_unsafe_fn)]
 
 pub mod bundle;
+pub mod debug_info;
 pub mod evidence;
 pub mod guest;
 pub mod judge;

@@ -67,26 +67,47 @@ impl Poller {
     }
 }
 
-impl Function for Poller {
+impl Device for Poller {
     fn identity(&self) -> Identity {
         let indices = if self.full {
             &[0, 1, 3, 4, 5][..]
         } else {
             &[0]
         };
-        let size = 0x1000;
-        let bars = indices.iter().map(|&index| Bar { index, size });
+        let bars = indices.iter().map(|&index| Bar::registers(index, 0x1000));
         Identity {
             vendor: 0x1b36,
             device: 0x4c48,
             class: 0xff_00_00,
             revision: 0,
-            interrupt: InterruptKind::Msi,
-            vectors: 1,
             bars: bars.collect(),
+            ..Identity::default()
         }
+        .interrupting(InterruptKind::Msi, 1)
     }
 
+    fn reset(&mut self, _kind: Reset) {
+        *self = Self::new(self.full);
+    }
+
+    fn step(&mut self, host: &mut dyn Host) -> Next {
+        if !self.polls {
+            return Next::Idle;
+        }
+        // Where it may not look it sees nothing; the journal has why.
+        if self.look(host).is_err() {
+            self.polls = false;
+            return Next::Idle;
+        }
+        Next::At(host.now() + PERIOD)
+    }
+
+    fn line(&self) -> bool {
+        false
+    }
+}
+
+impl Registers for Poller {
     fn register(&self, bar: u8, offset: u64) -> Option<RegisterName> {
         let index = usize::try_from(offset / 4).ok()?;
         let name = NAMES
@@ -115,26 +136,6 @@ impl Function for Poller {
             0xc => self.polls = value & 1 != 0,
             _ => {}
         }
-    }
-
-    fn reset(&mut self, _kind: Reset) {
-        *self = Self::new(self.full);
-    }
-
-    fn step(&mut self, host: &mut dyn Host) -> Next {
-        if !self.polls {
-            return Next::Idle;
-        }
-        // Where it may not look it sees nothing; the journal has why.
-        if self.look(host).is_err() {
-            self.polls = false;
-            return Next::Idle;
-        }
-        Next::At(host.now() + PERIOD)
-    }
-
-    fn line(&self) -> bool {
-        false
     }
 }
 

@@ -10,10 +10,10 @@ use std::borrow::Cow;
 pub enum InterruptKind {
     /// The legacy line, pin A. Every function has it; of this kind, it has nothing else.
     Intx,
-    /// Message signalled, one vector, 64-bit address.
+    /// Message signalled; up to 32 vectors.
     #[default]
     Msi,
-    /// Message signalled through a table, in BAR 2; up to 32 vectors.
+    /// Message signalled through a table in a BAR; up to 2048 vectors.
     Msix,
 }
 
@@ -22,40 +22,12 @@ impl InterruptKind {
     pub const ALL: [Self; 3] = [Self::Intx, Self::Msi, Self::Msix];
 }
 
-super::names::named! {
+crate::named! {
     InterruptKind, "interrupt kind" {
         Intx => "intx",
         Msi => "msi",
         Msix => "msix",
     }
-}
-
-/// A memory BAR that a function decodes. BAR 2 belongs to the MSI-X table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bar {
-    /// Which: 0, 1, 3, 4 or 5.
-    pub index: u8,
-    /// Bytes; a power of two, at least 16.
-    pub size: u32,
-}
-
-/// What the machine must know to give a function its configuration space.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// PCI vendor; also the subsystem's.
-    pub vendor: u16,
-    /// PCI device; also the subsystem's.
-    pub device: u16,
-    /// Base class << 16 | subclass << 8 | programming interface.
-    pub class: u32,
-    /// PCI revision.
-    pub revision: u8,
-    /// How it interrupts.
-    pub interrupt: InterruptKind,
-    /// Vectors in its MSI-X table, 1 to 32; the line and MSI are one vector each.
-    pub vectors: u16,
-    /// Its registers; 32-bit, not prefetchable.
-    pub bars: Vec<Bar>,
 }
 
 /// A register as the data sheet names it.
@@ -65,6 +37,16 @@ pub struct RegisterName {
     pub name: Cow<'static, str>,
     /// Which element, if it is an array.
     pub index: Option<usize>,
+}
+
+impl RegisterName {
+    /// A register that is no element of an array.
+    pub const fn plain(name: &'static str) -> Self {
+        Self {
+            name: Cow::Borrowed(name),
+            index: None,
+        }
+    }
 }
 
 impl std::fmt::Display for RegisterName {

@@ -2,24 +2,34 @@
 
 //! The contract between any device and the machine it is plugged into.
 //!
-//! A device implements [`Function`]. It sees only whole 32-bit registers at offsets of its BARs, and does
-//! its work in [`Function::step`], one bounded piece at a time. The machine is lent to it call by call as a
-//! [`Host`]; nothing of it is stored. So a device knows no address of its own, no lock, no thread and no
-//! socket, and a unit test lends it a host of its own.
+//! What is plugged in is a [`Function`]: a [`Device`], with accesses of 1, 2, 4 and 8 bytes to its BARs. Most devices have
+//! nothing but registers of 32 bits; they implement [`Registers`], which knows no other width, and are functions by that.
 //!
-//! The caller holds one lock over a function: `read`, `write`, `reset` and `step` never overlap. Between
-//! two steps the lock is handed to whoever waits for it, so a register access waits for one piece of work at
-//! most, and whatever it changes (stop, reset, bus mastering) holds before the next byte moves.
+//! | | says | for |
+//! |---|---|---|
+//! | [`Device`] | what it is and what it does by itself | every device |
+//! | [`Registers`] | what its 32-bit registers read as and do | most devices |
+//! | [`Function`] | what each access does, of any width | registers of other widths, byte lanes that matter |
+//!
+//! It does its work in [`Device::step`], one bounded piece at a time. The machine is lent to it call by call as a [`Host`];
+//! nothing of it is stored. So a device knows no address of its own, no lock, no thread and no socket, and a unit test lends
+//! it a host of its own ([`crate::testing::FakeHost`]).
+//!
+//! The caller holds one lock over a function: no two of its calls ever overlap. Between two steps the lock is handed to
+//! whoever waits for it, so a register access waits for one piece of work at most, and whatever it changes (stop, reset, bus
+//! mastering) holds before the next byte moves.
 
 use std::time::Duration;
 
-use super::bus::{DmaError, Identity, RegisterName, Reset, Tag, Vector};
+use super::access::{Access, Width};
+use super::bus::{DmaError, RegisterName, Reset, Tag, Vector};
 use super::declare::{Declaration, Declares};
+use super::identity::Identity;
 
 /// What an access to a register that does not exist reads as.
 pub const UNCLAIMED: u32 = u32::MAX;
 
-/// Most bytes that one [`Function::step`] should move, so that no register access waits long.
+/// Most bytes that one [`Device::step`] should move, so that no register access waits long.
 pub const STEP_BYTES: usize = 256 * 1024;
 
 /// What a function wants after a step.
@@ -83,9 +93,15 @@ pub trait Host {
     /// well-behaved function asks before it begins a transfer; a transfer begun without is refused.
     fn may_master(&self) -> Result<(), DmaError>;
 
-    /// Sends a message interrupt for a new cause; for INTx only records it, the line follows
-    /// [`Function::line`]. Held back, and sent later, while the function may not master the bus.
+    /// Sends a message interrupt for a new cause (see also [`Host::vectors`]); for INTx only records it, the line follows
+    /// [`Device::line`]. Held back, and sent later, while the function may not master the bus.
     fn raise(&mut self, vector: Vector);
+
+    /// Vectors that the machine gave the function: of MSI perhaps fewer than it asked for, and then several of its own come
+    /// as one; 1 while it has the line.
+    fn vectors(&self) -> u16 {
+        1
+    }
 
     /// Time since the function was powered.
     fn now(&self) -> Duration;
@@ -108,9 +124,10 @@ pub trait Host {
     fn sever(&mut self) {}
 }
 
-/// A PCI function: registers, and work that it does by itself.
-pub trait Function: Send {
-    /// What it is. Must not change while it is plugged in.
+/// What every device is, and what it does by itself.
+pub trait Device: Send {
+    /// What it is. Must not change while it is plugged in. What cannot be had is refused when it is plugged in
+    /// ([`super::IdentityError`]).
     fn identity(&self) -> Identity;
 
     /// What it will tell of its own work, and what it cannot do. Must not change while it is plugged in. By default
@@ -118,22 +135,6 @@ pub trait Function: Send {
     fn declares(&self) -> Declares {
         Declares::default()
     }
-
-    /// Names the register at a 4-aligned offset of a BAR; `None`: nothing is there, and neither `read`
-    /// nor `write` is called for it.
-    fn register(&self, bar: u8, offset: u64) -> Option<RegisterName>;
-
-    /// Reads a register. Reading has no effect that a driver could see.
-    fn read(&self, bar: u8, offset: u64) -> u32;
-
-    /// What the bytes that a 1- or 2-byte write leaves out are taken from. Registers whose ones act when
-    /// written (write 1 to clear, doorbells) answer 0.
-    fn held(&self, bar: u8, offset: u64) -> u32 {
-        self.read(bar, offset)
-    }
-
-    /// Writes a register.
-    fn write(&mut self, bar: u8, offset: u64, value: u32, host: &mut dyn Host);
 
     /// Hears of something that changes nothing by the data sheet. May access memory and raise interrupts; at most
     /// about [`STEP_BYTES`] moved.
@@ -145,6 +146,122 @@ pub trait Function: Send {
     /// Does one bounded piece of work: at most about [`STEP_BYTES`] moved.
     fn step(&mut self, host: &mut dyn Host) -> Next;
 
-    /// Whether the function asserts its interrupt line (INTx), that is, has an enabled cause pending.
+    /// Whether it asserts its interrupt line (INTx), that is, has an enabled cause pending.
     fn line(&self) -> bool;
+}
+
+/// A device with registers of 32 bits, each at a multiple of 4, and no other. It sees whole registers: what is narrower is
+/// merged with [`Registers::held`], what is wider is two of them, the lower first.
+pub trait Registers: Device {
+    /// Names the register at a 4-aligned offset of a BAR; `None`: nothing is there, and none of the calls below
+    /// is made for it.
+    fn register(&self, bar: u8, offset: u64) -> Option<RegisterName>;
+
+    /// What a register reads as. Has no effect; see [`Registers::after_read`].
+    fn read(&self, bar: u8, offset: u64) -> u32;
+
+    /// What the bytes that a 1- or 2-byte write leaves out are taken from. Registers whose ones act when
+    /// written (write 1 to clear, doorbells) answer 0.
+    fn held(&self, bar: u8, offset: u64) -> u32 {
+        self.read(bar, offset)
+    }
+
+    /// Writes a register.
+    fn write(&mut self, bar: u8, offset: u64, value: u32, host: &mut dyn Host);
+
+    /// A register was read, or some byte of it: what that does by the data sheet (read to clear, the next word of a
+    /// FIFO). By default nothing.
+    fn after_read(&mut self, _bar: u8, _offset: u64, _host: &mut dyn Host) {}
+}
+
+/// A PCI function: what is plugged into a machine. Every device of [`Registers`] is one.
+///
+/// A register of 64 bits at 0 that counts its reads, and can be written in part:
+///
+/// ```
+/// use landfall_device::contract::*;
+///
+/// #[derive(Default)]
+/// struct Wide { value: u64, reads: u64 }
+///
+/// impl Device for Wide {
+///     fn identity(&self) -> Identity {
+///         Identity {
+///             vendor: 0x1b36,
+///             device: 0x4c50,
+///             bars: vec![Bar::registers(0, 0x1000).wide()],
+///             ..Identity::default()
+///         }
+///     }
+///     fn reset(&mut self, _kind: Reset) { *self = Self::default(); }
+///     fn step(&mut self, _host: &mut dyn Host) -> Next { Next::Idle }
+///     fn line(&self) -> bool { false }
+/// }
+///
+/// impl Function for Wide {
+///     fn name(&self, access: Access) -> Option<RegisterName> {
+///         (access.offset < 8).then(|| RegisterName::plain("WIDE"))
+///     }
+///     fn load(&mut self, access: Access, _host: &mut dyn Host) -> u64 {
+///         self.reads += 1;
+///         access.lanes(0).extract(self.value)
+///     }
+///     fn store(&mut self, access: Access, value: u64, _host: &mut dyn Host) {
+///         self.value = access.lanes(0).insert(self.value, value);
+///     }
+/// }
+/// ```
+pub trait Function: Device {
+    /// The widest access that a BAR takes; a wider one comes as several, in ascending order.
+    fn widest(&self, _bar: u8) -> Width {
+        Width::Eight
+    }
+
+    /// Names what an access touches; `None`: nothing is there. It then reads as all-ones, is listed as unknown, and
+    /// neither `load` nor `store` is called.
+    fn name(&self, access: Access) -> Option<RegisterName>;
+
+    /// Reads: the bytes in the low bits, the first byte lowest. What is above the access's width is dropped.
+    fn load(&mut self, access: Access, host: &mut dyn Host) -> u64;
+
+    /// Writes: the bytes in the low bits, the first byte lowest; above the access's width `value` is 0.
+    fn store(&mut self, access: Access, value: u64, host: &mut dyn Host);
+}
+
+impl<T: Registers> Function for T {
+    fn widest(&self, _bar: u8) -> Width {
+        Width::Four
+    }
+
+    fn name(&self, access: Access) -> Option<RegisterName> {
+        self.register(access.bar, access.register(Width::Four))
+    }
+
+    fn load(&mut self, access: Access, host: &mut dyn Host) -> u64 {
+        let mut value = 0;
+        for offset in words(access) {
+            let read = u64::from(self.read(access.bar, offset));
+            self.after_read(access.bar, offset, host);
+            value |= access.lanes(offset).extract(read);
+        }
+        value
+    }
+
+    fn store(&mut self, access: Access, value: u64, host: &mut dyn Host) {
+        for offset in words(access) {
+            let held = match access.width {
+                Width::One | Width::Two => self.held(access.bar, offset),
+                Width::Four | Width::Eight => 0,
+            };
+            let value = access.lanes(offset).insert(held.into(), value);
+            self.write(access.bar, offset, value as u32, host);
+        }
+    }
+}
+
+/// The 32-bit registers that an access touches.
+fn words(access: Access) -> impl Iterator<Item = u64> {
+    let first = access.register(Width::Four);
+    let second = (access.width == Width::Eight).then(|| first.saturating_add(4));
+    std::iter::once(first).chain(second)
 }

@@ -3,14 +3,22 @@
 //! The contract between any device and the machine it is plugged into: what a device implements, what it is lent, and
 //! what it tells of itself.
 
+mod access;
+mod backing;
 mod bus;
 pub mod declare;
 mod function;
+mod identity;
 mod names;
 pub mod register;
 
+pub use access::{Access, Lanes, Width, split};
+pub use backing::Backing;
 pub use bus::*;
 pub use declare::{Declaration, Declares, IdleScope, Label, Limits, Owed, Piece, Promise};
-pub use function::{Function, Host, Next, Notice, STEP_BYTES, UNCLAIMED};
-pub use names::{UnknownName, named};
-pub use register::{lookup, register};
+pub use function::{Device, Function, Host, Next, Notice, Registers, STEP_BYTES, UNCLAIMED};
+pub use identity::*;
+pub use names::UnknownName;
+pub use register::lookup;
+
+pub use crate::{named, register};

@@ -14,10 +14,25 @@ pub struct UnknownName {
     pub choices: String,
 }
 
-/// Gives an enum without fields its names: `Display`, `FromStr` and `name`.
-#[doc(hidden)]
+/// Gives an enum without fields its names: `Display`, `FromStr`, whose error lists the names, and `name`.
+///
+/// ```
+/// #[derive(Clone, Copy, Debug, PartialEq)]
+/// enum Colour { Grey, Rgb }
+///
+/// landfall_device::named! {
+///     Colour, "colour" {
+///         Grey => "grey",
+///         Rgb => "rgb",
+///     }
+/// }
+///
+/// assert_eq!("rgb".parse(), Ok(Colour::Rgb));
+/// let wrong = "red".parse::<Colour>().unwrap_err();
+/// assert_eq!(wrong.to_string(), r#""red" is no colour; there are: grey, rgb"#);
+/// ```
 #[macro_export]
-macro_rules! __named {
+macro_rules! named {
     ($type:ident, $what:literal { $($variant:ident => $name:literal,)* }) => {
         impl $type {
             /// Its name on command lines and in reports.
@@ -48,5 +63,3 @@ macro_rules! __named {
         }
     };
 }
-
-pub use __named as named;

@@ -1,11 +1,35 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The host's own `register!`, of the same grammar as the Linux kernel's.
+//! The host's own [`register!`](crate::register), of the same grammar as the Linux kernel's: a driver in Rust compiles the
+//! same table.
 //!
 //! Supported: `VISIBILITY NAME(u32)[COUNT, stride = BYTES] @ OFFSET { HIGH:LOW field => TYPE; }` with doc
 //! comments everywhere, the array part being optional and `TYPE` one of `bool`, `u8`, `u16`, `u32`. Each
 //! register becomes a type with `OFFSET`, `from_raw`, `into_raw`, `compose` (all fields at once, in the order
-//! of the table) and a getter for each field; all of them together become the table `REGISTERS`.
+//! of the table) and a getter for each field; all of them together become the table `REGISTERS`, in which [`lookup`] finds
+//! names.
+//!
+//! ```
+//! use landfall_device::contract::{RegisterName, lookup};
+//!
+//! landfall_device::register! {
+//!     /// What to do.
+//!     pub(crate) CONTROL(u32) @ 0x10 {
+//!         /// How many.
+//!         15:8 count => u8;
+//!         0:0 enabled => bool;
+//!     }
+//!     /// Eight of them, 16 bytes apart.
+//!     pub(crate) SLOT(u32)[8, stride = 0x10] @ 0x100 {
+//!         31:0 address => u32;
+//!     }
+//! }
+//!
+//! assert_eq!(CONTROL::compose(3, true).into_raw(), 0x301);
+//! assert_eq!(CONTROL::from_raw(0x301).count(), 3);
+//! assert_eq!(lookup(REGISTERS, 0x120).unwrap().to_string(), "SLOT[2]");
+//! assert_eq!(lookup(REGISTERS, 0x14), None);
+//! ```
 
 /// What the table says about one register or array of registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,12 +50,12 @@ impl Description {
     /// Tells which element lies at `offset`, if one does.
     pub fn index(&self, offset: usize) -> Option<usize> {
         let distance = offset.checked_sub(self.offset)?;
-        let index = distance / self.stride;
+        let index = distance.checked_div(self.stride)?;
         (distance % self.stride == 0 && index < self.count).then_some(index)
     }
 }
 
-/// Finds the register at `offset` in a table.
+/// Finds the register that begins at `offset`, bytes from the start of the BAR, in a table that `register!` made.
 pub fn lookup(table: &[Description], offset: u64) -> Option<super::RegisterName> {
     let offset = usize::try_from(offset).ok()?;
     table.iter().find_map(|entry| {
@@ -92,10 +116,9 @@ pub const fn mask(high: u32, low: u32) -> u32 {
     (u32::MAX >> (31 - high)) & (u32::MAX << low)
 }
 
-/// Defines registers; see the module.
-#[doc(hidden)]
+/// Defines registers; see [`contract::register`](crate::contract::register).
 #[macro_export]
-macro_rules! __register {
+macro_rules! register {
     ($(
         $(#[$attribute:meta])*
         $visibility:vis $name:ident($storage:ty) $([$count:expr, stride = $stride:expr])? @ $offset:literal {
@@ -104,7 +127,7 @@ macro_rules! __register {
     )*) => {
         /// Every register of this table, in its order.
         pub(crate) const REGISTERS: &[$crate::contract::register::Description] = &[
-            $( $crate::contract::register::register!(@describe $name, $offset $(, $count, $stride)?) ),*
+            $( $crate::register!(@describe $name, $offset $(, $count, $stride)?) ),*
         ];
 
         $(
@@ -153,5 +176,3 @@ macro_rules! __register {
         }
     };
 }
-
-pub use __register as register;

@@ -69,10 +69,14 @@ pub enum Kind {
         offset: u64,
         /// Its name.
         name: RegisterName,
-        /// The whole register's new bits.
-        value: u32,
+        /// The bits as they were written; where the access is narrower than the register, these alone.
+        value: u64,
+        /// Bytes of the access.
+        #[serde(default = "four", skip_serializing_if = "is_four")]
+        width: u8,
     },
-    /// The driver wrote or read where there is no register.
+    /// The driver wrote or read where there is no register, or while none is decoded. While they are decoded, of many to
+    /// one place not all are told.
     Unclaimed {
         /// Which BAR.
         bar: u8,
@@ -80,6 +84,27 @@ pub enum Kind {
         offset: u64,
         /// Whether it was a write.
         write: bool,
+        /// Bytes of the access.
+        #[serde(default = "four", skip_serializing_if = "is_four")]
+        width: u8,
+        /// How many such there were of this place, this one included; 0: not counted, since nothing was decoded.
+        #[serde(default, skip_serializing_if = "is_none")]
+        count: u64,
+    },
+    /// The guest does nothing but read one register, which never changes; told once while it lasts.
+    Spinning {
+        /// Which BAR.
+        bar: u8,
+        /// Bytes from the start of the BAR.
+        offset: u64,
+        /// Its name; none: there is no register.
+        name: Option<RegisterName>,
+        /// What it reads as.
+        value: u64,
+        /// How often it was read.
+        reads: u64,
+        /// For how long, nanoseconds of the host's clock.
+        lasted_ns: u64,
     },
     /// What the function will tell of its own work: the first entry of every journal.
     Declares(Declares),
@@ -226,6 +251,20 @@ pub struct Entry {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn is_payload(role: &Role) -> bool {
     *role == Role::Payload
+}
+
+const fn four() -> u8 {
+    4
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_four(width: &u8) -> bool {
+    *width == 4
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Kind {

@@ -165,6 +165,23 @@ mod tests {
         );
     }
 
+    /// What was recorded when all accesses were of four bytes.
+    #[test]
+    fn an_entry_without_a_width_is_of_four_bytes() {
+        let text =
+            r#"{"sequence":1,"time_ns":2,"kind":"unclaimed","bar":0,"offset":4,"write":true}"#;
+        let entry: Entry = serde_json::from_str(text).expect(text);
+        assert!(matches!(
+            entry.kind,
+            Kind::Unclaimed {
+                width: 4,
+                count: 0,
+                ..
+            }
+        ));
+        assert_eq!(serde_json::to_string(&entry).expect("serializes"), text);
+    }
+
     #[test]
     fn an_entry_comes_back_from_json_as_it_was() {
         let name = |name: &'static str, index| RegisterName {
@@ -176,6 +193,7 @@ mod tests {
             offset: 4,
             name,
             value: 7,
+            width: 4,
         };
         let told = |what| Kind::Declared {
             register_write: Some(6),
@@ -208,6 +226,28 @@ mod tests {
             told(Declaration::Reset),
             Kind::Reset {
                 reset: Reset::FunctionLevel,
+            },
+            Kind::Register {
+                bar: 5,
+                offset: 8,
+                name: name("WIDE", None),
+                value: u64::MAX,
+                width: 8,
+            },
+            Kind::Unclaimed {
+                bar: 1,
+                offset: 3,
+                write: true,
+                width: 1,
+                count: 128,
+            },
+            Kind::Spinning {
+                bar: 0,
+                offset: 4,
+                name: None,
+                value: u64::MAX,
+                reads: 3,
+                lasted_ns: 2,
             },
             Kind::Connected,
             Kind::Call(DriverCall {

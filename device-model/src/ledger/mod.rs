@@ -71,7 +71,7 @@ enum Owner {
 struct Written {
     offset: u64,
     name: RegisterName,
-    value: u32,
+    value: u64,
 }
 
 /// The ledger; see the module.
@@ -224,7 +224,9 @@ impl Ledger {
             }
             Kind::BusMaster { on } => self.witness.life.mastered |= on,
             Kind::Decoding { on } => self.judge_decoding(on),
-            Kind::Unclaimed { bar, offset, write } => self.judge_unclaimed(bar, offset, write),
+            Kind::Unclaimed {
+                bar, offset, write, ..
+            } => self.judge_unclaimed(bar, offset, write),
             Kind::Call(ref call) => self.call(call),
             Kind::Attached {
                 text_start,
@@ -245,6 +247,7 @@ impl Ledger {
             Kind::Driver { ref driver, state } => self.driver(driver, state),
             Kind::Refused { ref what } => self.refused(what),
             Kind::PowerState { .. }
+            | Kind::Spinning { .. }
             | Kind::FirstRead { .. }
             | Kind::Connected
             | Kind::KernelDown

@@ -75,7 +75,8 @@ impl Story {
             bar: 0,
             offset: 0x30,
             name,
-            value: slot,
+            value: slot.into(),
+            width: 4,
         })
         .then(Kind::Declared {
             register_write,

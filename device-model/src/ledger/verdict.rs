@@ -22,7 +22,7 @@ pub struct RegisterWrite {
     /// The register's name.
     pub name: String,
     /// What was written.
-    pub value: u32,
+    pub value: u64,
 }
 
 /// A call of the driver's that led to a violation.

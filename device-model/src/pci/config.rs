@@ -6,14 +6,22 @@
 //! |---|---|
 //! | 0x00 | header, type 0; pin A |
 //! | 0x40 | power management: D0 and D3hot, state kept in D3hot |
-//! | 0x50 | MSI, or 0x70 MSI-X, or neither: as the function chose |
-//! | 0x80 | PCI Express, endpoint, with function-level reset |
-//! | 0xc0 | vendor-specific, if anybody outside the function has registers there |
-//! | 0x100 | no extended capability |
+//! | 0x50 | MSI, if the function has it |
+//! | 0x70 | MSI-X, if the function has it |
+//! | 0x80 | PCI Express, endpoint, with function-level reset; unless it is of conventional PCI |
+//! | 0xc0 | vendor-specific, if anybody outside the function has registers there; free for nobody else |
+//! | the gaps | capabilities of the function's own, each in the first gap that it fits into |
+//! | 0x100 | extended capabilities of the function's own |
+//!
+//! PCI Local Bus Specification 3.0, 6; PCI Express Base Specification 6.0, 7.5 and 7.6.
+
+use std::ops::Range;
 
 use super::bar::BarRegister;
 use super::msi;
-use crate::contract::{Identity, InterruptKind};
+use crate::contract::{
+    Capability, CapabilityError, CapabilitySpace, Identity, IdentityError, Link,
+};
 
 /// Bytes of configuration space.
 pub const SIZE: usize = 4096;
@@ -26,6 +34,8 @@ const POWER: usize = 0x40;
 const MSI: usize = 0x50;
 const MSIX: usize = 0x70;
 const EXPRESS: usize = 0x80;
+const FOREIGN: usize = 0xc0;
+const EXTENDED: usize = 0x100;
 
 const COMMAND_MEMORY: u16 = 1 << 1;
 const COMMAND_MASTER: u16 = 1 << 2;
@@ -51,46 +61,65 @@ pub struct ConfigSpace {
     writable: Box<[u8; SIZE]>,
     clears: Box<[u8; SIZE]>,
     bars: [Option<BarRegister>; 6],
-    identity: Identity,
-    vendor: Option<Vendor>,
+    /// BARs that are the upper half of the one below.
+    upper: [bool; 6],
+    /// Software may begin a function-level reset.
+    express: bool,
+    /// As it was after power-on.
+    fresh: Option<Box<Self>>,
 }
 
-/// A capability that is none of the function's: what stays of it, by offset. Whoever put it there acts on the rest.
-pub type Vendor = (usize, [u8; 8]);
+/// A capability that is none of the function's: what stays of it. Whoever put it there acts on the rest.
+pub type Vendor = [u8; 8];
 
 impl ConfigSpace {
     /// Makes the configuration space as after power-on.
-    pub fn new(identity: &Identity) -> Self {
+    ///
+    /// # Errors
+    /// See [`Identity::check`]; or there is no room for a capability.
+    pub fn new(identity: &Identity) -> Result<Self, IdentityError> {
         Self::with_vendor(identity, None)
     }
 
-    /// The same with one capability more, which comes last.
-    pub fn with_vendor(identity: &Identity, vendor: Option<Vendor>) -> Self {
-        let mut bars = [None; 6];
-        for bar in &identity.bars {
-            if let Some(slot) = bars.get_mut(usize::from(bar.index)) {
-                *slot = Some(BarRegister::new(bar.size));
+    /// The same with one capability more, which comes last, at 0xc0.
+    ///
+    /// # Errors
+    /// As [`ConfigSpace::new`].
+    pub fn with_vendor(identity: &Identity, vendor: Option<Vendor>) -> Result<Self, IdentityError> {
+        identity.check()?;
+        let own = identity.msix.filter(|msix| msix.places.is_none());
+        let own = own.map(crate::contract::Msix::own_bar);
+        let (mut bars, mut upper) = ([None; 6], [false; 6]);
+        for bar in identity.bars.iter().chain(&own) {
+            let index = usize::from(bar.index);
+            if let Some(slot) = bars.get_mut(index) {
+                *slot = Some(BarRegister::new(bar));
             }
-        }
-        if identity.interrupt == InterruptKind::Msix {
-            bars[usize::from(msi::MSIX_BAR)] = Some(BarRegister::new(msi::MSIX_BAR_SIZE));
+            if let Some(slot) = upper.get_mut(index + 1) {
+                *slot = bar.wide;
+            }
         }
         let mut space = Self {
             bytes: Box::new([0; SIZE]),
             writable: Box::new([0; SIZE]),
             clears: Box::new([0; SIZE]),
             bars,
-            identity: identity.clone(),
-            vendor,
+            upper,
+            express: identity.link == Link::Express,
+            fresh: None,
         };
-        space.header();
-        space.capabilities();
-        space
+        space.header(identity);
+        space.capabilities(identity, vendor)?;
+        space.fresh = Some(Box::new(space.clone()));
+        Ok(space)
     }
 
     /// Returns to the state after power-on.
     pub fn reset(&mut self) {
-        *self = Self::with_vendor(&self.identity, self.vendor);
+        if let Some(fresh) = self.fresh.take() {
+            *self = (*fresh).clone();
+            self.fresh = Some(fresh);
+        }
     }
 
     /// Reads any bytes; beyond the end all-ones.
@@ -112,7 +141,7 @@ impl ConfigSpace {
             let Some(at) = start.checked_add(index).filter(|at| *at < SIZE) else {
                 break;
             };
-            reset |= at == EXPRESS + 9 && value & 0x80 != 0;
+            reset |= self.express && at == EXPRESS + 9 && value & 0x80 != 0;
             self.write_byte(at, value);
         }
         if reset {
@@ -159,7 +188,7 @@ impl ConfigSpace {
     }
 
     /// Bytes that each BAR decodes; 0: no such BAR.
-    pub fn bar_sizes(&self) -> [u32; 6] {
+    pub fn bar_sizes(&self) -> [u64; 6] {
         self.bars.map(|bar| bar.map_or(0, BarRegister::size))
     }
 
@@ -169,8 +198,19 @@ impl ConfigSpace {
 
     fn byte(&self, at: usize) -> u8 {
         match Self::bar_lane(at) {
-            Some((bar, lane)) => self.bars[bar].map_or(0, |bar| bar.read().to_le_bytes()[lane]),
+            Some((slot, lane)) => {
+                let (bar, upper) = self.bar(slot);
+                self.bars[bar].map_or(0, |bar| bar.read(upper).to_le_bytes()[lane])
+            }
             None => self.bytes.get(at).copied().unwrap_or(0xff),
+        }
+    }
+
+    /// Which BAR a register is of, and whether it is the upper one of its two.
+    fn bar(&self, slot: usize) -> (usize, bool) {
+        match self.upper[slot] {
+            true => (slot - 1, true),
+            false => (slot, false),
         }
     }
 
@@ -180,11 +220,12 @@ impl ConfigSpace {
     }
 
     fn write_byte(&mut self, at: usize, value: u8) {
-        if let Some((bar, lane)) = Self::bar_lane(at) {
+        if let Some((slot, lane)) = Self::bar_lane(at) {
+            let (bar, upper) = self.bar(slot);
             if let Some(bar) = &mut self.bars[bar] {
-                let mut bytes = bar.read().to_le_bytes();
+                let mut bytes = bar.read(upper).to_le_bytes();
                 bytes[lane] = value;
-                bar.write(u32::from_le_bytes(bytes));
+                bar.write(upper, u32::from_le_bytes(bytes));
             }
             return;
         }
@@ -202,60 +243,96 @@ impl ConfigSpace {
         self.writable[at..at + writable.len()].copy_from_slice(writable);
     }
 
-    fn header(&mut self) {
-        let class = self.identity.class.to_le_bytes();
-        let (vendor, device) = (self.identity.vendor, self.identity.device);
-        let revision = self.identity.revision;
-        self.put(0x00, &vendor.to_le_bytes(), &[]);
-        self.put(0x02, &device.to_le_bytes(), &[]);
+    fn header(&mut self, identity: &Identity) {
+        let class = identity.class.to_le_bytes();
+        let own = (identity.vendor, identity.device);
+        let subsystem = identity.subsystem.unwrap_or(own);
+        self.put(0x00, &own.0.to_le_bytes(), &[]);
+        self.put(0x02, &own.1.to_le_bytes(), &[]);
         // Memory, master, parity response, SERR, line off.
         self.put(COMMAND, &[0; 2], &0x0546u16.to_le_bytes());
         self.put(STATUS, &0x0010u16.to_le_bytes(), &[]); // capability list
         self.clears[STATUS + 1] = 0xf9;
+        let revision = identity.revision;
         self.put(0x08, &[revision, class[0], class[1], class[2]], &[]);
         self.put(0x0c, &[0; 2], &[0xff, 0]); // cache line size
-        self.put(0x2c, &vendor.to_le_bytes(), &[]);
-        self.put(0x2e, &device.to_le_bytes(), &[]);
+        self.put(0x2c, &subsystem.0.to_le_bytes(), &[]);
+        self.put(0x2e, &subsystem.1.to_le_bytes(), &[]);
         self.put(0x3c, &[0, 1], &[0xff, 0]); // line; pin A
     }
 
-    fn capabilities(&mut self) {
+    fn capabilities(
+        &mut self,
+        identity: &Identity,
+        vendor: Option<Vendor>,
+    ) -> Result<(), IdentityError> {
         let mut link = CAPABILITIES;
-        self.put(
+        let mut taken = vec![FOREIGN..FOREIGN + 0x10];
+        let mut place = |space: &mut Self, at: usize, bytes: &[u8], writable: &[u8]| {
+            space.put(at, bytes, writable);
+            space.link(&mut link, at);
+            taken.push(at..at + bytes.len().next_multiple_of(4));
+        };
+        place(
+            self,
             POWER,
             &[0x01, 0, 0x03, 0, 0x08, 0, 0, 0],
             &[0, 0, 0, 0, 0x03],
         );
-        self.link(&mut link, POWER);
-        match self.identity.interrupt {
-            InterruptKind::Intx => {}
-            InterruptKind::Msi => {
-                let (bytes, writable) = msi::msi_capability();
-                self.put(MSI, &bytes, &writable);
-                self.link(&mut link, MSI);
-            }
-            InterruptKind::Msix => {
-                let (bytes, writable) = msi::msix_capability(self.identity.vectors);
-                self.put(MSIX, &bytes, &writable);
-                self.link(&mut link, MSIX);
+        if identity.msi > 0 {
+            let (bytes, writable) = msi::msi_capability(identity.msi);
+            place(self, MSI, &bytes, &writable);
+        }
+        if let Some(msix) = identity.msix {
+            let (bytes, writable) = msi::msix_capability(msix);
+            place(self, MSIX, &bytes, &writable);
+        }
+        if self.express {
+            place(self, EXPRESS, &express(), &[]);
+            self.writable[EXPRESS + 8] = 0xff; // device control; bit 15 acts and reads 0
+            self.writable[EXPRESS + 9] = 0x7f;
+            self.clears[EXPRESS + 10] = 0x0f; // device status
+            self.writable[EXPRESS + 16] = 0xc8; // link control
+        }
+        let mut last = None;
+        let mut next = EXTENDED;
+        for capability in &identity.capabilities {
+            match capability.space {
+                CapabilitySpace::Standard => {
+                    let at = gap(&taken, capability)?;
+                    let head = [capability.id as u8, 0];
+                    self.own(at, &head, capability);
+                    self.link(&mut link, at);
+                    taken.push(at..at + capability.length().next_multiple_of(4));
+                }
+                CapabilitySpace::Extended { version } => {
+                    let left = SIZE - next;
+                    if capability.length() > left {
+                        return Err(no_room(capability, left));
+                    }
+                    let head = u32::from(capability.id) | u32::from(version) << 16;
+                    self.own(next, &head.to_le_bytes(), capability);
+                    if let Some(last) = last.replace(next) {
+                        let link = (next as u16) << 4;
+                        self.bytes[last + 2] |= link.to_le_bytes()[0];
+                        self.bytes[last + 3] = link.to_le_bytes()[1];
+                    }
+                    next += capability.length().next_multiple_of(4);
+                }
             }
         }
-        let mut express = [0u8; 0x3c];
-        express[0] = 0x10;
-        express[2] = 0x02; // version 2, endpoint
-        express[4..8].copy_from_slice(&(1u32 << 28 | 1 << 15).to_le_bytes()); // FLR, role-based errors
-        express[12..16].copy_from_slice(&0x11u32.to_le_bytes()); // 2.5 GT/s, x1
-        express[18..20].copy_from_slice(&0x11u16.to_le_bytes()); // the same, now
-        self.put(EXPRESS, &express, &[]);
-        self.writable[EXPRESS + 8] = 0xff; // device control; bit 15 acts and reads 0
-        self.writable[EXPRESS + 9] = 0x7f;
-        self.clears[EXPRESS + 10] = 0x0f; // device status
-        self.writable[EXPRESS + 16] = 0xc8; // link control
-        self.link(&mut link, EXPRESS);
-        if let Some((at, bytes)) = self.vendor {
-            self.put(at, &bytes, &[]);
-            self.link(&mut link, at);
+        if let Some(bytes) = vendor {
+            self.put(FOREIGN, &bytes, &[]);
+            self.link(&mut link, FOREIGN);
         }
+        Ok(())
+    }
+
+    /// Puts a capability of the function's own where there is room for it.
+    fn own(&mut self, at: usize, head: &[u8], capability: &Capability) {
+        self.put(at, head, &[]);
+        let at = at + head.len();
+        self.put(at, &capability.bytes, &capability.writable);
     }
 
     /// Points the last link of the list at `to`, and makes `to` the last.
@@ -263,6 +340,40 @@ impl ConfigSpace {
         self.bytes[*last] = to as u8;
         *last = to + 1;
     }
+}
+
+/// The bytes of the PCI Express capability. The next pointer is 0.
+fn express() -> [u8; 0x3c] {
+    let mut express = [0; 0x3c];
+    express[0] = 0x10;
+    express[2] = 0x02; // version 2, endpoint
+    express[4..8].copy_from_slice(&(1u32 << 28 | 1 << 15).to_le_bytes()); // FLR, role-based errors
+    express[12..16].copy_from_slice(&0x11u32.to_le_bytes()); // 2.5 GT/s, x1
+    express[18..20].copy_from_slice(&0x11u16.to_le_bytes()); // the same, now
+    express
+}
+
+/// The first gap between what is taken of the standard list's room that a capability fits into.
+fn gap(taken: &[Range<usize>], capability: &Capability) -> Result<usize, IdentityError> {
+    let mut taken = taken.to_vec();
+    taken.sort_by_key(|range| range.start);
+    taken.push(EXTENDED..EXTENDED);
+    let (mut at, mut most) = (POWER, 0);
+    for range in taken {
+        let left = range.start.saturating_sub(at);
+        if capability.length() <= left {
+            return Ok(at);
+        }
+        most = most.max(left);
+        at = at.max(range.end);
+    }
+    Err(no_room(capability, most))
+}
+
+fn no_room(capability: &Capability, left: usize) -> IdentityError {
+    let (id, length) = (capability.id, capability.length());
+    let why = CapabilityError::NoRoom { length, left };
+    IdentityError::Capability { id, why }
 }
 
 #[cfg(test)]

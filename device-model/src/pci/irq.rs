@@ -5,8 +5,7 @@
 //! The machine gives a wire for each interrupt it wants (`W`, an event descriptor), and takes it away when
 //! it wants none. Whichever kind has wires is in use; MSI-X before MSI before INTx.
 
-use super::msi;
-use crate::contract::{Identity, InterruptKind, Vector};
+use crate::contract::{Identity, InterruptKind, MOST_MSIX, Vector};
 
 /// Something that carries one interrupt to the machine. Must not block.
 pub trait Wire: Send {
@@ -55,10 +54,19 @@ impl<W: Wire> Irqs<W> {
     pub fn vectors(function: &Identity, kind: InterruptKind) -> u32 {
         match kind {
             InterruptKind::Intx => 1,
-            _ if kind != function.interrupt => 0,
-            InterruptKind::Msi => 1,
-            InterruptKind::Msix => msi::vectors(function.vectors).into(),
+            InterruptKind::Msi if function.msi == 0 => 0,
+            InterruptKind::Msi => function.msi.next_power_of_two().into(),
+            InterruptKind::Msix => function.msix.map_or(0, |msix| msix.vectors.into()),
         }
+    }
+
+    /// Vectors that the machine gave: those of the table, or as many messages as it allocated; without either one, the line.
+    pub fn given(&self) -> u16 {
+        let table = match self.msix.iter().any(Option::is_some) {
+            true => &self.msix,
+            false => &self.msi,
+        };
+        u16::try_from(table.len()).unwrap_or(u16::MAX).max(1)
     }
 
     /// Whether messages are in use, rather than the line.
@@ -85,7 +93,7 @@ impl<W: Wire> Irqs<W> {
             InterruptKind::Msix => &mut self.msix,
         };
         if table.len() < wanted {
-            table.resize_with(wanted.min(usize::from(msi::MOST_VECTORS)), || None);
+            table.resize_with(wanted.min(usize::from(MOST_MSIX)), || None);
         }
         for (slot, wire) in table.iter_mut().skip(start).zip(wires) {
             *slot = wire;
@@ -121,14 +129,18 @@ impl<W: Wire> Irqs<W> {
         }
     }
 
-    /// Sends the message of a vector. False: nobody takes it.
+    /// Sends the message of a vector. Of MSI, where the machine allocated fewer messages than the function asked for, the
+    /// vectors share them in turn (PCI Local Bus Specification 3.0, 6.8.3.5 leaves that to the function). False: nobody
+    /// takes it.
     pub fn send(&self, vector: Vector) -> bool {
-        let table = if self.msix.iter().any(Option::is_some) {
-            &self.msix
-        } else {
-            &self.msi
+        let vector = usize::from(vector.0);
+        let wire = match self.msix.iter().any(Option::is_some) {
+            true => self.msix.get(vector),
+            false => vector
+                .checked_rem(self.msi.len())
+                .and_then(|vector| self.msi.get(vector)),
         };
-        let wire = table.get(usize::from(vector.0)).and_then(Option::as_ref);
+        let wire = wire.and_then(Option::as_ref);
         if let Some(wire) = wire {
             wire.signal();
         }
@@ -198,12 +210,35 @@ mod tests {
         irqs.connect(InterruptKind::Msi, 0, vec![Some(message.clone())]);
         irqs.evaluate(true);
         assert!(irqs.send(Vector(0)));
-        assert!(!irqs.send(Vector(1)));
         assert_eq!((line.get(), message.get()), (0, 1));
         irqs.disconnect(InterruptKind::Msi);
         assert!(!irqs.send(Vector(0)));
         irqs.evaluate(true);
         assert_eq!(line.get(), 1);
+    }
+
+    #[test]
+    fn vectors_share_the_messages_that_were_allocated_and_no_entries_of_a_table() {
+        let wires = [Count::default(), Count::default()];
+        let mut irqs = Irqs::default();
+        assert_eq!(irqs.given(), 1);
+        irqs.connect(
+            InterruptKind::Msi,
+            0,
+            wires.iter().cloned().map(Some).collect(),
+        );
+        assert_eq!(irqs.given(), 2);
+        for vector in 0..5 {
+            assert!(irqs.send(Vector(vector)));
+        }
+        assert_eq!(wires.each_ref().map(Count::get), [3, 2]);
+        let entry = Count::default();
+        irqs.connect(InterruptKind::Msix, 1, vec![Some(entry.clone())]);
+        assert_eq!(
+            [0, 1, 2, u16::MAX].map(|v| irqs.send(Vector(v))),
+            [false, true, false, false]
+        );
+        assert_eq!(entry.get(), 1);
     }
 
     #[test]

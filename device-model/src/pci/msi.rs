@@ -2,32 +2,28 @@
 
 //! The message interrupt capabilities, and the table of MSI-X.
 
-/// BAR that holds the MSI-X table and its pending bits, and nothing else.
-pub const MSIX_BAR: u8 = 2;
-/// Bytes of that BAR.
-pub const MSIX_BAR_SIZE: u32 = 0x1000;
-/// Offset of the pending bits in it; the table is at 0.
-pub const MSIX_PENDING: u32 = 0x800;
-/// Most vectors in the table.
-pub const MOST_VECTORS: u16 = 32;
+use crate::contract::{Msix, Place};
 
-/// Vectors that a table for so many has.
-pub fn vectors(wanted: u16) -> u16 {
-    wanted.clamp(1, MOST_VECTORS)
-}
-
-/// The MSI-X table. QEMU keeps its own and never asks for this one; other machines may.
+/// The MSI-X table and its pending bits, wherever they are. QEMU keeps its own and never asks for this one; other machines
+/// may.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MsixTable {
+    table: Place,
+    pending: Place,
+    pending_bytes: u64,
     entries: Vec<u32>,
 }
 
 impl MsixTable {
-    /// A table of that many vectors, all masked.
-    pub fn new(count: u16) -> Self {
+    /// A table as it was checked, all vectors masked.
+    pub fn new(msix: Msix) -> Self {
+        let (table, pending) = msix.found();
         let masked = [0, 0, 0, 1];
         Self {
-            entries: masked.repeat(usize::from(vectors(count))),
+            table,
+            pending,
+            pending_bytes: msix.pending_bytes(),
+            entries: masked.repeat(usize::from(msix.vectors)),
         }
     }
 
@@ -38,52 +34,72 @@ impl MsixTable {
         }
     }
 
-    /// Reads a whole register of the BAR; the pending bits read 0, all else all-ones.
-    pub fn read(&self, offset: u64) -> u32 {
-        match usize::try_from(offset / 4)
-            .ok()
-            .and_then(|n| self.entries.get(n))
-        {
-            Some(entry) => *entry,
-            None if offset == u64::from(MSIX_PENDING) => 0,
-            None if offset == u64::from(MSIX_PENDING) + 4 => 0,
-            None => u32::MAX,
+    /// Reads the 4 bytes at a 4-aligned offset of a BAR, if they are of the table or of the pending bits, which read 0.
+    pub fn read(&self, bar: u8, offset: u64) -> Option<u32> {
+        if self.is_pending(bar, offset) {
+            return Some(0);
         }
+        let index = self.entry(bar, offset)?;
+        self.entries.get(index).copied()
     }
 
-    /// Writes a whole register of the BAR; the pending bits are read-only.
-    pub fn write(&mut self, offset: u64, value: u32) {
-        let index = usize::try_from(offset / 4).ok();
-        if let Some(entry) = index.and_then(|n| self.entries.get_mut(n)) {
-            *entry = match offset % 16 {
+    /// Writes the 4 bytes at a 4-aligned offset of a BAR; the pending bits are read-only. False: they are not the table's.
+    pub fn write(&mut self, bar: u8, offset: u64, value: u32) -> bool {
+        let index = self.entry(bar, offset);
+        if let Some((index, entry)) =
+            index.and_then(|index| Some((index, self.entries.get_mut(index)?)))
+        {
+            *entry = match index % 4 {
                 0 => value & !3,
-                12 => value & 1,
+                3 => value & 1,
                 _ => value,
             };
+            return true;
         }
+        self.is_pending(bar, offset)
+    }
+
+    /// Whether the table or its pending bits are in a BAR.
+    pub fn is_in(&self, bar: u8) -> bool {
+        bar == self.table.bar || bar == self.pending.bar
+    }
+
+    fn entry(&self, bar: u8, offset: u64) -> Option<usize> {
+        let distance = offset.checked_sub(self.table.offset.into())?;
+        let index = usize::try_from(distance / 4).ok()?;
+        (bar == self.table.bar && index < self.entries.len()).then_some(index)
+    }
+
+    fn is_pending(&self, bar: u8, offset: u64) -> bool {
+        let distance = offset.checked_sub(self.pending.offset.into());
+        bar == self.pending.bar && distance.is_some_and(|distance| distance < self.pending_bytes)
     }
 }
 
-/// The bytes of the MSI capability: one vector, 64-bit address, no masking. The next pointer is 0.
-pub(super) fn msi_capability() -> ([u8; 14], [u8; 14]) {
+/// The bytes of the MSI capability: 64-bit address, no masking, and the power of two that `vectors` fit into (PCI Local Bus
+/// Specification 3.0, 6.8.1.3). The next pointer is 0.
+pub(super) fn msi_capability(vectors: u8) -> ([u8; 14], [u8; 14]) {
     let mut bytes = [0; 14];
     let mut writable = [0; 14];
     bytes[0] = 0x05;
-    bytes[2] = 0x80; // 64-bit; one message
+    let shift = vectors.next_power_of_two().trailing_zeros() as u8;
+    bytes[2] = 0x80 | shift << 1; // 64-bit; multiple messages
     writable[2] = 0x71; // enable; multiple message enable
     writable[4] = 0xfc; // address, dword aligned
     writable[5..14].fill(0xff); // address, upper address, data
     (bytes, writable)
 }
 
-/// The bytes of the MSI-X capability for a table of `count` vectors. The next pointer is 0.
-pub(super) fn msix_capability(count: u16) -> ([u8; 12], [u8; 12]) {
+/// The bytes of the MSI-X capability (PCI Local Bus Specification 3.0, 6.8.2). The next pointer is 0.
+pub(super) fn msix_capability(msix: Msix) -> ([u8; 12], [u8; 12]) {
     let mut bytes = [0; 12];
     let mut writable = [0; 12];
+    let (table, pending) = msix.found();
+    let place = |place: Place| (place.offset | u32::from(place.bar)).to_le_bytes();
     bytes[0] = 0x11;
-    bytes[2..4].copy_from_slice(&(vectors(count) - 1).to_le_bytes());
-    bytes[4..8].copy_from_slice(&u32::from(MSIX_BAR).to_le_bytes());
-    bytes[8..12].copy_from_slice(&(MSIX_PENDING | u32::from(MSIX_BAR)).to_le_bytes());
+    bytes[2..4].copy_from_slice(&(msix.vectors - 1).to_le_bytes());
+    bytes[4..8].copy_from_slice(&place(table));
+    bytes[8..12].copy_from_slice(&place(pending));
     writable[3] = 0xc0; // enable, mask all
     (bytes, writable)
 }
@@ -94,36 +110,54 @@ mod tests {
 
     #[test]
     fn table_starts_masked_and_keeps_what_is_written() {
-        let mut table = MsixTable::new(1);
-        assert_eq!(table.read(12), 1);
-        table.write(0, 0xfee0_0003);
-        table.write(8, 0x4021);
-        table.write(12, 0xffff_fffe);
+        let mut table = MsixTable::new(Msix::new(1));
+        assert_eq!(table.read(2, 12), Some(1));
+        assert!(table.write(2, 0, 0xfee0_0003));
+        assert!(table.write(2, 8, 0x4021));
+        assert!(table.write(2, 12, 0xffff_fffe));
         assert_eq!(
-            [0, 4, 8, 12].map(|at| table.read(at)),
-            [0xfee0_0000, 0, 0x4021, 0]
+            [0, 4, 8, 12].map(|at| table.read(2, at)),
+            [0xfee0_0000, 0, 0x4021, 0].map(Some)
         );
         table.reset();
-        assert_eq!(table, MsixTable::new(1));
+        assert_eq!(table, MsixTable::new(Msix::new(1)));
     }
 
     #[test]
     fn a_table_has_as_many_vectors_as_the_function_and_the_capability_says_so() {
-        for (wanted, has) in [(0, 1), (1, 1), (5, 5), (32, 32), (u16::MAX, 32)] {
-            let table = MsixTable::new(wanted);
-            let last = u64::from(has) * 16 - 4;
-            assert_eq!((table.read(last), table.read(last + 4)), (1, u32::MAX));
-            let (bytes, _) = msix_capability(wanted);
-            assert_eq!(u16::from_le_bytes([bytes[2], bytes[3]]), has - 1);
+        for vectors in [1, 5, 32, 64, 128, 129, 2048] {
+            let msix = Msix::new(vectors);
+            let table = MsixTable::new(msix);
+            let last = u64::from(vectors) * 16 - 4;
+            assert_eq!(table.read(2, last), Some(1));
+            let pending = u64::from(msix.found().1.offset);
+            assert_eq!(table.read(2, last + 4).is_some(), last + 4 == pending);
+            assert!(pending + msix.pending_bytes() <= msix.own_bar().size);
+            let (bytes, _) = msix_capability(msix);
+            assert_eq!(u16::from_le_bytes([bytes[2], bytes[3]]), vectors - 1);
+        }
+        assert_eq!(Msix::new(128).own_bar().size, 0x1000);
+    }
+
+    #[test]
+    fn msi_asks_for_the_next_power_of_two() {
+        for (vectors, field) in [(1, 0), (2, 1), (3, 2), (17, 5), (32, 5)] {
+            assert_eq!(msi_capability(vectors).0[2], 0x80 | field << 1);
         }
     }
 
     #[test]
-    fn pending_bits_are_read_only_and_the_rest_unclaimed() {
-        let mut table = MsixTable::new(1);
-        table.write(u64::from(MSIX_PENDING), 1);
-        assert_eq!(table.read(u64::from(MSIX_PENDING)), 0);
-        assert_eq!(table.read(0x10), u32::MAX);
-        assert_eq!(table.read(!3), u32::MAX);
+    fn pending_bits_are_read_only_and_the_rest_is_not_the_tables() {
+        let place = |bar, offset| Place { bar, offset };
+        let mut table = MsixTable::new(Msix::new(65).at(place(0, 0x800), place(3, 8)));
+        for at in [8, 12, 16, 20] {
+            assert!(table.write(3, at, 1));
+            assert_eq!(table.read(3, at), Some(0));
+        }
+        let past = 0x800 + 65 * 16;
+        for (bar, at) in [(3, 4), (3, 24), (0, 0x7fc), (0, past), (1, 0x800), (0, !3)] {
+            assert_eq!(table.read(bar, at), None, "BAR {bar} at {at:#x}");
+            assert!(!table.write(bar, at, 0));
+        }
     }
 }

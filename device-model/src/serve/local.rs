@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use super::{Machine, Options};
-use crate::contract::{Function, Next};
+use super::{Machine, Options, Unknown};
+use crate::contract::{Function, IdentityError, Next};
 use crate::dma::map::Map;
 use crate::journal::Journal;
 use crate::vfio_user::EventWire;
@@ -28,21 +28,35 @@ impl std::fmt::Debug for LocalCard {
 
 impl LocalCard {
     /// Plugs a function in, as after power-on, and switches memory decoding and bus mastering on.
+    ///
+    /// # Panics
+    /// There can be no such function; [`LocalCard::plug`] says it instead.
     pub fn new(function: Box<dyn Function>) -> Self {
         Self::with(function, Options::default())
     }
 
     /// As [`LocalCard::new`], with options.
+    ///
+    /// # Panics
+    /// As [`LocalCard::new`].
     pub fn with(function: Box<dyn Function>, options: Options) -> Self {
+        Self::plug(function, options).unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// As [`LocalCard::new`], with options.
+    ///
+    /// # Errors
+    /// There can be no such function.
+    pub fn plug(function: Box<dyn Function>, options: Options) -> Result<Self, IdentityError> {
         let journal = Journal::with_capacity(options.journal);
         let map = Arc::new(Map::default());
-        let mut machine = Machine::new(function, options, Arc::clone(&map), journal.clone());
+        let mut machine = Machine::new(function, options, Arc::clone(&map), journal.clone())?;
         machine.write_config(4, &[6, 0]);
-        Self {
+        Ok(Self {
             machine,
             map,
             journal,
-        }
+        })
     }
 
     /// Its mappings, none at first.
@@ -72,6 +86,21 @@ impl LocalCard {
         self.machine.write(bar, offset, &value.to_le_bytes());
     }
 
+    /// Reads any bytes of a BAR, as the machine would in one access.
+    pub fn read_bytes(&mut self, bar: u8, offset: u64, into: &mut [u8]) {
+        self.machine.read(bar, offset, into);
+    }
+
+    /// Writes any bytes of a BAR, as the machine would in one access.
+    pub fn write_bytes(&mut self, bar: u8, offset: u64, from: &[u8]) {
+        self.machine.write(bar, offset, from);
+    }
+
+    /// What was touched so far and the function lacks.
+    pub fn unknown(&self) -> Vec<Unknown> {
+        self.machine.unknown()
+    }
+
     /// Reads configuration space.
     pub fn read_config(&mut self, offset: u64, into: &mut [u8]) {
         self.machine.read_config(offset, into);
@@ -80,6 +109,12 @@ impl LocalCard {
     /// Writes configuration space.
     pub fn write_config(&mut self, offset: u64, from: &[u8]) {
         self.machine.write_config(offset, from);
+    }
+
+    /// Resets the whole device, as the machine does, and switches memory decoding and bus mastering on again.
+    pub fn reset(&mut self) {
+        self.machine.reset_device();
+        self.machine.write_config(4, &[6, 0]);
     }
 
     /// Lets it do one piece of work.

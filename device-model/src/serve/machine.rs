@@ -2,8 +2,8 @@
 
 //! One function with all that surrounds it: configuration space, interrupts, memory, journal.
 //!
-//! This is the access layer: it turns accesses of any size and place into whole registers of the
-//! function, and lends the machine to it. Reads of what does not exist, or while memory decoding is off or
+//! This is the access layer: it turns accesses of any size and place into ones that the function takes, keeps from it
+//! what is none of its business (its memory, the MSI-X table, the witness), and lends the machine to it. Reads of what does not exist, or while memory decoding is off or
 //! the function is not in D0, give all-ones; such writes are dropped. Both go into the journal.
 
 use std::collections::BTreeSet;
@@ -11,22 +11,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::contract::{
-    Bar, Declaration, DmaError, Function, Host, Identity, InterruptKind, Next, Notice, Reset, Tag,
-    UNCLAIMED, Vector,
+    Access, Backing, Bar, Contents, Declaration, DmaError, Function, Host, Identity, IdentityError,
+    Next, Notice, Reset, Tag, Vector, Width, split,
 };
 use crate::dma::map::{Map, PIECE};
 use crate::journal::{Bytes, Direction, Journal, Kind, Outcome};
-use crate::pci::bar::{Lanes, split};
 use crate::pci::config::{ConfigSpace, Effect};
 use crate::pci::irq::{Irqs, Wire};
-use crate::pci::msi::{MSIX_BAR, MsixTable};
+use crate::pci::msi::MsixTable;
 
 use super::Options;
+use super::unknown::{Touched, Unknown, Watch};
 use super::witness::{self, Witness};
 
 /// A function, plugged in.
 pub(crate) struct Machine<W> {
     function: Box<dyn Function>,
+    identity: Identity,
     config: ConfigSpace,
     msix: Option<MsixTable>,
     /// Behind the mailbox in configuration space, if a witness is wanted.
@@ -42,6 +43,8 @@ pub(crate) struct Machine<W> {
     was_read: bool,
     /// The function asked to be cut off.
     severed: bool,
+    touched: Touched,
+    watch: Watch,
 }
 
 /// What a function is lent for one call.
@@ -58,31 +61,33 @@ struct Port<'a, W> {
 
 impl<W: Wire> Machine<W> {
     /// Plugs a function in, as after power-on.
+    ///
+    /// # Errors
+    /// There can be no such function.
     pub(crate) fn new(
         function: Box<dyn Function>,
         options: Options,
         map: Arc<Map>,
         journal: Journal,
-    ) -> Self {
-        journal.push(Kind::Declares(function.declares()));
-        let mut identity = function.identity();
-        let free = identity.bars.iter().all(|bar| bar.index != witness::BAR);
+    ) -> Result<Self, IdentityError> {
+        let identity = function.identity();
         let witness = options.witness.then(Witness::default);
-        let witness_bar = options.witness && free;
+        let witness_bar = options.witness && is_free(&identity, witness::BAR);
+        let mut with_witness = identity.clone();
         if witness_bar {
-            identity.bars.push(Bar {
-                index: witness::BAR,
-                size: witness::SIZE,
-            });
+            let bar = Bar::registers(witness::BAR, witness::SIZE);
+            with_witness.bars.push(bar);
         }
-        let mailbox = (witness::MAILBOX as usize, witness::mailbox(witness_bar));
-        Self {
-            config: ConfigSpace::with_vendor(&identity, options.witness.then_some(mailbox)),
+        let mailbox = options.witness.then(|| witness::mailbox(witness_bar));
+        let config = ConfigSpace::with_vendor(&with_witness, mailbox)?;
+        journal.push(Kind::Declares(function.declares()));
+        Ok(Self {
+            config,
             witness,
             witness_bar,
-            msix: (identity.interrupt == InterruptKind::Msix)
-                .then(|| MsixTable::new(identity.vectors)),
+            msix: identity.msix.map(MsixTable::new),
             function,
+            identity,
             irqs: Irqs::default(),
             held: BTreeSet::new(),
             map,
@@ -90,17 +95,24 @@ impl<W: Wire> Machine<W> {
             piece: Box::new([0; PIECE]),
             was_read: false,
             severed: false,
-        }
+            touched: Touched::default(),
+            watch: Watch::default(),
+        })
     }
 
     /// Bytes that each BAR decodes; 0: no such BAR.
-    pub(crate) fn bar_sizes(&self) -> [u32; 6] {
+    pub(crate) fn bar_sizes(&self) -> [u64; 6] {
         self.config.bar_sizes()
     }
 
     /// What the function is.
-    pub(crate) fn identity(&self) -> Identity {
-        self.function.identity()
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// What the driver touched and the function lacks.
+    pub(crate) fn unknown(&self) -> Vec<Unknown> {
+        self.touched.list()
     }
 
     /// Whether a BAR is the witness's: what is written there concerns the journal, and no function.
@@ -118,16 +130,18 @@ impl<W: Wire> Machine<W> {
 
     /// Reads a BAR, at any offset and length.
     pub(crate) fn read(&mut self, bar: u8, offset: u64, into: &mut [u8]) {
-        into.fill(0xff);
-        let mut done = 0;
-        for lanes in split(offset, into.len()) {
-            let bytes = self.read_register(bar, lanes.register).to_le_bytes();
-            let part = bytes.get(lanes.first..lanes.first + lanes.count);
-            if let (Some(to), Some(part)) = (into.get_mut(done..done + lanes.count), part) {
-                to.copy_from_slice(part);
-            }
-            done += lanes.count;
+        if let Some(memory) = self.plain_memory(bar) {
+            return memory.read(offset, into);
         }
+        let mut rest = &mut *into;
+        for access in split(bar, offset, rest.len(), self.widest(bar)) {
+            let bytes = self.load(access).to_le_bytes();
+            let (part, after) =
+                rest.split_at_mut(usize::from(access.width.bytes()).min(rest.len()));
+            part.copy_from_slice(bytes.get(..part.len()).unwrap_or_default());
+            rest = after;
+        }
+        rest.fill(0xff);
         self.settle();
     }
 
@@ -136,12 +150,19 @@ impl<W: Wire> Machine<W> {
         if self.is_witness(bar.into()) {
             return self.tell(offset, from);
         }
-        let mut done = 0;
-        for lanes in split(offset, from.len()) {
-            if let Some(part) = from.get(done..done + lanes.count) {
-                self.write_register(bar, lanes, part);
+        self.watch.stop();
+        if let Some(memory) = self.plain_memory(bar) {
+            return memory.write(offset, from);
+        }
+        let mut rest = from;
+        for access in split(bar, offset, rest.len(), self.widest(bar)) {
+            let (part, after) = rest.split_at(usize::from(access.width.bytes()).min(rest.len()));
+            let mut bytes = [0; 8];
+            if let Some(to) = bytes.get_mut(..part.len()) {
+                to.copy_from_slice(part);
             }
-            done += lanes.count;
+            self.store(access, u64::from_le_bytes(bytes));
+            rest = after;
         }
         self.settle();
     }
@@ -162,6 +183,7 @@ impl<W: Wire> Machine<W> {
         if let (Some(at), Some(witness)) = (mailbox(offset), &mut self.witness) {
             return witness.write_mailbox(at, from, &self.journal);
         }
+        self.watch.stop();
         for effect in self.config.write(offset, from) {
             match effect {
                 Effect::FunctionLevelReset => self.reset_function(Reset::FunctionLevel),
@@ -186,6 +208,7 @@ impl<W: Wire> Machine<W> {
     /// Resets the whole device, configuration space included.
     pub(crate) fn reset_device(&mut self) {
         self.config.reset();
+        self.watch.stop();
         self.reset_function(Reset::Device);
         self.settle();
     }
@@ -238,60 +261,178 @@ impl<W: Wire> Machine<W> {
         self.config.memory_enabled() && self.config.power_state() == 0
     }
 
-    fn read_register(&mut self, bar: u8, offset: u64) -> u32 {
-        let is_witness = self.is_witness(bar.into());
-        if let Some(witness) = self.witness.as_ref().filter(|_| is_witness) {
-            return witness.read(offset);
+    /// The memory behind a BAR.
+    fn memory(&self, bar: u8) -> Option<&Backing> {
+        let mut bars = self.identity.bars.iter();
+        match &bars.find(|each| each.index == bar)?.contents {
+            Contents::Memory { backing, .. } => Some(backing),
+            Contents::Registers => None,
         }
-        if self.decodes() {
-            match &self.msix {
-                Some(table) if bar == MSIX_BAR => return table.read(offset),
-                _ if self.function.register(bar, offset).is_some() => {
-                    if !std::mem::replace(&mut self.was_read, true) {
-                        self.journal.push(Kind::FirstRead { bar, offset });
-                    }
-                    self.notice(Notice::Read { bar, offset });
-                    return self.function.read(bar, offset);
-                }
-                _ => {}
-            }
-        }
-        let write = false;
-        self.journal.push(Kind::Unclaimed { bar, offset, write });
-        UNCLAIMED
     }
 
-    fn write_register(&mut self, bar: u8, lanes: Lanes, part: &[u8]) {
-        let offset = lanes.register;
-        let write = true;
-        if !self.decodes() {
-            self.journal.push(Kind::Unclaimed { bar, offset, write });
-            return;
+    /// The same, while it is decoded, if there is nothing else in it.
+    fn plain_memory(&self, bar: u8) -> Option<&Backing> {
+        let table = self.msix.as_ref();
+        let plain = table.is_none_or(|table| !table.is_in(bar));
+        self.memory(bar).filter(|_| plain && self.decodes())
+    }
+
+    /// Whether an access is to what the function decodes.
+    fn reaches(&self, access: Access) -> bool {
+        let mut bars = self.identity.bars.iter();
+        let size = bars
+            .find(|each| each.index == access.bar)
+            .map_or(0, |bar| bar.size);
+        let end = access.offset.checked_add(access.width.bytes().into());
+        self.decodes() && end.is_some_and(|end| end <= size)
+    }
+
+    /// The widest access that is taken as one.
+    fn widest(&self, bar: u8) -> Width {
+        match self.is_witness(bar.into()) {
+            true => Width::Four,
+            false => self.function.widest(bar),
         }
-        if bar == MSIX_BAR
-            && let Some(table) = &mut self.msix
+    }
+
+    fn load(&mut self, access: Access) -> u64 {
+        let Access { bar, offset, .. } = access;
+        let is_witness = self.is_witness(bar.into());
+        if let Some(witness) = self.witness.as_ref().filter(|_| is_witness) {
+            let word = witness.read(access.register(Width::Four));
+            return access
+                .lanes(access.register(Width::Four))
+                .extract(word.into());
+        }
+        if self.decodes()
+            && let Some(value) = self.load_table(access)
         {
-            table.write(offset, merge(table.read(offset), lanes, part));
+            return value;
+        }
+        if !self.reaches(access) {
+            self.unclaimed(access, false);
+            return u64::MAX;
+        }
+        if let Some(memory) = self.memory(bar) {
+            let mut bytes = [0; 8];
+            memory.read(offset, &mut bytes);
+            return u64::from_le_bytes(bytes);
+        }
+        let before = self.journal.len();
+        let name = self.function.name(access);
+        let (value, own) = match name {
+            Some(_) => {
+                if !std::mem::replace(&mut self.was_read, true) {
+                    self.journal.push(Kind::FirstRead { bar, offset });
+                }
+                self.notice(Notice::Read { bar, offset });
+                let (function, mut port) = self.lend(None);
+                (function.load(access, &mut port) & access.width.mask(), 0)
+            }
+            None => {
+                let told = self.unknown_touched(access, false);
+                (access.width.mask(), u64::from(told))
+            }
+        };
+        let now = self.journal.began().elapsed();
+        if let Some((spin, lasted)) = self.watch.read(access, value, now, (before, own)) {
+            self.journal.push(Kind::Spinning {
+                bar,
+                offset,
+                name,
+                value,
+                reads: spin.reads,
+                lasted_ns: u64::try_from(lasted.as_nanos()).unwrap_or(u64::MAX),
+            });
+        }
+        value
+    }
+
+    fn store(&mut self, access: Access, value: u64) {
+        let Access { bar, offset, .. } = access;
+        if self.decodes() && self.store_table(access, value) {
             return;
         }
-        let Some(name) = self.function.register(bar, offset) else {
-            self.journal.push(Kind::Unclaimed { bar, offset, write });
+        if !self.reaches(access) {
+            return self.unclaimed(access, true);
+        }
+        if let Some(memory) = self.memory(bar) {
+            let bytes = value.to_le_bytes();
+            let part = bytes.get(..access.width.bytes().into());
+            return memory.write(offset, part.unwrap_or_default());
+        }
+        let Some(name) = self.function.name(access) else {
+            self.unknown_touched(access, true);
             return;
         };
-        let held = if lanes.whole() {
-            0
-        } else {
-            self.function.held(bar, offset)
-        };
-        let value = merge(held, lanes, part);
         let sequence = self.journal.push(Kind::Register {
             bar,
             offset,
             name,
             value,
+            width: access.width.bytes(),
         });
         let (function, mut port) = self.lend(Some(sequence));
-        function.write(bar, offset, value, &mut port);
+        function.store(access, value, &mut port);
+    }
+
+    /// Reads what an access has of the MSI-X table; `None`: nothing.
+    fn load_table(&self, access: Access) -> Option<u64> {
+        let table = self.msix.as_ref()?;
+        let words = split(access.bar, access.register(Width::Four), 8, Width::Four);
+        let mut found = None;
+        for word in words.filter(|word| access.lanes(word.offset).mask() != 0) {
+            if let Some(value) = table.read(word.bar, word.offset) {
+                *found.get_or_insert(0) |= access.lanes(word.offset).extract(value.into());
+            }
+        }
+        found
+    }
+
+    /// Writes what an access has of the MSI-X table; false: nothing.
+    fn store_table(&mut self, access: Access, value: u64) -> bool {
+        let Some(table) = &mut self.msix else {
+            return false;
+        };
+        let words = split(access.bar, access.register(Width::Four), 8, Width::Four);
+        let mut found = false;
+        for word in words {
+            let lanes = access.lanes(word.offset);
+            if let Some(held) = table
+                .read(word.bar, word.offset)
+                .filter(|_| lanes.mask() != 0)
+            {
+                let value = lanes.insert(held.into(), value) as u32;
+                found |= table.write(word.bar, word.offset, value);
+            }
+        }
+        found
+    }
+
+    /// Nothing is decoded: neither known nor unknown.
+    fn unclaimed(&self, access: Access, write: bool) {
+        self.journal.push(Kind::Unclaimed {
+            bar: access.bar,
+            offset: access.offset,
+            write,
+            width: access.width.bytes(),
+            count: 0,
+        });
+    }
+
+    /// The function has no register there. Whether that was journalled.
+    fn unknown_touched(&mut self, access: Access, write: bool) -> bool {
+        let count = self.touched.count(access, write);
+        if let Some(count) = count {
+            self.journal.push(Kind::Unclaimed {
+                bar: access.bar,
+                offset: access.offset,
+                write,
+                width: access.width.bytes(),
+                count,
+            });
+        }
+        count.is_some()
     }
 
     fn lend(&mut self, register_write: Option<u64>) -> (&mut dyn Function, Port<'_, W>) {
@@ -333,15 +474,11 @@ fn mailbox(offset: u64) -> Option<u64> {
         .then_some(at)
 }
 
-/// Puts `part` into the lanes of `held` that an access touches.
-fn merge(held: u32, lanes: Lanes, part: &[u8]) -> u32 {
-    let mut bytes = held.to_le_bytes();
-    if let Some(to) = bytes.get_mut(lanes.first..lanes.first + lanes.count)
-        && to.len() == part.len()
-    {
-        to.copy_from_slice(part);
-    }
-    u32::from_le_bytes(bytes)
+/// Whether a function leaves a BAR free.
+fn is_free(identity: &Identity, bar: u8) -> bool {
+    let takes =
+        |each: &Bar| each.index == bar || each.wide && each.index.checked_add(1) == Some(bar);
+    !identity.bars.iter().any(takes)
 }
 
 impl<W: Wire> Port<'_, W> {
@@ -436,6 +573,10 @@ impl<W: Wire> Host for Port<'_, W> {
 
     fn register_write(&self) -> Option<u64> {
         self.register_write
+    }
+
+    fn vectors(&self) -> u16 {
+        self.irqs.given()
     }
 
     fn sever(&mut self) {

@@ -9,6 +9,7 @@
 
 mod local;
 mod machine;
+mod unknown;
 mod witness;
 
 use std::io;
@@ -22,12 +23,13 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use crate::contract::{Function, Next};
+use crate::contract::{Function, IdentityError, Next};
 use crate::dma::map::{Map, Mapping};
 use crate::journal::{self, Journal, Kind};
 use crate::vfio_user::{self, EventWire};
 pub use local::LocalCard;
 pub(crate) use machine::Machine;
+pub use unknown::{SPINNING, Unknown};
 
 /// How long dropping a server waits for its threads before it leaves them to end by themselves.
 const JOIN_DEADLINE: Duration = Duration::from_secs(3);
@@ -53,6 +55,9 @@ impl Default for Options {
 /// Why a card could not be served.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
+    /// There can be no such card.
+    #[error("there can be no such card")]
+    Identity(#[from] IdentityError),
     /// Something is at the socket's path already.
     #[error("{} exists already", .path.display())]
     Exists {
@@ -183,6 +188,9 @@ impl CardServer {
         options: Options,
     ) -> Result<Self, ServeError> {
         let path = socket.to_path_buf();
+        let journal = Journal::with_capacity(options.journal);
+        let map = Arc::new(Map::default());
+        let machine = Machine::new(function, options, Arc::clone(&map), journal.clone())?;
         let listener = UnixListener::bind(&path).map_err(|source| match source.kind() {
             io::ErrorKind::AddrInUse => ServeError::Exists { path: path.clone() },
             _ => ServeError::Listen {
@@ -190,9 +198,6 @@ impl CardServer {
                 source,
             },
         })?;
-        let journal = Journal::with_capacity(options.journal);
-        let map = Arc::new(Map::default());
-        let machine = Machine::new(function, options, Arc::clone(&map), journal.clone());
         let shared = Arc::new(Shared {
             machine: Mutex::new(machine),
             wake: Condvar::new(),
@@ -231,6 +236,12 @@ impl CardServer {
     /// The mappings that the card has now.
     pub fn mappings(&self) -> Vec<Mapping> {
         self.shared.map.mappings()
+    }
+
+    /// What the driver touched so far and the card's model lacks, by BAR and offset: what a model's author looks for. Of
+    /// the first 1024 places each is counted.
+    pub fn unknown(&self) -> Vec<Unknown> {
+        self.shared.machine.lock().unknown()
     }
 
     /// Cuts the connection, as a dying server does, and serves no other. The card stops in the middle of

@@ -21,7 +21,7 @@ use crate::journal::{Call, DriverCall, DriverState, Journal, Kind, LendDirection
 /// Which BAR.
 pub(crate) const BAR: u8 = 5;
 /// Bytes of it.
-pub(crate) const SIZE: u32 = 0x1000;
+pub(crate) const SIZE: u64 = 0x1000;
 
 const MAGIC_VALUE: u32 = u32::from_le_bytes(*b"LFWT");
 const VERSION_VALUE: u32 = 2;
@@ -223,12 +223,10 @@ impl Witness {
             return self.refuse("a write of an odd size to the mailbox", journal);
         };
         match offset {
-            MAILBOX_SELECT => {
-                self.selected = u64::from(u32::from_le_bytes(*value)) % u64::from(SIZE)
-            }
+            MAILBOX_SELECT => self.selected = u64::from(u32::from_le_bytes(*value)) % SIZE,
             MAILBOX_DATA => {
                 let at = self.selected;
-                self.selected = (at + 4) % u64::from(SIZE);
+                self.selected = (at + 4) % SIZE;
                 self.write(at, value, journal);
             }
             _ => self.refuse("a write where the mailbox has nothing", journal),

@@ -5,31 +5,61 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::contract::DmaError;
-use crate::contract::{Declaration, Function, Host, Next, Tag, Vector};
+use crate::contract::{Declaration, Device, DmaError, Host, Next, Tag, Vector};
 use crate::journal::{Bytes, Direction, Kind, Outcome};
 
 const PAGE: u64 = 4096;
+/// Steps after which a device that wants another one never rests.
+pub const MOST_STEPS: usize = 100_000;
 /// Bytes of a piece of [`Host::dma_fill`]; a device must get along with any.
 const ODD: usize = 1021;
 
 /// Memory, clock and interrupts of a machine that is not there.
-#[derive(Default)]
+///
+/// ```
+/// use landfall_device::contract::{Host, Tag, Vector};
+/// use landfall_device::testing::FakeHost;
+///
+/// let mut host = FakeHost::default();
+/// host.map(0x1000, 0x1000);
+/// host.dma_write(0x1ffe, &[1, 2], Tag::default()).unwrap();
+/// host.raise(Vector(0));
+/// assert_eq!(host.bytes(0x1ffd, 3), [0xee, 1, 2]);
+/// assert_eq!(host.interrupts, 1);
+/// ```
+#[derive(Debug)]
 pub struct FakeHost {
     /// Pages that exist; anything else is unmapped.
     pub pages: BTreeMap<u64, Vec<u8>>,
     /// What `may_master` answers.
     pub refuses: Option<DmaError>,
-    /// What time it is, since power-on.
+    /// What its clock shows; a test moves it.
     pub time: Duration,
-    /// How many interrupts it was sent.
+    /// Interrupts so far, of all vectors.
     pub interrupts: usize,
-    /// What would stand in its journal.
+    /// Vectors that the function has.
+    pub vectors: u16,
+    /// Everything that the function did, in order, as its journal would have it.
     pub notes: Vec<Kind>,
     /// Number of the register write being served.
     pub write: u64,
     /// It was cut off.
     pub severed: bool,
+}
+
+impl Default for FakeHost {
+    fn default() -> Self {
+        Self {
+            pages: BTreeMap::new(),
+            refuses: None,
+            time: Duration::ZERO,
+            interrupts: 0,
+            vectors: 1,
+            notes: Vec::new(),
+            write: 0,
+            severed: false,
+        }
+    }
 }
 
 impl FakeHost {
@@ -40,19 +70,28 @@ impl FakeHost {
         }
     }
 
-    /// The byte at a mapped address; panics elsewhere.
+    /// One byte of memory.
+    ///
+    /// # Panics
+    /// Nothing is mapped there.
     pub fn byte(&self, address: u64) -> u8 {
         self.pages[&(address / PAGE)][(address % PAGE) as usize]
     }
 
-    /// The bytes at mapped addresses; panics elsewhere.
+    /// Bytes of memory.
+    ///
+    /// # Panics
+    /// As [`FakeHost::byte`].
     pub fn bytes(&self, address: u64, length: u64) -> Vec<u8> {
         (address..address + length)
             .map(|at| self.byte(at))
             .collect()
     }
 
-    /// Puts bytes at mapped addresses; panics elsewhere.
+    /// Writes memory, as the driver does.
+    ///
+    /// # Panics
+    /// Nothing is mapped there.
     pub fn put(&mut self, address: u64, bytes: &[u8]) {
         for (at, byte) in (address..).zip(bytes) {
             let page = self.pages.get_mut(&(at / PAGE)).expect("mapped");
@@ -80,14 +119,17 @@ impl FakeHost {
     }
 
     /// Steps a function until it has nothing to do now.
-    pub fn settle(&mut self, function: &mut dyn Function) -> Next {
-        for _ in 0..100_000 {
-            match function.step(self) {
+    ///
+    /// # Panics
+    /// It wants another step after each of [`MOST_STEPS`].
+    pub fn settle<D: Device + ?Sized>(&mut self, device: &mut D) -> Next {
+        for _ in 0..MOST_STEPS {
+            match device.step(self) {
                 Next::Again => {}
                 next => return next,
             }
         }
-        panic!("the function never rests");
+        panic!("the device never rests");
     }
 
     fn check(&self, address: u64, length: usize) -> Result<(), DmaError> {
@@ -168,6 +210,10 @@ impl Host for FakeHost {
     fn raise(&mut self, vector: Vector) {
         self.interrupts += 1;
         self.notes.push(Kind::Interrupt { vector: vector.0 });
+    }
+
+    fn vectors(&self) -> u16 {
+        self.vectors
     }
 
     fn now(&self) -> Duration {

@@ -9,7 +9,7 @@ use ::vfio_user::{DmaMapFlags, DmaUnmapFlags, IrqInfo, ServerBackend};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::connection::Region;
-use crate::contract::{Identity, InterruptKind};
+use crate::contract::{Contents, Identity, InterruptKind, MOST_MSIX};
 use crate::dma::map::{Added, Request, UnmapError};
 use crate::journal::{CAPACITY, Journal, Kind};
 use crate::pci::config;
@@ -23,7 +23,7 @@ const REGIONS: usize = 9;
 /// Most changes of mappings that one connection journals; a quarter of the journal.
 const MAX_JOURNALLED: usize = CAPACITY / 4;
 /// Most wires that one command connects.
-const MAX_WIRES: u32 = 32;
+const MAX_WIRES: u32 = MOST_MSIX as u32;
 
 const SET_NONE: u32 = 1;
 const SET_BOOL: u32 = 1 << 1;
@@ -56,7 +56,7 @@ impl Wire for EventWire {
 /// One connection's view of a card.
 pub(super) struct Backend<'a> {
     shared: &'a Shared,
-    bars: [u32; 6],
+    bars: [u64; 6],
     identity: Identity,
     /// Changes of mappings that were journalled.
     journalled: usize,
@@ -65,7 +65,7 @@ pub(super) struct Backend<'a> {
 impl<'a> Backend<'a> {
     pub(super) fn new(shared: &'a Shared) -> Self {
         let (bars, identity) =
-            shared.with_machine(|machine| (machine.bar_sizes(), machine.identity()));
+            shared.with_machine(|machine| (machine.bar_sizes(), machine.identity().clone()));
         Self {
             shared,
             bars,
@@ -75,17 +75,27 @@ impl<'a> Backend<'a> {
     }
 
     /// All nine regions.
-    pub(super) fn regions(&self) -> Vec<Region> {
-        (0..REGIONS)
-            .map(|index| {
-                let size = match index {
-                    CONFIG_REGION => config::SIZE as u64,
-                    _ => self.bars.get(index).copied().map_or(0, u64::from),
-                };
-                let flags = if size > 0 { 1 | 2 } else { 0 };
-                Region { size, flags }
+    pub(super) fn regions(&self) -> io::Result<Vec<Region>> {
+        let each = (0..REGIONS).map(|index| {
+            let size = match index {
+                CONFIG_REGION => config::SIZE as u64,
+                _ => self.bars.get(index).copied().unwrap_or(0),
+            };
+            let mut bars = self.identity.bars.iter();
+            let mapped = bars.find_map(|bar| match &bar.contents {
+                Contents::Memory {
+                    backing,
+                    mapped: true,
+                } if usize::from(bar.index) == index => Some(backing),
+                _ => None,
+            });
+            let mapped = mapped.map(|backing| backing.file().try_clone());
+            Ok(Region {
+                size,
+                mapped: mapped.transpose()?,
             })
-            .collect()
+        });
+        each.collect()
     }
 
     /// All five interrupts: INTx, MSI, MSI-X, error, request.

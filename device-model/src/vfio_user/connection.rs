@@ -6,15 +6,18 @@
 //! Commands that say so get no reply, not even an error.
 
 use std::fs::File;
-use std::io::{IoSliceMut, Read, Write};
+use std::io::{IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use ::vfio_user::{DmaMapFlags, DmaUnmapFlags, IrqInfo, ServerBackend};
 use rustix::io::Errno;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
 
 use super::wire::{self, HEADER, Header, MAX_FDS, Misunderstood, ProtocolError, Request};
 
@@ -33,18 +36,35 @@ pub(crate) enum ConnectionError {
     /// The machine did not take a reply.
     #[error("cannot answer the machine")]
     Write(#[source] std::io::Error),
+    /// There is no descriptor left for the memory of a BAR.
+    #[error("cannot hand out the memory of a BAR")]
+    Region(#[source] std::io::Error),
     /// The machine does not speak the protocol.
     #[error("machine breaks the protocol")]
     Protocol(#[from] ProtocolError),
 }
 
 /// A region, as described to the machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Region {
     /// Bytes; 0: it is not there.
     pub(super) size: u64,
-    /// 1 readable, 2 writable.
-    pub(super) flags: u32,
+    /// The machine may map it: this file, from its start.
+    pub(super) mapped: Option<File>,
+}
+
+impl Region {
+    const READABLE: u32 = 1;
+    const WRITABLE: u32 = 2;
+    const MAPPABLE: u32 = 4;
+
+    fn flags(&self) -> u32 {
+        match (self.size, &self.mapped) {
+            (0, _) => 0,
+            (_, None) => Self::READABLE | Self::WRITABLE,
+            (_, Some(_)) => Self::READABLE | Self::WRITABLE | Self::MAPPABLE,
+        }
+    }
 }
 
 /// A header's bytes, and the descriptors that came with them.
@@ -67,7 +87,14 @@ pub(super) fn run(
         stream
             .read_exact(&mut payload)
             .map_err(ConnectionError::Read)?;
-        let result = match Request::parse(header.command, &payload) {
+        let request = Request::parse(header.command, &payload);
+        // Only what describes a region carries a descriptor back.
+        let file = match &request {
+            Ok(Request::RegionInfo { index }) => regions.get(*index as usize),
+            _ => None,
+        };
+        let file = file.and_then(|region| region.mapped.as_ref());
+        let result = match request {
             Ok(request) => answer(request, fds, backend, regions, irqs),
             Err(Misunderstood::Command) => Err(Errno::OPNOTSUPP),
             Err(Misunderstood::Payload) => Err(Errno::INVAL),
@@ -77,10 +104,37 @@ pub(super) fn run(
         }
         if header.wants_reply() {
             let reply = header.reply(result.as_deref().map_err(|errno| errno.raw_os_error()));
-            stream.write_all(&reply).map_err(ConnectionError::Write)?;
+            let file = file.filter(|_| result.is_ok());
+            let sent = send_with(stream, &reply, file)?;
+            let rest = reply.get(sent..).unwrap_or_default();
+            stream.write_all(rest).map_err(ConnectionError::Write)?;
         }
     }
     Ok(())
+}
+
+/// Sends the first bytes of a reply together with a descriptor, if there is one; how many were sent.
+fn send_with(
+    stream: &UnixStream,
+    reply: &[u8],
+    file: Option<&File>,
+) -> Result<usize, ConnectionError> {
+    let Some(file) = file else {
+        return Ok(0);
+    };
+    let fds = [file.as_fd()];
+    loop {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        // There is room for one.
+        ancillary.push(SendAncillaryMessage::ScmRights(&fds));
+        let parts = [IoSlice::new(reply)];
+        match sendmsg(stream, &parts, &mut ancillary, SendFlags::NOSIGNAL) {
+            Ok(sent) => return Ok(sent),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(ConnectionError::Write(errno.into())),
+        }
+    }
 }
 
 /// Reads a header and the descriptors that came with it; `None`: the peer closed the connection.
@@ -157,9 +211,14 @@ fn answer(
         }
         Request::RegionInfo { index } => {
             let region = regions.get(index as usize).ok_or(Errno::INVAL)?;
-            let mut reply = wire::words(&[32, region.flags, index, 0]);
+            let mut reply = wire::words(&[32, region.flags(), index, 0]);
             reply.extend(region.size.to_le_bytes());
-            reply.extend((u64::from(index) << 40).to_le_bytes());
+            // In the region's own file, if it has one.
+            let offset = match region.mapped {
+                Some(_) => 0,
+                None => u64::from(index) << 40,
+            };
+            reply.extend(offset.to_le_bytes());
             Ok(reply)
         }
         Request::IrqInfo { index } => {

@@ -22,7 +22,7 @@ pub(crate) use connection::ConnectionError;
 /// See [`ConnectionError`]; the connection is of no use afterwards.
 pub(crate) fn serve(stream: &UnixStream, shared: &Shared) -> Result<(), ConnectionError> {
     let mut backend = backend::Backend::new(shared);
-    let regions = backend.regions();
+    let regions = backend.regions().map_err(ConnectionError::Region)?;
     let irqs = backend.irqs();
     connection::run(stream, &mut backend, &regions, &irqs)
 }

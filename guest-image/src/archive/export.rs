@@ -21,9 +21,9 @@ use crate::setup::hold;
 use crate::setup::options::SetupOptions;
 use crate::setup::plan::Plan;
 use crate::setup::prepare;
+use crate::setup::stamp::{Stamp, Travelling};
 use crate::store::cache::Cache;
 use crate::store::hash::file_sha256;
-use crate::store::stamp::{Stamp, Travelling};
 
 /// What [`export`] wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,7 +14,6 @@ use tar::{Archive, Entries, Entry, EntryType};
 
 use super::manifest::{LARGEST_MANIFEST, Manifest, Member, NAME, What};
 use super::{ArchiveError, CHUNK, Refused, SPECIAL};
-use crate::debian;
 use crate::event::{Event, Step};
 use crate::host::cancel::Cancel;
 use crate::qemu;
@@ -22,9 +21,10 @@ use crate::setup::error::SetupError;
 use crate::setup::hold;
 use crate::setup::options::SetupOptions;
 use crate::setup::plan::Plan;
+use crate::setup::stamp::{Emulator, Stamp};
+use crate::setup::work;
 use crate::store::cache::{self, Cache, measure};
 use crate::store::hash::hex;
-use crate::store::stamp::{Emulator, Stamp};
 
 /// Most bytes behind the last member: the two empty blocks, and what pads them.
 const LARGEST_END: u64 = 1 << 20;
@@ -87,7 +87,7 @@ pub fn import(
         });
     }
     cache.sweep(&guard).map_err(failed)?;
-    let (need, free) = (manifest.total(), debian::free(&cache).map_err(failed)?);
+    let (need, free) = (manifest.total(), work::free(&cache).map_err(failed)?);
     if free < need {
         return Err(SetupError::Disk {
             need,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ArchiveError, ENTRIES, Refused};
 use crate::image::embedded::{AGENT_SHA256, SOURCES_SHA256};
-use crate::store::stamp::{Emulator, Stamp};
+use crate::setup::stamp::{Emulator, Stamp};
 
 /// Version of the archive's format.
 pub(crate) const FORMAT: u32 = 1;

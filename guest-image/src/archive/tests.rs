@@ -23,9 +23,9 @@ use crate::setup::options::SetupOptions;
 use crate::setup::plan::Plan;
 use crate::setup::prepare;
 use crate::setup::prune::prune;
+use crate::setup::stamp::{Emulator, Stamp};
 use crate::store::cache::Cache;
 use crate::store::lock::Lock;
-use crate::store::stamp::{Emulator, Stamp};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 

@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Writes archives as the kernel reads an initramfs: cpio, "new ASCII" format, uncompressed.
+//! Writes archives as the kernel reads an initramfs, and finds a file in one: cpio, "new ASCII" format, uncompressed.
 //!
 //! The format is described in the kernel's `Documentation/driver-api/early-userspace/buffer-format.rst`.
 
 use std::collections::BTreeSet;
+use std::io::{self, BufReader, Read, Seek};
 
+/// Bytes of a header.
+const HEADER: usize = 110;
+/// Most bytes of a name.
+const LONGEST_NAME: u32 = 4096;
 const DIRECTORY: u32 = 0o040_755;
+const TYPE: u32 = 0o170_000;
 const FILE: u32 = 0o100_000;
 const SYMLINK: u32 = 0o120_777;
 const CHARACTER_DEVICE: u32 = 0o020_600;
@@ -100,6 +106,51 @@ impl Archive {
     }
 }
 
+/// Reads the first file whose path is wanted; `None` if there is none. More than `limit` bytes are an error.
+pub(crate) fn find(
+    mut archive: BufReader<impl Read + Seek>,
+    limit: u64,
+    wanted: impl Fn(&str) -> bool,
+) -> io::Result<Option<Vec<u8>>> {
+    let broken = || io::Error::new(io::ErrorKind::InvalidData, "the archive is damaged");
+    let padding = |bytes: u64| bytes.next_multiple_of(4) - bytes;
+    loop {
+        let mut header = [0; HEADER];
+        archive.read_exact(&mut header)?;
+        let text = str::from_utf8(&header).map_err(|_| broken())?;
+        let field = |number: usize| {
+            let at = 6 + number * 8;
+            let digits = text.get(at..at + 8).ok_or_else(broken)?;
+            u32::from_str_radix(digits, 16).map_err(|_| broken())
+        };
+        let (mode, size, length) = (field(1)?, field(6)?, field(11)?);
+        if !text.starts_with("070701") || length > LONGEST_NAME {
+            return Err(broken());
+        }
+        let mut name = vec![0; length as usize];
+        archive.read_exact(&mut name)?;
+        let after_name = padding(HEADER as u64 + u64::from(length));
+        archive.seek_relative(after_name.cast_signed())?;
+        let name = name.strip_suffix(&[0]).unwrap_or(&name);
+        if name == b"TRAILER!!!" {
+            return Ok(None);
+        }
+        let size = u64::from(size);
+        if mode & TYPE == FILE && str::from_utf8(name).is_ok_and(&wanted) {
+            if size > limit {
+                return Err(broken());
+            }
+            let mut bytes = Vec::new();
+            let read = archive.take(size).read_to_end(&mut bytes)?;
+            return match read as u64 == size {
+                true => Ok(Some(bytes)),
+                false => Err(broken()),
+            };
+        }
+        archive.seek_relative((size + padding(size)).cast_signed())?;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,6 +168,30 @@ mod tests {
         }
         assert_eq!(text.matches("070701").count(), 5);
         assert_eq!(bytes.len() % 4, 0);
+    }
+
+    #[test]
+    fn a_file_is_found_again_and_a_damaged_archive_is_an_error() -> io::Result<()> {
+        let mut archive = Archive::default();
+        archive.file("a/one", 0o644, b"1");
+        archive.symlink("a/two", "one");
+        archive.file("a/three", 0o644, b"12345");
+        let bytes = archive.finish();
+        let found = |bytes: &[u8], limit, name: &str| {
+            find(BufReader::new(io::Cursor::new(bytes)), limit, |path| {
+                path == name
+            })
+        };
+
+        assert_eq!(found(&bytes, 5, "a/three")?.as_deref(), Some(&b"12345"[..]));
+        assert_eq!(found(&bytes, 5, "a/one")?.as_deref(), Some(&b"1"[..]));
+        assert_eq!(found(&bytes, 5, "a/two")?, None);
+        assert!(found(&bytes, 4, "a/three").is_err());
+        for end in 0..bytes.len() - 4 {
+            let cut = found(bytes.get(..end).unwrap_or_default(), 5, "a/four");
+            assert!(cut.is_err(), "{end}");
+        }
+        Ok(())
     }
 
     #[test]

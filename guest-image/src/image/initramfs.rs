@@ -25,9 +25,9 @@ const PROFILE: &str = "export PS1='landfall:\\w# '\n\
     echo 'Landfall guest: cards in /sys/bus/pci/devices, modules by modprobe, pools in /sys/kernel/debug; exit powers off.'\n";
 
 /// Changes whenever the archive's contents do by other means than what [`write`] is given.
-pub(crate) const RECIPE: &str = "2";
+pub(crate) const RECIPE: &str = "3";
 /// Largest module, unpacked.
-const LARGEST: u64 = 256 << 20;
+pub(crate) const LARGEST: u64 = 256 << 20;
 
 /// The initramfs was not written.
 #[derive(Debug, thiserror::Error)]

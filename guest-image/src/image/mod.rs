@@ -4,5 +4,6 @@
 
 pub(crate) mod cpio;
 pub(crate) mod embedded;
+pub(crate) mod files;
 pub(crate) mod initramfs;
 pub(crate) mod video;

@@ -16,6 +16,8 @@ use crate::image::embedded;
 /// Time to build them: a few seconds.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
 const LOG: &str = "modules";
+/// Changes whenever the recipe below does, so that modules made by older ones are not used.
+pub(crate) const RECIPE: &str = "2";
 
 /// The modules were not built.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +52,8 @@ pub(crate) enum With<'a> {
     Host { kdir: &'a Path },
 }
 
-/// Builds into `entry`, which gets the `.ko` files and `warnings`, the compilers' warnings a line each.
+/// Builds into `entry`, which gets the `.ko` files, with Debian's toolchain also `X.ko.debug` with the lines of the source,
+/// which stay on the host, and `warnings`, the compilers' warnings a line each.
 pub(crate) fn build(
     entry: &Path,
     with: &With<'_>,
@@ -100,12 +103,12 @@ pub(crate) fn build(
     let mut built = 0;
     for file in fs::read_dir(tree.join("kmod"))? {
         let path = file?.path();
-        if let (Some(name), true) = (
-            path.file_name(),
-            path.extension().is_some_and(|end| end == "ko"),
-        ) {
+        let (Some(name), Some(end)) = (path.file_name(), path.extension()) else {
+            continue;
+        };
+        if end == "ko" || end == "debug" {
             fs::rename(&path, entry.join(name))?;
-            built += 1;
+            built += usize::from(end == "ko");
         }
     }
     if built == 0 {
@@ -123,11 +126,19 @@ fn script(release: &str, rust: bool) -> String {
         true => "RUSTC=rustc BINDGEN=bindgen",
         false => "LANDFALL_C_ONLY=y",
     };
+    // Lines and inlined functions are all that is asked for: a sixth of all debug information.
+    let lines = match rust {
+        true => "KCFLAGS=-g1 KRUSTFLAGS=-Cdebuginfo=line-tables-only",
+        false => "KCFLAGS=-g1",
+    };
     format!(
         "make -C /work/source O=/work/build CC=x86_64-linux-gnu-gcc-14 HOSTCC=gcc-14 {of} \
-         CONFIG_DEBUG_INFO_BTF= CONFIG_DEBUG_INFO_BTF_MODULES= KERNELRELEASE='{release}' -j$(nproc) \
+         {lines} CONFIG_DEBUG_INFO_BTF= CONFIG_DEBUG_INFO_BTF_MODULES= KERNELRELEASE='{release}' -j$(nproc) \
          M=/work/modules/kmod modules\n\
-         x86_64-linux-gnu-strip --strip-debug /work/modules/kmod/*.ko"
+         for module in /work/modules/kmod/*.ko; do\n\
+         x86_64-linux-gnu-objcopy --only-keep-debug $module $module.debug\n\
+         x86_64-linux-gnu-strip --strip-debug $module\n\
+         done"
     )
 }
 

@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::debian::apt::Chosen;
 use crate::debian::unpack::{UnpackError, unpack};
-use crate::debian::{MIRROR_SPEED, Making, Work};
 use crate::event::{Event, Step};
 use crate::host::cancel::Cancel;
 use crate::host::follow::Follow;
@@ -27,12 +26,13 @@ use crate::prepared::{Kernel, Prepared};
 use crate::setup::error::SetupError;
 use crate::setup::options::SetupOptions;
 use crate::setup::plan::Plan;
+use crate::setup::stamp::{self, Base};
+use crate::setup::work::{MIRROR_SPEED, Making, Work};
 use crate::setup::{Booted, GONE, hold, work};
 use crate::store::cache::{Cache, Entry, remove};
 use crate::store::hash::Key;
 use crate::store::lock::Package;
 use crate::store::snapshots::{SNAPSHOT_LIMIT, Snapshots};
-use crate::store::stamp::{self, Base};
 
 /// What is configured; all else is as `make allnoconfig` leaves it.
 const CONFIGURATION: &str = include_str!("../../debug.config");

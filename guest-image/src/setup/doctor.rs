@@ -7,7 +7,6 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::debian;
 use crate::host::cancel::Cancel;
 use crate::host::mirror::{self, MirrorError, find_program, os_release};
 use crate::host::namespace::Namespaces;
@@ -17,9 +16,10 @@ use crate::setup::error::SetupError;
 use crate::setup::error::namespaces_cure;
 use crate::setup::options::SetupOptions;
 use crate::setup::plan::Plan;
+use crate::setup::stamp::{Base, Stamp};
+use crate::setup::work;
 use crate::store::cache::Cache;
 use crate::store::cache::size;
-use crate::store::stamp::{Base, Stamp};
 
 /// Room that a first set-up takes on disk, packages included, bytes.
 const DISK: u64 = 3 << 30;
@@ -297,7 +297,7 @@ fn processors() -> Finding {
 }
 
 fn disk(cache: &Cache, ready: bool) -> Finding {
-    match debian::free(cache) {
+    match work::free(cache) {
         Ok(free) => {
             let detail = format!("{} MB free for {}", free >> 20, cache.root().display());
             if ready || free >= DISK {

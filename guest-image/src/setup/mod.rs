@@ -8,6 +8,8 @@ pub(crate) mod error;
 pub(crate) mod options;
 pub(crate) mod plan;
 pub(crate) mod prune;
+pub(crate) mod stamp;
+pub(crate) mod work;
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,12 +17,12 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use crate::debian::{Making, Work};
 use crate::event::{Event, Step};
 use crate::host::cancel::Cancel;
 use crate::host::namespace::Namespaces;
 use crate::host::process::Runner;
 use crate::image::embedded::{AGENT_SHA256, SOURCES_SHA256};
+use crate::image::files;
 use crate::image::initramfs::{self, Contents};
 use crate::image::video;
 use crate::kernel;
@@ -31,11 +33,12 @@ use crate::reporter::Reporter;
 use crate::setup::error::SetupError;
 use crate::setup::options::SetupOptions;
 use crate::setup::plan::{Plan, identity};
+use crate::setup::stamp::{Base, Emulator, Stamp, VIDEO_ARCHIVE};
+use crate::setup::work::{Making, Work};
 use crate::store::cache::{Cache, Guard, measure};
 use crate::store::hash::Key;
 use crate::store::lock::Lock;
 use crate::store::snapshots::SNAPSHOT_LIMIT;
-use crate::store::stamp::{Base, Emulator, Stamp, VIDEO_ARCHIVE};
 
 /// How long to wait for another set-up of the same cache.
 const OTHER: Duration = Duration::from_secs(60 * 60);
@@ -357,6 +360,7 @@ impl Work<'_> {
         release: &str,
     ) -> Result<String, SetupError> {
         let key = Key::new("modules")
+            .text(modules::RECIPE)
             .text(SOURCES_SHA256)
             .text(made_of)
             .text(release);
@@ -378,7 +382,7 @@ impl Work<'_> {
         plan: &Plan,
         base: &Base,
         booted: &Booted,
-        files: &[PathBuf],
+        modules: &[PathBuf],
         own: Option<&str>,
     ) -> Result<(String, Vec<String>), SetupError> {
         let busybox = match &base.guest {
@@ -405,19 +409,23 @@ impl Work<'_> {
             None
         }) {
             key = key.text(&identity(file).map_err(self.cache_failed())?.1);
+            if let Some(debug) = files::beside(file) {
+                key = key.text(&identity(&debug).map_err(self.cache_failed())?.1);
+            }
         }
         let entry = self.cache.entry("initramfs", &key.finish());
         let contents = Contents {
             release: &booted.release,
-            modules: files,
+            modules,
             stock: booted.stock.as_deref(),
             busybox: busybox.as_deref(),
         };
-        let detail = format!("agent, busybox, {} modules", files.len());
+        let detail = format!("agent, busybox, {} modules", modules.len());
         self.reporter.step(Step::Initramfs, detail, || {
             entry.make(|path| {
                 let names = initramfs::write(&path.join("initramfs"), &contents)
                     .map_err(|error| Making(error.into()))?;
+                files::keep(path, modules).map_err(|error| Making(error.into()))?;
                 if let (Some(tree), Some(stock)) = (&base.video, &booted.stock) {
                     let tree = self.cache.entries().join(tree);
                     video::write(&path.join(VIDEO_ARCHIVE), &tree, stock, &booted.release)

@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 
 use crate::debian::packages::{SERIES, VIDEO};
 use crate::image::embedded::{AGENT_SHA256, SOURCES_SHA256};
+use crate::image::files;
 use crate::image::initramfs;
 use crate::image::video;
 use crate::kernel;
 use crate::kernel::metadata;
+use crate::kernel::modules;
 use crate::setup::options::SetupOptions;
 use crate::store::hash::Key;
 
@@ -75,6 +77,7 @@ impl Plan {
         let mut key = base(Key::new("set-up"))
             .text(initramfs::RECIPE)
             .text(video::RECIPE)
+            .text(modules::RECIPE)
             .text(AGENT_SHA256)
             .text(SOURCES_SHA256);
         let mut named = |what: &'static str, path: &Path| {
@@ -92,11 +95,14 @@ impl Plan {
         let qemu = optional("--qemu", &options.qemu)?;
         let kernel = optional("--kernel", &options.kernel)?;
         let kdir = optional("--kdir", &options.kdir)?;
-        let modules = options
+        let modules: Vec<_> = options
             .modules
             .iter()
             .map(|path| named("--module", path))
             .collect::<Result<_, _>>()?;
+        for debug in modules.iter().filter_map(|path| files::beside(path)) {
+            named("--module", &debug)?;
+        }
         Ok(Self {
             qemu,
             kernel,

@@ -12,9 +12,9 @@ use crate::setup::debug_kernel::{self, DebugStamp};
 use crate::setup::error::SetupError;
 use crate::setup::options::SetupOptions;
 use crate::setup::plan::Plan;
+use crate::setup::stamp::{Base, Stamp};
 use crate::store::cache::{Cache, measure, remove};
 use crate::store::snapshots;
-use crate::store::stamp::{Base, Stamp};
 
 /// What [`prune`] removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -6,4 +6,3 @@ pub(crate) mod cache;
 pub(crate) mod hash;
 pub(crate) mod lock;
 pub(crate) mod snapshots;
-pub(crate) mod stamp;

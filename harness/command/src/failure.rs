@@ -160,7 +160,7 @@ impl Failure {
     /// The catalogue came to nothing.
     pub(crate) fn of_catalog(failed: &CatalogFailed) -> Self {
         let mut failure = match failed {
-            CatalogFailed::Trial(trial) => Self::of_guest(&trial.source),
+            CatalogFailed::Case(trial) => Self::of_guest(&trial.source),
             CatalogFailed::Gallery { source, .. } => Self::of_guest(source),
             CatalogFailed::Run { source, .. } | CatalogFailed::Clean { source, .. } => {
                 Self::of_run(source)

@@ -175,9 +175,15 @@ fn remembered(entry: Entry) -> Entry {
     if lasting {
         return entry;
     }
-    let (bar, offset, write) = (0, 0, false);
+    let nothing = Kind::Unclaimed {
+        bar: 0,
+        offset: 0,
+        write: false,
+        width: 4,
+        count: 0,
+    };
     Entry {
-        kind: Kind::Unclaimed { bar, offset, write },
+        kind: nothing,
         ..entry
     }
 }

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use landfall_device::journal::Journal;
+use landfall_device::journal::{Entry, Journal};
 use landfall_device::ledger::Judgement;
 
 use super::{Pages, Recorder};
@@ -25,4 +25,14 @@ pub struct Trace {
     pub logs: Logs,
     /// Where the guest's own evidence was left, if it died.
     pub evidence: Option<PathBuf>,
+}
+
+impl Trace {
+    /// What is in the card's journal.
+    pub fn entries(&self) -> Vec<Entry> {
+        let journal = self.stream.as_ref().map(|(_, journal)| journal);
+        journal
+            .map(|journal| journal.entries_from(0))
+            .unwrap_or_default()
+    }
 }

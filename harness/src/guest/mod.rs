@@ -327,6 +327,11 @@ impl<Stage: Running> Guest<Stage> {
         self.machine().memory.read_range(range)
     }
 
+    /// How many cards it has.
+    pub fn cards(&self) -> usize {
+        self.machine().cards.len()
+    }
+
     /// A card's journal; it outlives guest and card. `None` if there is no such card.
     pub fn journal(&self, card: usize) -> Option<Journal> {
         self.machine().cards.get(card).map(CardServer::journal)
@@ -369,10 +374,9 @@ impl<Stage: Running> Guest<Stage> {
     /// # Errors
     /// If it has MSI-X, QEMU refuses, or the guest does not let it go.
     pub fn unplug(&self, index: usize) -> Result<()> {
-        use landfall_device::contract::InterruptKind;
         let mut machine = self.machine();
-        let interrupt = |card: &Card| card.function().identity().interrupt;
-        if machine.options.cards.get(index).map(interrupt) == Some(InterruptKind::Msix) {
+        let with_msix = |card: &Card| card.function().identity().msix.is_some();
+        if machine.options.cards.get(index).is_some_and(with_msix) {
             let why = "a card with MSI-X cannot be unplugged: QEMU would abort";
             return Err(GuestFailed::early(What::Options(why.to_owned())));
         }

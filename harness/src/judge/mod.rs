@@ -3,6 +3,10 @@
 //! The verdict on a card from its journal alone: for drivers that are not ours, and so tell nobody what they lent but
 //! the witness in the guest, whose word is in the same journal.
 
+mod leave;
+mod leg;
+mod watch;
+
 use std::collections::BTreeMap;
 
 use landfall_device::journal::Journal;
@@ -10,6 +14,10 @@ use landfall_device::ledger::{Judgement, Platform, Violation};
 
 use crate::evidence::Recorder;
 use crate::guest::{Guest, Running};
+
+pub use leave::{Expected, leave, leave_dead, record_to};
+pub use leg::Leg;
+pub use watch::{Death, SETTLE, Watch, count, may_be_drivers, named};
 
 /// Where the witness tells what other devices have lent, when somebody writes there.
 const OTHERS: &str = "/sys/kernel/debug/landfall_witness/others";

@@ -259,7 +259,7 @@ pub struct RegisterWrite {
     /// Offset in BAR 0.
     pub offset: u64,
     /// What was written.
-    pub value: u32,
+    pub value: u64,
 }
 
 /// One frame's way into memory.

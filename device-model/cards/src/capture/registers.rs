@@ -12,27 +12,24 @@ use super::regs::{
     SLOT_TIME_HI, SLOT_TIME_LO, STATUS, STRIDE,
 };
 use landfall_device::contract::{
-    Bar, Declaration, Declares, Function, Host, Identity, IdleScope, JobId, Label, Limits, Next,
-    Notice, Piece, QueueId, RegisterName, Reset, UNCLAIMED,
+    self, Bar, Declaration, Declares, Device, Host, Identity, IdleScope, JobId, Label, Limits,
+    Next, Notice, Piece, QueueId, RegisterName, Reset, UNCLAIMED,
 };
 
 /// Bytes from one slot's registers to the next's.
 const SLOT_STRIDE: usize = 0x40;
 
-impl Function for CaptureCard {
+impl Device for CaptureCard {
     fn identity(&self) -> Identity {
         Identity {
             vendor: regs::VENDOR,
             device: regs::DEVICE,
             class: 0x04_00_00,
             revision: 1,
-            interrupt: self.options.interrupt,
-            vectors: 1,
-            bars: vec![Bar {
-                index: 0,
-                size: regs::BAR0_SIZE as u32,
-            }],
+            bars: vec![Bar::registers(0, regs::BAR0_SIZE as u64)],
+            ..Identity::default()
         }
+        .interrupting(self.options.interrupt, 1)
     }
 
     fn declares(&self) -> Declares {
@@ -58,6 +55,31 @@ impl Function for CaptureCard {
         }
     }
 
+    fn notice(&mut self, notice: Notice, host: &mut dyn Host) {
+        match notice {
+            Notice::Read { offset, .. } => {
+                self.flush(host);
+                self.strike_at_read(usize::try_from(offset).unwrap_or(usize::MAX), host);
+            }
+            Notice::BusMaster => self.strike_early(host),
+        }
+    }
+
+    fn reset(&mut self, kind: Reset) {
+        self.drop_posted();
+        self.clear(kind == Reset::Device);
+    }
+
+    fn step(&mut self, host: &mut dyn Host) -> Next {
+        self.work(host)
+    }
+
+    fn line(&self) -> bool {
+        self.registers.irq_status.into_raw() & self.registers.irq_enable.into_raw() != 0
+    }
+}
+
+impl contract::Registers for CaptureCard {
     fn register(&self, bar: u8, offset: u64) -> Option<RegisterName> {
         landfall_device::contract::lookup(regs::REGISTERS, offset).filter(|_| bar == 0)
     }
@@ -105,29 +127,6 @@ impl Function for CaptureCard {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
         self.strike_at_write(offset, host);
         self.post(offset, value, host);
-    }
-
-    fn notice(&mut self, notice: Notice, host: &mut dyn Host) {
-        match notice {
-            Notice::Read { offset, .. } => {
-                self.flush(host);
-                self.strike_at_read(usize::try_from(offset).unwrap_or(usize::MAX), host);
-            }
-            Notice::BusMaster => self.strike_early(host),
-        }
-    }
-
-    fn reset(&mut self, kind: Reset) {
-        self.drop_posted();
-        self.clear(kind == Reset::Device);
-    }
-
-    fn step(&mut self, host: &mut dyn Host) -> Next {
-        self.work(host)
-    }
-
-    fn line(&self) -> bool {
-        self.registers.irq_status.into_raw() & self.registers.irq_enable.into_raw() != 0
     }
 }
 

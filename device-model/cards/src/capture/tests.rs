@@ -12,10 +12,8 @@ use proptest::prelude::*;
 use super::pattern::{FrameSpec, Pattern, Pixel, fill};
 use super::regs::*;
 use super::*;
-use landfall_device::contract::DmaError;
-use landfall_device::contract::{
-    Declaration, Direction, Function, Next, Notice, Reset, STEP_BYTES,
-};
+use landfall_device::contract::{Declaration, Device, Direction, Next, Notice, Reset, STEP_BYTES};
+use landfall_device::contract::{DmaError, Registers as _};
 use landfall_device::journal::Kind;
 use landfall_device::testing::FakeHost;
 

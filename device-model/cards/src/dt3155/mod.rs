@@ -349,19 +349,15 @@ impl Frame {
     }
 }
 
-impl Function for Dt3155 {
+impl Device for Dt3155 {
     fn identity(&self) -> Identity {
         Identity {
             vendor: 0x8086,
             device: 0x1223,
             class: 0x04_00_00,
             revision: 0,
-            interrupt: InterruptKind::Intx,
-            vectors: 1,
-            bars: vec![Bar {
-                index: 0,
-                size: 0x1000,
-            }],
+            bars: vec![Bar::registers(0, 0x1000)],
+            ..Identity::default()
         }
     }
 
@@ -379,6 +375,40 @@ impl Function for Dt3155 {
         }
     }
 
+    fn reset(&mut self, kind: Reset) {
+        // Only losing power ends what a broken card is about to do.
+        let late = match kind {
+            Reset::Device => Late::Never,
+            _ => self.late,
+        };
+        *self = Self {
+            next: self.next,
+            last: self.last,
+            late,
+            ..Self::new(self.options.clone())
+        };
+    }
+
+    fn step(&mut self, host: &mut dyn Host) -> Next {
+        if let Some(frame) = self.frame {
+            self.advance(frame, host);
+            return Next::Again;
+        }
+        let late = self.strike(host);
+        match (self.begin(host), late) {
+            (Next::Idle, Some(due)) => Next::At(due),
+            (Next::At(time), Some(due)) => Next::At(time.min(due)),
+            (next, _) => next,
+        }
+    }
+
+    fn line(&self) -> bool {
+        let interrupts = self.interrupts().into_raw();
+        interrupts & interrupts >> 8 & 7 != 0
+    }
+}
+
+impl Registers for Dt3155 {
     fn register(&self, bar: u8, offset: u64) -> Option<RegisterName> {
         landfall_device::contract::lookup(REGISTERS, offset).filter(|_| bar == 0)
     }
@@ -425,37 +455,5 @@ impl Function for Dt3155 {
             (Some(_), false) => self.stop(host),
             _ => {}
         }
-    }
-
-    fn reset(&mut self, kind: Reset) {
-        // Only losing power ends what a broken card is about to do.
-        let late = match kind {
-            Reset::Device => Late::Never,
-            _ => self.late,
-        };
-        *self = Self {
-            next: self.next,
-            last: self.last,
-            late,
-            ..Self::new(self.options.clone())
-        };
-    }
-
-    fn step(&mut self, host: &mut dyn Host) -> Next {
-        if let Some(frame) = self.frame {
-            self.advance(frame, host);
-            return Next::Again;
-        }
-        let late = self.strike(host);
-        match (self.begin(host), late) {
-            (Next::Idle, Some(due)) => Next::At(due),
-            (Next::At(time), Some(due)) => Next::At(time.min(due)),
-            (next, _) => next,
-        }
-    }
-
-    fn line(&self) -> bool {
-        let interrupts = self.interrupts().into_raw();
-        interrupts & interrupts >> 8 & 7 != 0
     }
 }

@@ -47,10 +47,7 @@ impl Causes {
             timer: None,
             happens: 0,
             vectors: [0; QUEUES],
-            count: match options.interrupt {
-                landfall_device::contract::InterruptKind::Msix => options.vectors.clamp(1, 32),
-                _ => 1,
-            },
+            count: vectors(options),
             unmasked: 0,
         }
     }
@@ -198,5 +195,13 @@ impl Causes {
 
     pub(super) fn line(&self) -> bool {
         self.pending & !self.mask != 0
+    }
+}
+
+/// Vectors of a card so made.
+pub(super) fn vectors(options: &RingOptions) -> u16 {
+    match options.interrupt {
+        landfall_device::contract::InterruptKind::Msix => options.vectors.clamp(1, 32),
+        _ => 1,
     }
 }

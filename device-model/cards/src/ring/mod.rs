@@ -158,20 +158,17 @@ fn of_queue(offset: usize) -> Option<(usize, usize)> {
     (queue < QUEUES).then_some((queue, RING_LO::OFFSET + inside % 0x40))
 }
 
-impl Function for Ring {
+impl Device for Ring {
     fn identity(&self) -> Identity {
         Identity {
             vendor: VENDOR,
             device: DEVICE,
             class: 0xff_00_00,
             revision: 1,
-            interrupt: self.options.interrupt,
-            vectors: self.options.vectors,
-            bars: vec![Bar {
-                index: 0,
-                size: BAR0_SIZE as u32,
-            }],
+            bars: vec![Bar::registers(0, BAR0_SIZE as u64)],
+            ..Identity::default()
         }
+        .interrupting(self.options.interrupt, causes::vectors(&self.options))
     }
 
     fn declares(&self) -> Declares {
@@ -193,6 +190,30 @@ impl Function for Ring {
         }
     }
 
+    fn reset(&mut self, _kind: Reset) {
+        self.power_on();
+    }
+
+    fn step(&mut self, host: &mut dyn Host) -> Next {
+        let mut port = Port::new(host, self.options.declares);
+        let mut next = self.causes.step(&mut port);
+        let first = self.turn;
+        self.turn = (first + 1) % QUEUES;
+        let (queues, mut rest) = self.parts();
+        for offset in 0..QUEUES {
+            if let Some(queue) = queues.get_mut((first + offset) % QUEUES) {
+                next = sooner(next, queue.step(&mut rest, &mut port));
+            }
+        }
+        next
+    }
+
+    fn line(&self) -> bool {
+        self.causes.line()
+    }
+}
+
+impl Registers for Ring {
     fn register(&self, bar: u8, offset: u64) -> Option<RegisterName> {
         landfall_device::contract::lookup(REGISTERS, offset).filter(|_| bar == 0)
     }
@@ -242,28 +263,6 @@ impl Function for Ring {
             }
             None => self.causes.write(offset, value, &mut port),
         }
-    }
-
-    fn reset(&mut self, _kind: Reset) {
-        self.power_on();
-    }
-
-    fn step(&mut self, host: &mut dyn Host) -> Next {
-        let mut port = Port::new(host, self.options.declares);
-        let mut next = self.causes.step(&mut port);
-        let first = self.turn;
-        self.turn = (first + 1) % QUEUES;
-        let (queues, mut rest) = self.parts();
-        for offset in 0..QUEUES {
-            if let Some(queue) = queues.get_mut((first + offset) % QUEUES) {
-                next = sooner(next, queue.step(&mut rest, &mut port));
-            }
-        }
-        next
-    }
-
-    fn line(&self) -> bool {
-        self.causes.line()
     }
 }
 

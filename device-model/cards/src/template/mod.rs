@@ -26,20 +26,17 @@ pub struct Scratch {
     pending: PENDING,
 }
 
-impl Function for Scratch {
+impl Device for Scratch {
     fn identity(&self) -> Identity {
         Identity {
             vendor: 0x1b36,
             device: 0x4c47,
             class: 0xff_00_00,
             revision: 0,
-            interrupt: InterruptKind::Msi,
-            vectors: 1,
-            bars: vec![Bar {
-                index: 0,
-                size: 0x1000,
-            }],
+            bars: vec![Bar::registers(0, 0x1000)],
+            ..Identity::default()
         }
+        .interrupting(InterruptKind::Msi, 1)
     }
 
     fn declares(&self) -> Declares {
@@ -51,38 +48,6 @@ impl Function for Scratch {
             jobs: true,
             interrupts: true,
             ..Declares::default()
-        }
-    }
-
-    fn register(&self, bar: u8, offset: u64) -> Option<RegisterName> {
-        landfall_device::contract::lookup(regs::REGISTERS, offset).filter(|_| bar == 0)
-    }
-
-    fn read(&self, _bar: u8, offset: u64) -> u32 {
-        match offset as usize {
-            ID::OFFSET => ID::compose(0x7e3a, 1).into_raw(),
-            SCRATCH::OFFSET => self.scratch,
-            ADDRESS::OFFSET => self.address,
-            GO::OFFSET => self.go.into_raw(),
-            PENDING::OFFSET => self.pending.into_raw(),
-            _ => UNCLAIMED,
-        }
-    }
-
-    fn held(&self, bar: u8, offset: u64) -> u32 {
-        match offset as usize {
-            GO::OFFSET | PENDING::OFFSET => 0, // ones act
-            _ => self.read(bar, offset),
-        }
-    }
-
-    fn write(&mut self, _bar: u8, offset: u64, value: u32, _host: &mut dyn Host) {
-        match offset as usize {
-            SCRATCH::OFFSET => self.scratch = value,
-            ADDRESS::OFFSET => self.address = value,
-            GO::OFFSET if GO::from_raw(value).busy() => self.go = GO::compose(false, true),
-            PENDING::OFFSET => self.pending = PENDING::from_raw(self.pending.into_raw() & !value),
-            _ => {}
         }
     }
 
@@ -117,5 +82,39 @@ impl Function for Scratch {
 
     fn line(&self) -> bool {
         self.pending.pending()
+    }
+}
+
+impl Registers for Scratch {
+    fn register(&self, bar: u8, offset: u64) -> Option<RegisterName> {
+        landfall_device::contract::lookup(regs::REGISTERS, offset).filter(|_| bar == 0)
+    }
+
+    fn read(&self, _bar: u8, offset: u64) -> u32 {
+        match offset as usize {
+            ID::OFFSET => ID::compose(0x7e3a, 1).into_raw(),
+            SCRATCH::OFFSET => self.scratch,
+            ADDRESS::OFFSET => self.address,
+            GO::OFFSET => self.go.into_raw(),
+            PENDING::OFFSET => self.pending.into_raw(),
+            _ => UNCLAIMED,
+        }
+    }
+
+    fn held(&self, bar: u8, offset: u64) -> u32 {
+        match offset as usize {
+            GO::OFFSET | PENDING::OFFSET => 0, // ones act
+            _ => self.read(bar, offset),
+        }
+    }
+
+    fn write(&mut self, _bar: u8, offset: u64, value: u32, _host: &mut dyn Host) {
+        match offset as usize {
+            SCRATCH::OFFSET => self.scratch = value,
+            ADDRESS::OFFSET => self.address = value,
+            GO::OFFSET if GO::from_raw(value).busy() => self.go = GO::compose(false, true),
+            PENDING::OFFSET => self.pending = PENDING::from_raw(self.pending.into_raw() & !value),
+            _ => {}
+        }
     }
 }

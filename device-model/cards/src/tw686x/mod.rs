@@ -288,19 +288,15 @@ fn queue(number: usize) -> QueueId {
     QueueId(u16::try_from(number).unwrap_or(u16::MAX))
 }
 
-impl Function for Tw686x {
+impl Device for Tw686x {
     fn identity(&self) -> Identity {
         Identity {
             vendor: 0x1797,
             device: self.options.chip.device(),
             class: 0x04_00_00,
             revision: 0,
-            interrupt: InterruptKind::Intx,
-            vectors: 1,
-            bars: vec![Bar {
-                index: 0,
-                size: 0x1000,
-            }],
+            bars: vec![Bar::registers(0, 0x1000)],
+            ..Identity::default()
         }
     }
 
@@ -318,6 +314,45 @@ impl Function for Tw686x {
         }
     }
 
+    fn notice(&mut self, notice: Notice, _host: &mut dyn Host) {
+        let of = INT_STATUS::OFFSET as u64;
+        if matches!(notice, Notice::Read { bar: 0, offset } if offset == of) {
+            self.read = std::mem::take(&mut self.pending);
+            self.shown = self.filled;
+        }
+    }
+
+    fn reset(&mut self, kind: Reset) {
+        self.forget();
+        // Only losing power ends what a broken card is about to do.
+        if kind == Reset::Device {
+            self.late = Late::Never;
+        }
+    }
+
+    fn step(&mut self, host: &mut dyn Host) -> Next {
+        let late = self.strike(host);
+        let due = |(number, channel): (usize, &Channel)| Some((channel.due?, number));
+        let first = self.channels.iter().enumerate().filter_map(due).min();
+        let Some((due, number)) = first else {
+            return late.map_or(Next::Idle, Next::At);
+        };
+        if host.now() < due {
+            return Next::At(late.map_or(due, |late| late.min(due)));
+        }
+        match self.channels[number].work.take() {
+            Some(work) => self.advance(number, work, host),
+            None => self.begin(number, host),
+        }
+        Next::Again
+    }
+
+    fn line(&self) -> bool {
+        self.pending != 0
+    }
+}
+
+impl Registers for Tw686x {
     fn register(&self, bar: u8, offset: u64) -> Option<RegisterName> {
         landfall_device::contract::lookup(REGISTERS, offset).filter(|_| bar == 0)
     }
@@ -372,42 +407,5 @@ impl Function for Tw686x {
         if matches!(offset, DMA_CMD::OFFSET | DMA_CHANNEL_ENABLE::OFFSET) {
             self.switch(host);
         }
-    }
-
-    fn notice(&mut self, notice: Notice, _host: &mut dyn Host) {
-        let of = INT_STATUS::OFFSET as u64;
-        if matches!(notice, Notice::Read { bar: 0, offset } if offset == of) {
-            self.read = std::mem::take(&mut self.pending);
-            self.shown = self.filled;
-        }
-    }
-
-    fn reset(&mut self, kind: Reset) {
-        self.forget();
-        // Only losing power ends what a broken card is about to do.
-        if kind == Reset::Device {
-            self.late = Late::Never;
-        }
-    }
-
-    fn step(&mut self, host: &mut dyn Host) -> Next {
-        let late = self.strike(host);
-        let due = |(number, channel): (usize, &Channel)| Some((channel.due?, number));
-        let first = self.channels.iter().enumerate().filter_map(due).min();
-        let Some((due, number)) = first else {
-            return late.map_or(Next::Idle, Next::At);
-        };
-        if host.now() < due {
-            return Next::At(late.map_or(due, |late| late.min(due)));
-        }
-        match self.channels[number].work.take() {
-            Some(work) => self.advance(number, work, host),
-            None => self.begin(number, host),
-        }
-        Next::Again
-    }
-
-    fn line(&self) -> bool {
-        self.pending != 0
     }
 }

@@ -247,6 +247,8 @@ fn hostile() -> impl Strategy<Value = Kind> {
             bar: slot,
             offset: a,
             write: on,
+            width: slot,
+            count: b,
         },
         12 => Kind::Symbol {
             address: a,

@@ -155,6 +155,8 @@ fn class_58_is_a_write_where_there_is_no_register() {
         bar: 0,
         offset: 0x800,
         write,
+        width: 4,
+        count: 1,
     };
     Stream::bound().kind(write(true)).is(58);
     Stream::bound().kind(write(false)).is_clean();

@@ -238,7 +238,8 @@ impl Stream {
             bar,
             offset,
             name,
-            value,
+            value: value.into(),
+            width: 4,
         })
     }
 

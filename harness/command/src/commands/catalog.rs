@@ -6,142 +6,18 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use clap::{Args, Subcommand};
 use landfall::bundle::Place;
 use landfall_guest::{Cancel, Prepared};
-use landfall_suite::catalog::{
-    self, ENTRIES, Entry, Event, Leg, PATTERNS, Pattern, Plan, Platforms,
-};
+use landfall_suite::catalog::{self, ENTRIES, Entry, Event, Leg, PATTERNS, Plan, Platforms};
 use landfall_suite::scenario::Scenario;
 
 use super::survey::{file, png};
 use super::{Done, parts, prepare, prepare_debug, scenario};
-use crate::cli::PartArguments;
+use crate::cli::{CatalogArguments, CatalogCommand, Common, LegsArguments, PartArguments};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::report;
-
-/// Arguments of `catalog`.
-#[derive(Args, Debug)]
-pub(crate) struct CatalogArguments {
-    #[command(subcommand)]
-    command: CatalogCommand,
-}
-
-#[derive(Subcommand, Debug)]
-enum CatalogCommand {
-    /// List the 60 classes, what is planted for each, and where it must be named
-    List {
-        /// Write the list to FILE as JSON
-        #[arg(long, value_name = "FILE")]
-        json: Option<PathBuf>,
-    },
-    /// Run classes, all by default: each must be named, and its clean twin must be silent
-    Run {
-        /// Numbers of classes
-        #[arg(value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..=60))]
-        numbers: Vec<u8>,
-        /// Leave stream and verdict of every trial in DIR, a file each, for tests that judge them again
-        #[arg(long, value_name = "DIR")]
-        record: Option<PathBuf>,
-        #[command(flatten)]
-        common: Common,
-    },
-    /// Measure who sees which class: ledger, IOMMU, dma-debug, KASAN, bounce buffers
-    Matrix {
-        /// How often Landfall must name each
-        #[arg(long, value_name = "N", default_value_t = 3)]
-        repeats: u32,
-        /// Leave the debug kernel out, which takes a quarter of an hour to build the first time
-        #[arg(long)]
-        no_debug_kernel: bool,
-        /// Write the table to FILE as Markdown
-        #[arg(long, value_name = "FILE")]
-        markdown: Option<PathBuf>,
-        /// Draw it to FILE as SVG
-        #[arg(long, value_name = "FILE")]
-        svg: Option<PathBuf>,
-        /// Draw it to FILE as PNG
-        #[arg(long, value_name = "FILE")]
-        png: Option<PathBuf>,
-        #[command(flatten)]
-        common: Common,
-    },
-    /// Show the gallery of correct drivers, all patterns by default: nothing may be said of any
-    Gallery {
-        /// Names of patterns
-        #[arg(value_name = "NAME", value_parser = pattern)]
-        names: Vec<&'static Pattern>,
-        /// Platforms, separated by commas
-        #[arg(
-            long,
-            value_name = "LIST",
-            value_delimiter = ',',
-            default_value = "plain,iommu,iommu-lazy,swiotlb,high"
-        )]
-        legs: Vec<Leg>,
-        /// How often
-        #[arg(long, value_name = "N", default_value_t = 1)]
-        runs: u32,
-        /// Each of them also on a card that declares nothing of its own work
-        #[arg(long)]
-        mute: bool,
-        /// List the patterns, and show none
-        #[arg(long)]
-        list: bool,
-        #[command(flatten)]
-        common: Common,
-    },
-    /// Run clean captures, spread over platforms, drivers and sources: nothing may be said
-    Clean {
-        /// How many
-        #[arg(long, value_name = "N", default_value_t = 300)]
-        runs: u32,
-        /// With the debug kernel too
-        #[arg(long)]
-        debug_kernel: bool,
-        #[command(flatten)]
-        common: Common,
-    },
-}
-
-/// Arguments of `legs`.
-#[derive(Args, Debug)]
-pub(crate) struct LegsArguments {
-    /// Mutant of the small driver, a class's number; 0: none
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    bug: u32,
-    /// What the card does, as a scenario file
-    #[arg(long, value_name = "FILE")]
-    scenario: Option<PathBuf>,
-    /// Platforms, separated by commas: plain, iommu, iommu-lazy, swiotlb, high, fragmented, debug
-    #[arg(
-        long,
-        value_name = "LIST",
-        value_delimiter = ',',
-        default_value = "plain,iommu,iommu-lazy,swiotlb,high,fragmented"
-    )]
-    legs: Vec<Leg>,
-    #[command(flatten)]
-    common: Common,
-}
-
-#[derive(Args, Debug)]
-struct Common {
-    /// Write what came of it to FILE as JSON
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Where a run that fails leaves its bundle: beside PATH, with a word for the run at the end of the name; one file if
-    /// that ends in .tar.zst; a bundle that is there is replaced [default: new directories where logs go]
-    #[arg(long, value_name = "PATH")]
-    bundle: Option<PathBuf>,
-    /// Most guests at once [default: one for each CPU]
-    #[arg(long, value_name = "N")]
-    jobs: Option<NonZeroUsize>,
-    #[command(flatten)]
-    parts: PartArguments,
-}
 
 /// What is booted.
 struct Kernels {
@@ -359,12 +235,6 @@ fn clean(runs: u32, debug: bool, common: &Common, cancel: &Cancel) -> Done {
     }
     left(&clean.bundles);
     Ok(verdict(alarms == 0))
-}
-
-/// The pattern of that name.
-fn pattern(name: &str) -> Result<&'static Pattern, String> {
-    Pattern::of(name)
-        .ok_or_else(|| "`landfall catalog gallery --list` lists the patterns".to_owned())
 }
 
 fn gallery(plan: &Plan, common: &Common, cancel: &Cancel) -> Done {

@@ -10,8 +10,9 @@ use landfall::bundle::{Place, Request};
 use landfall::guest::GuestOptions;
 use landfall::guest::accelerator::{self, Choice};
 use landfall_guest::{Cancel, Prepared};
+use landfall_suite::fuzz::shrink;
 use landfall_suite::fuzz::{Attempt, FuzzFailed, Wrong, attempt, command, draw};
-use landfall_suite::scenario::{Scenario, shrink};
+use landfall_suite::scenario::Scenario;
 use serde::Serialize;
 
 use super::{Done, parts, prepare};

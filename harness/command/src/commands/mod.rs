@@ -36,8 +36,6 @@ use crate::progress::Progress;
 use crate::report;
 use crate::terminal;
 
-pub(crate) use catalog::{CatalogArguments, LegsArguments};
-
 /// What a command runs into: an exit code and what to print.
 pub(crate) type Done = Result<ExitCode, Failure>;
 

@@ -200,12 +200,32 @@ impl Timeline {
                 bar: 0,
                 offset: 0,
                 write: false,
+                ..
             } => None,
-            Kind::Unclaimed { bar, offset, write } => {
+            Kind::Unclaimed {
+                bar, offset, write, ..
+            } => {
                 let verb = if *write { "writes" } else { "reads" };
                 other(
                     "driver",
                     format!("{verb} BAR {bar} + {offset:#x}, where there is no register"),
+                )
+            }
+            Kind::Spinning {
+                bar,
+                offset,
+                name,
+                value,
+                reads,
+                ..
+            } => {
+                let name = match name {
+                    Some(name) => name.to_string(),
+                    None => format!("BAR {bar} + {offset:#x}"),
+                };
+                other(
+                    "driver",
+                    format!("does nothing but read {name}, {reads} times, always {value:#x}"),
                 )
             }
             Kind::Declares(_) => None,
@@ -522,6 +542,7 @@ mod tests {
                     sequence,
                     time_ns: sequence,
                     kind: Kind::Register {
+                        width: 4,
                         bar: 0,
                         offset: 0,
                         name: RegisterName {

@@ -9,17 +9,18 @@ use landfall_cards::capture::CaptureOptions;
 use landfall_device::contract::InterruptKind;
 use landfall_guest::Cancel;
 
+use super::case::Case;
 use super::entries::Action;
 use super::jobs::{CatalogFailed, Event, Platforms};
-use super::leave::{Expected, leave};
-use super::leg::Leg;
+use super::leave::leave;
 use super::schema::{CleanRuns, VERSION};
 use super::special::finish;
-use super::trial::Trial;
 use crate::capture::{self, Device};
 use crate::run::{CapturePlan, RunFailed, Session, versions};
 use landfall::evidence::Observed;
 use landfall::guest::{Guest, GuestOptions, Iommu, PoolOptions, PoolSource};
+use landfall::judge::Expected;
+use landfall::judge::Leg;
 
 /// What runs clean.
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +87,7 @@ pub fn clean(
         };
         let (leg, done) = match kind {
             Kind::Small(leg) => {
-                let trial = Trial {
+                let trial = Case {
                     leg,
                     parameters: String::new(),
                     card,

@@ -15,7 +15,7 @@ use std::time::Duration;
 use landfall_device::contract::InterruptKind;
 use landfall_device::journal::{DriverState, Entry, Kind};
 
-use super::trial::Trial;
+use super::case::Case;
 use landfall::evidence::{Named, Observed};
 use landfall::guest::console_findings;
 
@@ -31,7 +31,7 @@ const NO_VECTORS: [&str; 2] = ["failed with error -22", "failed with error -28"]
 const AT_ZERO: &str = "NULL pointer dereference, address: 0000000000000000";
 
 /// Adds what the conduct tells, before everything else: it is the cause of what followed.
-pub(super) fn judge(observed: &mut Observed, entries: &[Entry], trial: &Trial, console: &str) {
+pub(super) fn judge(observed: &mut Observed, entries: &[Entry], trial: &Case, console: &str) {
     let happened = |wanted: &dyn Fn(&Kind) -> bool| entries.iter().any(|entry| wanted(&entry.kind));
     let down = happened(&|kind| matches!(kind, Kind::KernelDown));
     let gone = !down && happened(&|kind| matches!(kind, Kind::Disconnected));

@@ -60,7 +60,7 @@ pub enum Job {
 )]
 pub enum Way {
     /// In a trial.
-    Trial(Recipe),
+    Case(Recipe),
     /// In a guest with the pool.
     Job(Job),
     /// In a driver of the ring card, as one of [`super::BUGS`]: its name.
@@ -117,7 +117,7 @@ const fn mutant(number: u8, legs: &'static [Leg], what: &'static str, twin: Reci
         mutant: true,
         ..twin
     };
-    let planted = Way::Trial(recipe);
+    let planted = Way::Case(recipe);
     Entry {
         number,
         planted,
@@ -128,7 +128,7 @@ const fn mutant(number: u8, legs: &'static [Leg], what: &'static str, twin: Reci
 
 /// A fault of the card, which strikes once.
 const fn card(number: u8, legs: &'static [Leg], what: &'static str, fault: Planted) -> Entry {
-    let planted = Way::Trial(Recipe {
+    let planted = Way::Case(Recipe {
         fault: Some(fault),
         ..TWIN
     });
@@ -476,7 +476,7 @@ pub static ENTRIES: [Entry; 60] = [
     ),
     Entry {
         number: 57,
-        planted: Way::Trial(Recipe {
+        planted: Way::Case(Recipe {
             // Its last page has room behind it.
             parameters: "width=48",
             fault: Some(in_a_frame(Fault::ProbePage)),
@@ -528,7 +528,7 @@ mod tests {
     #[test]
     fn a_trial_plants_something_that_its_twin_has_not() {
         for entry in &ENTRIES {
-            if let Way::Trial(recipe) = entry.planted {
+            if let Way::Case(recipe) = entry.planted {
                 assert!(recipe.mutant || recipe.fault.is_some(), "{}", entry.number);
             }
         }

@@ -12,17 +12,18 @@ use std::time::{Duration, Instant};
 use landfall_cards::capture::CaptureOptions;
 use landfall_guest::{Cancel, Prepared};
 
+use super::case::{Case, CaseFailed};
 use super::entries::{Entry, Recipe, Way};
 use super::gallery::{Bug, show_bug};
-use super::leave::{Expected, leave, record};
-use super::leg::Leg;
+use super::leave::{leave, words};
 use super::schema::{ClassRun, LegRun, Runs, Seen, VERSION, names};
-use super::trial::{Trial, TrialFailed};
 use crate::run::{RunFailed, versions};
 use crate::scenario::Scenario;
 use landfall::bundle::{self, BundleError, Place};
 use landfall::evidence::Observed;
 use landfall::guest::GuestFailed;
+use landfall::judge::Leg;
+use landfall::judge::{Expected, record_to};
 
 /// Something worth showing while the catalogue runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +44,7 @@ pub enum Event {
 pub enum CatalogFailed {
     /// A trial did.
     #[error(transparent)]
-    Trial(#[from] TrialFailed),
+    Case(#[from] CaseFailed),
     /// A class that needs the pool.
     #[error("class {number} could not be run")]
     Run {
@@ -137,7 +138,7 @@ impl Platforms<'_> {
 
 impl Recipe {
     /// The trial on a platform, planted or clean.
-    pub(super) fn trial(&self, number: u8, leg: Leg, planted: bool) -> Trial {
+    pub(super) fn trial(&self, number: u8, leg: Leg, planted: bool) -> Case {
         let mut card = CaptureOptions::default();
         (self.card)(&mut card);
         card.faults.extend(self.environment);
@@ -145,7 +146,7 @@ impl Recipe {
         let mutant = (planted && self.mutant).then(|| format!("bug={number}"));
         let parameters = (!self.parameters.is_empty()).then(|| self.parameters.to_owned());
         let words: Vec<_> = mutant.into_iter().chain(parameters).collect();
-        Trial {
+        Case {
             leg,
             parameters: words.join(" "),
             card,
@@ -168,7 +169,7 @@ impl Entry {
         let prepared = platforms.of(leg)?;
         let number = self.number;
         let done = match &self.planted {
-            Way::Trial(recipe) => {
+            Way::Case(recipe) => {
                 let trial = recipe.trial(number, leg, planted);
                 trial.run(prepared, cancel).map_err(CatalogFailed::from)
             }
@@ -193,7 +194,7 @@ impl Entry {
             wrong,
         };
         if let (Some(directory), Ok(observed)) = (platforms.record, &done) {
-            record(directory, &expected, observed)?;
+            record_to(directory, &expected, observed).map_err(CatalogFailed::Bundle)?;
         }
         leave(platforms.bundles, &expected, done)
     }
@@ -300,7 +301,7 @@ pub fn legs(
             seed: scenario.seed,
             ..CaptureOptions::default()
         };
-        let trial = Trial {
+        let trial = Case {
             leg,
             parameters: format!("bug={bug}"),
             card,
@@ -314,7 +315,7 @@ pub fn legs(
             word: leg.name().to_owned(),
             what: format!("on {leg}"),
             command: leg_command(bug, leg, played),
-            scenario: played.then_some(scenario),
+            scenario: played.then(|| words(scenario)),
             wrong: &|observed| (!observed.is_sound()).then(|| observed.first()),
         };
         let done = trial.run(prepared, cancel).map_err(CatalogFailed::from);

@@ -1,162 +1,43 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What a trial leaves that did not give what was expected: its bundle.
+//! What a case leaves that did not give what was expected, whatever became of it.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use landfall::bundle::Place;
+use landfall::evidence::Observed;
+use landfall::guest::GuestFailed;
+use landfall::judge::{self, Expected};
 
 use super::jobs::CatalogFailed;
 use crate::run::RunFailed;
 use crate::scenario::Scenario;
-use landfall::bundle::{self, Parts, Place, Run};
-use landfall::evidence::Observed;
-use landfall::evidence::{Logs, Pages, Trace};
-use landfall::guest::{self, GuestFailed};
 
-/// What a trial is to give, and what its bundle says if it gives something else.
-pub(super) struct Expected<'a> {
-    /// What takes part, by name.
-    pub(super) versions: BTreeMap<String, String>,
-    /// The word for the bundle's name.
-    pub(super) word: String,
-    /// What to call the trial.
-    pub(super) what: String,
-    /// The command line that does the same, without the program's name.
-    pub(super) command: Vec<String>,
-    /// What the card does.
-    pub(super) scenario: Option<&'a Scenario>,
-    /// What is wrong with what was seen, in words.
-    pub(super) wrong: &'a dyn Fn(&Observed) -> Option<String>,
+/// A scenario as a bundle has it.
+pub(super) fn words(scenario: &Scenario) -> (String, u64) {
+    (scenario.to_toml(), scenario.seed)
 }
 
-/// Leaves the bundle of a trial that did not give what was expected, or whose guest died, if there is a place for it.
-/// Forgets the trace; the evidence of a guest that died as expected goes.
+/// [`judge::leave`], or [`judge::leave_dead`].
 pub(super) fn leave(
     place: Option<&Place>,
     expected: &Expected<'_>,
     done: Result<Observed, CatalogFailed>,
 ) -> Result<Observed, CatalogFailed> {
     match done {
-        Ok(mut observed) => {
-            let trace = std::mem::take(&mut observed.trace);
-            match ((expected.wrong)(&observed), place) {
-                (Some(wrong), Some(place)) => {
-                    let path = store(place, expected, &trace, &wrong, Some(&observed))?;
-                    observed.bundle = Some(path);
-                }
-                (Some(_), None) => {}
-                (None, _) => {
-                    // What cannot be removed stays.
-                    let _ = trace.evidence.map(std::fs::remove_dir_all);
-                }
-            }
-            Ok(observed)
-        }
+        Ok(observed) => judge::leave(place, expected, observed).map_err(CatalogFailed::Bundle),
         Err(mut failed) => {
-            let died = failed.guest().filter(|died| died.is_guests());
-            if let (Some(place), Some(died)) = (place, died) {
-                let logs = died.evidence.as_deref().map(guest::logs_in);
-                let trace = Trace {
-                    logs: logs.unwrap_or_default(),
-                    ..Trace::default()
-                };
-                match store(place, expected, &trace, &died.to_string(), None) {
-                    Ok(path) => died.bundle = Some(path),
-                    Err(error) => tracing::warn!("{error}"),
-                }
+            if let Some(died) = failed.guest() {
+                judge::leave_dead(place, expected, died);
             }
             Err(failed)
         }
     }
 }
 
-/// Leaves stream and verdict of a trial as one file, for tests that judge it again: no logs, no memory.
-pub(super) fn record(
-    directory: &Path,
-    expected: &Expected<'_>,
-    observed: &Observed,
-) -> Result<(), CatalogFailed> {
-    if observed.trace.stream.is_none() {
-        return Ok(()); // no card was at work
-    }
-    let file = format!("{}.tar.zst", expected.word);
-    let place = Place::At(directory.join(file));
-    let trace = Trace {
-        stream: None,
-        ..Trace::default()
-    };
-    let said = (expected.wrong)(observed).unwrap_or_else(|| "as expected".to_owned());
-    let parts = Recorded {
-        trace: &observed.trace,
-        logs: &trace.logs,
-        pages: &trace.pages,
-    };
-    store_parts(&place, expected, parts, &said, Some(observed)).map(drop)
-}
-
-/// What a bundle of a trial is made of.
-struct Recorded<'a> {
-    trace: &'a Trace,
-    logs: &'a Logs,
-    pages: &'a Pages,
-}
-
-fn store(
-    place: &Place,
-    expected: &Expected<'_>,
-    trace: &Trace,
-    wrong: &str,
-    observed: Option<&Observed>,
-) -> Result<PathBuf, CatalogFailed> {
-    let parts = Recorded {
-        trace,
-        logs: &trace.logs,
-        pages: &trace.pages,
-    };
-    store_parts(&place.of(&expected.word), expected, parts, wrong, observed)
-}
-
-fn store_parts(
-    place: &Place,
-    expected: &Expected<'_>,
-    recorded: Recorded<'_>,
-    wrong: &str,
-    observed: Option<&Observed>,
-) -> Result<PathBuf, CatalogFailed> {
-    let trace = recorded.trace;
-    let request = bundle::Request {
-        place: place.clone(),
-        command: expected.command.clone(),
-        scenario: expected.scenario.map(Scenario::to_toml),
-        seed: expected.scenario.map(|scenario| scenario.seed),
-    };
-    let parts = Parts {
-        request: &request,
-        run: Run {
-            command: request.command.clone(),
-            seed: request.seed,
-            versions: expected.versions.clone(),
-            summary: format!("{}: {wrong}", expected.what),
-            kernel_line: None,
-        },
-        stream: trace
-            .stream
-            .as_ref()
-            .map(|(recorder, journal)| (recorder, journal)),
-        judged: &trace.judged,
-        report: None,
-        observed,
-        pages: recorded.pages,
-        logs: recorded.logs,
-    };
-    bundle::store(&parts, &landfall::guest::run_directory::parent()).map_err(CatalogFailed::Bundle)
-}
-
 impl CatalogFailed {
     /// The guest that failed, if one did.
     fn guest(&mut self) -> Option<&mut GuestFailed> {
         match self {
-            Self::Trial(trial) => Some(&mut trial.source),
+            Self::Case(trial) => Some(&mut trial.source),
             Self::Run { source, .. } | Self::Clean { source, .. } => match source {
                 RunFailed::Guest(failed) => Some(failed),
                 _ => None,
@@ -169,6 +50,8 @@ impl CatalogFailed {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use landfall_device::contract::Role;
     use landfall_device::journal::{Bytes, Direction, Journal, Kind, Outcome};
     use landfall_device::ledger::Platform;
@@ -176,7 +59,8 @@ mod tests {
     use super::*;
     use landfall::bundle::{Bundle, compare, story};
     use landfall::evidence::Named;
-    use landfall::judge::record;
+    use landfall::evidence::Trace;
+    use landfall::judge::{named, record};
 
     /// What is seen of a card that writes where nothing was lent, or does not, until its journal of that size is full.
     fn observed(writes: bool, capacity: usize) -> Observed {
@@ -201,7 +85,7 @@ mod tests {
         }
         let (recorder, judged) = record(&journal, Platform::default(), &|| ());
         Observed {
-            violations: crate::catalog::trial::named(&judged.violations),
+            violations: named(&judged.violations),
             not_judged: judged.not_judged.clone(),
             accesses: 1,
             calls: 2,

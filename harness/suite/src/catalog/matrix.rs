@@ -9,10 +9,10 @@ use landfall_guest::Cancel;
 
 use super::entries::{Action, ENTRIES, Entry, Way};
 use super::jobs::{CatalogFailed, Event, Platforms};
-use super::leg::Leg;
 use super::schema::{Cell, Column, Matrix, Row, Seen, VERSION};
 use landfall::evidence::Observed;
 use landfall::guest::console_findings::Kind;
+use landfall::judge::Leg;
 
 /// What dma-debug says of a class when it names it (`kernel/dma/debug.c`).
 const DMA_DEBUG: [(u8, &str); 15] = [
@@ -41,7 +41,7 @@ impl Column {
             (Self::Ledger, _) => entry.legs.first().copied(),
             (_, Way::Job(_)) => None,
             // The debug kernel has no error reporting (AER).
-            (Self::DmaDebug | Self::Kasan, Way::Trial(recipe))
+            (Self::DmaDebug | Self::Kasan, Way::Case(recipe))
                 if recipe.action == Action::FailLink =>
             {
                 None

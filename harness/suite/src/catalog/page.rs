@@ -4,8 +4,8 @@
 
 use std::fmt::Write as _;
 
-use super::leg::Leg;
 use super::schema::{Cell, Column, Matrix, Row, Seen};
+use landfall::judge::Leg;
 
 /// As text, for a terminal.
 pub fn table(matrix: &Matrix) -> String {

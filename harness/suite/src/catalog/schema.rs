@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::entries::{ENTRIES, Entry, Way};
-use super::leg::Leg;
 use landfall::evidence::Named;
+use landfall::judge::Leg;
 
 /// Version of the schemas.
 pub const VERSION: u32 = 1;

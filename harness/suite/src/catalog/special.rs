@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The classes that need the pool, user space or boot-time memory, and so no [`super::Trial`].
+//! The classes that need the pool, user space or boot-time memory, and so no [`super::Case`].
 
 use std::time::Duration;
 
 use landfall_guest::{Cancel, Prepared};
 
 use super::entries::Job;
-use super::trial::{count, named};
 use crate::capture::{self, Device};
 use crate::run::{CapturePlan, RunFailed, Session};
 use landfall::evidence::{Named, Observed};
 use landfall::guest::{
     Booted, Carveout, Guest, GuestOptions, Loaded, POOL_MODULE, PoolOptions, PoolSource, What,
 };
+use landfall::judge::{count, named};
 use landfall_cards::capture::CaptureOptions;
 
 /// The module that stands for other people's drivers.
@@ -119,17 +119,14 @@ pub(super) fn finish(
     card: &Device<'_>,
 ) -> Result<Observed, RunFailed> {
     let (violations, trace) = session.finish_traced(guest, card)?;
-    let entries = trace
-        .stream
-        .as_ref()
-        .map(|(_, journal)| journal.entries_from(0));
+    let entries = trace.entries();
     Ok(Observed {
         violations: violations.into_iter().map(Named::from).collect(),
         hints: named(&trace.judged.hints),
         not_judged: trace.judged.not_judged.clone(),
         struck: true,
         trace,
-        ..count(&entries.unwrap_or_default())
+        ..count(&entries)
     })
 }
 

@@ -2,6 +2,8 @@
 
 //! Random scenarios, each run as a small main job, and whether the verdict is what the scenario predicts.
 
+mod shrink;
+
 use std::path::{Path, PathBuf};
 
 use landfall_cards::capture::{Fault, MILLION, NthWrite, Planted, When};
@@ -15,6 +17,8 @@ use landfall::bundle::{self, BundleError};
 use landfall::guest::GuestOptions;
 use landfall::guest::accelerator::Choice;
 use landfall::report::schema::{Report, Violation};
+
+pub use shrink::{Shrunk, shrink};
 
 /// The faults that are drawn: those whose class the ledger names, for this driver, in the guest that [`plan`] makes.
 /// `truncate` keeps more bits than the addresses there have; `early-dma` and `probe-irq` strike before the run looks;

@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use landfall_agent::protocol::CardInfo;
 use landfall_device::journal::Journal;
@@ -22,17 +21,14 @@ use landfall::guest::{Guest, Hole, Loaded, Region};
 use landfall::judge;
 use landfall::report::schema::{SelfTest, Violation};
 
-/// How long the card is watched after it was stopped for the last time, before the verdict. A card that
-/// writes late shows itself in that time, or goes unseen.
-const SETTLE: Duration = Duration::from_millis(50);
-
 /// One card under watch, from [`Session::begin`] to the verdict.
 ///
 /// ```no_run
-/// # fn example(guest: &landfall::guest::Guest<landfall::guest::Loaded>) -> Result<(), landfall::run::RunFailed> {
-/// use landfall::run::{CapturePlan, Session};
+/// # fn example(guest: &landfall::guest::Guest<landfall::guest::Loaded>) -> Result<(), landfall_suite::run::RunFailed> {
+/// use landfall_suite::capture::Device;
+/// use landfall_suite::run::{CapturePlan, Session};
 ///
-/// let card = Device::open(&guest, 0)?;
+/// let card = Device::open(guest, 0)?;
 /// let mut session = Session::begin(guest, &card)?;
 /// session.capture(&CapturePlan { width: 640, height: 480, ..CapturePlan::default() }, guest, &card)?;
 /// assert_eq!(session.finish(guest, &card)?, []);
@@ -149,7 +145,7 @@ impl Session {
         guest: &Guest<Loaded>,
         card: &Device<'_>,
     ) -> Result<(), RunFailed> {
-        std::thread::sleep(SETTLE);
+        std::thread::sleep(judge::SETTLE);
         guest.sync_card(card.index().into());
         self.look_again(guest, card)?;
         self.info = card.info()?;

@@ -28,12 +28,10 @@
 //! an error; see [`Planted`] for what each means. The same scenario and the same driver give the same run, but for
 //! `after_us` and `posted`, which the clock decides.
 
-mod shrink;
 mod toml_file;
 
 use landfall_cards::capture::Planted;
 
-pub use shrink::{Shrunk, shrink};
 pub use toml_file::ScenarioError;
 
 /// Most faults in one scenario.

@@ -12,23 +12,21 @@ mod patterns;
 use std::time::Instant;
 
 use landfall_cards::ring::{Ring, RingOptions};
-use landfall_device::journal::Journal;
 use landfall_device::ledger::{Class, Judgement, Violation};
 use landfall_guest::{Cancel, Prepared};
 use serde::Serialize;
 
 pub use self::patterns::{BUGS, Bug, PATTERNS, Pattern};
 use super::jobs::{CatalogFailed, Event, Platforms};
-use super::leave::{Expected, leave};
-use super::leg::Leg;
+use super::leave::leave;
 use super::schema::VERSION;
-use super::trial::{SETTLE, count, is_drivers, named};
 use crate::run::versions;
 use landfall::evidence::Trace;
 use landfall::evidence::{Named, Observed};
-use landfall::guest::console_findings;
 use landfall::guest::{Booted, Card, Guest, GuestFailed};
-use landfall::judge::{ask_others, record};
+use landfall::judge::Expected;
+use landfall::judge::Leg;
+use landfall::judge::{Death, Watch, count, named};
 
 /// The driver.
 const GALLERY: &str = "landfall_gallery";
@@ -379,11 +377,11 @@ fn guest(
 ) -> Result<(Observed, Vec<Part>), GuestFailed> {
     let made = card.clone();
     let card = Card::new("ring", move || Ring::new(made.clone()));
-    let guest = Guest::configure(leg.guest(card)).boot(prepared, cancel)?;
+    let guest = Guest::configure(leg.guest(vec![card])).boot(prepared, cancel)?;
     let journal = guest.journal(0).unwrap_or_default();
-    let began = Instant::now();
+    let watch = Watch::begin(&guest, leg.platform(guest.memory().ram()));
     let mut parts: Vec<Part> = Vec::new();
-    let mut evidence = None;
+    let mut death = None;
     for parameters in loads {
         let from = journal.len();
         let mut part = Part {
@@ -394,34 +392,23 @@ fn guest(
         };
         match drive(&guest, parameters) {
             Ok(told) => part.told = told,
-            Err(failed) if is_drivers(&failed) => {
-                evidence = failed.evidence.clone();
-                let line = failed.kernel_line.clone();
-                part.died = Some(line.unwrap_or_else(|| failed.to_string()));
+            Err(failed) => {
+                let ended = death.insert(Death::of(failed)?);
+                part.died.clone_from(&ended.words);
             }
-            Err(failed) => return Err(failed),
         }
         part.to = journal.len();
-        let died = part.died.is_some();
         parts.push(part);
-        if died {
+        if death.is_some() {
             break;
         }
     }
-    std::thread::sleep(SETTLE);
-    guest.sync_card(0);
+    let [observed] = <[Observed; 1]>::try_from(watch.end(death.as_ref())).unwrap_or_default();
     // What the card did after all is the last one's.
     if let Some(last) = parts.last_mut() {
         last.to = journal.len();
     }
-    let observed = observe(&guest, leg, journal, &parts, evidence);
-    Ok((
-        Observed {
-            took: began.elapsed(),
-            ..observed
-        },
-        parts,
-    ))
+    Ok((observed, parts))
 }
 
 /// Loads the driver, which does what it does, and unloads it.
@@ -442,37 +429,6 @@ fn drive(guest: &Guest<Booted>, parameters: &str) -> Result<Told, GuestFailed> {
     Ok(told)
 }
 
-/// What was seen of a guest as a whole.
-fn observe(
-    guest: &Guest<Booted>,
-    leg: Leg,
-    journal: Journal,
-    parts: &[Part],
-    evidence: Option<std::path::PathBuf>,
-) -> Observed {
-    let memory = guest.memory();
-    let (recorder, judged) = record(&journal, leg.platform(memory.ram()), &|| {
-        ask_others(guest, 0)
-    });
-    let entries = journal.entries_from(0);
-    Observed {
-        violations: named(&judged.violations),
-        hints: named(&judged.hints),
-        not_judged: judged.not_judged.clone(),
-        findings: console_findings::read(&guest.console_log()),
-        died: parts.last().and_then(|part| part.died.clone()),
-        struck: true,
-        trace: Trace {
-            stream: Some((recorder, journal)),
-            judged,
-            logs: guest.logs(),
-            evidence,
-            ..Trace::default()
-        },
-        ..count(&entries)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -480,7 +436,7 @@ mod tests {
     /// The driver's own tables say which patterns there are: each is listed, and each that is listed is there.
     #[test]
     fn every_pattern_of_the_driver_is_listed_once() {
-        let kmod = concat!(env!("CARGO_MANIFEST_DIR"), "/../kmod/gallery");
+        let kmod = concat!(env!("CARGO_MANIFEST_DIR"), "/../../kmod/gallery");
         let mut found = Vec::new();
         for file in std::fs::read_dir(kmod).expect("the driver") {
             let path = file.expect("a file").path();

@@ -4,7 +4,7 @@
 
 use landfall_cards::capture::{Fault, Planted, When};
 
-use super::Scenario;
+use crate::scenario::Scenario;
 
 /// What shrinking came to.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@
 
 use landfall_device::ledger::{Platform, Range};
 
-use landfall::guest::memory::Ram;
-use landfall::guest::{Card, FRAGMENT_MODULE, GuestOptions, Iommu, Module, WITNESS_MODULE};
+use crate::guest::memory::Ram;
+use crate::guest::{Card, FRAGMENT_MODULE, GuestOptions, Iommu, Module, WITNESS_MODULE};
 
 const MIB: u64 = 1 << 20;
 
@@ -54,10 +54,10 @@ impl Leg {
         }
     }
 
-    /// A guest on this platform, with one card.
-    pub(super) fn guest(self, card: Card) -> GuestOptions {
+    /// A guest on this platform, with these cards and the witness.
+    pub fn guest(self, cards: Vec<Card>) -> GuestOptions {
         let mut options = GuestOptions {
-            cards: vec![card],
+            cards,
             witness: true,
             // The console is evidence: what the kernel warns of must be on it.
             append: "loglevel=7".to_owned(),
@@ -89,7 +89,7 @@ impl Leg {
     }
 
     /// What the ledger is told of it. Behind an IOMMU bus addresses are not those of memory.
-    pub(super) fn platform(self, ram: &[Ram]) -> Platform {
+    pub fn platform(self, ram: &[Ram]) -> Platform {
         let iommu = matches!(self, Self::Iommu | Self::IommuLazy);
         let ram = ram.iter().map(|ram| Range {
             start: ram.phys,
@@ -103,7 +103,7 @@ impl Leg {
     }
 
     /// The order of the largest free blocks, where memory is fragmented first.
-    pub(super) const fn fragment(self) -> Option<u32> {
+    pub const fn fragment(self) -> Option<u32> {
         match self {
             Self::Fragmented => Some(4),
             _ => None,

@@ -2,6 +2,8 @@
 
 //! The command line.
 
+mod catalog;
+
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -17,7 +19,8 @@ use landfall_reserve::allocator::Fit;
 use landfall_suite::run::Place;
 use landfall_suite::survey::Method;
 
-use crate::commands::{CatalogArguments, LegsArguments};
+pub(crate) use catalog::{CatalogArguments, CatalogCommand, Common, LegsArguments};
+
 use crate::exit_code;
 
 /// Boots a real guest around an emulated card and proves where every byte landed.
