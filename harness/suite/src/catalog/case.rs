@@ -25,7 +25,7 @@ const MUTANT: &str = "landfall_mutant";
 const RESTART: Duration = Duration::from_secs(20);
 
 /// What to run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
     /// On which platform.
     pub leg: Leg,
