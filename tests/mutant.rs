@@ -99,7 +99,7 @@ fn the_clean_twin_captures_through_bounce_buffers() -> Result {
     };
     clean_twin(options(), "")?;
 
-    let guest = boot(with_capture_card())?;
+    let guest = boot(options())?;
     guest.load_module(MUTANT, "bug=37")?;
     assert_eq!(told(&guest, "completed")?, FRAMES);
     assert_eq!(told(&guest, "right")?, 0);

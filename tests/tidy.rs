@@ -205,7 +205,7 @@ const LEVELS: [(&str, &[&str]); 5] = [
         &[
             "contract random",
             "journal pci",
-            "dma ledger",
+            "dma ledger parts",
             "serve vfio_user",
             "testing",
         ],

@@ -184,7 +184,7 @@ fn no_unmap_in_an_interrupt_is_missed() -> Result {
 /// says of which list it is.
 #[test]
 fn lists_in_interrupts_are_told_whole() -> Result {
-    let (guest, seen) = worked(false, "", "work=lists count=8000")?;
+    let (guest, seen) = worked(false, "", "work=lists count=3000")?;
     assert_whole(&seen);
     let told = calls(&seen);
     assert_eq!(unbalanced(&told), []);

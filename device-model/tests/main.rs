@@ -4,5 +4,6 @@
 
 mod card;
 mod conformance;
+mod generated;
 mod protocol;
 mod support;

@@ -6,7 +6,8 @@
 //! [`debug_info`] finds the lines of a driver's calls. [`report`] has the words and pictures of a verdict, and [`bundle`]
 //! keeps all of it for later. Of particular cards, drivers and commands nothing here knows.
 //!
-//! Nothing here prints, exits or reads the environment; that is left to the command.
+//! Nothing here prints, exits or reads the environment; that is left to the command. [`testing`] stands for the command in
+//! tests, and does.
 
 #![forbid(unsafe_op_in_unsafe_fn)]
 
@@ -16,6 +17,7 @@ pub mod evidence;
 pub mod guest;
 pub mod judge;
 pub mod report;
+pub mod testing;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

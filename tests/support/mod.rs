@@ -8,14 +8,14 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use landfall::Cancel;
 use landfall::guest::accelerator::Choice;
 use landfall::guest::qemu::command::Engine;
 use landfall::guest::{Booted, CardInfo, Configure, Guest, GuestOptions, Loaded, Running, What};
 use landfall::report::schema::{Report, Violation};
+use landfall::{Cancel, testing};
 use landfall_cards::capture::CaptureOptions;
 use landfall_device::journal::Kind;
-use landfall_guest::{Event, Prepared, SetupOptions};
+use landfall_guest::Prepared;
 use landfall_suite::capture::{self, Device};
 use landfall_suite::run::{self, CapturePlan, RunFailed, Session, Wishes};
 
@@ -49,16 +49,7 @@ pub type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 /// # Panics
 /// If it cannot be set up: no test can tell anything then.
 pub fn prepared() -> &'static Prepared {
-    static PREPARED: OnceLock<Prepared> = OnceLock::new();
-    PREPARED.get_or_init(|| {
-        match landfall_guest::prepare(&setup_options(), &Cancel::default(), &mut tell) {
-            Ok(prepared) => prepared,
-            Err(error) => panic!(
-                "the set-up failed; `landfall setup` says more: {}",
-                chain(&error)
-            ),
-        }
-    })
+    testing::prepared().unwrap_or_else(|failed| panic!("{failed}"))
 }
 
 /// The same with the debug kernel, if that is there: it is too large to be built for a test. If it is not, this says so
@@ -67,53 +58,12 @@ pub fn prepared() -> &'static Prepared {
 /// # Panics
 /// If its modules cannot be built.
 pub fn prepared_debug() -> Option<&'static Prepared> {
-    static PREPARED: OnceLock<Option<Prepared>> = OnceLock::new();
-    let prepared = PREPARED.get_or_init(|| {
-        let options = setup_options();
-        let stock = prepared();
-        if !landfall_guest::debug_kernel_is_there(&options) {
-            return None;
-        }
-        match landfall_guest::prepare_debug(&options, stock, &Cancel::default(), &mut tell) {
-            Ok(prepared) => Some(prepared),
-            Err(error) => panic!(
-                "the debug kernel's guests cannot be made; `landfall setup --debug-kernel` says more: {}",
-                chain(&error)
-            ),
-        }
-    });
+    let prepared = testing::prepared_debug().unwrap_or_else(|failed| panic!("{failed}"));
     if prepared.is_none() {
         let why = "skipped: there is no debug kernel; `landfall setup --debug-kernel` builds it in minutes";
         let _ = writeln!(std::io::stderr(), "{why}");
     }
-    prepared.as_ref()
-}
-
-fn setup_options() -> SetupOptions {
-    let cache = landfall::default_cache(|name| std::env::var_os(name))
-        .expect("HOME or LANDFALL_CACHE is set");
-    SetupOptions {
-        mirror: std::env::var("LANDFALL_MIRROR").ok(),
-        ..SetupOptions::new(cache)
-    }
-}
-
-/// To the terminal, not to the test's captured output: the first set-up takes minutes.
-fn tell(event: Event) {
-    if let Event::StepStarted {
-        step,
-        detail,
-        index,
-        of,
-    } = event
-    {
-        let _ = writeln!(std::io::stderr(), "[{index}/{of}] {step}: {detail}");
-    }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+    prepared
 }
 
 /// Brings a guest to life.
@@ -134,11 +84,8 @@ pub fn boot_loaded(options: GuestOptions) -> landfall::guest::Result<Guest<Loade
 
 /// The options with as many guests at once as `LANDFALL_JOBS` says.
 fn budgeted(options: GuestOptions) -> GuestOptions {
-    let jobs = std::env::var("LANDFALL_JOBS").ok();
     GuestOptions {
-        jobs: options
-            .jobs
-            .or_else(|| jobs.and_then(|jobs| jobs.parse().ok())),
+        jobs: options.jobs.or_else(testing::most_guests),
         ..options
     }
 }

@@ -43,6 +43,17 @@ pub enum Next {
     At(Duration),
 }
 
+impl Next {
+    /// What two parts of a device want, each by itself.
+    pub fn sooner(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Again, _) | (_, Self::Again) => Self::Again,
+            (Self::At(one), Self::At(other)) => Self::At(one.min(other)),
+            (Self::Idle, next) | (next, Self::Idle) => next,
+        }
+    }
+}
+
 /// What a well-behaved function has no use for, and one that misbehaves on purpose has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {

@@ -10,6 +10,7 @@ pub mod declare;
 mod function;
 mod identity;
 mod names;
+mod refused;
 pub mod register;
 
 pub use access::{Access, Lanes, Width, split};
@@ -19,6 +20,7 @@ pub use declare::{Declaration, Declares, IdleScope, Label, Limits, Owed, Piece, 
 pub use function::{Device, Function, Host, Next, Notice, Registers, STEP_BYTES, UNCLAIMED};
 pub use identity::*;
 pub use names::UnknownName;
+pub use refused::*;
 pub use register::lookup;
 
 pub use crate::{named, register};

@@ -9,6 +9,7 @@
 mod bytes;
 mod driver;
 mod entry;
+mod missing;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,6 +20,7 @@ pub use crate::contract::Direction;
 pub use bytes::{Bytes, MOST_BYTES};
 pub use driver::{Call, DriverCall, DriverState, LendDirection, Memory};
 pub use entry::{Entry, Kind, Outcome};
+pub use missing::{Missing, Spinning, Unknown};
 
 /// Most entries that a journal keeps; about 100 MiB.
 pub const CAPACITY: usize = 1 << 20;

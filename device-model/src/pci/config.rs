@@ -15,8 +15,6 @@
 //!
 //! PCI Local Bus Specification 3.0, 6; PCI Express Base Specification 6.0, 7.5 and 7.6.
 
-use std::ops::Range;
-
 use super::bar::BarRegister;
 use super::msi;
 use crate::contract::{
@@ -267,11 +265,11 @@ impl ConfigSpace {
         vendor: Option<Vendor>,
     ) -> Result<(), IdentityError> {
         let mut link = CAPABILITIES;
-        let mut taken = vec![FOREIGN..FOREIGN + 0x10];
+        let mut taken = vec![(FOREIGN, FOREIGN + 0x10)];
         let mut place = |space: &mut Self, at: usize, bytes: &[u8], writable: &[u8]| {
             space.put(at, bytes, writable);
             space.link(&mut link, at);
-            taken.push(at..at + bytes.len().next_multiple_of(4));
+            taken.push((at, at + bytes.len().next_multiple_of(4)));
         };
         place(
             self,
@@ -303,7 +301,7 @@ impl ConfigSpace {
                     let head = [capability.id as u8, 0];
                     self.own(at, &head, capability);
                     self.link(&mut link, at);
-                    taken.push(at..at + capability.length().next_multiple_of(4));
+                    taken.push((at, at + capability.length().next_multiple_of(4)));
                 }
                 CapabilitySpace::Extended { version } => {
                     let left = SIZE - next;
@@ -353,19 +351,19 @@ fn express() -> [u8; 0x3c] {
     express
 }
 
-/// The first gap between what is taken of the standard list's room that a capability fits into.
-fn gap(taken: &[Range<usize>], capability: &Capability) -> Result<usize, IdentityError> {
+/// The first gap between what is taken of the standard list's room, from where to where, that a capability fits into.
+fn gap(taken: &[(usize, usize)], capability: &Capability) -> Result<usize, IdentityError> {
     let mut taken = taken.to_vec();
-    taken.sort_by_key(|range| range.start);
-    taken.push(EXTENDED..EXTENDED);
+    taken.push((EXTENDED, EXTENDED));
+    taken.sort_unstable();
     let (mut at, mut most) = (POWER, 0);
-    for range in taken {
-        let left = range.start.saturating_sub(at);
+    for (start, end) in taken {
+        let left = start.saturating_sub(at);
         if capability.length() <= left {
             return Ok(at);
         }
         most = most.max(left);
-        at = at.max(range.end);
+        at = at.max(end);
     }
     Err(no_room(capability, most))
 }

@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
-use super::{Machine, Options, Unknown};
+use super::{Machine, Options};
 use crate::contract::{Function, IdentityError, Next};
 use crate::dma::map::Map;
-use crate::journal::Journal;
+use crate::journal::{Journal, Missing};
 use crate::vfio_user::EventWire;
 
 /// A function plugged into this process: whoever holds it is both the machine, which accesses its
@@ -96,9 +96,9 @@ impl LocalCard {
         self.machine.write(bar, offset, from);
     }
 
-    /// What was touched so far and the function lacks.
-    pub fn unknown(&self) -> Vec<Unknown> {
-        self.machine.unknown()
+    /// What the function lacks, as far as it was asked for.
+    pub fn missing(&self) -> Missing {
+        self.machine.missing()
     }
 
     /// Reads configuration space.

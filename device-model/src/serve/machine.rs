@@ -3,26 +3,31 @@
 //! One function with all that surrounds it: configuration space, interrupts, memory, journal.
 //!
 //! This is the access layer: it turns accesses of any size and place into ones that the function takes, keeps from it
-//! what is none of its business (its memory, the MSI-X table, the witness), and lends the machine to it. Reads of what does not exist, or while memory decoding is off or
-//! the function is not in D0, give all-ones; such writes are dropped. Both go into the journal.
+//! what is none of its business (its memory, the MSI-X table, the witness), and lends the machine to it. Reads of what does
+//! not exist, or while memory decoding is off or the function is not in D0, give all-ones; such writes are dropped. Both go
+//! into the journal.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::contract::{
-    Access, Backing, Bar, Contents, Declaration, DmaError, Function, Host, Identity, IdentityError,
-    Next, Notice, Reset, Tag, Vector, Width, split,
+    Access, Backing, Bar, Contents, Function, Host, Identity, IdentityError, Next, Notice,
+    RegisterName, Reset, Vector, Width, split,
 };
 use crate::dma::map::{Map, PIECE};
-use crate::journal::{Bytes, Direction, Journal, Kind, Outcome};
+use crate::journal::{Journal, Kind, Missing, Spinning};
 use crate::pci::config::{ConfigSpace, Effect};
 use crate::pci::irq::{Irqs, Wire};
 use crate::pci::msi::MsixTable;
 
 use super::Options;
-use super::unknown::{Touched, Unknown, Watch};
+use super::port::Port;
+use super::unknown::{Spin, Touched, Watch};
 use super::witness::{self, Witness};
+
+/// Most times that a guest which spins is listed.
+const MOST_SPINNING: usize = 64;
 
 /// A function, plugged in.
 pub(crate) struct Machine<W> {
@@ -45,18 +50,8 @@ pub(crate) struct Machine<W> {
     severed: bool,
     touched: Touched,
     watch: Watch,
-}
-
-/// What a function is lent for one call.
-struct Port<'a, W> {
-    config: &'a ConfigSpace,
-    irqs: &'a Irqs<W>,
-    held: &'a mut BTreeSet<Vector>,
-    map: &'a Map,
-    journal: &'a Journal,
-    piece: &'a mut [u8; PIECE],
-    register_write: Option<u64>,
-    severed: &'a mut bool,
+    /// What it told of.
+    spinning: Vec<Spinning>,
 }
 
 impl<W: Wire> Machine<W> {
@@ -97,6 +92,7 @@ impl<W: Wire> Machine<W> {
             severed: false,
             touched: Touched::default(),
             watch: Watch::default(),
+            spinning: Vec::new(),
         })
     }
 
@@ -110,9 +106,12 @@ impl<W: Wire> Machine<W> {
         &self.identity
     }
 
-    /// What the driver touched and the function lacks.
-    pub(crate) fn unknown(&self) -> Vec<Unknown> {
-        self.touched.list()
+    /// What the function lacks, as far as the driver asked for it.
+    pub(crate) fn missing(&self) -> Missing {
+        Missing {
+            unknown: self.touched.list(),
+            spinning: self.spinning.clone(),
+        }
     }
 
     /// Whether a BAR is the witness's: what is written there concerns the journal, and no function.
@@ -336,16 +335,35 @@ impl<W: Wire> Machine<W> {
         };
         let now = self.journal.began().elapsed();
         if let Some((spin, lasted)) = self.watch.read(access, value, now, (before, own)) {
-            self.journal.push(Kind::Spinning {
-                bar,
-                offset,
-                name,
-                value,
-                reads: spin.reads,
-                lasted_ns: u64::try_from(lasted.as_nanos()).unwrap_or(u64::MAX),
-            });
+            self.tell_spinning(&spin, name, lasted);
         }
         value
+    }
+
+    fn tell_spinning(&mut self, spin: &Spin, name: Option<RegisterName>, lasted: Duration) {
+        let Access { bar, offset, .. } = spin.access;
+        let lasted_ns = u64::try_from(lasted.as_nanos()).unwrap_or(u64::MAX);
+        let (value, reads) = (spin.value, spin.reads);
+        let said = name.as_ref().map(ToString::to_string);
+        let sequence = self.journal.push(Kind::Spinning {
+            bar,
+            offset,
+            name,
+            value,
+            reads,
+            lasted_ns,
+        });
+        if self.spinning.len() < MOST_SPINNING {
+            self.spinning.push(Spinning {
+                sequence,
+                bar,
+                offset,
+                name: said,
+                value,
+                reads,
+                lasted_ns,
+            });
+        }
     }
 
     fn store(&mut self, access: Access, value: u64) {
@@ -479,107 +497,4 @@ fn is_free(identity: &Identity, bar: u8) -> bool {
     let takes =
         |each: &Bar| each.index == bar || each.wide && each.index.checked_add(1) == Some(bar);
     !identity.bars.iter().any(takes)
-}
-
-impl<W: Wire> Port<'_, W> {
-    fn record(
-        &self,
-        direction: Direction,
-        address: u64,
-        length: usize,
-        tag: Tag,
-        result: Result<&[u8], DmaError>,
-    ) -> Result<(), DmaError> {
-        self.journal.push(Kind::Access {
-            direction,
-            address,
-            length: length as u64,
-            job: tag.job,
-            slot: tag.slot,
-            role: tag.role,
-            outcome: result.map_or_else(Outcome::Refused, |_| Outcome::Ok),
-            bytes: result.map_or_else(|_| Bytes::default(), Bytes::of),
-        });
-        result.map(drop)
-    }
-}
-
-/// Accesses are journalled while the mappings are held: whether a mapping came or went before or after one is
-/// what the journal says.
-impl<W: Wire> Host for Port<'_, W> {
-    fn dma_read(&mut self, address: u64, into: &mut [u8], tag: Tag) -> Result<(), DmaError> {
-        let length = into.len();
-        let held = self.map.hold();
-        let result = self.may_master().and_then(|()| held.read(address, into));
-        let bytes = result.map(|()| &*into);
-        self.record(Direction::Read, address, length, tag, bytes)
-    }
-
-    fn dma_write(&mut self, address: u64, from: &[u8], tag: Tag) -> Result<(), DmaError> {
-        let held = self.map.hold();
-        let result = self.may_master().and_then(|()| held.write(address, from));
-        let bytes = result.map(|()| from);
-        self.record(Direction::Write, address, from.len(), tag, bytes)
-    }
-
-    fn dma_fill(
-        &mut self,
-        address: u64,
-        length: usize,
-        make: &mut dyn FnMut(usize, &mut [u8]),
-        tag: Tag,
-    ) -> Result<(), DmaError> {
-        let held = self.map.hold();
-        let result = self
-            .may_master()
-            .and_then(|()| held.fill(address, length, self.piece, make));
-        // One that is small is one piece, which is still there.
-        let bytes = result.map(|()| self.piece.get(..length).unwrap_or_default());
-        self.record(Direction::Write, address, length, tag, bytes)
-    }
-
-    fn may_master(&self) -> Result<(), DmaError> {
-        if self.config.power_state() != 0 {
-            return Err(DmaError::NotPowered);
-        }
-        if !self.config.master_enabled() {
-            return Err(DmaError::NotMaster);
-        }
-        Ok(())
-    }
-
-    fn raise(&mut self, vector: Vector) {
-        if self.irqs.messages() && self.may_master().is_err() {
-            self.held.insert(vector);
-            self.journal.push(Kind::InterruptHeld { vector: vector.0 });
-            return;
-        }
-        self.journal.push(Kind::Interrupt { vector: vector.0 });
-        if self.irqs.messages() {
-            self.irqs.send(vector);
-        }
-    }
-
-    fn now(&self) -> Duration {
-        self.journal.began().elapsed()
-    }
-
-    fn declare_for(&mut self, register_write: Option<u64>, what: Declaration) {
-        self.journal.push(Kind::Declared {
-            register_write,
-            what,
-        });
-    }
-
-    fn register_write(&self) -> Option<u64> {
-        self.register_write
-    }
-
-    fn vectors(&self) -> u16 {
-        self.irqs.given()
-    }
-
-    fn sever(&mut self) {
-        *self.severed = true;
-    }
 }

@@ -9,6 +9,7 @@
 
 mod local;
 mod machine;
+mod port;
 mod unknown;
 mod witness;
 
@@ -25,11 +26,11 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::contract::{Function, IdentityError, Next};
 use crate::dma::map::{Map, Mapping};
-use crate::journal::{self, Journal, Kind};
+use crate::journal::{self, Journal, Kind, Missing};
 use crate::vfio_user::{self, EventWire};
 pub use local::LocalCard;
 pub(crate) use machine::Machine;
-pub use unknown::{SPINNING, Unknown};
+pub use unknown::SPINNING;
 
 /// How long dropping a server waits for its threads before it leaves them to end by themselves.
 const JOIN_DEADLINE: Duration = Duration::from_secs(3);
@@ -238,10 +239,9 @@ impl CardServer {
         self.shared.map.mappings()
     }
 
-    /// What the driver touched so far and the card's model lacks, by BAR and offset: what a model's author looks for. Of
-    /// the first 1024 places each is counted.
-    pub fn unknown(&self) -> Vec<Unknown> {
-        self.shared.machine.lock().unknown()
+    /// What the card's model lacks, as far as the driver asked for it so far: what a model's author looks for.
+    pub fn missing(&self) -> Missing {
+        self.shared.machine.lock().missing()
     }
 
     /// Cuts the connection, as a dying server does, and serves no other. The card stops in the middle of

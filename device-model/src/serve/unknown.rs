@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::contract::Access;
+use crate::journal::Unknown;
 
 /// Most registers that are told apart.
 const MOST: usize = 1024;
@@ -16,21 +17,6 @@ const JOURNALLED: u64 = 64;
 pub const SPINNING: Duration = Duration::from_secs(2);
 /// Reads that are further apart are no spinning: somebody looks now and then.
 const APART: Duration = Duration::from_millis(100);
-
-/// Accesses of one kind to one place where the model has no register, while it decodes its BARs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-pub struct Unknown {
-    /// Which BAR.
-    pub bar: u8,
-    /// Bytes from the start of the BAR.
-    pub offset: u64,
-    /// Bytes of each access.
-    pub width: u8,
-    /// They are writes.
-    pub write: bool,
-    /// How many there were.
-    pub count: u64,
-}
 
 /// Those accesses, counted.
 #[derive(Debug, Default)]

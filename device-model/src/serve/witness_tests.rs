@@ -70,7 +70,7 @@ impl Bench {
 fn header_and_model_agree() {
     for (name, value) in [
         ("LW_BAR", u64::from(BAR)),
-        ("LW_BAR_SIZE", SIZE.into()),
+        ("LW_BAR_SIZE", SIZE),
         ("LW_MAILBOX_MAGIC", 4),
         ("LW_MAILBOX_SELECT", MAILBOX_SELECT),
         ("LW_MAILBOX_DATA", MAILBOX_DATA),

@@ -62,7 +62,8 @@ pub fn conforms(make: Maker<'_>) -> Result<(), String> {
 /// Where a device has registers: every place of a BAR's first 64 KiB at which an access of 4 bytes, or of 1, touches one.
 pub fn registers(function: &dyn Function) -> Vec<Access> {
     let mut found = Vec::new();
-    for bar in function.identity().bars {
+    let bars = function.identity().bars.into_iter();
+    for bar in bars.filter(|bar| bar.contents == Contents::Registers) {
         for offset in (0..bar.size.min(LOOKED_AT)).step_by(4) {
             let words = std::iter::once(Access::word(bar.index, offset));
             let bytes = (offset..offset + 4).map(|offset| Access {
@@ -141,12 +142,12 @@ pub fn answers_only_where_it_is(make: Maker<'_>) -> Result<(), String> {
             let mut bytes = vec![0; width.bytes().into()];
             card.read_bytes(bar, offset, &mut bytes);
             // The table of MSI-X may be there.
-            let entries = card.journal().entries_from(0);
-            let listed = entries
-                .iter()
-                .rev()
-                .take(1)
-                .any(|entry| matches!(entry.kind, Kind::Unclaimed { .. }));
+            let last = card.journal().len().saturating_sub(1);
+            let last = card.journal().entries_from(last);
+            let listed = matches!(
+                last.first().map(|entry| &entry.kind),
+                Some(Kind::Unclaimed { .. })
+            );
             if listed && bytes.iter().any(|byte| *byte != 0xff) {
                 return Err(format!(
                     "BAR {bar} at {offset:#x}, where it has nothing, reads {bytes:x?}"

@@ -310,9 +310,11 @@ fn describe(text: &mut String, kind: &str, violation: &Violation, paint: &Paint)
 fn called(made: &DriverCall) -> String {
     let caller = made.caller.as_deref().map(bundle::symbol);
     let caller = caller.unwrap_or_else(|| "somewhere unknown".to_owned());
+    let source = made.source.as_ref();
+    let source = source.map_or_else(String::new, |source| format!(", {source}"));
     let seconds = made.guest_ns as f64 / 1e9;
     let call = made.call.name();
-    format!("{call} from {caller}, {seconds:.3} s after the guest's start")
+    format!("{call} from {caller}{source}, {seconds:.3} s after the guest's start")
 }
 
 /// What was not judged, which rules were off, and what the witness does not hear.

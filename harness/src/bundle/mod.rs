@@ -9,6 +9,7 @@
 //! | `scenario.toml` | the scenario, if the run had one |
 //! | `stream.jsonl` | what the ledger was fed with, in exactly that order, an [`Item`](crate::evidence::Item) a line |
 //! | `judgement.json` | what the ledger said to it |
+//! | `lines.json` | where the driver's calls that the stream names stand in its source, by what the witness called them ([`Lines`](crate::debug_info::Lines)) |
 //! | `observed.json` | of a trial, in place of a report: all that was seen of it ([`crate::evidence::Observed`]) |
 //! | `report.json` | the whole report: all three views ([`crate::report::schema::Report`]) |
 //! | `pages.json`, `pages.bin`, `expected.bin` | guest memory around each violation, and what should lie there ([`crate::evidence::Pages`]) |
@@ -84,6 +85,7 @@ mod names {
     pub(super) const SCENARIO: &str = "scenario.toml";
     pub(super) const STREAM: &str = "stream.jsonl";
     pub(super) const JUDGEMENT: &str = "judgement.json";
+    pub(super) const LINES: &str = "lines.json";
     pub(super) const OBSERVED: &str = "observed.json";
     pub(super) const REPORT: &str = "report.json";
     pub(super) const PAGES: &str = "pages.json";

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use super::manifest::{LARGEST_MANIFEST, NAME};
 use super::{BundleError, Judged, Manifest, Member, Refused, Run, judge, names};
+use crate::debug_info::Lines;
 use crate::evidence::{Item, MAX_PAGES, Observed, PAGE, Pages};
 use crate::report::schema::Report;
 
@@ -118,6 +119,14 @@ impl Bundle {
     pub fn judgement(&self) -> Result<Judgement, BundleError> {
         self.json(names::JUDGEMENT)?
             .ok_or_else(|| BundleError::file(names::JUDGEMENT, Refused::Missing))
+    }
+
+    /// Where the calls that the witness told stand in the driver's source; nothing of a bundle that has no lines.
+    ///
+    /// # Errors
+    /// If it makes no sense.
+    pub fn lines(&self) -> Result<Lines, BundleError> {
+        Ok(self.json(names::LINES)?.unwrap_or_default())
     }
 
     /// Feeds the recorded stream to a ledger; see [`judge`].

@@ -15,6 +15,7 @@ use super::manifest::{LARGEST_MANIFEST, NAME};
 use super::pack::pack;
 use super::place::{is_archive, parent};
 use super::{BundleError, FORMAT, Manifest, Member, Place, Request, Run, drawing, map, names};
+use crate::debug_info::Lines;
 use crate::evidence::{Logs, Observed, Pages, Recorder};
 use crate::report::map::{Canvas, draw};
 use crate::report::schema::Report;
@@ -36,6 +37,8 @@ pub struct Parts<'a> {
     pub stream: Option<(&'a Recorder, &'a Journal)>,
     /// What the ledger said.
     pub judged: &'a Judgement,
+    /// Where the calls that the witness told stand in the driver's source.
+    pub lines: &'a Lines,
     /// The report, if the run came to one.
     pub report: Option<&'a Report>,
     /// Of a trial, in place of a report.
@@ -119,6 +122,9 @@ fn fill(parts: &Parts<'_>, directory: &Path) -> io::Result<Manifest> {
     if let Some((recorder, journal)) = parts.stream {
         files.with(names::STREAM, |out| recorder.write(journal, out))?;
         files.json(names::JUDGEMENT, parts.judged)?;
+    }
+    if !parts.lines.is_empty() {
+        files.json(names::LINES, parts.lines)?;
     }
     if let Some(observed) = parts.observed {
         files.json(names::OBSERVED, observed)?;

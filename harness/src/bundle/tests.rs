@@ -10,14 +10,16 @@ use std::path::{Path, PathBuf};
 use landfall_device::contract::{
     Declaration, Declares, JobId, Label, Owed, Piece, QueueId, Role, Vector,
 };
-use landfall_device::journal::{Bytes, LendDirection};
+use landfall_device::journal::{Bytes, Call, DriverCall as Called, LendDirection, Memory};
 use landfall_device::journal::{Direction, Journal, Kind, Outcome};
 use landfall_device::ledger::{Judgement, Lend, LendKind, Platform};
 use tempfile::TempDir;
 
 use super::*;
+use crate::debug_info::{Lines, Source};
 use crate::evidence::{MAX_PAGES, Pages, Recorder};
 use crate::guest::memory::GuestMemory;
+use crate::report::schema::{DriverCall, Violation};
 
 mod hostile;
 
@@ -110,6 +112,7 @@ fn stored(place: Place, evidence: &Path) -> Result<(PathBuf, Judgement), BundleE
         },
         stream: Some((&recorder, &journal)),
         judged: &violations,
+        lines: &Lines::new(),
         report: None,
         observed: None,
         pages: &pages,
@@ -261,4 +264,114 @@ fn only_a_bundle_is_replaced() {
     let nowhere = Place::At(at("no/such/bundle"));
     assert!(matches!(nowhere.check(), Err(BundleError::Write { .. })));
     assert_eq!(fs::read_to_string(at("other/file")).unwrap(), "precious");
+}
+
+/// A driver that lends a page by one call and takes it back by another, and a card that writes there after that; with the
+/// lines of both calls, or without.
+fn told_with(lines: &Lines) -> (TempDir, PathBuf) {
+    let journal = Journal::default();
+    journal.push(Kind::Attached {
+        text_start: 0,
+        text_end: 0,
+        syncs: true,
+    });
+    journal.push(Kind::BusMaster { on: true });
+    for (number, call, caller, name) in [
+        (1, Call::Map, 0x1009, LENDS),
+        (2, Call::Unmap, 0x2009, TAKES_BACK),
+    ] {
+        journal.push(Kind::Symbol {
+            address: caller,
+            name: name.to_owned(),
+        });
+        journal.push(Kind::Call(Called {
+            number,
+            call,
+            caller,
+            address: 0x10_0000,
+            phys: 0x10_0000,
+            length: 0x1000,
+            direction: LendDirection::FromDevice,
+            entries: 0,
+            part: 0,
+            list: None,
+            memory: Memory::Plain,
+            bounced: false,
+            skip_sync: false,
+            backing: false,
+            cpu: 0,
+            guest_ns: 0,
+        }));
+    }
+    journal.push(Kind::Access {
+        direction: Direction::Write,
+        address: 0x10_0000,
+        length: 64,
+        job: None,
+        slot: None,
+        role: Role::Payload,
+        outcome: Outcome::Ok,
+        bytes: Bytes::default(),
+    });
+    let (recorder, judged) = crate::judge::record(&journal, Platform::default(), &|| ());
+    assert_eq!(judged.violations.len(), 1, "{judged:#?}");
+    let directory = tempfile::tempdir().unwrap();
+    let parts = Parts {
+        request: &Request::default(),
+        run: Run::default(),
+        stream: Some((&recorder, &journal)),
+        judged: &judged,
+        lines,
+        report: None,
+        observed: None,
+        pages: &Pages::default(),
+        logs: &Vec::new(),
+    };
+    let path = store(&parts, directory.path()).unwrap();
+    (directory, path)
+}
+
+const LENDS: &str = "lend+0x9/0x20 [mine]";
+const TAKES_BACK: &str = "stop+0x9/0x20 [mine]";
+
+/// What was found where the modules were is told where they are not.
+#[test]
+fn lines_of_the_source_are_in_the_bundle_and_its_story() {
+    let source = |file: &str, line| Source {
+        file: file.to_owned(),
+        line,
+        inlined: None,
+        at: None,
+    };
+    let lines = Lines::from([
+        (LENDS.to_owned(), source("mine.c", 7)),
+        (TAKES_BACK.to_owned(), source("stop.c", 9)),
+    ]);
+
+    let (_directory, path) = told_with(&lines);
+
+    let bundle = Bundle::open(&path).unwrap();
+    assert_eq!(bundle.lines().unwrap(), lines);
+    let told = story(&bundle, "B").unwrap();
+    for (call, line) in [(LENDS, "mine.c:7"), (TAKES_BACK, "stop.c:9")] {
+        assert!(told.contains(&format!("from {call}, {line}")), "{told}");
+    }
+    let judged = bundle.judge(|_, _| ()).unwrap().said;
+    assert!(compare(&bundle.judgement().unwrap(), &judged).is_same());
+    let mut violation = Violation::of_ledger(judged.violations[0].clone(), &|_| None, &|_| 0);
+    violation.locate(&lines);
+    let lend = violation.nearest.unwrap();
+    let line = |call: Option<DriverCall>| call.and_then(|call| call.source).unwrap().line;
+    assert_eq!((line(lend.lent_by), line(lend.taken_back_by)), (7, 9));
+}
+
+#[test]
+fn without_lines_a_bundle_says_what_the_witness_said() {
+    let (_directory, path) = told_with(&Lines::new());
+
+    let bundle = Bundle::open(&path).unwrap();
+    assert_eq!(bundle.lines().unwrap(), Lines::new());
+    assert_eq!(bundle.path("lines.json"), None);
+    let told = story(&bundle, "B").unwrap();
+    assert!(told.contains(&format!("from {LENDS}\n")), "{told}");
 }

@@ -11,9 +11,11 @@
 mod dwarf;
 mod elf;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use landfall_device::journal::{Journal, Kind};
+use landfall_device::ledger::Violation;
 use landfall_guest::ModuleFiles;
 use serde::{Deserialize, Serialize};
 
@@ -122,10 +124,10 @@ impl<'a> Told<'a> {
 
 /// Looks up the calls that the witness names so, in the modules that a guest loads. What cannot be told is left out.
 pub fn lines<'a>(files: &ModuleFiles, told: impl IntoIterator<Item = &'a str>) -> Lines {
-    let mut by_module: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut by_module: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for text in told.into_iter().take(MOST) {
         if let Some(told) = Told::parse(text) {
-            by_module.entry(told.module).or_default().push(text);
+            by_module.entry(told.module).or_default().insert(text);
         }
     }
     let mut lines = Lines::new();
@@ -138,8 +140,34 @@ pub fn lines<'a>(files: &ModuleFiles, told: impl IntoIterator<Item = &'a str>) -
     lines
 }
 
+/// Looks up all the calls that the witness told the journal of a card.
+pub fn of_journal(files: &ModuleFiles, journal: &Journal) -> Lines {
+    let entries = journal.entries_from(0);
+    let told = entries.iter().filter_map(|entry| match &entry.kind {
+        Kind::Symbol { name, .. } => Some(name.as_str()),
+        _ => None,
+    });
+    lines(files, told)
+}
+
+/// Likewise those that are in violations.
+pub fn of_violations<'a>(
+    files: &ModuleFiles,
+    violations: impl IntoIterator<Item = &'a Violation>,
+) -> Lines {
+    let calls = violations.into_iter().flat_map(|violation| {
+        let lend = violation.lend.as_ref();
+        let of_lend = lend.map(|lend| [&lend.lent_by, &lend.taken_back_by]);
+        of_lend.into_iter().flatten().chain([&violation.call])
+    });
+    lines(
+        files,
+        calls.flatten().filter_map(|call| call.symbol.as_deref()),
+    )
+}
+
 /// Of one module: from its debug information if that was set apart for just this build, else from itself.
-fn of_files(files: &ModuleFiles, module: &str, told: &[&str]) -> Result<Lines, String> {
+fn of_files(files: &ModuleFiles, module: &str, told: &BTreeSet<&str>) -> Result<Lines, String> {
     let Some(loaded) = files.loaded(module).map_err(|error| error.to_string())? else {
         return Err("the guest has no such module".to_owned());
     };
@@ -159,10 +187,13 @@ fn is_of_build(one: &[u8], other: &[u8]) -> bool {
 ///
 /// # Errors
 /// See [`Unreadable`].
-pub fn of_module(module: &[u8], told: &[&str]) -> Result<Lines, Unreadable> {
+pub fn of_module<'a>(
+    module: &[u8],
+    told: impl IntoIterator<Item = &'a &'a str>,
+) -> Result<Lines, Unreadable> {
     let module = Module::parse(module)?;
     let symbols = module.symbols();
-    let wanted = told.iter().filter_map(|text| {
+    let wanted = told.into_iter().filter_map(|text| {
         let told = Told::parse(text)?;
         Some((symbols.instruction(&told)?, (*text).to_owned()))
     });

@@ -2,6 +2,7 @@
 
 //! Lines of a recorded module, whose sources are beside it, and of damaged ones.
 
+use object::{Object, ObjectSection};
 use proptest::prelude::*;
 
 use super::*;
@@ -160,6 +161,23 @@ fn archive(module: &[u8]) -> Vec<u8> {
         archive.resize(archive.len().next_multiple_of(4), 0);
     }
     archive
+}
+
+/// A packed section says how large it is: that is not believed.
+#[test]
+fn a_section_that_would_be_huge_is_refused() {
+    for packed in [FOUR, ZSTD] {
+        let file = object::File::parse(packed).unwrap();
+        let section = file.section_by_name(".debug_info").unwrap();
+        let (offset, _) = section.file_range().unwrap();
+        // Of the header before what is packed, behind type and padding.
+        let size = usize::try_from(offset).unwrap() + 8;
+        for claimed in [1_u64 << 40, (64 << 20) + 1, 64 << 20, 16, 0] {
+            let mut module = packed.to_vec();
+            module[size..size + 8].copy_from_slice(&claimed.to_le_bytes());
+            assert_eq!(of_module(&module, &[PLAIN]), Err(Unreadable::TooMuch));
+        }
+    }
 }
 
 /// All that is asked of a module that may be damaged; whatever it says, it says it soon and in few words.

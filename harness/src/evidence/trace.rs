@@ -6,8 +6,10 @@ use std::path::PathBuf;
 
 use landfall_device::journal::{Entry, Journal};
 use landfall_device::ledger::Judgement;
+use landfall_guest::ModuleFiles;
 
 use super::{Pages, Recorder};
+use crate::debug_info::{self, Lines};
 
 /// Text of logs, by the name that each has in a run's directory.
 pub type Logs = Vec<(&'static str, String)>;
@@ -23,11 +25,21 @@ pub struct Trace {
     pub pages: Pages,
     /// What guest and QEMU said.
     pub logs: Logs,
+    /// The modules that the guest loaded.
+    pub modules: Option<ModuleFiles>,
     /// Where the guest's own evidence was left, if it died.
     pub evidence: Option<PathBuf>,
 }
 
 impl Trace {
+    /// Where the calls that the witness told stand in the driver's source.
+    pub fn lines(&self) -> Lines {
+        match (&self.modules, &self.stream) {
+            (Some(modules), Some((_, journal))) => debug_info::of_journal(modules, journal),
+            _ => Lines::new(),
+        }
+    }
+
     /// What is in the card's journal.
     pub fn entries(&self) -> Vec<Entry> {
         let journal = self.stream.as_ref().map(|(_, journal)| journal);

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use landfall_agent::protocol::{self, FromGuest, Hello, Reply, Request, ToGuest};
 use landfall_device::serve::CardServer;
-use landfall_guest::{Cancel, Prepared};
+use landfall_guest::{Cancel, ModuleFiles, Prepared};
 use serde_json::Value;
 
 use super::POOL_MODULE;
@@ -82,6 +82,8 @@ pub(crate) struct Machine {
     /// What its kernel reports is for [`crate::guest::console_findings`] to judge: only a panic ends it.
     pub(super) reports: bool,
     pub(super) place: Option<Place>,
+    /// What it loads.
+    pub(super) modules: ModuleFiles,
     /// See [`super::Guest::watched`].
     pub(super) watched: Option<u64>,
 }
@@ -325,6 +327,11 @@ impl Machine {
                 file.write_all(b"\n")?;
             }
             file.flush()?;
+            let missing = card.missing();
+            if !missing.is_empty() {
+                let file = self.directory.file(&format!("card{index}-missing.txt"));
+                std::fs::write(file, missing.to_string())?;
+            }
         }
         self.directory
             .keep(self.options.evidence.directory.as_deref())

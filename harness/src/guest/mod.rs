@@ -58,9 +58,9 @@ pub use landfall_agent::protocol::{
 pub use landfall_agent::protocol::{Direction, GuestError, Lend, LendKind, RegisterWrite, Timed};
 use landfall_agent::protocol::{Reply, Request};
 use landfall_device::dma::map::Mapping;
-use landfall_device::journal::Journal;
+use landfall_device::journal::{Journal, Missing};
 use landfall_device::serve::CardServer;
-use landfall_guest::{Cancel, Prepared};
+use landfall_guest::{Cancel, ModuleFiles, Prepared};
 pub use options::{
     Accelerator, Deadlines, EvidenceOptions, GuestOptions, Iommu, Module, Start, Transport,
 };
@@ -337,6 +337,12 @@ impl<Stage: Running> Guest<Stage> {
         self.machine().cards.get(card).map(CardServer::journal)
     }
 
+    /// What a card's model lacks, as far as the driver asked for it so far: registers that it touched in vain, and what it
+    /// waited for. `None` if there is no such card.
+    pub fn missing(&self, card: usize) -> Option<Missing> {
+        self.machine().cards.get(card).map(CardServer::missing)
+    }
+
     /// Waits until the piece of work that a card has in hand is over, so that its journal ends with no half of
     /// it.
     pub fn sync_card(&self, card: usize) {
@@ -426,6 +432,11 @@ impl<Stage: Running> Guest<Stage> {
     /// Kernel release, as the guest states it.
     pub fn kernel_release(&self) -> String {
         self.machine().hello.kernel.clone()
+    }
+
+    /// The files of the modules that it loads.
+    pub fn module_files(&self) -> ModuleFiles {
+        self.machine().modules.clone()
     }
 
     /// How it came to life, and what took how long.

@@ -205,6 +205,7 @@ impl<'a> Launch<'a> {
             on_trial: false,
             reports: prepared.kernel == Kernel::Debug,
             place: None,
+            modules: prepared.module_files(),
             watched: None,
         })
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::bundle::{self, BundleError, Parts, Place, Request, Run};
+use crate::debug_info::Lines;
 use crate::evidence::{Logs, Observed, Pages, Trace};
 use crate::guest::{self, GuestFailed, run_directory};
 
@@ -68,7 +69,7 @@ pub fn leave_dead(place: Option<&Place>, expected: &Expected<'_>, died: &mut Gue
     }
 }
 
-/// Leaves stream and verdict in a directory as one file, for tests that judge them again: no logs, no memory.
+/// Leaves stream and verdict in a directory as one file, for tests that judge them again: no logs, no memory, no lines.
 ///
 /// # Errors
 /// If it cannot be written.
@@ -86,6 +87,7 @@ pub fn record_to(
         trace: &observed.trace,
         logs: &Logs::new(),
         pages: &Pages::default(),
+        lines: Lines::new(),
     };
     store(&place, expected, kept, &said, Some(observed)).map(drop)
 }
@@ -95,6 +97,7 @@ struct Kept<'a> {
     trace: &'a Trace,
     logs: &'a Logs,
     pages: &'a Pages,
+    lines: Lines,
 }
 
 impl<'a> Kept<'a> {
@@ -104,6 +107,7 @@ impl<'a> Kept<'a> {
             trace,
             logs: &trace.logs,
             pages: &trace.pages,
+            lines: trace.lines(),
         }
     }
 }
@@ -134,6 +138,7 @@ fn store(
         request: &request,
         stream: stream.map(|(recorder, journal)| (recorder, journal)),
         judged: &kept.trace.judged,
+        lines: &kept.lines,
         report: None,
         observed,
         pages: kept.pages,

@@ -3,6 +3,7 @@
 //! The platforms on which the same scenario is run.
 
 use landfall_device::ledger::{Platform, Range};
+use landfall_guest::Prepared;
 
 use crate::guest::memory::Ram;
 use crate::guest::{Card, FRAGMENT_MODULE, GuestOptions, Iommu, Module, WITNESS_MODULE};
@@ -51,6 +52,18 @@ impl Leg {
             Self::High => "high",
             Self::Fragmented => "fragmented",
             Self::Debug => "debug",
+        }
+    }
+
+    /// What its guests are made of; `None`: there is no debug kernel.
+    pub fn prepared<'a>(
+        self,
+        stock: &'a Prepared,
+        debug: Option<&'a Prepared>,
+    ) -> Option<&'a Prepared> {
+        match self {
+            Self::Debug => debug,
+            _ => Some(stock),
         }
     }
 

@@ -5,18 +5,24 @@
 
 mod leave;
 mod leg;
+pub mod queue;
+mod trial;
+mod verdict;
 mod watch;
 
 use std::collections::BTreeMap;
 
 use landfall_device::journal::Journal;
 use landfall_device::ledger::{Judgement, Platform, Violation};
+use landfall_guest::Prepared;
 
 use crate::evidence::Recorder;
 use crate::guest::{Guest, Running};
 
 pub use leave::{Expected, leave, leave_dead, record_to};
 pub use leg::Leg;
+pub use trial::{Context, Trial, TrialFailed, causes};
+pub use verdict::{Judged, Verdict};
 pub use watch::{Death, SETTLE, Watch, count, may_be_drivers, named};
 
 /// Where the witness tells what other devices have lent, when somebody writes there.
@@ -92,6 +98,26 @@ pub fn owners<Stage: Running>(
         Some((violation.address, told.trim().to_owned()))
     });
     asked.collect()
+}
+
+/// What guests are made of, by name and version, for a report.
+pub fn versions(prepared: &Prepared) -> BTreeMap<String, String> {
+    let mut versions = BTreeMap::from([
+        ("landfall".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+        ("qemu".to_owned(), prepared.qemu.version.clone()),
+        ("kernel".to_owned(), prepared.kernel_release.clone()),
+    ]);
+    let lock = &prepared.lock;
+    for (name, version) in [
+        ("rustc", &lock.rustc_version),
+        ("kmod_sha256", &lock.kmod_sha256),
+        ("agent_sha256", &lock.agent_sha256),
+    ] {
+        if !version.is_empty() {
+            versions.insert(name.to_owned(), version.clone());
+        }
+    }
+    versions
 }
 
 #[cfg(test)]

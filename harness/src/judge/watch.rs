@@ -107,6 +107,7 @@ impl<'guest, Stage: Running> Watch<'guest, Stage> {
                 stream: Some((recorder, journal.clone())),
                 judged,
                 logs: self.guest.logs(),
+                modules: Some(self.guest.module_files()),
                 evidence: death.and_then(|death| death.evidence.clone()),
             },
             ..count_of(&journal)

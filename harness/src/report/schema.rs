@@ -13,6 +13,7 @@ use landfall_device::journal::Call;
 use landfall_device::ledger::{self, Group};
 use serde::{Deserialize, Serialize};
 
+use crate::debug_info::{Lines, Source};
 use crate::guest::{How, Started};
 
 /// Version of the schema.
@@ -154,11 +155,25 @@ pub struct DriverCall {
     pub call: Call,
     /// Where the driver made it, `function+0x12/0x34 [module]`; `null`: not known.
     pub caller: Option<String>,
+    /// Where that stands in the driver's source; `null`: its module has no debug information.
+    #[serde(default)]
+    pub source: Option<Source>,
     /// The guest's monotonic clock then, nanoseconds.
     pub guest_ns: u64,
 }
 
 impl Violation {
+    /// Adds where the driver's calls stand in its source.
+    pub fn locate(&mut self, lines: &Lines) {
+        let nearest = self.nearest.as_mut();
+        let lend = nearest.map(|lend| [&mut lend.lent_by, &mut lend.taken_back_by]);
+        let calls = lend.into_iter().flatten().chain([&mut self.driver_call]);
+        for call in calls.flatten() {
+            let caller = call.caller.as_ref();
+            call.source = caller.and_then(|caller| lines.get(caller)).cloned();
+        }
+    }
+
     /// Another view saw it, too.
     pub fn see(&mut self, view: View) {
         if !self.views.contains(&view) {
@@ -225,6 +240,7 @@ impl From<ledger::Caller> for DriverCall {
         Self {
             call: caller.call,
             caller: caller.symbol,
+            source: None,
             guest_ns: caller.guest_ns,
         }
     }

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only OR MIT
+// SPDX-License-Identifier: MIT OR Apache-2.0
 /* A second function of a name that is there already. */
 extern int lend(void *memory);
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only OR MIT
+// SPDX-License-Identifier: MIT OR Apache-2.0
 /* A module as small as can be, of which the tests of `src/debug_info` know every call: see `build`. */
 #include <small.h>
 

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Stands for a header of the kernel's when it is compiled from elsewhere: see `build`. */
 extern int lend(void *memory);
 

@@ -202,7 +202,7 @@ impl Device for Ring {
         let (queues, mut rest) = self.parts();
         for offset in 0..QUEUES {
             if let Some(queue) = queues.get_mut((first + offset) % QUEUES) {
-                next = sooner(next, queue.step(&mut rest, &mut port));
+                next = next.sooner(queue.step(&mut rest, &mut port));
             }
         }
         next
@@ -263,15 +263,6 @@ impl Registers for Ring {
             }
             None => self.causes.write(offset, value, &mut port),
         }
-    }
-}
-
-/// What comes first of two.
-fn sooner(one: Next, other: Next) -> Next {
-    match (one, other) {
-        (Next::Again, _) | (_, Next::Again) => Next::Again,
-        (Next::At(one), Next::At(other)) => Next::At(one.min(other)),
-        (Next::Idle, next) | (next, Next::Idle) => next,
     }
 }
 

@@ -8,7 +8,7 @@ use super::descriptor::{DONE, Descriptor, ERROR, Operation, UNCHECKED, VALID};
 use super::fault::{self, Fault};
 use super::regs::*;
 use super::work::Work;
-use super::{LOOK, Port, Rest, sooner};
+use super::{LOOK, Port, Rest};
 use landfall_device::contract::*;
 
 /// A queue.
@@ -189,7 +189,7 @@ impl Queue {
     pub(super) fn step(&mut self, rest: &mut Rest<'_>, port: &mut Port<'_>) -> Next {
         if let Some(due) = self.spurious {
             if due > port.host.now() {
-                return sooner(self.advance(rest, port), Next::At(due));
+                return self.advance(rest, port).sooner(Next::At(due));
             }
             self.spurious = None;
             let vector = rest.causes.vector(self.vector);
@@ -210,7 +210,7 @@ impl Queue {
             Some(work) => self.work_on(work, rest, port),
             None => self.look(rest, port),
         };
-        sooner(next, coalesced)
+        next.sooner(coalesced)
     }
 
     fn stop(&mut self, rest: &mut Rest<'_>, port: &mut Port<'_>) {

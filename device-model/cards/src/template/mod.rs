@@ -16,7 +16,7 @@ use landfall_device::contract::*;
 use regs::{ADDRESS, GO, ID, PENDING, SCRATCH};
 
 /// The template device.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Scratch {
     scratch: u32,
     address: u32,

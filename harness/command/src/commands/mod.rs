@@ -236,7 +236,11 @@ fn attach<Stage: Running>(
     guest
         .start_shell()
         .map_err(|failed| Failure::of_guest(&failed))?;
-    terminal::attach(console, || guest.has_ended(), cancel)
+    terminal::attach(console, || guest.has_ended(), cancel)?;
+    if let Some(missing) = guest.missing(0).filter(|missing| !missing.is_empty()) {
+        progress.note(missing.to_string().trim_end());
+    }
+    Ok(())
 }
 
 fn setup(arguments: &SetupArguments, cancel: &Cancel) -> Done {

@@ -10,7 +10,7 @@ use landfall_device::journal::{Call, DriverCall, Entry, Kind};
 use landfall_device::ledger::{Lend, Violation};
 
 use super::timeline::Timeline;
-use super::{range, symbol};
+use super::{Callers, range};
 use crate::evidence::Item;
 
 /// Most lends that are shown.
@@ -39,7 +39,7 @@ pub(super) struct Lends {
 }
 
 impl Lends {
-    pub(super) fn item(&mut self, item: &Item) {
+    pub(super) fn item(&mut self, item: &Item, callers: &Callers) {
         match item {
             Item::Platform(_) => {}
             Item::Lend(lend) => {
@@ -52,11 +52,11 @@ impl Lends {
                 }
             }
             Item::Reclaim(_) => self.reclaimed = true,
-            Item::Entry(entry) => self.entry(entry),
+            Item::Entry(entry) => self.entry(entry, callers),
         }
     }
 
-    fn entry(&mut self, entry: &Entry) {
+    fn entry(&mut self, entry: &Entry, callers: &Callers) {
         let fresh = self.named.iter_mut().rev();
         for named in fresh.take_while(|named| named.before.is_none()) {
             named.before = Some(entry.sequence);
@@ -72,7 +72,7 @@ impl Lends {
         self.next = Some(entry.sequence + 1);
         match &entry.kind {
             Kind::Symbol { address, name } if self.symbols.len() < KEPT => {
-                self.symbols.insert(*address, name.clone());
+                self.symbols.insert(*address, callers.told(name));
             }
             Kind::Call(call) if lends(call.call) && self.calls.len() < KEPT => {
                 self.calls
@@ -171,7 +171,7 @@ impl Lends {
 
     fn told(&self, sequence: u64, time: u64, call: &DriverCall, timeline: &Timeline) -> String {
         let from = match self.symbols.get(&call.caller) {
-            Some(name) => format!(", from {}", symbol(name)),
+            Some(name) => format!(", from {name}"),
             None if call.caller != 0 => format!(", from {:#x}", call.caller),
             None => String::new(),
         };

@@ -15,6 +15,7 @@ use std::fmt::Write;
 use landfall_device::ledger::{self, Class};
 
 use super::{Bundle, BundleError, Run, names};
+use crate::debug_info::Lines;
 use crate::evidence::{Item, Observed, Pages};
 use crate::report::map::{address, size};
 use crate::report::schema::{Report, Violation};
@@ -36,6 +37,20 @@ struct Told {
     observed: Option<Observed>,
     violations: Vec<ledger::Violation>,
     pages: Pages,
+    callers: Callers,
+}
+
+/// How the driver's calls are told.
+struct Callers(Lines);
+
+impl Callers {
+    /// What the witness called it, and where that stands in the driver's source.
+    fn told(&self, name: &str) -> String {
+        match self.0.get(name) {
+            Some(source) => format!("{}, {source}", symbol(name)),
+            None => symbol(name),
+        }
+    }
 }
 
 /// Tells the story of a bundle, which a person calls `name`.
@@ -52,6 +67,7 @@ pub fn story(bundle: &Bundle, name: &str) -> Result<String, BundleError> {
             false => Vec::new(),
         },
         pages: bundle.pages()?,
+        callers: Callers(bundle.lines()?),
     };
     let of_journal = told.violations.get(..told.violations.len().min(MOST));
     let mut lends = Lends::default();
@@ -60,9 +76,9 @@ pub fn story(bundle: &Bundle, name: &str) -> Result<String, BundleError> {
     if bundle.has_stream() {
         bundle.judge(|line, item| {
             items = line;
-            lends.item(item);
+            lends.item(item, &told.callers);
             if let Item::Entry(entry) = item {
-                timeline.entry(entry);
+                timeline.entry(entry, &told.callers);
             }
         })?;
     }
@@ -93,7 +109,10 @@ pub fn story(bundle: &Bundle, name: &str) -> Result<String, BundleError> {
 fn asked(text: &mut String, told: &Told) {
     let version = |name: &str| told.run.versions.get(name).map_or("?", String::as_str);
     let _ = writeln!(text, "\nWhat was asked");
-    let _ = writeln!(text, "  landfall {}", command(&told.run.command));
+    let _ = match told.run.command.is_empty() {
+        true => writeln!(text, "  a trial, by a test"),
+        false => writeln!(text, "  landfall {}", command(&told.run.command)),
+    };
     if let Some(seed) = told.run.seed {
         let _ = writeln!(text, "  seed {seed}");
     }
@@ -149,7 +168,8 @@ fn chapters(text: &mut String, told: &Told, timeline: &Timeline) {
     for (index, violation) in violations.iter().enumerate().take(MOST) {
         // The report's list begins with what the ledger said, in its order.
         let of_ledger = told.violations.get(index);
-        chapter(text, (index + 1, count), violation, of_ledger, timeline);
+        let number = (index + 1, count);
+        chapter(text, number, violation, of_ledger, timeline, &told.callers);
         text.push_str(&memory::excerpt(&told.pages, violation));
     }
     if count > MOST {
@@ -187,6 +207,7 @@ fn chapter(
     violation: &Violation,
     of_ledger: Option<&ledger::Violation>,
     timeline: &Timeline,
+    callers: &Callers,
 ) {
     let mut line = |name: &str, what: String| {
         let _ = writeln!(text, "  {name:<14} {what}");
@@ -262,7 +283,7 @@ fn chapter(
                 call.number,
                 call.symbol
                     .as_deref()
-                    .map_or_else(|| format!("{:#x}", call.address), symbol)
+                    .map_or_else(|| format!("{:#x}", call.address), |name| callers.told(name))
             ),
         );
     }
@@ -327,6 +348,9 @@ fn repeat(text: &mut String, bundle: &Bundle, name: &str, told: &Told) {
         .command
         .first()
         .is_some_and(|word| word == "catalog");
+    if told.run.command.is_empty() {
+        return line("the test", "the whole run, with a guest");
+    }
     if !of_catalog {
         line(
             &format!("landfall replay --live {quoted}"),

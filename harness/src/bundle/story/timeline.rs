@@ -10,7 +10,7 @@ use landfall_device::contract::{Declaration, JobId, Label, Promise};
 use landfall_device::journal::{Direction, Entry, Kind, Outcome};
 use landfall_device::ledger::Violation;
 
-use super::{range, symbol};
+use super::{Callers, range};
 use crate::report::map::address;
 
 /// Entries before and after a violation that are looked at.
@@ -97,13 +97,13 @@ impl Timeline {
         format!("{}.{:03} ms", since / 1_000_000, since / 1000 % 1000)
     }
 
-    pub(super) fn entry(&mut self, entry: &Entry) {
+    pub(super) fn entry(&mut self, entry: &Entry, callers: &Callers) {
         self.start_ns.get_or_insert(entry.time_ns);
         let sequence = entry.sequence;
         if let Kind::Symbol { address, name } = &entry.kind
             && self.symbols.len() < MOST_SYMBOLS
         {
-            self.symbols.insert(*address, name.clone());
+            self.symbols.insert(*address, callers.told(name));
         }
         let from = sequence.saturating_sub(NEAR.1);
         let near = self
@@ -247,7 +247,7 @@ impl Timeline {
             Kind::Refused { what } => other("qemu", format!("is refused: {what}")),
             Kind::Call(call) => {
                 let from = match self.symbols.get(&call.caller) {
-                    Some(name) => format!(", from {}", symbol(name)),
+                    Some(name) => format!(", from {name}"),
                     None => String::new(),
                 };
                 other(
@@ -534,11 +534,13 @@ mod tests {
     /// What no journal gives: numbers that fall, or are all the same.
     #[test]
     fn entries_in_any_order_are_told() {
+        let callers = Callers(crate::debug_info::Lines::new());
         for step in [0, 1] {
             let mut timeline = Timeline::new(&[]);
             timeline.marks.insert(50, vec![(1, "x".to_owned())]);
+            let mut tell = |entry: Entry| timeline.entry(&entry, &callers);
             for sequence in (0..100).map(|at| 100 - step * at) {
-                timeline.entry(&Entry {
+                tell(Entry {
                     sequence,
                     time_ns: sequence,
                     kind: Kind::Register {
@@ -552,7 +554,7 @@ mod tests {
                         value: 0,
                     },
                 });
-                timeline.entry(&Entry {
+                tell(Entry {
                     sequence,
                     time_ns: 0,
                     kind: Kind::Declared {

@@ -16,11 +16,12 @@ use super::leave::leave;
 use super::schema::{CleanRuns, VERSION};
 use super::special::finish;
 use crate::capture::{self, Device};
-use crate::run::{CapturePlan, RunFailed, Session, versions};
+use crate::run::{CapturePlan, RunFailed, Session};
 use landfall::evidence::Observed;
 use landfall::guest::{Guest, GuestOptions, Iommu, PoolOptions, PoolSource};
 use landfall::judge::Expected;
 use landfall::judge::Leg;
+use landfall::judge::versions;
 
 /// What runs clean.
 #[derive(Clone, Copy, Debug)]
@@ -106,7 +107,7 @@ pub fn clean(
         };
         let words = ["catalog", "clean", "--runs", &(number + 1).to_string()];
         let expected = Expected {
-            versions: versions(platforms.of(leg)?, None),
+            versions: versions(platforms.of(leg)?),
             word: format!("clean-{number:03}"),
             what: format!("clean run {number}, {kind}, {interrupt}"),
             command: words.map(str::to_owned).to_vec(),

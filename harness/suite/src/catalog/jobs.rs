@@ -4,9 +4,6 @@
 
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use landfall_cards::capture::CaptureOptions;
@@ -18,13 +15,14 @@ use super::gallery::{Bug, show_bug};
 use super::leave::{leave, words};
 use super::schema::{ClassRun, LegRun, Runs, Seen, VERSION, names};
 use super::twins::{Twin, Twins};
-use crate::run::{RunFailed, versions};
+use crate::run::RunFailed;
 use crate::scenario::Scenario;
 use landfall::bundle::{self, BundleError, Place};
 use landfall::evidence::Observed;
 use landfall::guest::GuestFailed;
-use landfall::judge::Leg;
+use landfall::judge::versions;
 use landfall::judge::{Expected, record_to};
+use landfall::judge::{Leg, queue};
 
 /// Something worth showing while the catalogue runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,10 +99,8 @@ pub struct Platforms<'a> {
 
 impl Platforms<'_> {
     pub(super) fn of(&self, leg: Leg) -> Result<&Prepared, CatalogFailed> {
-        match leg {
-            Leg::Debug => self.debug.ok_or(CatalogFailed::NoDebugKernel),
-            _ => Ok(self.stock),
-        }
+        leg.prepared(self.stock, self.debug)
+            .ok_or(CatalogFailed::NoDebugKernel)
     }
 
     /// Does `work` on each of `items`, side by side, and gives what came of it in their order. After a failure no
@@ -114,28 +110,7 @@ impl Platforms<'_> {
         items: &[T],
         work: impl Fn(&T) -> Result<R, CatalogFailed> + Sync,
     ) -> Result<Vec<R>, CatalogFailed> {
-        let threads = self.jobs.or(thread::available_parallelism().ok());
-        let next = AtomicUsize::new(0);
-        let done = Mutex::new(Vec::new());
-        thread::scope(|scope| {
-            for _ in 0..threads.map_or(1, NonZeroUsize::get) {
-                scope.spawn(|| {
-                    loop {
-                        let index = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(item) = items.get(index) else { break };
-                        let result = work(item);
-                        if result.is_err() {
-                            next.store(items.len(), Ordering::Relaxed);
-                        }
-                        let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-                        done.push((index, result));
-                    }
-                });
-            }
-        });
-        let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-        done.sort_by_key(|(index, _)| *index);
-        done.into_iter().map(|(_, result)| result).collect()
+        queue::all(items, self.jobs, work)
     }
 }
 
@@ -187,7 +162,7 @@ impl Entry {
         };
         let twin = if planted { "" } else { "-twin" };
         let expected = Expected {
-            versions: versions(prepared, None),
+            versions: versions(prepared),
             word: format!("{number:02}-{leg}{twin}"),
             what: format!("class {number}{twin} on {leg}"),
             command: ["catalog", "run", &number.to_string()]
@@ -337,7 +312,7 @@ pub fn legs(
         let prepared = platforms.of(leg)?;
         let played = !scenario.faults.is_empty();
         let expected = Expected {
-            versions: versions(prepared, None),
+            versions: versions(prepared),
             word: leg.name().to_owned(),
             what: format!("on {leg}"),
             command: leg_command(bug, leg, played),

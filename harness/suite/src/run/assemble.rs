@@ -14,6 +14,7 @@ use super::jobs::{Job, duration, jobs, written};
 use super::{Circumstances, GUEST_FAILED, Plan, RunFailed, Session};
 use crate::verify::merge::{Findings, FrameAt, bare};
 use crate::verify::origin;
+use landfall::debug_info::{self, Lines};
 use landfall::guest::GuestFailed;
 use landfall::guest::memory::GuestMemory;
 use landfall::report::schema::{
@@ -118,6 +119,7 @@ impl Session {
         let judged = self.judged.violations.clone();
         let mut findings = Findings::from_ledger(judged, which, |dma| self.shift(dma));
         findings.owned(&self.owners);
+        findings.locate(&self.lines());
         let mut earlier = Vec::new();
         for (number, captured) in (1..).zip(&self.captured) {
             findings.captured(number, captured, &earlier, jobs);
@@ -134,7 +136,15 @@ impl Session {
     fn hints(&self) -> Vec<Violation> {
         let hints = self.judged.hints.clone();
         let which = |entry| self.capture_of(entry);
-        Findings::from_ledger(hints, which, |dma| self.shift(dma)).finish()
+        let mut hints = Findings::from_ledger(hints, which, |dma| self.shift(dma));
+        hints.locate(&self.lines());
+        hints.finish()
+    }
+
+    /// Where the driver's calls that the ledger names stand in its source.
+    fn lines(&self) -> Lines {
+        let said = self.judged.violations.iter().chain(&self.judged.hints);
+        debug_info::of_violations(&self.modules, said)
     }
 
     /// The capture that a journal entry belongs to. What comes after a capture, such as a late write, is of

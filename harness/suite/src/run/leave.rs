@@ -15,6 +15,7 @@ use super::{Outcome, Plan, RunFailed, Session, Traces};
 use crate::capture::Device;
 use crate::verify::{self, Differences};
 use landfall::bundle::{self, BundleError, Parts, Run};
+use landfall::debug_info::{self, Lines};
 use landfall::evidence::{Logs, PAGE, Page, Pages, Trace};
 use landfall::guest::memory::GuestMemory;
 use landfall::guest::{Guest, GuestFailed, Loaded, Region};
@@ -74,6 +75,9 @@ fn store(
     let evidence = plan.guest.evidence.directory.clone();
     let (no_pages, nothing) = (Pages::default(), ledger::Judgement::default());
     let versions = report.map_or(&traces.versions, |report| &report.versions);
+    let lines = session.map_or_else(Lines::new, |session| {
+        debug_info::of_journal(&session.modules, &session.journal)
+    });
     let parts = Parts {
         request,
         run: Run {
@@ -85,6 +89,7 @@ fn store(
         },
         stream: session.map(|session| (&session.recorder, &session.journal)),
         judged: session.map_or(&nothing, |session| &session.judged),
+        lines: &lines,
         report,
         observed: None,
         pages: session.map_or(&no_pages, |session| &session.pages),
@@ -123,6 +128,7 @@ impl Session {
             stream: Some((self.recorder, self.journal)),
             judged: self.judged,
             pages: self.pages,
+            modules: Some(self.modules),
             evidence: None,
         };
         Ok((violations, trace))

@@ -37,6 +37,7 @@ use landfall::guest::accelerator::Choice;
 use landfall::guest::memory::Ram;
 use landfall::guest::memory::ReadError;
 use landfall::guest::{Configure, Guest, GuestFailed, Loaded, Start, Started};
+use landfall::judge::versions;
 use landfall::report::schema::{Report, Timing};
 
 /// The name of the violation that the guest did not survive.
@@ -142,7 +143,7 @@ fn watch(
     traces: &mut Traces,
 ) -> Result<Outcome, RunFailed> {
     let mut clock = Clock { timings, on_event };
-    traces.versions = versions(prepared, None);
+    traces.versions = versions(prepared);
     let guest = Guest::configure(plan.guest.clone());
     let step = match (plan.guest.start, guest.needs_snapshot(prepared)) {
         (Start::Cold | Start::Stock, _) => "boot",
@@ -155,7 +156,7 @@ fn watch(
 
     let neighbour = plan.neighbour.map(|at| take_page(&guest, at)).transpose()?;
     let card = Device::open(&guest, 0)?;
-    traces.versions = versions(prepared, Some(&guest));
+    traces.versions = versions_of(prepared, &guest);
     let session = traces.session.insert(Session::begin(&guest, &card)?);
     let mut saved = Vec::new();
     let mut failure = None;
@@ -277,33 +278,10 @@ fn take_page(guest: &Guest<Loaded>, at: u64) -> Result<Device<'_>, GuestFailed> 
     Ok(card)
 }
 
-/// What takes part in a run, as far as it is known: more once there is a guest.
-pub(crate) fn versions(
-    prepared: &Prepared,
-    guest: Option<&Guest<Loaded>>,
-) -> BTreeMap<String, String> {
-    let release = || prepared.kernel_release.clone();
-    let mut versions = BTreeMap::from([
-        ("landfall".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
-        ("qemu".to_owned(), prepared.qemu.version.clone()),
-        (
-            "kernel".to_owned(),
-            guest.map_or_else(release, Guest::kernel_release),
-        ),
-    ]);
-    let lock = &prepared.lock;
-    for (name, version) in [
-        ("rustc", &lock.rustc_version),
-        ("kmod_sha256", &lock.kmod_sha256),
-        ("agent_sha256", &lock.agent_sha256),
-    ] {
-        if !version.is_empty() {
-            versions.insert(name.to_owned(), version.clone());
-        }
-    }
-    let Some(guest) = guest else {
-        return versions;
-    };
+/// What takes part in a run, once there is a guest.
+fn versions_of(prepared: &Prepared, guest: &Guest<Loaded>) -> BTreeMap<String, String> {
+    let mut versions = versions(prepared);
+    versions.insert("kernel".to_owned(), guest.kernel_release());
     for module in [landfall::guest::POOL_MODULE, crate::capture::CAPTURE_MODULE] {
         let path = format!("/sys/module/{module}/version");
         let version = guest.read_text(&path).unwrap_or_default();

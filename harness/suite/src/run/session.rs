@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use landfall_agent::protocol::CardInfo;
 use landfall_device::journal::Journal;
 use landfall_device::ledger;
+use landfall_guest::ModuleFiles;
 
 use super::capture::{Captured, OK};
 use super::jobs::jobs;
@@ -53,6 +54,8 @@ pub struct Session {
     /// First journal entry that is this session's.
     pub(super) first: u64,
     pub(super) journal: Journal,
+    /// The modules that the guest loads.
+    pub(super) modules: ModuleFiles,
     pub(super) info: CardInfo,
     pub(super) selftest: SelfTest,
     pub(super) regions: Vec<Region>,
@@ -86,6 +89,7 @@ impl Session {
             told: 0,
             first,
             journal,
+            modules: guest.module_files(),
             info,
             selftest,
             regions,

@@ -15,10 +15,9 @@ mod reach;
 mod schema;
 
 use std::num::NonZeroUsize;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use landfall::judge::queue;
 use landfall_guest::{Cancel, Prepared};
 
 use landfall::report::drawing::{Anchor, Colour, Drawing, Face, Item};
@@ -120,52 +119,23 @@ pub fn survey(
     on_event: &(dyn Fn(Event) + Sync),
 ) -> Result<Survey, SurveyFailed> {
     let began = Instant::now();
-    let threads = options.jobs.or(std::thread::available_parallelism().ok());
-    let next = AtomicUsize::new(0);
-    let done = Mutex::new(Vec::new());
-    let work = || {
-        while let Some(&method) = options.methods.get(next.fetch_add(1, Ordering::Relaxed)) {
-            on_event(Event::Started(method));
-            let began = Instant::now();
-            let way = Way {
-                options,
-                prepared,
-                cancel,
-                method,
-            };
-            let measured = way.line();
-            let failed = measured.is_err();
-            let elapsed = began.elapsed();
-            on_event(Event::Done { method, elapsed });
-            let mut done = done
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
-            done.push((method, measured));
-            if failed {
-                // The others end with what they have in hand.
-                next.store(options.methods.len(), Ordering::Relaxed);
-            }
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..threads.map_or(1, NonZeroUsize::get) {
-            scope.spawn(work);
-        }
-    });
-    let mut lines = Vec::new();
-    let mut kernel = String::new();
-    for (method, measured) in done.into_inner().unwrap_or_default() {
-        let (line, release) = measured.map_err(|source| SurveyFailed { method, source })?;
-        kernel = release;
-        lines.push(line);
-    }
-    lines.sort_by_key(|line| {
-        let place = options
-            .methods
-            .iter()
-            .position(|method| *method == line.method);
-        place.unwrap_or(usize::MAX)
-    });
+    let measured = queue::all(&options.methods, options.jobs, |&method| {
+        on_event(Event::Started(method));
+        let began = Instant::now();
+        let way = Way {
+            options,
+            prepared,
+            cancel,
+            method,
+        };
+        let line = way.line();
+        let elapsed = began.elapsed();
+        on_event(Event::Done { method, elapsed });
+        line.map_err(|source| SurveyFailed { method, source })
+    })?;
+    let kernel = measured.last().map(|(_, kernel)| kernel.clone());
+    let kernel = kernel.unwrap_or_default();
+    let lines = measured.into_iter().map(|(line, _)| line).collect();
     Ok(Survey {
         schema: VERSION,
         memory: options.memory,

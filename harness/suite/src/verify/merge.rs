@@ -12,6 +12,7 @@ use landfall_cards::capture::pattern::FrameSpec;
 use landfall_device::ledger;
 
 use super::{Difference, Differences, Found};
+use landfall::debug_info::Lines;
 use landfall::guest::Used;
 use landfall::report::schema::{Nearest, Span, View, Violation};
 
@@ -53,6 +54,11 @@ impl Findings {
         for known in &mut self.list {
             known.owner = owners.get(&known.address).cloned();
         }
+    }
+
+    /// Adds where the driver's calls stand in its source.
+    pub fn locate(&mut self, lines: &Lines) {
+        self.list.iter_mut().for_each(|known| known.locate(lines));
     }
 
     /// Adds what memory shows of a frame.

@@ -20,12 +20,12 @@ pub use self::patterns::{BUGS, Bug, PATTERNS, Pattern};
 use super::jobs::{CatalogFailed, Event, Platforms};
 use super::leave::leave;
 use super::schema::VERSION;
-use crate::run::versions;
 use landfall::evidence::Trace;
 use landfall::evidence::{Named, Observed};
 use landfall::guest::{Booted, Card, Guest, GuestFailed};
 use landfall::judge::Expected;
 use landfall::judge::Leg;
+use landfall::judge::versions;
 use landfall::judge::{Death, Watch, count, named};
 
 /// The driver.
@@ -238,7 +238,7 @@ impl Share {
         let words = ["catalog", "gallery", "--legs", leg.name()].map(str::to_owned);
         let names = patterns.iter().map(|pattern| pattern.name.to_owned());
         let expected = Expected {
-            versions: versions(prepared, None),
+            versions: versions(prepared),
             word: format!("gallery-{leg}-{}", self.run),
             what: format!("the gallery on {leg}"),
             command: words.into_iter().chain(names).collect(),

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The machine, as a function is lent it for one call.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::contract::{Declaration, DmaError, Host, Tag, Vector};
+use crate::dma::map::{Map, PIECE};
+use crate::journal::{Bytes, Direction, Journal, Kind, Outcome};
+use crate::pci::config::ConfigSpace;
+use crate::pci::irq::{Irqs, Wire};
+
+/// What a function is lent for one call.
+pub(super) struct Port<'a, W> {
+    pub(super) config: &'a ConfigSpace,
+    pub(super) irqs: &'a Irqs<W>,
+    pub(super) held: &'a mut BTreeSet<Vector>,
+    pub(super) map: &'a Map,
+    pub(super) journal: &'a Journal,
+    pub(super) piece: &'a mut [u8; PIECE],
+    pub(super) register_write: Option<u64>,
+    pub(super) severed: &'a mut bool,
+}
+
+impl<W: Wire> Port<'_, W> {
+    fn record(
+        &self,
+        direction: Direction,
+        address: u64,
+        length: usize,
+        tag: Tag,
+        result: Result<&[u8], DmaError>,
+    ) -> Result<(), DmaError> {
+        self.journal.push(Kind::Access {
+            direction,
+            address,
+            length: length as u64,
+            job: tag.job,
+            slot: tag.slot,
+            role: tag.role,
+            outcome: result.map_or_else(Outcome::Refused, |_| Outcome::Ok),
+            bytes: result.map_or_else(|_| Bytes::default(), Bytes::of),
+        });
+        result.map(drop)
+    }
+}
+
+/// Accesses are journalled while the mappings are held: whether a mapping came or went before or after one is
+/// what the journal says.
+impl<W: Wire> Host for Port<'_, W> {
+    fn dma_read(&mut self, address: u64, into: &mut [u8], tag: Tag) -> Result<(), DmaError> {
+        let length = into.len();
+        let held = self.map.hold();
+        let result = self.may_master().and_then(|()| held.read(address, into));
+        let bytes = result.map(|()| &*into);
+        self.record(Direction::Read, address, length, tag, bytes)
+    }
+
+    fn dma_write(&mut self, address: u64, from: &[u8], tag: Tag) -> Result<(), DmaError> {
+        let held = self.map.hold();
+        let result = self.may_master().and_then(|()| held.write(address, from));
+        let bytes = result.map(|()| from);
+        self.record(Direction::Write, address, from.len(), tag, bytes)
+    }
+
+    fn dma_fill(
+        &mut self,
+        address: u64,
+        length: usize,
+        make: &mut dyn FnMut(usize, &mut [u8]),
+        tag: Tag,
+    ) -> Result<(), DmaError> {
+        let held = self.map.hold();
+        let result = self
+            .may_master()
+            .and_then(|()| held.fill(address, length, self.piece, make));
+        // One that is small is one piece, which is still there.
+        let bytes = result.map(|()| self.piece.get(..length).unwrap_or_default());
+        self.record(Direction::Write, address, length, tag, bytes)
+    }
+
+    fn may_master(&self) -> Result<(), DmaError> {
+        if self.config.power_state() != 0 {
+            return Err(DmaError::NotPowered);
+        }
+        if !self.config.master_enabled() {
+            return Err(DmaError::NotMaster);
+        }
+        Ok(())
+    }
+
+    fn raise(&mut self, vector: Vector) {
+        if self.irqs.messages() && self.may_master().is_err() {
+            self.held.insert(vector);
+            self.journal.push(Kind::InterruptHeld { vector: vector.0 });
+            return;
+        }
+        self.journal.push(Kind::Interrupt { vector: vector.0 });
+        if self.irqs.messages() {
+            self.irqs.send(vector);
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.journal.began().elapsed()
+    }
+
+    fn declare_for(&mut self, register_write: Option<u64>, what: Declaration) {
+        self.journal.push(Kind::Declared {
+            register_write,
+            what,
+        });
+    }
+
+    fn register_write(&self) -> Option<u64> {
+        self.register_write
+    }
+
+    fn vectors(&self) -> u16 {
+        self.irqs.given()
+    }
+
+    fn sever(&mut self) {
+        *self.severed = true;
+    }
+}

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The one pipeline: a guest with cards, their drivers, programs that use them, and the verdict.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use landfall_device::contract::Function;
+use landfall_guest::{Cancel, Prepared};
+
+use super::{Death, Expected, Judged, Leg, Verdict, Watch, leave, queue, versions};
+use crate::bundle::{BundleError, Place};
+use crate::evidence::Observed;
+use crate::guest::{
+    Booted, Card, FRAGMENT_MODULE, Guest, GuestFailed, GuestOptions, Module, Ran, WITNESS_MODULE,
+};
+
+/// How long a program may take, on a busy host, unless the trial says otherwise.
+const PROGRAM: Duration = Duration::from_secs(120);
+
+/// What is tried: cards, drivers and programs, on one platform or on several.
+///
+/// Drivers are loaded in their order, programs run one after the other, and the drivers are unloaded, the last first; the
+/// witness hears all of it. Without a program the drivers bind and unbind.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    name: String,
+    cards: Vec<Card>,
+    drivers: Vec<Module>,
+    programs: Vec<Vec<String>>,
+    legs: Vec<Leg>,
+    patience: Duration,
+    options: GuestOptions,
+}
+
+/// What trials are made with and where they leave what failed.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// What guests are made of.
+    pub prepared: &'a Prepared,
+    /// The same with the debug kernel, if there is one.
+    pub debug: Option<&'a Prepared>,
+    /// Most guests of one trial at once; `None`: as many as there are CPUs.
+    pub at_once: Option<NonZeroUsize>,
+    /// Where bundles go; `None`: none is left.
+    pub bundles: Option<&'a Place>,
+    /// Ends it.
+    pub cancel: &'a Cancel,
+}
+
+/// A trial came to no verdict. Its text has all causes.
+#[derive(thiserror::Error)]
+pub enum TrialFailed {
+    /// What guests are made of is not there.
+    #[error("the set-up failed: {0}")]
+    SetUp(String),
+    /// A guest failed where neither card nor driver can be the reason.
+    #[error("the guest on {leg} failed: {}", causes(.source))]
+    Guest {
+        /// On which platform.
+        leg: Leg,
+        /// Why.
+        source: GuestFailed,
+    },
+    /// A driver did not load.
+    #[error("the driver {driver} did not load on {leg}: {}", causes(.source))]
+    Driver {
+        /// Which.
+        driver: String,
+        /// On which platform.
+        leg: Leg,
+        /// Why.
+        source: GuestFailed,
+    },
+    /// A program could not be started.
+    #[error("`{program}` did not run on {leg}: {}", causes(.source))]
+    Program {
+        /// Its command line.
+        program: String,
+        /// On which platform.
+        leg: Leg,
+        /// Why.
+        source: GuestFailed,
+    },
+    /// A bundle could not be written.
+    #[error("the bundle was not written: {}", causes(.0))]
+    Bundle(BundleError),
+}
+
+impl fmt::Debug for TrialFailed {
+    /// As [`fmt::Display`]: it is what a test shows that fails with it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// An error with its causes, from the outermost in.
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+impl Default for Trial {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Trial {
+    /// A trial without anything, on a platform with nothing between card and memory.
+    pub fn new() -> Self {
+        Self {
+            name: "trial".to_owned(),
+            cards: Vec::new(),
+            drivers: Vec::new(),
+            programs: Vec::new(),
+            legs: vec![Leg::Plain],
+            patience: PROGRAM,
+            options: GuestOptions::default(),
+        }
+    }
+
+    /// What it is called where it leaves something.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Plugs in a card, a clone in each guest.
+    #[must_use]
+    pub fn card<F: Function + Clone + Sync + 'static>(self, card: F) -> Self {
+        let name = std::any::type_name::<F>();
+        let short = name.rsplit("::").next().unwrap_or(name).to_lowercase();
+        self.plug(Card::new(short, move || card.clone()))
+    }
+
+    /// Plugs in a card by its maker.
+    #[must_use]
+    pub fn plug(mut self, card: Card) -> Self {
+        self.cards.push(card);
+        self
+    }
+
+    /// Loads a driver that the guest's image has, by its module's name, with parameters as on insmod's command line.
+    #[must_use]
+    pub fn module(mut self, name: &str, parameters: &str) -> Self {
+        self.drivers.push(Module {
+            name: name.to_owned(),
+            parameters: parameters.to_owned(),
+        });
+        self
+    }
+
+    /// Runs a program of the guest's while the drivers are loaded. It is to end with status 0.
+    #[must_use]
+    pub fn run<W: Into<String>>(mut self, argv: impl IntoIterator<Item = W>) -> Self {
+        self.programs
+            .push(argv.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// How long each program may take.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// On which platforms.
+    #[must_use]
+    pub fn on(mut self, legs: impl IntoIterator<Item = Leg>) -> Self {
+        self.legs = legs.into_iter().collect();
+        self
+    }
+
+    /// Most guests at once of all processes that use the same cache; `None`: as many as there are CPUs.
+    #[must_use]
+    pub fn guests(mut self, most: Option<NonZeroUsize>) -> Self {
+        self.options.jobs = most;
+        self
+    }
+
+    /// Runs it on each of its platforms, side by side, and judges.
+    ///
+    /// # Errors
+    /// If it came to no verdict. A guest that died of its driver or card is a verdict.
+    pub fn judge(&self, context: &Context<'_>) -> Result<Verdict, TrialFailed> {
+        let legs = queue::all(&self.legs, context.at_once, |&leg| {
+            self.on_leg(leg, context)
+        })?;
+        Ok(Verdict {
+            name: self.name.clone(),
+            legs,
+        })
+    }
+
+    fn on_leg(&self, leg: Leg, context: &Context<'_>) -> Result<Judged, TrialFailed> {
+        let Some(prepared) = leg.prepared(context.prepared, context.debug) else {
+            let why = "there is no debug kernel; `landfall setup --debug-kernel` builds it";
+            return Ok(Judged::skipped(leg, why));
+        };
+        let of_guest = |source| TrialFailed::Guest { leg, source };
+        let options = GuestOptions {
+            jobs: self.options.jobs,
+            ..leg.guest(self.cards.clone())
+        };
+        let guest = Guest::configure(options);
+        let guest = guest.boot(prepared, context.cancel).map_err(of_guest)?;
+        if let Some(order) = leg.fragment() {
+            let order = format!("order={order}");
+            guest
+                .load_module(FRAGMENT_MODULE, &order)
+                .map_err(of_guest)?;
+        }
+        guest.load_module(WITNESS_MODULE, "").map_err(of_guest)?;
+        let watch = Watch::begin(&guest, leg.platform(guest.memory().ram()));
+        let mut programs = Vec::new();
+        let death = match self.drive(&guest, leg, &mut programs) {
+            Ok(()) => None,
+            Err(Ended::Failed(failed)) => return Err(failed),
+            Err(Ended::Guest(failed)) => Some(Death::of(failed).map_err(of_guest)?),
+        };
+        let seen = watch.end(death.as_ref());
+        let wrong = programs.iter().find_map(failed);
+        let mut cards = Vec::new();
+        for (card, observed) in self.cards.iter().zip(seen) {
+            let says =
+                |observed: &Observed| super::verdict::says(observed).or_else(|| wrong.clone());
+            let expected = Expected {
+                versions: versions(prepared),
+                word: format!("{}-{leg}-{}", self.name, card.name()),
+                what: format!("{} with {} on {leg}", self.name, card.name()),
+                command: Vec::new(),
+                scenario: None,
+                wrong: &says,
+            };
+            let left = leave(context.bundles, &expected, observed);
+            cards.push((card.name().to_owned(), left.map_err(TrialFailed::Bundle)?));
+        }
+        Ok(Judged {
+            leg,
+            skipped: None,
+            cards,
+            programs,
+        })
+    }
+
+    /// Loads, runs, unloads.
+    fn drive(
+        &self,
+        guest: &Guest<Booted>,
+        leg: Leg,
+        programs: &mut Vec<(String, Ran)>,
+    ) -> Result<(), Ended> {
+        for Module { name, parameters } in &self.drivers {
+            let loaded = guest.load_module(name, parameters);
+            loaded.map_err(|source| match source.errno() {
+                Some(_) => Ended::Failed(TrialFailed::Driver {
+                    driver: name.clone(),
+                    leg,
+                    source,
+                }),
+                None => Ended::Guest(source),
+            })?;
+        }
+        for argv in &self.programs {
+            let words: Vec<_> = argv.iter().map(String::as_str).collect();
+            let program = argv.join(" ");
+            let ran = guest.run(&words, self.patience);
+            let ran = ran.map_err(|source| match source.errno() {
+                Some(_) => Ended::Failed(TrialFailed::Program {
+                    program: program.clone(),
+                    leg,
+                    source,
+                }),
+                None => Ended::Guest(source),
+            })?;
+            programs.push((program, ran));
+        }
+        for Module { name, .. } in self.drivers.iter().rev() {
+            guest.unload_module(name).map_err(Ended::Guest)?;
+        }
+        Ok(())
+    }
+}
+
+/// Why the work on a guest ended early.
+enum Ended {
+    /// The guest refused, or is gone.
+    Guest(GuestFailed),
+    /// The trial comes to nothing.
+    Failed(TrialFailed),
+}
+
+/// What is wrong with how a program ended, in words.
+pub(super) fn failed((program, ran): &(String, Ran)) -> Option<String> {
+    let last = |text: &str| text.trim().lines().last().unwrap_or_default().to_owned();
+    match (ran.timed_out, ran.status) {
+        (true, _) => Some(format!("`{program}` did not end in time")),
+        (false, 0) => None,
+        (false, status) => Some(format!(
+            "`{program}` ended with {status}: {}",
+            last(&ran.stderr)
+        )),
+    }
+}

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What came of a trial.
+
+use std::fmt;
+
+use landfall_device::ledger::Class;
+
+use super::{Leg, trial};
+use crate::bundle::{Bundle, story};
+use crate::evidence::Observed;
+use crate::guest::Ran;
+
+/// The verdict on a trial.
+#[derive(Debug)]
+pub struct Verdict {
+    /// What the trial is called.
+    pub name: String,
+    /// Each platform, in the order of the trial.
+    pub legs: Vec<Judged>,
+}
+
+/// What was seen on one platform.
+#[derive(Debug)]
+pub struct Judged {
+    /// Which.
+    pub leg: Leg,
+    /// Why it was left out.
+    pub skipped: Option<String>,
+    /// Each card, by name.
+    pub cards: Vec<(String, Observed)>,
+    /// Each program, with its command line.
+    pub programs: Vec<(String, Ran)>,
+}
+
+impl Judged {
+    pub(super) fn skipped(leg: Leg, why: &str) -> Self {
+        Self {
+            leg,
+            skipped: Some(why.to_owned()),
+            cards: Vec::new(),
+            programs: Vec::new(),
+        }
+    }
+
+    /// All that is wrong, and why it is not known whether something is; a line each.
+    fn wrong(&self) -> Vec<String> {
+        let cards = self.cards.iter();
+        let cards = cards.filter_map(|(name, seen)| {
+            let says = says(seen)?;
+            Some(format!("{name}: {says}"))
+        });
+        cards
+            .chain(self.programs.iter().filter_map(trial::failed))
+            .collect()
+    }
+}
+
+/// What is wrong with what was seen of a card, in words; or why nothing is known of it.
+pub(super) fn says(seen: &Observed) -> Option<String> {
+    let judged = || seen.not_judged.first();
+    if !seen.is_sound() {
+        let why = judged().map(|why| format!("not judged: {why}"));
+        let said = seen.violations.is_empty() && seen.died.is_none() && seen.findings.is_empty();
+        return Some(why.filter(|_| said).unwrap_or_else(|| seen.first()));
+    }
+    (seen.accesses == 0).then(|| {
+        "not judged: the card made no access to memory, so nothing was shown (did a driver bind?)"
+            .to_owned()
+    })
+}
+
+impl Verdict {
+    /// Nothing went wrong on any platform, and everything was judged; a platform that was left out, and a hint, are
+    /// nothing wrong.
+    pub fn is_clean(&self) -> bool {
+        self.wrong().is_empty()
+    }
+
+    /// All that was said of violations is of that class, and something was, on each platform that was not left out.
+    pub fn is_named(&self, class: Class) -> bool {
+        let named = |seen: &Observed| seen.names(class.number());
+        let mut judged = self
+            .legs
+            .iter()
+            .filter(|leg| leg.skipped.is_none())
+            .peekable();
+        judged.peek().is_some() && judged.all(|leg| leg.cards.iter().any(|(_, seen)| named(seen)))
+    }
+
+    /// All that is wrong, a line each, with its platform.
+    pub fn wrong(&self) -> Vec<String> {
+        let of_leg = |leg: &Judged| {
+            let name = leg.leg;
+            let wrong = leg.wrong().into_iter();
+            wrong.map(move |line| format!("{name}: {line}"))
+        };
+        self.legs.iter().flat_map(of_leg).collect()
+    }
+
+    /// Panics with the whole story unless it is clean.
+    ///
+    /// # Panics
+    /// So.
+    #[track_caller]
+    pub fn assert_clean(&self) {
+        assert!(self.is_clean(), "{self}");
+    }
+
+    /// Panics with the whole story unless it is just this bug, on each platform.
+    ///
+    /// # Panics
+    /// So.
+    #[track_caller]
+    pub fn assert_named(&self, class: Class) {
+        assert!(
+            self.is_named(class),
+            "class {class} ({}) was to be named: {self}",
+            class.name()
+        );
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let wrong = self.wrong();
+        match wrong.is_empty() {
+            true => writeln!(f, "{}: clean", self.name)?,
+            false => writeln!(f, "{}: not clean", self.name)?,
+        }
+        for line in wrong {
+            writeln!(f, "  {line}")?;
+        }
+        for leg in &self.legs {
+            if let Some(why) = &leg.skipped {
+                writeln!(f, "  {}: left out: {why}", leg.leg)?;
+            }
+        }
+        let bundles = self.legs.iter().flat_map(|leg| &leg.cards);
+        for path in bundles.filter_map(|(_, seen)| seen.bundle.as_ref()) {
+            let name = path.display().to_string();
+            let told = Bundle::open(path).and_then(|bundle| story(&bundle, &name));
+            match told {
+                Ok(told) => write!(f, "\n{told}")?,
+                Err(error) => writeln!(f, "\n{name}: {error}")?,
+            }
+        }
+        Ok(())
+    }
+}
