@@ -123,6 +123,7 @@ impl Machine {
                 if preload.iter().any(|module| module.name == POOL_MODULE) {
                     machine.watched_before();
                 }
+                machine.be_loud()?;
                 machine.plug_cards(bound)?;
                 machine.make_iommu_lazy()?;
                 clock.lap("plug in cards");
@@ -132,6 +133,7 @@ impl Machine {
             Err(NotRestored::Failed(failed)) => return Err(failed),
             Err(NotRestored::Cold(why)) => {
                 let mut machine = Launch::cold(&options, prepared, cancel).boot(&mut clock)?;
+                machine.be_loud()?;
                 machine.make_iommu_lazy()?;
                 if options.video {
                     machine.add_video(prepared)?;
@@ -142,6 +144,19 @@ impl Machine {
         };
         machine.place = Some(place);
         Ok(machine)
+    }
+
+    /// Has the kernel say on its console what it says to its log, if the options ask for that.
+    fn be_loud(&mut self) -> Result<()> {
+        if !self.options.loud {
+            return Ok(());
+        }
+        let write = Request::WriteFile {
+            path: "/proc/sys/kernel/printk".to_owned(),
+            offset: 0,
+            data: b"7".to_vec(),
+        };
+        self.request(write, Duration::ZERO).map(drop)
     }
 
     /// Waits for the agent's first word after a boot.

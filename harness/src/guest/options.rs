@@ -180,6 +180,8 @@ pub struct GuestOptions {
     pub journal: usize,
     /// Appended to the kernel's command line.
     pub append: String,
+    /// All that the kernel says is on its console once it has booted, not errors alone.
+    pub loud: bool,
     /// What executes the guest.
     pub engine: Engine,
     /// How it comes to life.
@@ -218,6 +220,7 @@ impl Default for GuestOptions {
             witness: false,
             journal: CAPACITY,
             append: String::new(),
+            loud: false,
             engine: Engine::Tcg,
             start: Start::default(),
             transport: None,

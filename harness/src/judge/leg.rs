@@ -73,7 +73,7 @@ impl Leg {
             cards,
             witness: true,
             // The console is evidence: what the kernel warns of must be on it.
-            append: "loglevel=7".to_owned(),
+            loud: true,
             preload: vec![Module::named(WITNESS_MODULE)],
             ..GuestOptions::default()
         };
@@ -87,10 +87,10 @@ impl Leg {
             Self::Iommu => {
                 options.iommu = Iommu::Intel;
                 // Bus addresses with upper bits, which a card can get wrong.
-                options.append.push_str(" iommu.forcedac=1");
+                options.append = "iommu.forcedac=1".to_owned();
             }
             Self::IommuLazy => options.iommu = Iommu::IntelLazy,
-            Self::Swiotlb => options.append.push_str(" swiotlb=force"),
+            Self::Swiotlb => options.append = "swiotlb=force".to_owned(),
             Self::High => {
                 options.memory = 512 * MIB;
                 options.low_memory = Some(192 * MIB);
