@@ -206,7 +206,7 @@ const LEVELS: [(&str, &[&str]); 5] = [
             "contract random",
             "journal pci",
             "dma ledger parts",
-            "serve vfio_user",
+            "serve",
             "testing",
         ],
     ),

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use landfall::guest::accelerator::Choice;
 use landfall::guest::qemu::command::Engine;
-use landfall::guest::{Booted, CardInfo, Configure, Guest, GuestOptions, Loaded, Running, What};
+use landfall::guest::{Booted, Guest, GuestOptions, Loaded, Running, What};
 use landfall::report::schema::{Report, Violation};
 use landfall::{Cancel, testing};
 use landfall_cards::capture::CaptureOptions;
 use landfall_device::journal::Kind;
 use landfall_guest::Prepared;
 use landfall_suite::capture::{self, Device};
+use landfall_suite::capture::{CardInfo, Configure};
 use landfall_suite::run::{self, CapturePlan, RunFailed, Session, Wishes};
 
 /// Long enough for anything that a healthy guest does at once.

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -86,6 +86,8 @@ pub(crate) struct Machine {
     pub(super) modules: ModuleFiles,
     /// See [`super::Guest::watched`].
     pub(super) watched: Option<u64>,
+    /// Directory of the kernel's own modules.
+    pub(super) stock: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for Machine {
@@ -143,6 +145,7 @@ impl Machine {
             }
         };
         machine.place = Some(place);
+        machine.stock.clone_from(&prepared.stock);
         Ok(machine)
     }
 

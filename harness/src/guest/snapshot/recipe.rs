@@ -253,6 +253,7 @@ mod tests {
             kernel_release: "7.3.4".to_owned(),
             initramfs: file("initramfs"),
             video: None,
+            stock: None,
             modules: Vec::new(),
             module_warnings: Vec::new(),
             lock: Lock::default(),

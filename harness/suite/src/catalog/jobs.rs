@@ -20,9 +20,10 @@ use crate::scenario::Scenario;
 use landfall::bundle::{self, BundleError, Place};
 use landfall::evidence::Observed;
 use landfall::guest::GuestFailed;
+use landfall::judge::Leg;
 use landfall::judge::versions;
 use landfall::judge::{Expected, record_to};
-use landfall::judge::{Leg, queue};
+use landfall_guest::parallel;
 
 /// Something worth showing while the catalogue runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,7 +111,7 @@ impl Platforms<'_> {
         items: &[T],
         work: impl Fn(&T) -> Result<R, CatalogFailed> + Sync,
     ) -> Result<Vec<R>, CatalogFailed> {
-        queue::all(items, self.jobs, work)
+        parallel::all(items, self.jobs, work)
     }
 }
 
