@@ -284,8 +284,15 @@ pub fn landfall() -> Command {
         // `cargo test -p landfall-tests` builds no binary of another package, and an old one would lie.
         let cargo = std::env::var_os("CARGO").expect("run by cargo");
         let mut build = Command::new(cargo);
-        // As `cargo test` does it, so that nothing is built twice.
-        build.args(["test", "--workspace", "--no-run", "--quiet"]);
+        // As `cargo test` does it, so that nothing is built twice: the binary comes with a test of its package.
+        build.args([
+            "test",
+            "--workspace",
+            "--no-run",
+            "--quiet",
+            "--test",
+            "cli",
+        ]);
         if !cfg!(debug_assertions) {
             build.arg("--release");
         }

@@ -126,8 +126,15 @@ impl Guest<Configured> {
     /// # Errors
     /// If it cannot be started, or the agent does not answer in time.
     pub fn boot(self, prepared: &Prepared, cancel: &Cancel) -> Result<Guest<Booted>> {
-        let machine = Machine::start(self.into_options(), &[], prepared, cancel)?;
-        Ok(Guest::running(machine))
+        let options = self.into_options();
+        let preload = options.preload.clone();
+        let machine = Machine::start(options, &preload, false, prepared, cancel)?;
+        let cold = matches!(machine.started.how, How::Cold { .. });
+        let guest = Guest::running(machine);
+        if cold {
+            guest.machine().load_modules(&preload)?;
+        }
+        Ok(guest)
     }
 
     /// Likewise, with pool and drivers loaded as the options ask for, and every card bound that has a device file then. From a
@@ -138,7 +145,7 @@ impl Guest<Configured> {
     pub fn boot_loaded(self, prepared: &Prepared, cancel: &Cancel) -> Result<Guest<Loaded>> {
         let options = self.into_options();
         let modules = options.modules();
-        let machine = Machine::start(options, &modules, prepared, cancel)?;
+        let machine = Machine::start(options, &modules, true, prepared, cancel)?;
         match &machine.started.how {
             How::Restored { .. } => Ok(Guest::running(machine)),
             How::Cold { .. } => Guest::running(machine).load(),
