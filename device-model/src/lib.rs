@@ -22,4 +22,3 @@ pub mod pci;
 pub mod random;
 pub mod serve;
 pub mod testing;
-mod vfio_user;

@@ -279,7 +279,7 @@ proptest! {
         let mut card = LocalCard::new(Box::new(function));
         let table = u64::from(table);
         let last = table + u64::from(vectors - 1) * 16;
-        for entry in [table, last] {
+        for entry in std::collections::BTreeSet::from([table, last]) {
             prop_assert_eq!(card.read(bar, entry + 12), 1, "masked");
             card.write_long(bar, entry, 0x1234_5678_fee0_1003);
             card.write_long(bar, entry + 8, 0x4021);
@@ -469,6 +469,30 @@ fn what_the_function_lacks_is_listed_with_its_count() {
         .iter()
         .filter(|entry| matches!(entry.kind, Kind::Unclaimed { .. }));
     assert_eq!(told.count(), 64 + 2 + 1 + 1);
+}
+
+/// A guest that does nothing but read one register is said to, once; two seconds pass.
+#[test]
+fn a_guest_that_spins_is_told_of() {
+    let mut card = LocalCard::new(Box::new(wide(1, None)));
+    let began = std::time::Instant::now();
+    while card.missing().spinning.is_empty() {
+        assert_eq!(card.read(3, 4), 0);
+        assert!(
+            began.elapsed() < std::time::Duration::from_secs(60),
+            "it is never told"
+        );
+    }
+    for _ in 0..1000 {
+        card.read(3, 4);
+    }
+    let spinning = card.missing().spinning;
+    assert_eq!(spinning.len(), 1);
+    assert_eq!(
+        (spinning[0].bar, spinning[0].offset, spinning[0].value),
+        (3, 4, 0)
+    );
+    assert!(spinning[0].lasted_ns >= 2_000_000_000);
 }
 
 #[test]

@@ -43,6 +43,9 @@ pub struct Prepared {
     /// Likewise an archive, for guests that use video devices: v4l-utils, and stock drivers of cards that Landfall has a
     /// model of. `None` if the kernel is not Debian's.
     pub video: Option<PathBuf>,
+    /// Directory of the kernel's own modules, for [`StockModules`](crate::StockModules). `None` if the kernel was brought
+    /// along.
+    pub stock: Option<PathBuf>,
     /// Names (without `.ko`) of the modules in the initramfs, those they depend on included.
     pub modules: Vec<String>,
     /// What the compilers warned of when Landfall's modules were built; empty is as it should be.

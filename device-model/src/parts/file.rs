@@ -260,7 +260,11 @@ mod tests {
     use proptest::prelude::*;
 
     mod table {
-        #![expect(dead_code, reason = "the table is whole")]
+        #![expect(
+            dead_code,
+            clippy::upper_case_acronyms,
+            reason = "the table is whole, and its names are a data sheet's"
+        )]
         use crate::register;
         register! {
             pub(crate) PLAIN(u32) @ 0x0 {

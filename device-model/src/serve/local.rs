@@ -8,7 +8,7 @@ use super::{Machine, Options};
 use crate::contract::{Function, IdentityError, Next};
 use crate::dma::map::Map;
 use crate::journal::{Journal, Missing};
-use crate::vfio_user::EventWire;
+use crate::serve::vfio_user::EventWire;
 
 /// A function plugged into this process: whoever holds it is both the machine, which accesses its
 /// registers, and the worker, which lets it work. Everything between the two and guest memory is what

@@ -324,6 +324,11 @@ impl<W: Wire> Machine<W> {
                 if !std::mem::replace(&mut self.was_read, true) {
                     self.journal.push(Kind::FirstRead { bar, offset });
                 }
+                // The register's own place, where registers are not wider than what is read.
+                let offset = match self.function.widest(bar) {
+                    Width::Eight => offset,
+                    width => access.register(width),
+                };
                 self.notice(Notice::Read { bar, offset });
                 let (function, mut port) = self.lend(None);
                 (function.load(access, &mut port) & access.width.mask(), 0)
@@ -462,6 +467,7 @@ impl<W: Wire> Machine<W> {
             journal: &self.journal,
             piece: &mut self.piece,
             register_write,
+            table: self.identity.msix.map_or(0, |msix| msix.vectors),
             severed: &mut self.severed,
         };
         (self.function.as_mut(), port)

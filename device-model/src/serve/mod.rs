@@ -11,6 +11,7 @@ mod local;
 mod machine;
 mod port;
 mod unknown;
+mod vfio_user;
 mod witness;
 
 use std::io;
@@ -24,10 +25,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use self::vfio_user::EventWire;
 use crate::contract::{Function, IdentityError, Next};
 use crate::dma::map::{Map, Mapping};
 use crate::journal::{self, Journal, Kind, Missing};
-use crate::vfio_user::{self, EventWire};
 pub use local::LocalCard;
 pub(crate) use machine::Machine;
 pub use unknown::SPINNING;

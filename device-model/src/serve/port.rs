@@ -20,6 +20,8 @@ pub(super) struct Port<'a, W> {
     pub(super) journal: &'a Journal,
     pub(super) piece: &'a mut [u8; PIECE],
     pub(super) register_write: Option<u64>,
+    /// Vectors of the MSI-X table; 0: there is none.
+    pub(super) table: u16,
     pub(super) severed: &'a mut bool,
 }
 
@@ -118,7 +120,7 @@ impl<W: Wire> Host for Port<'_, W> {
     }
 
     fn vectors(&self) -> u16 {
-        self.irqs.given()
+        self.irqs.given(self.table)
     }
 
     fn sever(&mut self) {

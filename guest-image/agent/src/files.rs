@@ -3,7 +3,8 @@
 //! Requests about files.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -30,6 +31,23 @@ pub(crate) fn read(path: &str, offset: u64, max: u32) -> Outcome<Reply> {
     })();
     data.map(Reply::Data)
         .map_err(|error| failed(format!("read {path}"), error))
+}
+
+/// Makes an empty file, and the directories that it is in. What had that path goes; a program that runs from it goes on.
+pub(crate) fn make(path: &str, mode: u32) -> Outcome<Reply> {
+    let made = (|| {
+        if let Some(parent) = Path::new(path).parent() {
+            fs::create_dir_all(parent)?;
+        }
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = OpenOptions::new().write(true).create_new(true).open(path)?;
+        file.set_permissions(fs::Permissions::from_mode(mode & 0o7777))
+    })();
+    made.map(|()| Reply::Done)
+        .map_err(|error| failed(format!("make {path}"), error))
 }
 
 /// Writes `data` at `offset` in one `write`.
@@ -118,6 +136,24 @@ mod tests {
         let _ = fs::remove_file(&path);
 
         assert_eq!(read?, Reply::Data(b"2xy56789".to_vec()));
+        Ok(())
+    }
+
+    #[test]
+    fn a_file_is_made_anew_with_its_directories() -> Outcome<()> {
+        let directory = std::env::temp_dir().join(format!("landfall-make-{}", std::process::id()));
+        let path = directory.join("deep/file").to_string_lossy().into_owned();
+        make(&path, 0o700)?;
+        write(&path, 0, b"long contents")?;
+        make(&path, 0o755)?;
+        write(&path, 0, b"short")?;
+
+        let read = read(&path, 0, 100);
+        let mode = fs::metadata(&path).map(|status| status.permissions().mode() & 0o7777);
+        let _ = fs::remove_dir_all(&directory);
+
+        assert_eq!(read?, Reply::Data(b"short".to_vec()));
+        assert_eq!(mode.ok(), Some(0o755));
         Ok(())
     }
 

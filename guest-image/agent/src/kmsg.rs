@@ -3,7 +3,7 @@
 //! Watches the kernel log and tells of faults the moment they are logged.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
@@ -50,6 +50,40 @@ const WORDS: [&str; 3] = [
     "list_del corruption",
     ": nobody cared",
 ];
+
+/// Most lines that [`Mark::since`] gives, and longest line.
+const SINCE: usize = 16;
+const LONG: usize = 400;
+
+/// A place in the log.
+pub(crate) struct Mark(File);
+
+impl Mark {
+    /// Its present end; `None` if there is no log.
+    pub(crate) fn now() -> Option<Self> {
+        let mut options = OpenOptions::new();
+        let mut log = options
+            .read(true)
+            .custom_flags(O_NONBLOCK)
+            .open("/dev/kmsg")
+            .ok()?;
+        log.seek(SeekFrom::End(0)).ok()?;
+        Some(Self(log))
+    }
+
+    /// What was logged since, but for what is logged of every module that is not the kernel's own.
+    pub(crate) fn since(mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        while lines.len() < SINCE
+            && let Ok(Some(line)) = next(&mut self.0, Some(Duration::ZERO))
+        {
+            if !line.contains("taints kernel") && !line.contains("tainting kernel") {
+                lines.push(line.chars().take(LONG).collect());
+            }
+        }
+        lines
+    }
+}
 
 /// Reads the log from its first line for as long as the guest lives.
 pub(crate) fn watch(port: &Port) {

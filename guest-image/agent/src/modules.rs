@@ -6,10 +6,11 @@ use std::ffi::CString;
 use std::fs::{self, File};
 use std::path::Path;
 
-use landfall_agent::protocol::Reply;
+use landfall_agent::protocol::{GuestError, Reply};
 use nix::errno::Errno;
 use nix::kmod::{DeleteModuleFlags, ModuleInitFlags, delete_module, finit_module};
 
+use crate::kmsg::Mark;
 use crate::{Outcome, failed, refused};
 
 /// Set for a file that the kernel has to decompress itself (`MODULE_INIT_COMPRESSED_FILE`).
@@ -38,8 +39,11 @@ pub(crate) fn load(name: &str, parameters: &str) -> Outcome<Reply> {
             continue;
         }
         let given = if own == normal(name) { parameters } else { "" };
-        insert(&format!("{directory}/{path}"), given)
-            .map_err(|error| failed(format!("load module {own}"), error))?;
+        let mark = Mark::now();
+        insert(&format!("{directory}/{path}"), given).map_err(|error| {
+            let logged = mark.map(Mark::since).unwrap_or_default();
+            with_kernels_words(failed(format!("load module {own}"), error), &logged)
+        })?;
     }
     Ok(Reply::Done)
 }
@@ -52,6 +56,16 @@ pub(crate) fn unload(name: &str) -> Outcome<Reply> {
     delete_module(&own, DeleteModuleFlags::O_NONBLOCK)
         .map(|()| Reply::Done)
         .map_err(|error| failed(operation(), error))
+}
+
+/// Puts what the kernel logged before the errno's own words, which say little of a module.
+fn with_kernels_words(error: GuestError, logged: &[String]) -> GuestError {
+    let words = logged.iter().chain([&error.message]);
+    let words: Vec<&str> = words.map(String::as_str).collect();
+    GuestError {
+        message: words.join("; "),
+        ..error
+    }
 }
 
 fn insert(path: &str, parameters: &str) -> std::io::Result<()> {
@@ -113,6 +127,16 @@ mod tests {
         ];
         assert_eq!(files, Some(expected.to_vec()));
         assert_eq!(stem("kernel/far-one.ko.xz"), "far_one");
+    }
+
+    #[test]
+    fn the_kernels_words_come_before_those_of_the_errno() {
+        let error = || failed("load module x", Errno::ENOEXEC);
+
+        let said = with_kernels_words(error(), &["x: version magic 'a'".to_owned()]);
+        assert!(said.message.starts_with("x: version magic 'a'; "), "{said}");
+        assert_eq!(said.errno, Errno::ENOEXEC as i32);
+        assert_eq!(with_kernels_words(error(), &[]), error());
     }
 
     #[test]

@@ -3,12 +3,14 @@
 //! The modules of a guest, for whoever wants to know more of them than a guest tells: which line of the source an
 //! instruction came of.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use super::cpio;
 use super::initramfs::{InitramfsError, LARGEST, file, name_of};
+use super::stock::read_module;
 
 /// Beside an initramfs: the modules' debug information, a file of each module's name.
 const DIRECTORY: &str = "debug";
@@ -17,6 +19,7 @@ const DIRECTORY: &str = "debug";
 #[derive(Clone, Debug)]
 pub struct ModuleFiles {
     initramfs: PathBuf,
+    brought: BTreeMap<String, PathBuf>,
 }
 
 impl ModuleFiles {
@@ -24,7 +27,13 @@ impl ModuleFiles {
     pub fn new(initramfs: &Path) -> Self {
         Self {
             initramfs: initramfs.to_owned(),
+            brought: BTreeMap::new(),
         }
+    }
+
+    /// Says that the guest has this file of a module, rather than one of its initramfs.
+    pub fn bring(&mut self, module: &str, file: &Path) {
+        self.brought.insert(module.to_owned(), file.to_owned());
     }
 
     /// The file of a module as the guest loads it; `None` if it has none of that name.
@@ -32,6 +41,9 @@ impl ModuleFiles {
     /// # Errors
     /// If the archive cannot be read.
     pub fn loaded(&self, module: &str) -> io::Result<Option<Vec<u8>>> {
+        if let Some(path) = self.brought.get(module) {
+            return read_module(path).map(Some);
+        }
         let archive = BufReader::new(File::open(&self.initramfs)?);
         let place = format!("/{module}.ko");
         cpio::find(archive, LARGEST, |path| path.ends_with(&place))
@@ -48,7 +60,13 @@ impl ModuleFiles {
         if !module.bytes().all(plain) {
             return Ok(None); // no name that a guest tells leads elsewhere
         }
-        let path = self.initramfs.with_file_name(DIRECTORY).join(module);
+        let path = match self.brought.get(module) {
+            None => self.initramfs.with_file_name(DIRECTORY).join(module),
+            Some(file) => match beside(file) {
+                Some(path) => path,
+                None => return Ok(None),
+            },
+        };
         match fs::metadata(&path) {
             Ok(status) if status.len() <= LARGEST => fs::read(path).map(Some),
             Ok(_) => Ok(None),
@@ -105,6 +123,13 @@ mod tests {
         assert_eq!(files.debug("other")?, None);
         assert_eq!(files.loaded("own")?, None);
         assert_eq!(files.debug("../initramfs")?, None);
+
+        let mut files = files;
+        files.bring("other", &at("my-own.ko"));
+        assert_eq!(files.loaded("other")?.as_deref(), Some(&b"stripped"[..]));
+        assert_eq!(files.debug("other")?.as_deref(), Some(&b"lines"[..]));
+        files.bring("my_own", &at("other.ko"));
+        assert_eq!(files.debug("my_own")?, None);
         Ok(())
     }
 }

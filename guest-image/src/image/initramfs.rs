@@ -4,13 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
-
-use lzma_rust2::XzReader;
 
 use crate::image::cpio::Archive;
 use crate::image::embedded;
+use crate::image::stock;
 
 /// Busybox's programs that get a name of their own in the guest.
 const APPLETS: &str = "[ ash awk base64 basename cat chmod clear cmp cp cut date dd depmod devmem df diff dirname dmesg du echo \
@@ -155,7 +154,7 @@ pub(crate) fn gather(contents: &Contents<'_>) -> Result<BTreeMap<String, Module>
             }
             let known = match &mut stock {
                 Some(known) => known,
-                none => none.insert(index(contents.stock)?),
+                none => none.insert(index_of(contents.stock)?),
             };
             let Some(path) = known.get(&name) else {
                 return Err(InitramfsError::Missing {
@@ -180,13 +179,17 @@ pub(crate) fn gather(contents: &Contents<'_>) -> Result<BTreeMap<String, Module>
     Ok(modules)
 }
 
+fn index_of(stock: Option<&Path>) -> Result<BTreeMap<String, PathBuf>, InitramfsError> {
+    index(stock).map_err(file(stock.unwrap_or(Path::new(""))))
+}
+
 /// Paths of the modules below a directory, by name.
-pub(crate) fn index(directory: Option<&Path>) -> Result<BTreeMap<String, PathBuf>, InitramfsError> {
+pub(crate) fn index(directory: Option<&Path>) -> io::Result<BTreeMap<String, PathBuf>> {
     let mut index = BTreeMap::new();
     let mut open: Vec<PathBuf> = directory.into_iter().map(Path::to_owned).collect();
     while let Some(directory) = open.pop() {
-        for entry in fs::read_dir(&directory).map_err(file(&directory))? {
-            let path = entry.map_err(file(&directory))?.path();
+        for entry in fs::read_dir(&directory)? {
+            let path = entry?.path();
             let text = path.to_string_lossy();
             if path.is_dir() && !path.is_symlink() {
                 open.push(path);
@@ -257,16 +260,7 @@ pub(crate) fn name_of(path: &Path) -> String {
 }
 
 fn read_module(path: &Path) -> Result<Vec<u8>, InitramfsError> {
-    let bytes = read(path)?;
-    if path.extension().is_none_or(|end| end != "xz") {
-        return Ok(bytes);
-    }
-    let mut unpacked = Vec::new();
-    XzReader::new(bytes.as_slice(), true)
-        .take(LARGEST)
-        .read_to_end(&mut unpacked)
-        .map_err(file(path))?;
-    Ok(unpacked)
+    stock::read_module(path).map_err(file(path))
 }
 
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, InitramfsError> {

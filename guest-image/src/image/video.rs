@@ -41,7 +41,7 @@ pub(crate) fn write(
         archive.file(&format!("{LIBRARIES}/{name}"), 0o644, &bytes);
     }
 
-    let index = initramfs::index(Some(stock))?;
+    let index = initramfs::index(Some(stock)).map_err(initramfs::file(stock))?;
     let driver = |name: &str| {
         let missing = || InitramfsError::Missing {
             module: "v4l-utils".to_owned(),

@@ -2,6 +2,7 @@
 
 //! The kernel: Debian's packages, or an image brought along.
 
+pub(crate) mod driver;
 pub(crate) mod metadata;
 pub(crate) mod modules;
 pub(crate) mod vmlinux;

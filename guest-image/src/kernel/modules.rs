@@ -147,12 +147,17 @@ fn host_make(kdir: &Path, tree: &Path) -> Command {
     make.arg("-C")
         .arg(kdir)
         .arg(format!("M={}", tree.join("kmod").display()));
-    let configuration = fs::read_to_string(kdir.join(".config")).unwrap_or_default();
-    if configuration.contains("CONFIG_CC_IS_CLANG=y") {
+    if uses_clang(kdir) {
         make.arg("LLVM=1");
     }
     make.arg("modules");
     make
+}
+
+/// Whether the kernel of a build tree was built with clang: its modules have to be, then.
+pub(crate) fn uses_clang(kdir: &Path) -> bool {
+    let configuration = fs::read_to_string(kdir.join(".config")).unwrap_or_default();
+    configuration.contains("CONFIG_CC_IS_CLANG=y")
 }
 
 /// The modules in an entry that [`build`] made, sorted.

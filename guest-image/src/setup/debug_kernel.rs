@@ -162,6 +162,7 @@ impl DebugStamp {
             kernel: Kernel::Debug,
             vmlinux: entries.join(&self.kernel).join("vmlinux"),
             bzimage: None,
+            stock: None,
             kernel_release: self.release.clone(),
             initramfs: entries.join(&self.initramfs).join("initramfs"),
             modules: self.module_names.clone(),
@@ -183,6 +184,17 @@ impl DebugStamp {
 /// The name of the entry that has, or would have, the debug kernel for this base.
 pub(crate) fn entry_name(base: &Base, cache: &Cache) -> Option<String> {
     Some(Parts::of(base, cache)?.entry.name)
+}
+
+/// What modules for the debug kernel are built against: the source's parts, the kernel's build, its release and the name
+/// of its entry. `None` if it is not there.
+pub(crate) fn to_build_against(
+    base: &Base,
+    cache: &Cache,
+) -> Option<(PathBuf, PathBuf, String, String)> {
+    let parts = Parts::of(base, cache).filter(|parts| parts.entry.exists())?;
+    let build = parts.entry.path.join("build");
+    Some((parts.headers, build, parts.release, parts.entry.name))
 }
 
 /// What the kernel is made of.

@@ -4,6 +4,7 @@
 
 pub(crate) mod debug_kernel;
 pub(crate) mod doctor;
+pub(crate) mod driver;
 pub(crate) mod error;
 pub(crate) mod options;
 pub(crate) mod plan;

@@ -20,6 +20,8 @@ use crate::store::snapshots::{SNAPSHOT_LIMIT, Snapshots};
 
 /// Name of the archive for guests that use video devices, beside the initramfs.
 pub(crate) const VIDEO_ARCHIVE: &str = "video";
+/// Name of the directory of a kernel's own modules, beside its images.
+pub(crate) const STOCK: &str = "modules";
 /// Kind of the entries that hold a kernel's images alone.
 const VMLINUX: &str = "vmlinux";
 
@@ -202,6 +204,8 @@ impl Stamp {
             initramfs: entries.join(&self.initramfs),
             video: Some(entries.join(self.initramfs.with_file_name(VIDEO_ARCHIVE)))
                 .filter(|path| path.is_file()),
+            stock: Some(entries.join(self.vmlinux.with_file_name(STOCK)))
+                .filter(|path| path.is_dir()),
             modules: self.modules.clone(),
             module_warnings: self.module_warnings.clone(),
             lock: self.lock.clone(),

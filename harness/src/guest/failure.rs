@@ -10,6 +10,7 @@ use std::{fs, io};
 use landfall_agent::protocol::GuestError;
 use landfall_device::serve::ServeError;
 
+use super::bring::NotBrought;
 use super::budget::NoPlace;
 use super::watch::Touched;
 use crate::guest::memory::MemoryError;
@@ -143,6 +144,9 @@ pub enum What {
     /// Memory that was kept from the kernel and firmware was written before the pool was loaded.
     #[error(transparent)]
     Touched(#[from] Touched),
+    /// A module or a program could not be brought into the guest, which goes on.
+    #[error(transparent)]
+    NotBrought(#[from] NotBrought),
     /// The options make no guest.
     #[error("{0}")]
     Options(String),
@@ -172,10 +176,11 @@ impl From<NoPlace> for What {
 impl What {
     /// Whether the host or the set-up is to blame, rather than the guest.
     pub fn is_hosts(&self) -> bool {
-        matches!(
-            self,
-            Self::Start { .. } | Self::Host { .. } | Self::Memory(_) | Self::Card { .. }
-        )
+        match self {
+            Self::Start { .. } | Self::Host { .. } | Self::Memory(_) | Self::Card { .. } => true,
+            Self::NotBrought(why) => !matches!(why, NotBrought::Kernel { .. }),
+            _ => false,
+        }
     }
 }
 
@@ -193,7 +198,9 @@ impl GuestFailed {
     /// The guest's errno, if it refused a request.
     pub fn errno(&self) -> Option<i32> {
         match &*self.what {
-            What::Refused(error) => Some(error.errno),
+            What::Refused(error) | What::NotBrought(NotBrought::Kernel { error, .. }) => {
+                Some(error.errno)
+            }
             _ => None,
         }
     }

@@ -4,10 +4,12 @@
 
 use std::time::Duration;
 
+use landfall_agent::protocol::{Reply, Request};
 use landfall_guest::Prepared;
 
 use super::failure::{GuestFailed, Result, What};
-use super::{Guest, Running, protocol_error};
+use super::machine::Machine;
+use super::{Guest, Running, milliseconds, protocol_error, unexpected};
 
 /// Bytes of one piece on the way into the guest.
 const PIECE: usize = 1 << 20;
@@ -16,13 +18,9 @@ const ARCHIVE: &str = "/tmp/video.cpio";
 /// Time to unpack it, on a busy host.
 const UNPACK: Duration = Duration::from_secs(60);
 
-impl<Stage: Running> Guest<Stage> {
-    /// Brings [`Prepared::video`] into the guest: `v4l2-ctl`, `v4l2-compliance`, and stock drivers for
-    /// [`Guest::load_module`]. Takes about a second, and some 20 MB of the guest's memory.
-    ///
-    /// # Errors
-    /// If the set-up has none, its kernel not being Debian's; or the guest refuses.
-    pub fn add_video(&self, prepared: &Prepared) -> Result<()> {
+impl Machine {
+    /// See [`Guest::add_video`].
+    pub(super) fn add_video(&mut self, prepared: &Prepared) -> Result<()> {
         let Some(path) = &prepared.video else {
             let why = "only a set-up with Debian's kernel has its drivers and v4l-utils";
             return Err(GuestFailed::early(What::Options(why.to_owned())));
@@ -34,18 +32,40 @@ impl<Stage: Running> Guest<Stage> {
             })
         })?;
         for (number, piece) in archive.chunks(PIECE).enumerate() {
-            self.write_file_at(ARCHIVE, (number * PIECE) as u64, piece)?;
+            let write = Request::WriteFile {
+                path: ARCHIVE.to_owned(),
+                offset: (number * PIECE) as u64,
+                data: piece.to_vec(),
+            };
+            self.request(write, Duration::ZERO)?;
         }
         let script = format!(
             "cpio -idu <{ARCHIVE} && rm {ARCHIVE} && cd /lib/modules/$(uname -r) && cat modules.dep.video >>modules.dep"
         );
-        let ran = self.run(&["/bin/busybox", "sh", "-c", &script], UNPACK)?;
-        match ran.status {
-            0 => Ok(()),
-            status => Err(protocol_error(format!(
+        let unpack = Request::Run {
+            argv: ["/bin/busybox", "sh", "-c", &script]
+                .map(str::to_owned)
+                .to_vec(),
+            timeout_ms: milliseconds(UNPACK),
+        };
+        match self.request(unpack, UNPACK)? {
+            Reply::Ran { status: 0, .. } => Ok(()),
+            Reply::Ran { status, stderr, .. } => Err(protocol_error(format!(
                 "unpacking the archive for video devices ended with {status}: {}",
-                ran.stderr.trim()
+                String::from_utf8_lossy(&stderr).trim()
             ))),
+            other => Err(unexpected(&other)),
         }
+    }
+}
+
+impl<Stage: Running> Guest<Stage> {
+    /// Brings [`Prepared::video`] into the guest: `v4l2-ctl`, `v4l2-compliance`, and stock drivers for
+    /// [`Guest::load_module`]. Takes about a second, and some 20 MB of the guest's memory.
+    ///
+    /// # Errors
+    /// If the set-up has none, its kernel not being Debian's; or the guest refuses.
+    pub fn add_video(&self, prepared: &Prepared) -> Result<()> {
+        self.machine().add_video(prepared)
     }
 }
