@@ -313,7 +313,10 @@ fn told_with(lines: &Lines) -> (TempDir, PathBuf) {
         outcome: Outcome::Ok,
         bytes: Bytes::default(),
     });
-    let (recorder, judged) = crate::judge::record(&journal, Platform::default(), &|| ());
+    let mut recorder = Recorder::new(Platform::default(), 0);
+    recorder.feed(&journal);
+    recorder.close(&journal);
+    let judged = recorder.finish();
     assert_eq!(judged.violations.len(), 1, "{judged:#?}");
     let directory = tempfile::tempdir().unwrap();
     let parts = Parts {
