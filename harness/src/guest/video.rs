@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Video devices in a guest, used as any Debian uses them: its own drivers and v4l-utils.
+//! Video devices in a guest, used as any Debian uses them: by v4l-utils.
 
 use std::time::Duration;
 
@@ -15,14 +15,14 @@ const ARCHIVE: &str = "/tmp/video.cpio";
 const UNPACK: Duration = Duration::from_secs(60);
 
 impl<Stage: Running> Guest<Stage> {
-    /// Brings [`Prepared::video`] into the guest: `v4l2-ctl`, `v4l2-compliance`, and stock drivers for
-    /// [`Guest::load_module`]. Takes about a second, and some 20 MB of the guest's memory.
+    /// Brings [`Prepared::video`] into the guest: `v4l2-ctl` and `v4l2-compliance`. Takes about a second, and some 20 MB of
+    /// the guest's memory.
     ///
     /// # Errors
     /// If the set-up has none, its kernel not being Debian's; or the guest refuses.
     pub fn add_video(&self, prepared: &Prepared) -> Result<()> {
         let Some(path) = &prepared.video else {
-            let why = "only a set-up with Debian's kernel has its drivers and v4l-utils";
+            let why = "only a set-up with Debian's kernel has v4l-utils";
             return Err(GuestFailed::early(What::Options(why.to_owned())));
         };
         let archive = std::fs::read(path).map_err(|source| {
@@ -32,9 +32,7 @@ impl<Stage: Running> Guest<Stage> {
             })
         })?;
         self.put_bytes(&archive, ARCHIVE, 0o600)?;
-        let script = format!(
-            "cpio -idu <{ARCHIVE} && rm {ARCHIVE} && cd /lib/modules/$(uname -r) && cat modules.dep.video >>modules.dep"
-        );
+        let script = format!("cpio -idu <{ARCHIVE} && rm {ARCHIVE}");
         let ran = self.run(&["/bin/busybox", "sh", "-c", &script], UNPACK)?;
         match ran.status {
             0 => Ok(()),
