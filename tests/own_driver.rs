@@ -255,7 +255,7 @@ fn any_stock_module_is_loaded_by_name_with_what_it_depends_on() -> Result {
     );
     let (_, said) = refusal(guest.load_stock("tw686x", "dma_mod=sg"));
     assert!(
-        said.contains("no parameter dma_mod; it has dma_interval, dma_mode"),
+        said.contains("no parameter dma_mod; it has dma_mode, dma_interval"),
         "{said}"
     );
     let (why, said) = refusal(guest.load_stock("tw686", ""));
