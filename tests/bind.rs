@@ -2,8 +2,9 @@
 
 //! Binding, unbinding, loading and unloading, idle and under use.
 
-use landfall::guest::{Configure, POOL_MODULE};
+use landfall::guest::POOL_MODULE;
 use landfall_device::contract::Declaration;
+use landfall_suite::capture::Configure;
 use landfall_suite::capture::{CAPTURE_MODULE, Device};
 use landfall_suite::run::CapturePlan;
 use landfall_tests::errno::{ENODEV, EWOULDBLOCK};
@@ -107,7 +108,7 @@ fn a_mapped_frame_outlives_its_capture_and_its_driver() -> Result {
     guest.write_file(UNBIND, &address)?;
     assert!(held()?, "mapped: still taken after unbind");
 
-    guest.drop_mappings()?;
+    landfall_suite::capture::drop_mappings(&guest)?;
     card.close()?;
     assert!(!held()?, "the last mapping gave it back");
     Ok(guest.power_off()?)

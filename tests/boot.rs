@@ -11,6 +11,7 @@ use landfall_tests::{Result, SHORT, assert_refused, boot, prepared, processes, w
 fn without_cards() -> GuestOptions {
     GuestOptions {
         cards: Vec::new(),
+        spare_ports: 1,
         pool: PoolOptions {
             size: 0,
             ..PoolOptions::default()

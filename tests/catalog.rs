@@ -2,13 +2,16 @@
 
 //! Every class of the catalogue that can be planted is named where it must be, and its clean twin is silent.
 
+use std::sync::LazyLock;
+
 use landfall::Cancel;
 use landfall::bundle::{Bundle, Place, compare};
-use landfall_suite::catalog::{ENTRIES, Entry, Leg, Platforms, Way, run};
+use landfall_suite::catalog::{ENTRIES, Entry, Leg, Platforms, Twins, Way, run};
 use landfall_tests::{Result, prepared};
 
-/// Plants a class on each of its platforms, runs the twin, and demands the verdict.
+/// Plants a class on each of its platforms, runs the twin, and demands the verdict. Twins that differ in nothing are one.
 fn named(number: u8) -> Result {
+    static TWINS: LazyLock<Twins> = LazyLock::new(Twins::default);
     let entry = Entry::of(number).expect("a class");
     let platforms = Platforms {
         stock: prepared(),
@@ -16,6 +19,7 @@ fn named(number: u8) -> Result {
         jobs: None,
         bundles: None,
         record: None,
+        twins: Some(&TWINS),
     };
     let runs = run(&[entry], &platforms, &Cancel::default(), &|_| ())?;
     assert!(!runs.classes.is_empty(), "{number} is planted nowhere");
@@ -36,6 +40,7 @@ fn what_is_not_named_leaves_a_bundle() -> Result {
         jobs: None,
         bundles: Some(&place),
         record: None,
+        twins: None,
     };
     let entry: &Entry = Box::leak(Box::new(Entry {
         legs: &[Leg::Swiotlb],

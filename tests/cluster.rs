@@ -16,6 +16,7 @@ const CHAPTER: u64 = 1024;
 fn guest() -> Result<Guest<Booted>> {
     let guest = boot(GuestOptions {
         cards: Vec::new(),
+        spare_ports: 1,
         ..with_capture_card()
     })?;
     guest.load_module(POOL_MODULE, "source=pages:1 guard_pages=0")?;

@@ -15,6 +15,7 @@ fn platforms() -> Platforms<'static> {
         jobs: None,
         bundles: None,
         record: None,
+        twins: None,
     }
 }
 

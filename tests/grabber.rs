@@ -7,12 +7,12 @@
 
 use std::time::{Duration, Instant};
 
-use landfall::guest::{Booted, Card, Guest, GuestOptions, Iommu, WITNESS_MODULE};
+use landfall::guest::{Booted, Card, Guest, GuestOptions, Iommu, Module, WITNESS_MODULE};
 use landfall::judge::judge;
 use landfall_cards::dt3155::{Dt3155, Dt3155Options, Fault, Standard, picture};
 use landfall_device::journal::{Call, Kind, Outcome};
 use landfall_device::ledger::{Judgement, Platform, Violation};
-use landfall_tests::{Result, SHORT, boot, prepared};
+use landfall_tests::{Result, SHORT, boot};
 
 const DRIVER: &str = "dt3155";
 const UNBIND: &str = "/sys/bus/pci/drivers/dt3155/unbind";
@@ -45,10 +45,10 @@ fn guest_of(cards: [Dt3155Options; 2], options: GuestOptions) -> Result<Guest<Bo
     let guest = boot(GuestOptions {
         cards: cards.map(plugged).into(),
         witness: true,
+        preload: vec![Module::named(WITNESS_MODULE)],
+        video: true,
         ..options
     })?;
-    guest.add_video(prepared())?;
-    guest.load_module(WITNESS_MODULE, "")?;
     guest.load_stock(DRIVER, "")?;
     for card in [CLEAN, FAULTY] {
         guest.wait_for_path(&device(card), SHORT)?;

@@ -2,8 +2,9 @@
 
 //! What the card cannot do is told by its registers, and the driver keeps to it.
 
-use landfall::guest::{Configure, GuestOptions, PoolOptions, PoolSource};
+use landfall::guest::{GuestOptions, PoolOptions, PoolSource};
 use landfall_cards::capture::CaptureOptions;
+use landfall_suite::capture::Configure;
 use landfall_suite::capture::{self, Device};
 use landfall_suite::run::{CapturePlan, Session};
 use landfall_tests::errno::{EINVAL, ENOMEM};

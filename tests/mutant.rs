@@ -2,7 +2,7 @@
 
 //! The driver with bugs to order: its clean twin, on several platforms.
 
-use landfall::guest::{Booted, Guest, GuestOptions, Iommu, WITNESS_MODULE};
+use landfall::guest::{Booted, Guest, GuestOptions, Iommu, Module, WITNESS_MODULE};
 use landfall::judge::judge;
 use landfall_cards::capture::CaptureOptions;
 use landfall_device::contract::Declaration;
@@ -99,7 +99,7 @@ fn the_clean_twin_captures_through_bounce_buffers() -> Result {
     };
     clean_twin(options(), "")?;
 
-    let guest = boot(with_capture_card())?;
+    let guest = boot(options())?;
     guest.load_module(MUTANT, "bug=37")?;
     assert_eq!(told(&guest, "completed")?, FRAMES);
     assert_eq!(told(&guest, "right")?, 0);
@@ -111,9 +111,9 @@ fn the_clean_twin_captures_through_bounce_buffers() -> Result {
 fn capturing(parameters: &str) -> Result<Guest<Booted>> {
     let guest = boot(GuestOptions {
         witness: true,
+        preload: vec![Module::named(WITNESS_MODULE)],
         ..with_capture_card()
     })?;
-    guest.load_module(WITNESS_MODULE, "")?;
     guest.load_module(MUTANT, &format!("lasting=1 {parameters}"))?;
     Ok(guest)
 }

@@ -2,9 +2,10 @@
 
 //! Memory that is watched from boot, and buffers that are placed to order.
 
-use landfall::guest::{Carveout, Configure, Guest, GuestOptions, Iommu, Loaded, PoolOptions, What};
+use landfall::guest::{Carveout, Guest, GuestOptions, Iommu, Loaded, PoolOptions, What};
 use landfall::report::schema::{Report, Verdict, View};
 use landfall_cards::capture::{CaptureOptions, Fault};
+use landfall_suite::capture::Configure;
 use landfall_suite::capture::{self, Device};
 use landfall_suite::run::{CapturePlan, Place, Session, Wishes};
 use landfall_tests::errno::{EBUSY, EINVAL, ENOMEM, EOPNOTSUPP};
@@ -132,7 +133,8 @@ fn buffers_at(place: Place, card: CaptureOptions) -> Result<Vec<std::ops::Range<
     let card = Device::open(&guest, 0)?;
     let mut session = Session::begin(&guest, &card)?;
     let captured = session.capture(&plan, &guest, &card)?;
-    let range = |buffer: &landfall::guest::BufferInfo| buffer.phys..buffer.phys + buffer.length;
+    let range =
+        |buffer: &landfall_suite::capture::BufferInfo| buffer.phys..buffer.phys + buffer.length;
     let buffers: Vec<_> = captured.buffers().iter().map(range).collect();
     if plan.at != 0 {
         assert_eq!(buffers[0].start, plan.at);

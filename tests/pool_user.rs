@@ -21,6 +21,7 @@ const PAGE: u64 = 4096;
 fn guest() -> Result<Guest<Booted>> {
     Ok(boot(GuestOptions {
         cards: Vec::new(),
+        spare_ports: 1,
         ..with_capture_card()
     })?)
 }

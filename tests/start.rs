@@ -87,17 +87,43 @@ fn a_restored_guest_is_the_one_that_boots_cold() -> Result {
     captures_clean(cold)
 }
 
+/// The same with a copy of the two snapshots of [`small`], and when they were made: a boot less.
+fn with_a_copy(directory: &Path) -> Result<(Prepared, SystemTime)> {
+    let now = SystemTime::now();
+    drop(boot_loaded(small())?);
+    let (mut made, of_small) = (
+        SystemTime::UNIX_EPOCH,
+        format!("\"memory\":{},", small().memory),
+    );
+    for entry in fs::read_dir(prepared().cache.join("snapshots"))? {
+        let from = entry?.path();
+        let manifest = fs::read_to_string(from.join("manifest")).unwrap_or_default();
+        // The time of a snapshot is that of its last use.
+        if !manifest.contains(&of_small) || from.metadata()?.modified()? < now {
+            continue;
+        }
+        let to = directory
+            .join("snapshots")
+            .join(from.file_name().ok_or("a name")?);
+        fs::create_dir_all(&to)?;
+        for file in fs::read_dir(&from)? {
+            let file = file?;
+            made = made.max(file.metadata()?.modified()?);
+            fs::copy(file.path(), to.join(file.file_name()))?;
+        }
+    }
+    Ok((with_own_snapshots(directory), made))
+}
+
 /// What must differ between guests of one snapshot does, and each has the host's time, not the snapshot's.
 #[test]
 fn twins_differ_and_have_the_right_time() -> Result {
     let directory = tempfile::tempdir()?;
-    let prepared = with_own_snapshots(directory.path());
-    restore(small(), &prepared)?.quit()?;
-    let made = SystemTime::now();
+    let (prepared, made) = with_a_copy(directory.path())?;
     let mut twins = Vec::new();
 
     // Until the snapshot is old enough that a clock that was not set would show it.
-    while made.elapsed()? < 2 * TOLERANCE {
+    while twins.len() < 2 || made.elapsed()? < 2 * TOLERANCE {
         let guest = restore(small(), &prepared)?;
         assert_eq!(guest.started().how, RESTORED);
         let before = SystemTime::now();
@@ -124,37 +150,54 @@ fn twins_differ_and_have_the_right_time() -> Result {
     Ok(())
 }
 
-/// A snapshot with a wrong byte, in memory or in the machine's state, is made anew and never used.
+/// A snapshot with a wrong byte, in memory or in the machine's state, its own or of the one that it is made of, is made
+/// anew and never used.
 #[test]
 fn a_damaged_snapshot_is_made_anew() -> Result {
     let directory = tempfile::tempdir()?;
-    let prepared = with_own_snapshots(directory.path());
+    let (prepared, _) = with_a_copy(directory.path())?;
     let first = restore(small(), &prepared)?;
-    assert_eq!(first.started().how, How::Restored { made: true });
+    assert_eq!(first.started().how, RESTORED);
     first.quit()?;
 
-    for part in ["ram", "state"] {
-        for snapshot in snapshots(directory.path())? {
-            let file = snapshot.join(part);
-            let mut bytes = fs::read(&file)?;
-            let middle = bytes.len() / 2;
-            bytes[middle] ^= 1;
-            fs::write(&file, bytes)?;
+    for (own, other) in [
+        ("ram", None),
+        ("state", None),
+        ("ram", Some("state")),
+        ("state", Some("ram")),
+    ] {
+        let mut both = snapshots(directory.path())?;
+        let made_of = |path: &PathBuf| fs::read_to_string(path.join("manifest"));
+        if !made_of(&both[0])?.contains("\"base\":{") {
+            both.reverse();
+        }
+        damage(&both[0].join(own))?;
+        if let Some(other) = other {
+            damage(&both[1].join(other))?;
         }
 
         let guest = restore(small(), &prepared)?;
 
-        assert_eq!(guest.started().how, How::Restored { made: true }, "{part}");
+        let said = format!("{own}, {other:?}");
+        assert_eq!(guest.started().how, How::Restored { made: true }, "{said}");
         captures_clean(guest)?;
         let again = restore(small(), &prepared)?;
         assert_eq!(
             again.started().how,
             RESTORED,
-            "{part}: the new one is whole"
+            "{said}: the new one is whole"
         );
         again.quit()?;
     }
     Ok(())
+}
+
+/// Flips a bit in the middle of a file.
+fn damage(path: &Path) -> Result {
+    let mut bytes = fs::read(path)?;
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    Ok(fs::write(path, bytes)?)
 }
 
 /// The guest's, and the one that it is made of, which has no modules.

@@ -2,12 +2,12 @@
 
 //! The pipeline as anybody uses it: a card, a driver, programs, a verdict.
 
-use landfall::guest::Card;
+use landfall::guest::{Card, Driver};
 use landfall::judge::{Leg, Trial, TrialFailed};
 use landfall_cards::ring::Ring;
 use landfall_cards::template::Scratch;
 use landfall_device::ledger::Class;
-use landfall_tests::Result;
+use landfall_tests::{Result, SHORT};
 
 const DRIVER: &str = "landfall_gallery";
 
@@ -19,8 +19,12 @@ fn ring() -> Trial {
 #[test]
 fn a_driver_that_is_right_is_clean_on_several_platforms() -> Result {
     let verdict = ring()
-        .module(DRIVER, "pattern=own")
+        .driver(Driver::image(DRIVER).with("pattern=own"))
         .run(["/bin/busybox", "true"])
+        .look(|guest| {
+            let bound = "/sys/bus/pci/drivers/landfall_gallery/0000:01:00.0";
+            guest.wait_for_path(bound, SHORT).map(|()| Vec::new())
+        })
         .on([Leg::Plain, Leg::Iommu, Leg::Swiotlb])
         .verdict()?;
 
@@ -41,7 +45,9 @@ fn a_driver_that_is_right_is_clean_on_several_platforms() -> Result {
 /// A bug is named, and the verdict's text is the whole story, from the bundle that was left.
 #[test]
 fn a_bug_is_named_and_its_story_is_told() -> Result {
-    let verdict = ring().module(DRIVER, "bug=written-back").verdict()?;
+    let verdict = ring()
+        .driver(Driver::image(DRIVER).with("bug=written-back"))
+        .verdict()?;
 
     verdict.assert_named(Class::AddressFromCard);
     assert!(!verdict.is_clean());
@@ -77,7 +83,11 @@ fn silence_is_no_verdict_and_the_right_party_is_blamed() -> Result {
     let told = verdict.wrong().join("\n");
     assert!(told.contains("ended with 3: no"), "{told}");
 
-    let missing = idle().module("no_such_driver", "").verdict();
+    let seen = idle().look(|_| Ok(vec!["a line of its own".to_owned()]));
+    let verdict = seen.verdict()?;
+    assert!(!verdict.is_clean() && verdict.to_string().contains("a line of its own"));
+
+    let missing = idle().driver(Driver::stock("no_such_driver")).verdict();
     match missing {
         Err(TrialFailed::Driver { driver, .. }) => assert_eq!(driver, "no_such_driver"),
         other => panic!("{other:?}"),

@@ -5,13 +5,13 @@
 
 use std::time::{Duration, Instant};
 
-use landfall::guest::{Booted, Card, Guest, GuestOptions, Iommu, WITNESS_MODULE};
+use landfall::guest::{Booted, Card, Guest, GuestOptions, Iommu, Module, WITNESS_MODULE};
 use landfall::judge::judge;
 use landfall_cards::tw686x::{Fault, Tw686x, Tw686xOptions, picture};
 use landfall_device::contract::{Declaration, QueueId};
 use landfall_device::journal::{Call, Kind, Outcome};
 use landfall_device::ledger::{Class, Judgement, Platform, Violation};
-use landfall_tests::{Result, SHORT, boot, prepared};
+use landfall_tests::{Result, SHORT, boot};
 
 const DRIVER: &str = "tw686x";
 const UNBIND: &str = "/sys/bus/pci/drivers/tw686x/unbind";
@@ -27,9 +27,9 @@ const WHOLE: Size = (1440, 480);
 /// 360 by 240.
 const QUARTER: Size = (720, 240);
 /// From one frame to the next: so long that a program has always given a buffer back before the queue is empty.
-const PERIOD: Duration = Duration::from_millis(250);
+const PERIOD: Duration = Duration::from_millis(150);
 /// Frames of a stream.
-const FRAMES: usize = 3;
+const FRAMES: usize = 2;
 /// Bytes and number of the sound buffers that the driver keeps in its mode memcpy.
 const SOUND: (u64, usize) = (4096, 16);
 
@@ -69,12 +69,11 @@ fn card(fault: Option<Fault>, period: Duration) -> Card {
 fn guest(cards: Vec<Card>, options: GuestOptions) -> Result<Guest<Booted>> {
     let guest = boot(GuestOptions {
         cards,
-        memory: 512 << 20,
         witness: true,
+        preload: vec![Module::named(WITNESS_MODULE)],
+        video: true,
         ..options
     })?;
-    guest.add_video(prepared())?;
-    guest.load_module(WITNESS_MODULE, "")?;
     Ok(guest)
 }
 
@@ -88,7 +87,7 @@ fn load(guest: &Guest<Booted>, mode: Mode) -> Result {
 /// A stream of a channel into a file, in words of the shell.
 fn words(channel: usize, frames: usize, more: &str) -> String {
     format!(
-        "/usr/bin/v4l2-ctl -d /dev/video{channel} --stream-mmap=16 --stream-count={frames} --stream-to=/tmp/{channel}.raw {more}"
+        "/usr/bin/v4l2-ctl -d /dev/video{channel} --stream-mmap=24 --stream-count={frames} --stream-to=/tmp/{channel}.raw {more}"
     )
 }
 
@@ -244,9 +243,9 @@ fn all_modes(alone: Option<Size>, options: GuestOptions) -> Result {
     };
     assert!(count(&guest, 0, ok) >= 3 * 2 * FRAMES * 240);
     let call = |wanted| move |kind: &Kind| matches!(kind, Kind::Call(call) if call.call == wanted);
-    // Two streams of 16 buffers in each of two modes; 16 sound buffers, 16 of pictures and 16 tables.
-    assert!(count(&guest, 0, call(Call::Alloc)) >= 2 * 16 + 3 * 16);
-    assert!(count(&guest, 0, call(Call::MapList)) >= 2 * 16);
+    // Two streams of 24 buffers in each of two modes; 16 sound buffers, 16 of pictures and 16 tables.
+    assert!(count(&guest, 0, call(Call::Alloc)) >= 2 * 24 + 3 * 16);
+    assert!(count(&guest, 0, call(Call::MapList)) >= 2 * 24);
     assert!(count(&guest, 0, call(Call::Done)) >= 3 * 2 * FRAMES);
     // The first sound channel.
     assert!(count(&guest, 0, |kind| begun(kind, 8)) >= 3);
@@ -275,6 +274,7 @@ fn all_modes_are_right_behind_an_iommu() -> Result {
 fn all_modes_are_right_with_bounce_buffers() -> Result {
     let options = GuestOptions {
         append: "swiotlb=force".to_owned(),
+        memory: 512 << 20,
         ..GuestOptions::default()
     };
     all_modes(None, options)

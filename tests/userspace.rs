@@ -16,6 +16,7 @@ const KILLED: i32 = 128 + 9;
 fn guest() -> Result<Guest<Booted>> {
     let guest = boot(GuestOptions {
         cards: Vec::new(),
+        spare_ports: 1,
         ..with_capture_card()
     })?;
     guest.load_module(POOL_MODULE, "source=contig pages=1024")?;
@@ -327,6 +328,7 @@ fn the_pool_tells_the_same_in_all_its_files() -> Result {
 fn without_the_pool_there_is_no_device() -> Result {
     let guest = boot(GuestOptions {
         cards: Vec::new(),
+        spare_ports: 1,
         ..with_capture_card()
     })?;
     match guest.pool() {

@@ -6,24 +6,31 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use landfall::guest::{Booted, Card, Deadlines, Guest, GuestOptions, How, Iommu, WITNESS_MODULE};
+use landfall::guest::{
+    Booted, Card, Deadlines, Guest, GuestOptions, How, Iommu, Module, WITNESS_MODULE,
+};
 use landfall_cards::poller::Poller;
 use landfall_device::journal::LendDirection;
 use landfall_device::journal::{Call, Direction, DriverCall, DriverState, Entry, Kind};
 use landfall_tests::errno::EINVAL;
 use landfall_tests::{Result, assert_refused, boot};
 
-use crate::witness::{Step, assert_whole, calls, entries, out_of_order, results, steps, watched};
+use crate::witness::{
+    Step, assert_whole, calls, entries, out_of_order, pairs, results, steps, watched,
+};
 
 const USER: &str = "landfall_witness_user";
 const DEVICE: &str = "0000:01:00.0";
+/// Time for a loop in the guest's shell, on a busy host.
+const PROGRAM: Duration = Duration::from_secs(300);
 
-fn polled(full: bool, journal: usize, iommu: Iommu) -> Result<Guest<Booted>> {
+fn polled(full: bool, journal: usize, iommu: Iommu, preload: Vec<Module>) -> Result<Guest<Booted>> {
     let default = GuestOptions::default();
     Ok(boot(GuestOptions {
         cards: vec![(Card::new("poller", move || Poller::new(full)))],
         journal,
         iommu,
+        preload,
         deadlines: Deadlines {
             request: Duration::from_secs(600),
             ..default.deadlines
@@ -43,8 +50,14 @@ fn worked_behind(
     witness: &str,
     user: &str,
 ) -> Result<(Guest<Booted>, Vec<Entry>)> {
-    let guest = polled(full, GuestOptions::default().journal, iommu)?;
-    guest.load_module(WITNESS_MODULE, witness)?;
+    let preload = match witness {
+        "" => vec![Module::named(WITNESS_MODULE)],
+        _ => Vec::new(),
+    };
+    let guest = polled(full, GuestOptions::default().journal, iommu, preload)?;
+    if !witness.is_empty() {
+        guest.load_module(WITNESS_MODULE, witness)?;
+    }
     guest.load_module(USER, user)?;
     let seen = entries(&guest)?;
     Ok((guest, seen))
@@ -90,10 +103,10 @@ fn seen_too_early(entries: &[Entry]) -> (u64, u64) {
 #[test]
 fn a_card_that_polls_memory_never_sees_a_lend_too_early() -> Result {
     /// A million takes minutes: `LANDFALL_LENDS=1000000`.
-    const LENDS: u64 = 100_000;
+    const LENDS: u64 = 30_000;
     let asked = std::env::var("LANDFALL_LENDS").ok();
     let lends = asked.map_or(Ok(LENDS), |asked| asked.parse::<u64>())?;
-    let guest = polled(false, usize::try_from(16 * lends)?, Iommu::None)?;
+    let guest = polled(false, usize::try_from(16 * lends)?, Iommu::None, Vec::new())?;
     let how = guest.started().how;
     assert!(matches!(how, How::Restored { .. }), "two CPUs run: {how:?}");
 
@@ -113,7 +126,7 @@ fn a_card_that_polls_memory_never_sees_a_lend_too_early() -> Result {
     guest.unload_module(WITNESS_MODULE)?;
 
     let before = guest.journal(0).ok_or("a card")?.len();
-    guest.load_module(WITNESS_MODULE, "posted=1 polled=20000")?;
+    guest.load_module(WITNESS_MODULE, "posted=1 polled=10000")?;
     let seen = guest.journal(0).ok_or("a card")?.entries_from(before);
     let (early, saw) = seen_too_early(&seen);
     eprintln!("posted: {early} of {saw} too early");
@@ -171,7 +184,7 @@ fn no_unmap_in_an_interrupt_is_missed() -> Result {
 /// says of which list it is.
 #[test]
 fn lists_in_interrupts_are_told_whole() -> Result {
-    let (guest, seen) = worked(false, "", "work=lists count=8000")?;
+    let (guest, seen) = worked(false, "", "work=lists count=3000")?;
     assert_whole(&seen);
     let told = calls(&seen);
     assert_eq!(unbalanced(&told), []);
@@ -362,16 +375,21 @@ fn a_card_left_asleep_is_heard_when_it_is_bound_again() -> Result {
 /// Also by the mailbox, the order of events and register writes is exact.
 #[test]
 fn its_order_by_the_mailbox_is_exact() -> Result {
-    const PAIRS: u64 = 20_000;
-    let guest = polled(true, GuestOptions::default().journal, Iommu::None)?;
-    guest.load_module(WITNESS_MODULE, &format!("pairs={PAIRS}"))?;
-    eprintln!("a pair: {} ns", results(&guest)?["pairs_ns"] / PAIRS);
+    let pairs = pairs()? / 4;
+    let guest = polled(
+        true,
+        GuestOptions::default().journal,
+        Iommu::None,
+        Vec::new(),
+    )?;
+    guest.load_module(WITNESS_MODULE, &format!("pairs={pairs}"))?;
+    eprintln!("a pair: {} ns", results(&guest)?["pairs_ns"] / pairs);
     let seen = entries(&guest)?;
     assert_whole(&seen);
     for thread in 0..2 {
         let steps = steps(&seen, thread);
-        assert_eq!(steps.len() as u64, PAIRS, "CPU {thread}");
-        assert_eq!(out_of_order(&steps, PAIRS / 2), 0, "CPU {thread}");
+        assert_eq!(steps.len() as u64, pairs, "CPU {thread}");
+        assert_eq!(out_of_order(&steps, pairs / 2), 0, "CPU {thread}");
         assert_eq!(steps.first(), Some(&Step::Told(0)));
     }
     Ok(guest.power_off()?)
@@ -383,10 +401,11 @@ fn rebinding_blinds_nothing() -> Result {
     const TIMES: u64 = 2_000;
     let (guest, _) = worked(false, "", "")?;
     let driver = format!("/sys/bus/pci/drivers/{USER}");
-    for _ in 0..TIMES {
-        guest.write_file(&format!("{driver}/unbind"), DEVICE)?;
-        guest.write_file(&format!("{driver}/bind"), DEVICE)?;
-    }
+    let script = format!(
+        "cd {driver} && for i in $(seq {TIMES}); do echo {DEVICE} >unbind && echo {DEVICE} >bind || exit 1; done"
+    );
+    let ran = guest.run(&["/bin/busybox", "sh", "-c", &script], PROGRAM)?;
+    assert_eq!((ran.status, ran.timed_out), (0, false), "{ran:?}");
     let seen = entries(&guest)?;
     assert_whole(&seen);
     let told = calls(&seen);
@@ -471,11 +490,19 @@ fn it_tells_whose_memory_is() -> Result {
     let mapped = by(&calls(&seen), &[Call::Map])[0].phys;
     assert_eq!(owner(mapped)?, "kernel order=0 refs=1");
     // All of memory is something, and of the common kinds there is some.
-    let mut kinds = BTreeSet::new();
-    for page in (0..512 << 20_u64).step_by(1 << 16) {
-        let whose = owner(page)?;
-        kinds.insert(whose.split(" order").next().unwrap_or_default().to_owned());
-    }
+    let pages = guest.options().memory >> 16;
+    let script = format!(
+        "for i in $(seq 0 {}); do printf %x0000 $i >{OWNER} && read -r whose <{OWNER} && echo \"$whose\" || exit 1; done",
+        pages - 1
+    );
+    let ran = guest.run(&["/bin/busybox", "sh", "-c", &script], PROGRAM)?;
+    assert_eq!((ran.status, ran.timed_out), (0, false), "{}", ran.stderr);
+    assert_eq!(ran.stdout.lines().count() as u64, pages);
+    let kinds = ran
+        .stdout
+        .lines()
+        .filter_map(|whose| whose.split(" order").next());
+    let kinds: BTreeSet<_> = kinds.map(str::to_owned).collect();
     for kind in ["free", "anonymous", "page cache", "page table", "reserved"] {
         assert!(kinds.contains(kind), "{kind} of {kinds:?}");
     }

@@ -25,6 +25,7 @@ mod store;
 pub use archive::{Exported, Imported, export, import};
 pub use event::{Event, Step};
 pub use host::cancel::Cancel;
+pub use host::parallel;
 pub use image::elf::Dynamic;
 pub use image::files::ModuleFiles;
 pub use image::modinfo::{ModuleInfo, NotAModule};

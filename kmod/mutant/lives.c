@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /* Bugs of when the transfer lands: the life cycle. */
+#include <linux/delay.h>
 #include <linux/io.h>
 #include <linux/jiffies.h>
 #include <linux/module.h>
@@ -58,7 +59,7 @@ static void stop_without_end(struct mutant *m)
 
 	card_write(m, CARD_CONTROL, 0);
 	while (card_read(m, CARD_STATUS) & CARD_STATUS_BUSY && time_before(jiffies, end))
-		cpu_relax();
+		usleep_range(500, 1000);
 	card_quiet(m);
 }
 
@@ -112,7 +113,7 @@ static void remove_without_decoding(struct mutant *m)
 	pci_write_config_word(m->pdev, PCI_COMMAND, command & ~PCI_COMMAND_MEMORY);
 	card_write(m, CARD_CONTROL, 0);
 	while (!(card_read(m, CARD_IRQ_STATUS) & CARD_IRQ_STATUS_IDLE) && time_before(jiffies, end))
-		cpu_relax();
+		usleep_range(500, 1000);
 	pci_write_config_word(m->pdev, PCI_COMMAND, command);
 	mutant_free_interrupt(m);
 	mutant_disable(m);

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use landfall::guest::accelerator::Choice;
 use landfall::guest::qemu::command::Engine;
-use landfall::guest::{Booted, CardInfo, Configure, Guest, GuestOptions, Loaded, Running, What};
+use landfall::guest::{Booted, Guest, GuestOptions, Loaded, Running, What};
 use landfall::report::schema::{Report, Violation};
 use landfall::{Cancel, testing};
 use landfall_cards::capture::CaptureOptions;
 use landfall_device::journal::Kind;
 use landfall_guest::Prepared;
 use landfall_suite::capture::{self, Device};
+use landfall_suite::capture::{CardInfo, Configure};
 use landfall_suite::run::{self, CapturePlan, RunFailed, Session, Wishes};
 
 /// Long enough for anything that a healthy guest does at once.
@@ -283,8 +284,15 @@ pub fn landfall() -> Command {
         // `cargo test -p landfall-tests` builds no binary of another package, and an old one would lie.
         let cargo = std::env::var_os("CARGO").expect("run by cargo");
         let mut build = Command::new(cargo);
-        // As `cargo test` does it, so that nothing is built twice.
-        build.args(["test", "--workspace", "--no-run", "--quiet"]);
+        // As `cargo test` does it, so that nothing is built twice: the binary comes with a test of its package.
+        build.args([
+            "test",
+            "--workspace",
+            "--no-run",
+            "--quiet",
+            "--test",
+            "cli",
+        ]);
         if !cfg!(debug_assertions) {
             build.arg("--release");
         }

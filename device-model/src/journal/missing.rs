@@ -135,6 +135,15 @@ impl Missing {
         }
     }
 
+    /// Each in words.
+    pub fn lines(&self) -> Vec<String> {
+        let unknown = self.unknown.iter();
+        let unknown = unknown.map(|unknown| format!("no register: {unknown}"));
+        let spinning = self.spinning.iter();
+        let spinning = spinning.map(|spinning| format!("waiting: {spinning}"));
+        unknown.chain(spinning).collect()
+    }
+
     /// Whether there is nothing to tell.
     pub fn is_empty(&self) -> bool {
         self.unknown.is_empty() && self.spinning.is_empty()
@@ -144,11 +153,8 @@ impl Missing {
 /// A line for each, and nothing if there is nothing.
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for unknown in &self.unknown {
-            writeln!(f, "no register: {unknown}")?;
-        }
-        for spinning in &self.spinning {
-            writeln!(f, "waiting: {spinning}")?;
+        for line in self.lines() {
+            writeln!(f, "{line}")?;
         }
         Ok(())
     }

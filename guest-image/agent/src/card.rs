@@ -5,10 +5,11 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 
-use landfall_agent::protocol::{
-    BufferInfo, CardCommand, CardInfo, Completion, Configured, Direction, Lend, LendKind, MAX_DATA,
-    Reply,
+use landfall_agent::protocol::capture::{
+    BufferInfo, CaptureReply, CaptureRequest, CardCommand, CardInfo, Completion, Configured, Lend,
+    LendKind,
 };
+use landfall_agent::protocol::{Direction, MAX_DATA, Reply};
 use nix::errno::Errno;
 
 use crate::ioctl::{ioctl, plain};
@@ -24,8 +25,34 @@ pub(crate) struct Cards {
 }
 
 impl Cards {
+    /// Does what is asked.
+    pub(crate) fn answer(&mut self, request: CaptureRequest) -> Outcome<Reply> {
+        match request {
+            CaptureRequest::Open { card } => self.open(card),
+            CaptureRequest::Close { card } => self.close(card),
+            CaptureRequest::Command { card, command } => self.command(card, &command),
+            CaptureRequest::Read {
+                card,
+                buffer,
+                clip,
+                offset,
+                length,
+            } => self.read(card, buffer, clip, offset, length),
+            CaptureRequest::WriteClip {
+                card,
+                buffer,
+                offset,
+                data,
+            } => self.write_clip(card, buffer, offset, &data),
+            CaptureRequest::Hash { card, buffers } => self.hashes(card, &buffers),
+            CaptureRequest::Hold { card, buffer, clip } => self.hold(card, buffer, clip),
+            CaptureRequest::WriteHeld { data } => self.write_mappings(&data),
+            CaptureRequest::DropHeld => self.drop_mappings(),
+        }
+    }
+
     /// Opens `/dev/landfall-capture<card>`.
-    pub(crate) fn open(&mut self, card: u8) -> Outcome<Reply> {
+    fn open(&mut self, card: u8) -> Outcome<Reply> {
         let path = format!("/dev/landfall-capture{card}");
         let operation = || format!("open {path}");
         if self.open.contains_key(&card) {
@@ -42,21 +69,21 @@ impl Cards {
     }
 
     /// Closes it.
-    pub(crate) fn close(&mut self, card: u8) -> Outcome<Reply> {
+    fn close(&mut self, card: u8) -> Outcome<Reply> {
         self.file(card)?;
         self.open.remove(&card);
         Ok(Reply::Done)
     }
 
     /// Does one ioctl.
-    pub(crate) fn command(&self, card: u8, command: &CardCommand) -> Outcome<Reply> {
+    fn command(&self, card: u8, command: &CardCommand) -> Outcome<Reply> {
         let file = self.file(card)?;
         let failed = |error: Errno| failed(format!("card {card}: {command:?}"), error);
         match command {
             CardCommand::Info => {
                 let mut info = uapi::Info::default();
                 ioctl(file, uapi::INFO, &mut info).map_err(failed)?;
-                Ok(Reply::Info(described(&info)))
+                told(CaptureReply::Info(described(&info)))
             }
             CardCommand::Configure(wanted) => {
                 let mut argument = uapi::Configure {
@@ -73,7 +100,7 @@ impl Cards {
                     iova: wanted.iova,
                 };
                 ioctl(file, uapi::CONFIGURE, &mut argument).map_err(failed)?;
-                Ok(Reply::Configured(Configured {
+                told(CaptureReply::Configured(Configured {
                     stride: argument.stride,
                     clip_size: argument.clip,
                     frame_size: argument.frame_size,
@@ -81,7 +108,7 @@ impl Cards {
             }
             CardCommand::Buffer { index } => {
                 let buffer = buffer(file, *index).map_err(failed)?;
-                Ok(Reply::Buffer(BufferInfo {
+                told(CaptureReply::Buffer(BufferInfo {
                     index: buffer.index,
                     queued: buffer.queued != 0,
                     dma: buffer.dma,
@@ -110,7 +137,7 @@ impl Cards {
                     ..uapi::Completion::default()
                 };
                 ioctl(file, uapi::WAIT, &mut done).map_err(failed)?;
-                Ok(Reply::Completion(Completion {
+                told(CaptureReply::Completion(Completion {
                     index: done.index,
                     result: done.result,
                     sequence: done.sequence,
@@ -129,7 +156,7 @@ impl Cards {
                 let told = lends.lends.iter().take(lends.count as usize);
                 told.map(lend)
                     .collect::<Option<_>>()
-                    .map(Reply::Lends)
+                    .map(|lends| Reply::Capture(CaptureReply::Lends(lends)))
                     .ok_or_else(|| {
                         let message = "the driver named a lend of no known kind or direction";
                         refused(format!("card {card}: Lends"), Errno::EPROTO, message)
@@ -139,14 +166,7 @@ impl Cards {
     }
 
     /// Reads from a frame or its clip mask.
-    pub(crate) fn read(
-        &self,
-        card: u8,
-        index: u32,
-        clip: bool,
-        from: u64,
-        length: u32,
-    ) -> Outcome<Reply> {
+    fn read(&self, card: u8, index: u32, clip: bool, from: u64, length: u32) -> Outcome<Reply> {
         let mapping = self.map(card, index, clip, false)?;
         let mut data = vec![0; (length as usize).min(MAX_DATA).min(mapping.len())];
         let read = mapping.read(usize::try_from(from).unwrap_or(usize::MAX), &mut data);
@@ -155,7 +175,7 @@ impl Cards {
     }
 
     /// Writes to a clip mask.
-    pub(crate) fn write_clip(&self, card: u8, index: u32, to: u64, data: &[u8]) -> Outcome<Reply> {
+    fn write_clip(&self, card: u8, index: u32, to: u64, data: &[u8]) -> Outcome<Reply> {
         let mut mapping = self.map(card, index, true, true)?;
         mapping
             .write(usize::try_from(to).unwrap_or(usize::MAX), data)
@@ -164,24 +184,24 @@ impl Cards {
     }
 
     /// Hashes frames, all lent bytes of each.
-    pub(crate) fn hashes(&self, card: u8, buffers: &[u32]) -> Outcome<Reply> {
+    fn hashes(&self, card: u8, buffers: &[u32]) -> Outcome<Reply> {
         let hash = |&index| {
             self.map(card, index, false, false)
                 .map(|mapping| hash::of(&mapping))
         };
         let hashes = buffers.iter().map(hash).collect::<Outcome<_>>()?;
-        Ok(Reply::Hashes(hashes))
+        told(CaptureReply::Hashes(hashes))
     }
 
     /// Keeps a frame mapped until [`Cards::drop_mappings`].
-    pub(crate) fn hold(&mut self, card: u8, index: u32, clip: bool) -> Outcome<Reply> {
+    fn hold(&mut self, card: u8, index: u32, clip: bool) -> Outcome<Reply> {
         let mapping = self.map(card, index, clip, clip)?;
         self.held.push((mapping, clip));
         Ok(Reply::Done)
     }
 
     /// Writes to the start of every clip mask that is held.
-    pub(crate) fn write_mappings(&mut self, data: &[u8]) -> Outcome<Reply> {
+    fn write_mappings(&mut self, data: &[u8]) -> Outcome<Reply> {
         let masks = self.held.iter_mut().filter(|(_, clip)| *clip);
         for (mapping, _) in masks {
             mapping
@@ -192,7 +212,7 @@ impl Cards {
     }
 
     /// Drops what is held.
-    pub(crate) fn drop_mappings(&mut self) -> Outcome<Reply> {
+    fn drop_mappings(&mut self) -> Outcome<Reply> {
         self.held.clear();
         Ok(Reply::Done)
     }
@@ -215,6 +235,10 @@ impl Cards {
         };
         Mapping::new(file, offset, length, write).map_err(failed)
     }
+}
+
+fn told(reply: CaptureReply) -> Outcome<Reply> {
+    Ok(Reply::Capture(reply))
 }
 
 fn buffer(file: &File, index: u32) -> Result<uapi::Buffer, Errno> {

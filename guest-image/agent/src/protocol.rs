@@ -6,6 +6,7 @@
 //! [`ToGuest`] or [`FromGuest`]. The harness sends one request at a time; the agent answers each with
 //! exactly one [`Reply`] and may send an [`Event`] at any time between.
 
+pub mod capture;
 pub mod pool;
 
 use std::io::{self, Read, Write};
@@ -13,7 +14,7 @@ use std::io::{self, Read, Write};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Version of this protocol; the agent states it in [`Hello`].
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 /// Name of the virtio-serial port that carries it.
 pub const PORT_NAME: &str = "org.landfall.agent";
 /// Largest frame in either direction, bytes, without the length.
@@ -145,71 +146,8 @@ pub enum Request {
         /// How long at most, milliseconds.
         timeout_ms: u32,
     },
-    /// Opens `/dev/landfall-capture<card>`; needed before any other capture request for that card.
-    OpenCard {
-        /// Index of the card.
-        card: u8,
-    },
-    /// Closes it.
-    CloseCard {
-        /// Index of the card.
-        card: u8,
-    },
-    /// Does one ioctl on an open card.
-    Card {
-        /// Index of the card.
-        card: u8,
-        /// Which.
-        command: CardCommand,
-    },
-    /// Maps a buffer (or its clip mask) and reads from it. Answers [`Reply::Data`].
-    ReadBuffer {
-        /// Index of the card.
-        card: u8,
-        /// Which buffer.
-        buffer: u32,
-        /// The clip mask instead of the frame.
-        clip: bool,
-        /// First byte.
-        offset: u64,
-        /// Bytes; at most [`MAX_DATA`].
-        length: u32,
-    },
-    /// Maps a buffer's clip mask and writes to it. Answers [`Reply::Done`].
-    WriteClip {
-        /// Index of the card.
-        card: u8,
-        /// Which buffer.
-        buffer: u32,
-        /// First byte.
-        offset: u64,
-        /// What to write.
-        data: Vec<u8>,
-    },
-    /// Maps frames and hashes all lent bytes of each (XXH64, seed 0). Answers [`Reply::Hashes`].
-    HashBuffers {
-        /// Index of the card.
-        card: u8,
-        /// Which buffers.
-        buffers: Vec<u32>,
-    },
-    /// Maps a frame, to read, or a clip mask, to read and write, and keeps it mapped, also over `CloseCard`, until
-    /// [`Request::DropMappings`].
-    HoldMapping {
-        /// Index of the card.
-        card: u8,
-        /// Which buffer.
-        buffer: u32,
-        /// Its clip mask rather than its frame.
-        clip: bool,
-    },
-    /// Writes these bytes to the start of every clip mask that [`Request::HoldMapping`] holds, as a user would.
-    WriteMappings {
-        /// What to write.
-        data: Vec<u8>,
-    },
-    /// Drops what [`Request::HoldMapping`] holds.
-    DropMappings,
+    /// Asks something of the capture driver.
+    Capture(capture::CaptureRequest),
     /// Does something with a PCI function over and over, and takes the time of each. No driver may have claimed its
     /// BAR 0; for interrupts, `uio_pci_generic` must be bound to it. Answers [`Reply::Times`].
     Time {
@@ -224,6 +162,12 @@ pub enum Request {
     Pool(pool::PoolRequest),
     /// Syncs and powers off; the reply comes first.
     PowerOff,
+}
+
+impl From<capture::CaptureRequest> for Request {
+    fn from(request: capture::CaptureRequest) -> Self {
+        Self::Capture(request)
+    }
 }
 
 /// A write to a 32-bit register of BAR 0.
@@ -254,132 +198,6 @@ pub enum Timed {
     },
 }
 
-/// One ioctl of `kmod/capture/uapi.rs`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum CardCommand {
-    /// Answers [`Reply::Info`].
-    Info,
-    /// Answers [`Reply::Configured`].
-    Configure(Configure),
-    /// Answers [`Reply::Buffer`].
-    Buffer {
-        /// Which.
-        index: u32,
-    },
-    /// Answers [`Reply::Done`].
-    Queue {
-        /// Which.
-        index: u32,
-    },
-    /// Answers [`Reply::Done`].
-    Start,
-    /// Answers [`Reply::Done`].
-    Stop,
-    /// Answers [`Reply::Completion`].
-    Wait {
-        /// How long at most, milliseconds.
-        timeout_ms: u32,
-    },
-    /// Answers [`Reply::Done`].
-    Release,
-    /// Answers [`Reply::Lends`].
-    Lends,
-}
-
-/// What to capture; see `Configure` in `uapi.rs`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[expect(
-    missing_docs,
-    reason = "the fields are those of uapi.rs, documented there"
-)]
-pub struct Configure {
-    pub width: u32,
-    pub height: u32,
-    pub stride: u32,
-    pub pixel: u32,
-    pub pattern: u32,
-    pub interval_us: u32,
-    pub buffers: u32,
-    pub clip: bool,
-    pub at: u64,
-    pub iova: u64,
-}
-
-/// What was configured.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Configured {
-    /// Bytes from line to line.
-    pub stride: u32,
-    /// Bytes of a clip mask; 0: none.
-    pub clip_size: u32,
-    /// Bytes of a frame.
-    pub frame_size: u64,
-}
-
-/// The driver's `Info`; see `uapi.rs`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[expect(
-    missing_docs,
-    reason = "the fields are those of uapi.rs, documented there"
-)]
-pub struct CardInfo {
-    pub layout: u32,
-    pub interrupt: u32,
-    pub address_bits: u32,
-    pub alignment: u32,
-    pub boundary: u64,
-    pub max_frame: u64,
-    pub selftest_dma: u64,
-    pub selftest_phys: u64,
-    pub selftest_nonce: u64,
-    pub interrupts: u64,
-    pub pci_address: u32,
-}
-
-/// A buffer; see `Buffer` in `uapi.rs`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[expect(
-    missing_docs,
-    reason = "the fields are those of uapi.rs, documented there"
-)]
-pub struct BufferInfo {
-    pub index: u32,
-    pub queued: bool,
-    pub dma: u64,
-    pub phys: u64,
-    pub length: u64,
-    pub allocated: u64,
-    pub clip_dma: u64,
-    pub clip_phys: u64,
-    pub clip_length: u64,
-}
-
-/// A finished slot; see `Completion` in `uapi.rs`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[expect(
-    missing_docs,
-    reason = "the fields are those of uapi.rs, documented there"
-)]
-pub struct Completion {
-    pub index: u32,
-    pub result: u32,
-    pub sequence: u32,
-    pub bytes: u64,
-    pub card_time_ns: u64,
-    pub guest_time_ns: u64,
-}
-
-/// What a lend is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum LendKind {
-    /// A frame buffer.
-    Frame,
-    /// A clip mask.
-    Clip,
-    /// The self-test area.
-    SelfTest,
-}
-
 /// Which way a lend may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Direction {
@@ -389,22 +207,6 @@ pub enum Direction {
     ToDevice,
     /// Both.
     Both,
-}
-
-/// One range that the driver mapped for the card; see `Lend` in `uapi.rs`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[expect(
-    missing_docs,
-    reason = "the fields are those of uapi.rs, documented there"
-)]
-pub struct Lend {
-    pub kind: LendKind,
-    pub index: u32,
-    pub direction: Direction,
-    pub queued: u32,
-    pub dma: u64,
-    pub phys: u64,
-    pub length: u64,
 }
 
 /// What came of a request.
@@ -429,20 +231,10 @@ pub enum Reply {
         /// It was killed because its time was up.
         timed_out: bool,
     },
-    /// XXH64 with seed 0 of each buffer asked for, in that order.
-    Hashes(Vec<u64>),
-    /// See [`CardCommand::Info`].
-    Info(CardInfo),
-    /// See [`CardCommand::Configure`].
-    Configured(Configured),
-    /// See [`CardCommand::Buffer`].
-    Buffer(BufferInfo),
-    /// See [`CardCommand::Wait`].
-    Completion(Completion),
-    /// See [`CardCommand::Lends`].
-    Lends(Vec<Lend>),
     /// See [`Request::Time`]; nanoseconds of the guest's clock.
     Times(Vec<u64>),
+    /// See [`Request::Capture`].
+    Capture(capture::CaptureReply),
     /// See [`Request::Pool`].
     Pool(pool::PoolReply),
 }

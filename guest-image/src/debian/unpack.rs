@@ -3,15 +3,15 @@
 //! Unpacks packages into a tree. No maintainer script is run.
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::debian::apt::Chosen;
+use crate::host::parallel;
 use crate::host::process::{CommandError, Job, Runner};
 use crate::store::hash::file_sha256;
 
@@ -67,35 +67,15 @@ pub(crate) fn unpack(
     }
     let mut order: Vec<&Chosen> = packages.iter().collect();
     order.sort_by_key(|package| std::cmp::Reverse(package.size));
-    let next = AtomicUsize::new(0);
     let done = Mutex::new(0);
-    thread::scope(|scope| {
-        let workers: Vec<_> = (0..AT_A_TIME)
-            .map(|_| {
-                scope.spawn(|| {
-                    while let Some(package) = order.get(next.fetch_add(1, Ordering::SeqCst)) {
-                        let unpacked = unpack_one(package, archives, tree, runner);
-                        if unpacked.is_err() {
-                            // The other worker must not begin another one.
-                            next.store(order.len(), Ordering::SeqCst);
-                        }
-                        unpacked?;
-                        let mut done = done
-                            .lock()
-                            .unwrap_or_else(std::sync::PoisonError::into_inner);
-                        *done += package.size;
-                        tick(*done);
-                    }
-                    Ok(())
-                })
-            })
-            .collect();
-        workers.into_iter().try_for_each(|worker| {
-            worker
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
-    })
+    let unpacked = parallel::all(&order, NonZeroUsize::new(AT_A_TIME), |package| {
+        unpack_one(package, archives, tree, runner)?;
+        let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+        *done += package.size;
+        tick(*done);
+        Ok(())
+    });
+    unpacked.map(drop)
 }
 
 fn unpack_one(

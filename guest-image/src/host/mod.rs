@@ -6,4 +6,5 @@ pub(crate) mod cancel;
 pub(crate) mod follow;
 pub(crate) mod mirror;
 pub(crate) mod namespace;
+pub mod parallel;
 pub(crate) mod process;

@@ -325,7 +325,9 @@ fn limits(text: &mut String, report: &Report) {
     });
     let unheard = report.unheard.iter();
     let unheard = unheard.map(|what| format!("blind spot: {what} is not heard by the witness\n"));
-    text.extend(off.chain(unheard));
+    let missing = report.missing.iter();
+    let missing = missing.map(|what| format!("the card's model lacks: {what}\n"));
+    text.extend(off.chain(unheard).chain(missing));
 }
 
 fn timings(text: &mut String, report: &Report) {

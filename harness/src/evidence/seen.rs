@@ -57,6 +57,9 @@ pub struct Observed {
     /// Why something was not judged.
     #[serde(default)]
     pub not_judged: Vec<String>,
+    /// Registers that the driver touched and the card's model lacks, and one that it waited for in vain; a line each.
+    #[serde(default)]
+    pub missing: Vec<String>,
     /// What the kernel said on its console.
     pub findings: Vec<Finding>,
     /// How the guest died, if it did.

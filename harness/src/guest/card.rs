@@ -7,6 +7,11 @@ use std::sync::Arc;
 
 use landfall_device::contract::Function;
 
+use super::qemu::command::Room;
+
+/// Bytes that are left behind a root port anyway, less what the machine adds to a card.
+const LEFT: u64 = 1 << 20;
+
 /// A card to plug in: any function, made anew for each guest.
 #[derive(Clone)]
 pub struct Card {
@@ -54,6 +59,29 @@ impl Card {
     /// The beginning of the path of its device file, if that is known.
     pub(crate) fn node(&self) -> Option<&str> {
         self.node.as_deref()
+    }
+
+    /// What its BARs need behind a root port, where that is more than firmware leaves there by itself.
+    pub(super) fn room(&self) -> Room {
+        let (mut memory, mut prefetchable) = (0u64, 0u64);
+        for bar in self.function().identity().bars {
+            // A prefetchable window is one of 64 bits; a BAR of 32 cannot lie there.
+            match bar.prefetchable && bar.wide {
+                true => prefetchable = prefetchable.saturating_add(bar.size),
+                false => memory = memory.saturating_add(bar.size),
+            }
+        }
+        // The largest is aligned to itself, and the rest comes behind it; a mebibyte is what there is anyway.
+        let room = |bytes: u64| match bytes {
+            0..=LEFT => 0,
+            bytes => bytes.checked_next_power_of_two().unwrap_or(0),
+        };
+        // Of what fits just so firmware makes a window at the top of the address space, in a range that it reserves itself, and
+        // user space cannot map it; of twice as much it does not.
+        Room {
+            memory: room(memory),
+            prefetchable: room(prefetchable).saturating_mul(2),
+        }
     }
 
     /// Makes it.

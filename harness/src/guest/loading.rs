@@ -18,6 +18,8 @@ use crate::guest::qemu::qmp;
 
 /// How long a guest may take to find a card and bind it; it takes tenths of a second.
 const BIND: Duration = Duration::from_secs(10);
+/// Where the kernel lists slots for hot-plug.
+const SLOTS: &str = "/sys/bus/pci/slots";
 
 impl Machine {
     /// Loads modules, in order. Right before the pool, what is watched from boot is compared.
@@ -112,9 +114,31 @@ impl Machine {
             self.plug_card(index)?;
             if !(bound && self.wait_for_node(index)?) {
                 self.wait_for_path(&card_path(index), BIND)?;
+                self.wait_for_hot_plug()?;
             }
         }
         Ok(())
+    }
+
+    /// Waits until the kernel is done with a card of which it has shown something: before, no driver can have it. Asking for
+    /// power of a slot that has it waits for the lock that hot-plug holds, and does nothing.
+    fn wait_for_hot_plug(&mut self) -> Result<()> {
+        let list = Request::ListDirectory {
+            path: SLOTS.to_owned(),
+        };
+        let slots = match self.request(list, Duration::ZERO)? {
+            Reply::Names(slots) => slots,
+            other => return Err(unexpected(&other)),
+        };
+        let Some(slot) = slots.first() else {
+            return Ok(());
+        };
+        let write = Request::WriteFile {
+            path: format!("{SLOTS}/{slot}/power"),
+            offset: 0,
+            data: b"1".to_vec(),
+        };
+        self.request(write, Duration::ZERO).map(drop)
     }
 
     /// Serves one more card and plugs it into the next empty port.

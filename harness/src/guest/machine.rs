@@ -21,6 +21,7 @@ use landfall_device::serve::CardServer;
 use landfall_guest::{Cancel, ModuleFiles, Prepared};
 use serde_json::Value;
 
+use super::POOL_MODULE;
 use super::budget::{self, Budget, Place};
 use super::console;
 use super::failure::{GuestFailed, Result, What};
@@ -100,10 +101,11 @@ impl std::fmt::Debug for Machine {
 
 impl Machine {
     /// Brings a guest to life, its cards plugged in: from a snapshot with `preload` loaded already, or, if that
-    /// cannot be, by booting, with none of them loaded.
+    /// cannot be, by booting, with none of them loaded. `bound`: they are all that binds a card, which is waited for.
     pub(crate) fn start(
         options: GuestOptions,
         preload: &[Module],
+        bound: bool,
         prepared: &Prepared,
         cancel: &Cancel,
     ) -> Result<Self> {
@@ -120,10 +122,11 @@ impl Machine {
             .and_then(|recipe| recipe.restore(&options, prepared, cancel, &mut clock));
         let mut machine = match restored {
             Ok(mut machine) => {
-                if !preload.is_empty() {
+                if preload.iter().any(|module| module.name == POOL_MODULE) {
                     machine.watched_before();
                 }
-                machine.plug_cards(!preload.is_empty())?;
+                machine.be_loud()?;
+                machine.plug_cards(bound)?;
                 machine.make_iommu_lazy()?;
                 clock.lap("plug in cards");
                 machine.started = clock.finish(None);
@@ -132,7 +135,11 @@ impl Machine {
             Err(NotRestored::Failed(failed)) => return Err(failed),
             Err(NotRestored::Cold(why)) => {
                 let mut machine = Launch::cold(&options, prepared, cancel).boot(&mut clock)?;
+                machine.be_loud()?;
                 machine.make_iommu_lazy()?;
+                if options.video {
+                    machine.add_video(prepared)?;
+                }
                 machine.started = clock.finish(Some(why));
                 machine
             }
@@ -140,6 +147,19 @@ impl Machine {
         machine.place = Some(place);
         machine.stock.clone_from(&prepared.stock);
         Ok(machine)
+    }
+
+    /// Has the kernel say on its console what it says to its log, if the options ask for that.
+    fn be_loud(&mut self) -> Result<()> {
+        if !self.options.loud {
+            return Ok(());
+        }
+        let write = Request::WriteFile {
+            path: "/proc/sys/kernel/printk".to_owned(),
+            offset: 0,
+            data: b"7".to_vec(),
+        };
+        self.request(write, Duration::ZERO).map(drop)
     }
 
     /// Waits for the agent's first word after a boot.

@@ -24,6 +24,7 @@ mod budget;
 mod card;
 mod console;
 pub mod console_findings;
+mod driver;
 mod failure;
 mod link;
 mod loading;
@@ -53,11 +54,9 @@ use std::time::Duration;
 
 pub use bring::NotBrought;
 pub use card::Card;
+pub use driver::{Driver, DriverSource};
 pub use failure::{GuestFailed, Result, What};
-pub use landfall_agent::protocol::{
-    BufferInfo, CardInfo, Completion, Configure, Configured as Format,
-};
-pub use landfall_agent::protocol::{Direction, GuestError, Lend, LendKind, RegisterWrite, Timed};
+pub use landfall_agent::protocol::{Direction, GuestError, RegisterWrite, Timed};
 use landfall_agent::protocol::{Reply, Request};
 use landfall_device::dma::map::Mapping;
 use landfall_device::journal::{Journal, Missing};
@@ -127,8 +126,15 @@ impl Guest<Configured> {
     /// # Errors
     /// If it cannot be started, or the agent does not answer in time.
     pub fn boot(self, prepared: &Prepared, cancel: &Cancel) -> Result<Guest<Booted>> {
-        let machine = Machine::start(self.into_options(), &[], prepared, cancel)?;
-        Ok(Guest::running(machine))
+        let options = self.into_options();
+        let preload = options.preload.clone();
+        let machine = Machine::start(options, &preload, false, prepared, cancel)?;
+        let cold = matches!(machine.started.how, How::Cold { .. });
+        let guest = Guest::running(machine);
+        if cold {
+            guest.machine().load_modules(&preload)?;
+        }
+        Ok(guest)
     }
 
     /// Likewise, with pool and drivers loaded as the options ask for, and every card bound that has a device file then. From a
@@ -139,7 +145,7 @@ impl Guest<Configured> {
     pub fn boot_loaded(self, prepared: &Prepared, cancel: &Cancel) -> Result<Guest<Loaded>> {
         let options = self.into_options();
         let modules = options.modules();
-        let machine = Machine::start(options, &modules, prepared, cancel)?;
+        let machine = Machine::start(options, &modules, true, prepared, cancel)?;
         match &machine.started.how {
             How::Restored { .. } => Ok(Guest::running(machine)),
             How::Cold { .. } => Guest::running(machine).load(),
@@ -496,7 +502,7 @@ impl<Stage: Running> Guest<Stage> {
     ///
     /// # Errors
     /// If the guest refuses, or is gone.
-    pub fn ask(&self, request: Request) -> Result<Reply> {
+    pub fn ask(&self, request: impl Into<Request>) -> Result<Reply> {
         self.ask_within(request, Duration::ZERO)
     }
 
@@ -504,8 +510,8 @@ impl<Stage: Running> Guest<Stage> {
     ///
     /// # Errors
     /// As [`Guest::ask`].
-    pub fn ask_within(&self, request: Request, allow: Duration) -> Result<Reply> {
-        self.machine().request(request, allow)
+    pub fn ask_within(&self, request: impl Into<Request>, allow: Duration) -> Result<Reply> {
+        self.machine().request(request.into(), allow)
     }
 
     /// The machine, for one call: no method holds it while it calls another.

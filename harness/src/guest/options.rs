@@ -49,6 +49,16 @@ pub struct Module {
     pub parameters: String,
 }
 
+impl Module {
+    /// One with its defaults.
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            parameters: String::new(),
+        }
+    }
+}
+
 /// An IOMMU in front of the cards.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
@@ -144,6 +154,10 @@ pub struct GuestOptions {
     pub cards: Vec<Card>,
     /// Empty root ports behind them, for cards plugged in later.
     pub spare_ports: usize,
+    /// Modules that are in the guest before any card is, from a snapshot at once; [`super::Guest::boot`] loads no other.
+    pub preload: Vec<Module>,
+    /// What [`super::Guest::add_video`] brings is in the guest from the start, from a snapshot at once.
+    pub video: bool,
     /// The cards' drivers: what [`super::Guest::load`] loads last, in this order.
     pub drivers: Vec<Module>,
     /// The pool.
@@ -166,6 +180,8 @@ pub struct GuestOptions {
     pub journal: usize,
     /// Appended to the kernel's command line.
     pub append: String,
+    /// All that the kernel says is on its console once it has booted, not errors alone.
+    pub loud: bool,
     /// What executes the guest.
     pub engine: Engine,
     /// How it comes to life.
@@ -193,6 +209,8 @@ impl Default for GuestOptions {
             cpus: 2,
             cards: Vec::new(),
             spare_ports: 0,
+            preload: Vec::new(),
+            video: false,
             drivers: Vec::new(),
             pool: PoolOptions::default(),
             fragment: None,
@@ -202,6 +220,7 @@ impl Default for GuestOptions {
             witness: false,
             journal: CAPACITY,
             append: String::new(),
+            loud: false,
             engine: Engine::Tcg,
             start: Start::default(),
             transport: None,

@@ -148,23 +148,6 @@ impl<Stage: Running> Guest<Stage> {
         self.ask_within(request, limit).map(|_| ())
     }
 
-    /// Writes to the start of every clip mask that [`Card::hold_clip`] holds, as a user would who has it still mapped.
-    ///
-    /// # Errors
-    /// If the guest refuses.
-    pub fn write_mappings(&self, data: impl AsRef<[u8]>) -> Result<()> {
-        let data = data.as_ref().to_vec();
-        self.ask(Request::WriteMappings { data }).map(|_| ())
-    }
-
-    /// Drops what [`Card::hold_mapping`] holds.
-    ///
-    /// # Errors
-    /// If the guest refuses.
-    pub fn drop_mappings(&self) -> Result<()> {
-        self.ask(Request::DropMappings).map(|_| ())
-    }
-
     /// Takes the time of accesses to a PCI function, or of its interrupts, as user space of the guest sees them; see
     /// [`Request::Time`] for what it takes.
     ///

@@ -16,6 +16,7 @@ use landfall_agent::protocol::{self, Hello, Request};
 use landfall_device::serve::CardServer;
 use landfall_guest::{Cancel, Kernel, Prepared};
 
+use super::Card;
 use super::console;
 use super::failure::{GuestFailed, Result, What};
 use super::machine::{CONSOLE_LOG, Inbox, Machine, QEMU_LOG, socket};
@@ -255,6 +256,7 @@ pub(super) fn describe(options: &GuestOptions, prepared: &Prepared) -> Descripti
         stock,
         incoming: false,
         in_turns: true,
+        rooms: options.cards.iter().map(Card::room).collect(),
         extra: options.qemu_arguments.clone(),
     }
 }

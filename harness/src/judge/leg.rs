@@ -6,7 +6,7 @@ use landfall_device::ledger::{Platform, Range};
 use landfall_guest::Prepared;
 
 use crate::guest::memory::Ram;
-use crate::guest::{Card, GuestOptions, Iommu};
+use crate::guest::{Card, FRAGMENT_MODULE, GuestOptions, Iommu, Module, WITNESS_MODULE};
 
 const MIB: u64 = 1 << 20;
 
@@ -73,18 +73,24 @@ impl Leg {
             cards,
             witness: true,
             // The console is evidence: what the kernel warns of must be on it.
-            append: "loglevel=7".to_owned(),
+            loud: true,
+            preload: vec![Module::named(WITNESS_MODULE)],
             ..GuestOptions::default()
         };
+        if let Some(order) = self.fragment() {
+            let parameters = format!("order={order}");
+            let name = FRAGMENT_MODULE.to_owned();
+            options.preload.insert(0, Module { name, parameters });
+        }
         match self {
             Self::Plain | Self::Fragmented => {}
             Self::Iommu => {
                 options.iommu = Iommu::Intel;
                 // Bus addresses with upper bits, which a card can get wrong.
-                options.append.push_str(" iommu.forcedac=1");
+                options.append = "iommu.forcedac=1".to_owned();
             }
             Self::IommuLazy => options.iommu = Iommu::IntelLazy,
-            Self::Swiotlb => options.append.push_str(" swiotlb=force"),
+            Self::Swiotlb => options.append = "swiotlb=force".to_owned(),
             Self::High => {
                 options.memory = 512 * MIB;
                 options.low_memory = Some(192 * MIB);

@@ -5,7 +5,6 @@
 
 mod leave;
 mod leg;
-pub mod queue;
 mod trial;
 mod verdict;
 mod watch;

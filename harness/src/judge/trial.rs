@@ -4,16 +4,18 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use landfall_device::contract::Function;
-use landfall_guest::{Cancel, Prepared};
+use landfall_guest::{BuildFailed, Built, Cancel, Prepared, SetupOptions, build_module, parallel};
 
-use super::{Death, Expected, Judged, Leg, Verdict, Watch, leave, queue, versions};
+use super::{Death, Expected, Judged, Leg, Verdict, Watch, leave, versions};
 use crate::bundle::{BundleError, Place};
 use crate::evidence::Observed;
 use crate::guest::{
-    Booted, Card, FRAGMENT_MODULE, Guest, GuestFailed, GuestOptions, Module, Ran, WITNESS_MODULE,
+    Booted, Card, Driver, DriverSource, FRAGMENT_MODULE, Guest, GuestFailed, GuestOptions, Ran,
+    WITNESS_MODULE, What,
 };
 
 /// How long a program may take, on a busy host, unless the trial says otherwise.
@@ -23,20 +25,39 @@ const PROGRAM: Duration = Duration::from_secs(120);
 ///
 /// Drivers are loaded in their order, programs run one after the other, and the drivers are unloaded, the last first; the
 /// witness hears all of it. Without a program the drivers bind and unbind.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Trial {
     name: String,
     cards: Vec<Card>,
-    drivers: Vec<Module>,
+    drivers: Vec<Driver>,
     programs: Vec<Vec<String>>,
+    looks: Vec<Look>,
     legs: Vec<Leg>,
     patience: Duration,
     options: GuestOptions,
 }
 
+/// A view of somebody's own.
+type Look = Arc<dyn Fn(&Guest<Booted>) -> crate::guest::Result<Vec<String>> + Send + Sync>;
+
+impl fmt::Debug for Trial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trial")
+            .field("name", &self.name)
+            .field("cards", &self.cards)
+            .field("drivers", &self.drivers)
+            .field("programs", &self.programs)
+            .field("looks", &self.looks.len())
+            .field("legs", &self.legs)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What trials are made with and where they leave what failed.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
+    /// How that was set up, for drivers that are built.
+    pub setup: &'a SetupOptions,
     /// What guests are made of.
     pub prepared: &'a Prepared,
     /// The same with the debug kernel, if there is one.
@@ -63,6 +84,9 @@ pub enum TrialFailed {
         /// Why.
         source: GuestFailed,
     },
+    /// A driver was not built.
+    #[error("{0}")]
+    Build(BuildFailed),
     /// A driver did not load.
     #[error("the driver {driver} did not load on {leg}: {}", causes(.source))]
     Driver {
@@ -115,6 +139,7 @@ impl Trial {
             cards: Vec::new(),
             drivers: Vec::new(),
             programs: Vec::new(),
+            looks: Vec::new(),
             legs: vec![Leg::Plain],
             patience: PROGRAM,
             options: GuestOptions::default(),
@@ -143,13 +168,10 @@ impl Trial {
         self
     }
 
-    /// Loads a driver that the guest's image has, by its module's name, with parameters as on insmod's command line.
+    /// Loads a driver.
     #[must_use]
-    pub fn module(mut self, name: &str, parameters: &str) -> Self {
-        self.drivers.push(Module {
-            name: name.to_owned(),
-            parameters: parameters.to_owned(),
-        });
+    pub fn driver(mut self, driver: Driver) -> Self {
+        self.drivers.push(driver);
         self
     }
 
@@ -158,6 +180,17 @@ impl Trial {
     pub fn run<W: Into<String>>(mut self, argv: impl IntoIterator<Item = W>) -> Self {
         self.programs
             .push(argv.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Looks at the guest when the programs have ended, while the drivers are still loaded: a view of one's own, such as bytes
+    /// that a program left in a file against what the card sent. What it gives is wrong, a line each.
+    #[must_use]
+    pub fn look(
+        mut self,
+        look: impl Fn(&Guest<Booted>) -> crate::guest::Result<Vec<String>> + Send + Sync + 'static,
+    ) -> Self {
+        self.looks.push(Arc::new(look));
         self
     }
 
@@ -187,7 +220,7 @@ impl Trial {
     /// # Errors
     /// If it came to no verdict. A guest that died of its driver or card is a verdict.
     pub fn judge(&self, context: &Context<'_>) -> Result<Verdict, TrialFailed> {
-        let legs = queue::all(&self.legs, context.at_once, |&leg| {
+        let legs = parallel::all(&self.legs, context.at_once, |&leg| {
             self.on_leg(leg, context)
         })?;
         Ok(Verdict {
@@ -202,6 +235,7 @@ impl Trial {
             return Ok(Judged::skipped(leg, why));
         };
         let of_guest = |source| TrialFailed::Guest { leg, source };
+        let built = self.built(prepared, context)?;
         let options = GuestOptions {
             jobs: self.options.jobs,
             ..leg.guest(self.cards.clone())
@@ -216,14 +250,18 @@ impl Trial {
         }
         guest.load_module(WITNESS_MODULE, "").map_err(of_guest)?;
         let watch = Watch::begin(&guest, leg.platform(guest.memory().ram()));
-        let mut programs = Vec::new();
-        let death = match self.drive(&guest, leg, &mut programs) {
+        let mut came = Came::default();
+        let death = match self.drive(&guest, leg, &built, &mut came) {
             Ok(()) => None,
             Err(Ended::Failed(failed)) => return Err(failed),
             Err(Ended::Guest(failed)) => Some(Death::of(failed).map_err(of_guest)?),
         };
         let seen = watch.end(death.as_ref());
-        let wrong = programs.iter().find_map(failed);
+        let Came { programs, looks } = came;
+        let wrong = programs
+            .iter()
+            .find_map(failed)
+            .or_else(|| looks.first().cloned());
         let mut cards = Vec::new();
         for (card, observed) in self.cards.iter().zip(seen) {
             let says =
@@ -244,7 +282,30 @@ impl Trial {
             skipped: None,
             cards,
             programs,
+            looks,
         })
+    }
+
+    /// Builds the drivers that are to be built for the kernel of these guests.
+    fn built(
+        &self,
+        prepared: &Prepared,
+        context: &Context<'_>,
+    ) -> Result<Vec<Option<Built>>, TrialFailed> {
+        let build = |driver: &Driver| match &driver.source {
+            DriverSource::Directory(directory) => {
+                let built = build_module(
+                    context.setup,
+                    prepared,
+                    directory,
+                    context.cancel,
+                    &mut |_| (),
+                );
+                built.map(Some).map_err(TrialFailed::Build)
+            }
+            _ => Ok(None),
+        };
+        self.drivers.iter().map(build).collect()
     }
 
     /// Loads, runs, unloads.
@@ -252,38 +313,75 @@ impl Trial {
         &self,
         guest: &Guest<Booted>,
         leg: Leg,
-        programs: &mut Vec<(String, Ran)>,
+        built: &[Option<Built>],
+        came: &mut Came,
     ) -> Result<(), Ended> {
-        for Module { name, parameters } in &self.drivers {
-            let loaded = guest.load_module(name, parameters);
-            loaded.map_err(|source| match source.errno() {
-                Some(_) => Ended::Failed(TrialFailed::Driver {
-                    driver: name.clone(),
+        let mut names = Vec::new();
+        for (driver, built) in self.drivers.iter().zip(built) {
+            let loaded = load(guest, driver, built.as_ref());
+            let name = loaded.map_err(|source| match lives(&source) {
+                true => Ended::Failed(TrialFailed::Driver {
+                    driver: driver.to_string(),
                     leg,
                     source,
                 }),
-                None => Ended::Guest(source),
+                false => Ended::Guest(source),
             })?;
+            names.push(name);
         }
         for argv in &self.programs {
             let words: Vec<_> = argv.iter().map(String::as_str).collect();
             let program = argv.join(" ");
             let ran = guest.run(&words, self.patience);
-            let ran = ran.map_err(|source| match source.errno() {
-                Some(_) => Ended::Failed(TrialFailed::Program {
+            let ran = ran.map_err(|source| match lives(&source) {
+                true => Ended::Failed(TrialFailed::Program {
                     program: program.clone(),
                     leg,
                     source,
                 }),
-                None => Ended::Guest(source),
+                false => Ended::Guest(source),
             })?;
-            programs.push((program, ran));
+            came.programs.push((program, ran));
         }
-        for Module { name, .. } in self.drivers.iter().rev() {
+        for look in &self.looks {
+            came.looks.extend(look(guest).map_err(Ended::Guest)?);
+        }
+        for name in names.iter().rev() {
             guest.unload_module(name).map_err(Ended::Guest)?;
         }
         Ok(())
     }
+}
+
+/// Loads a driver; gives its module's name.
+fn load(
+    guest: &Guest<Booted>,
+    driver: &Driver,
+    built: Option<&Built>,
+) -> crate::guest::Result<String> {
+    let parameters = &driver.parameters;
+    match (&driver.source, built) {
+        (DriverSource::Image(name), _) => {
+            guest.load_module(name, parameters).map(|()| name.clone())
+        }
+        (DriverSource::Stock(name), _) => guest.load_stock(name, parameters).map(|()| name.clone()),
+        (DriverSource::Directory(_), Some(built)) => guest.load_file(&built.ko, parameters),
+        (DriverSource::File(path) | DriverSource::Directory(path), _) => {
+            guest.load_file(path, parameters)
+        }
+    }
+}
+
+/// Whether the guest goes on after that.
+fn lives(failed: &GuestFailed) -> bool {
+    matches!(*failed.what, What::Refused(_) | What::NotBrought(_))
+}
+
+/// What came of the work on a guest, as far as it went.
+#[derive(Default)]
+struct Came {
+    programs: Vec<(String, Ran)>,
+    looks: Vec<String>,
 }
 
 /// Why the work on a guest ended early.

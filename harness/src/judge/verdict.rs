@@ -31,6 +31,8 @@ pub struct Judged {
     pub cards: Vec<(String, Observed)>,
     /// Each program, with its command line.
     pub programs: Vec<(String, Ran)>,
+    /// What views of the trial's own found wrong.
+    pub looks: Vec<String>,
 }
 
 impl Judged {
@@ -40,6 +42,7 @@ impl Judged {
             skipped: Some(why.to_owned()),
             cards: Vec::new(),
             programs: Vec::new(),
+            looks: Vec::new(),
         }
     }
 
@@ -52,6 +55,7 @@ impl Judged {
         });
         cards
             .chain(self.programs.iter().filter_map(trial::failed))
+            .chain(self.looks.iter().cloned())
             .collect()
     }
 }
@@ -132,6 +136,11 @@ impl fmt::Display for Verdict {
             writeln!(f, "  {line}")?;
         }
         for leg in &self.legs {
+            for (card, seen) in &leg.cards {
+                for line in &seen.missing {
+                    writeln!(f, "  {}: {card} lacks: {line}", leg.leg)?;
+                }
+            }
             if let Some(why) = &leg.skipped {
                 writeln!(f, "  {}: left out: {why}", leg.leg)?;
             }

@@ -102,6 +102,7 @@ impl<'guest, Stage: Running> Watch<'guest, Stage> {
             hints: named(&judged.hints),
             not_judged: judged.not_judged.clone(),
             struck: true,
+            missing: self.guest.missing(card).unwrap_or_default().lines(),
             trace: Trace {
                 pages: self.pages(&judged.violations, &self.guest.memory()),
                 stream: Some((recorder, journal.clone())),

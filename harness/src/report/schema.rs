@@ -50,6 +50,9 @@ pub struct Report {
     pub groups: Vec<Group>,
     /// Calls that were made, and that the witness does not hear: blind spots.
     pub unheard: Vec<String>,
+    /// Registers that the driver touched and the card's model lacks, and one that it waited for in vain.
+    #[serde(default)]
+    pub missing: Vec<String>,
     /// Every frame that the card was given a buffer for, in the order of completion.
     pub transfers: Vec<Transfer>,
     /// What was captured.

@@ -3,13 +3,14 @@
 //! For tests: what guests are made of is set up on first use, in the same cache as the command's.
 //!
 //! ```no_run
+//! use landfall::guest::Driver;
 //! use landfall::judge::{Leg, Trial};
 //! # use landfall_cards::template::Scratch as MyCard;
 //!
 //! # fn example() -> Result<(), landfall::judge::TrialFailed> {
 //! let verdict = Trial::new()
 //!     .card(MyCard::default()) // any Function, of any crate
-//!     .module("my_driver", "")
+//!     .driver(Driver::build("driver")) // a directory with a Kbuild; or .stock("tw686x"), .module("x.ko")
 //!     .run(["/usr/bin/my-test", "--loop", "100"])
 //!     .on([Leg::Plain, Leg::Iommu, Leg::Swiotlb])
 //!     .verdict()?;
@@ -77,7 +78,7 @@ pub fn most_guests() -> Option<std::num::NonZeroUsize> {
     std::env::var("LANDFALL_JOBS").ok()?.parse().ok()
 }
 
-/// What [`prepared`] sets up; `None` if the environment does not say where.
+/// What guests are set up with; `None`: the environment does not say where the cache is.
 pub fn setup_options() -> Option<SetupOptions> {
     let cache = crate::default_cache(|name| std::env::var_os(name))?;
     Some(SetupOptions {
@@ -106,7 +107,9 @@ impl Trial {
     /// # Errors
     /// As those two.
     pub fn verdict(&self) -> Result<Verdict, TrialFailed> {
+        let setup = setup_options().unwrap_or_default();
         let context = Context {
+            setup: &setup,
             prepared: prepared()?,
             debug: prepared_debug()?,
             at_once: most_guests(),

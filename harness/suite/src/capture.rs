@@ -4,9 +4,11 @@
 
 use std::time::Duration;
 
-use landfall_agent::protocol::{
-    BufferInfo, CardCommand, CardInfo, Completion, Configure, Configured, Lend, Reply, Request,
+use landfall_agent::protocol::Reply;
+pub use landfall_agent::protocol::capture::{
+    BufferInfo, CardInfo, Completion, Configure, Configured as Format, Lend, LendKind,
 };
+use landfall_agent::protocol::capture::{CaptureReply, CaptureRequest, CardCommand};
 
 use landfall::guest::{
     Card, Guest, GuestOptions, Loaded, Module, Result, milliseconds, unexpected,
@@ -66,7 +68,7 @@ impl<'guest> Device<'guest> {
     /// # Errors
     /// If the guest refuses, with `EBUSY` while it is open.
     pub fn open(guest: &'guest Guest<Loaded>, index: u8) -> Result<Self> {
-        guest.ask(Request::OpenCard { card: index })?;
+        guest.ask(CaptureRequest::Open { card: index })?;
         Ok(Self {
             guest,
             index,
@@ -85,7 +87,7 @@ impl<'guest> Device<'guest> {
     /// If the guest refuses.
     pub fn info(&self) -> Result<CardInfo> {
         match self.command(CardCommand::Info)? {
-            Reply::Info(info) => Ok(info),
+            Reply::Capture(CaptureReply::Info(info)) => Ok(info),
             other => Err(unexpected(&other)),
         }
     }
@@ -94,9 +96,9 @@ impl<'guest> Device<'guest> {
     ///
     /// # Errors
     /// If the guest refuses: `EBUSY` while running, `ENOMEM`, `EINVAL`.
-    pub fn configure(&self, configure: &Configure) -> Result<Configured> {
+    pub fn configure(&self, configure: &Configure) -> Result<Format> {
         match self.command(CardCommand::Configure(configure.clone()))? {
-            Reply::Configured(configured) => Ok(configured),
+            Reply::Capture(CaptureReply::Configured(configured)) => Ok(configured),
             other => Err(unexpected(&other)),
         }
     }
@@ -107,7 +109,7 @@ impl<'guest> Device<'guest> {
     /// If the guest refuses.
     pub fn buffer(&self, index: u32) -> Result<BufferInfo> {
         match self.command(CardCommand::Buffer { index })? {
-            Reply::Buffer(buffer) => Ok(buffer),
+            Reply::Capture(CaptureReply::Buffer(buffer)) => Ok(buffer),
             other => Err(unexpected(&other)),
         }
     }
@@ -144,12 +146,12 @@ impl<'guest> Device<'guest> {
         let command = CardCommand::Wait {
             timeout_ms: milliseconds(limit),
         };
-        let request = Request::Card {
+        let request = CaptureRequest::Command {
             card: self.index,
             command,
         };
         match self.guest.ask_within(request, limit) {
-            Ok(Reply::Completion(completion)) => Ok(Some(completion)),
+            Ok(Reply::Capture(CaptureReply::Completion(completion))) => Ok(Some(completion)),
             Ok(other) => Err(unexpected(&other)),
             Err(failed) if failed.errno() == Some(TIMED_OUT) => Ok(None),
             Err(failed) => Err(failed),
@@ -170,7 +172,7 @@ impl<'guest> Device<'guest> {
     /// If the guest refuses.
     pub fn lends(&self) -> Result<Vec<Lend>> {
         match self.command(CardCommand::Lends)? {
-            Reply::Lends(lends) => Ok(lends),
+            Reply::Capture(CaptureReply::Lends(lends)) => Ok(lends),
             other => Err(unexpected(&other)),
         }
     }
@@ -192,7 +194,7 @@ impl<'guest> Device<'guest> {
     }
 
     fn read(&self, buffer: u32, clip: bool, offset: u64, length: u32) -> Result<Vec<u8>> {
-        let request = Request::ReadBuffer {
+        let request = CaptureRequest::Read {
             card: self.index,
             buffer,
             clip,
@@ -212,7 +214,7 @@ impl<'guest> Device<'guest> {
     pub fn write_clip(&self, buffer: u32, offset: u64, data: &[u8]) -> Result<()> {
         let data = data.to_vec();
         self.guest
-            .ask(Request::WriteClip {
+            .ask(CaptureRequest::WriteClip {
                 card: self.index,
                 buffer,
                 offset,
@@ -226,16 +228,18 @@ impl<'guest> Device<'guest> {
     /// # Errors
     /// If the guest refuses.
     pub fn hashes(&self, buffers: &[u32]) -> Result<Vec<u64>> {
-        match self.guest.ask(Request::HashBuffers {
+        match self.guest.ask(CaptureRequest::Hash {
             card: self.index,
             buffers: buffers.to_vec(),
         })? {
-            Reply::Hashes(hashes) if hashes.len() == buffers.len() => Ok(hashes),
+            Reply::Capture(CaptureReply::Hashes(hashes)) if hashes.len() == buffers.len() => {
+                Ok(hashes)
+            }
             other => Err(unexpected(&other)),
         }
     }
 
-    /// Maps a frame and keeps it mapped, also when the card is closed, until [`Guest::drop_mappings`].
+    /// Maps a frame and keeps it mapped, also when the card is closed, until [`drop_mappings`].
     ///
     /// # Errors
     /// If the guest refuses.
@@ -243,7 +247,7 @@ impl<'guest> Device<'guest> {
         self.hold(buffer, false)
     }
 
-    /// Likewise its clip mask, which can be written ([`Guest::write_mappings`]).
+    /// Likewise its clip mask, which can be written ([`write_mappings`]).
     ///
     /// # Errors
     /// If the guest refuses.
@@ -253,7 +257,7 @@ impl<'guest> Device<'guest> {
 
     fn hold(&self, buffer: u32, clip: bool) -> Result<()> {
         self.guest
-            .ask(Request::HoldMapping {
+            .ask(CaptureRequest::Hold {
                 card: self.index,
                 buffer,
                 clip,
@@ -268,23 +272,40 @@ impl<'guest> Device<'guest> {
     pub fn close(mut self) -> Result<()> {
         self.open = false;
         self.guest
-            .ask(Request::CloseCard { card: self.index })
+            .ask(CaptureRequest::Close { card: self.index })
             .map(|_| ())
     }
 
     fn command(&self, command: CardCommand) -> Result<Reply> {
-        self.guest.ask(Request::Card {
+        self.guest.ask(CaptureRequest::Command {
             card: self.index,
             command,
         })
     }
 }
 
+/// Writes to the start of every clip mask that [`Device::hold_clip`] holds, as a user would who has it still mapped.
+///
+/// # Errors
+/// If the guest refuses.
+pub fn write_mappings(guest: &Guest<Loaded>, data: impl AsRef<[u8]>) -> Result<()> {
+    let data = data.as_ref().to_vec();
+    guest.ask(CaptureRequest::WriteHeld { data }).map(drop)
+}
+
+/// Drops what [`Device::hold_mapping`] and [`Device::hold_clip`] hold.
+///
+/// # Errors
+/// If the guest refuses.
+pub fn drop_mappings(guest: &Guest<Loaded>) -> Result<()> {
+    guest.ask(CaptureRequest::DropHeld).map(drop)
+}
+
 impl Drop for Device<'_> {
     fn drop(&mut self) {
         if self.open && !std::thread::panicking() {
             // A guest that is gone has closed it too.
-            let _ = self.guest.ask(Request::CloseCard { card: self.index });
+            let _ = self.guest.ask(CaptureRequest::Close { card: self.index });
         }
     }
 }

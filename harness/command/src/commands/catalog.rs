@@ -62,6 +62,7 @@ impl Kernels {
             jobs: self.jobs,
             bundles: Some(&self.bundles),
             record: None,
+            twins: None,
         }
     }
 }

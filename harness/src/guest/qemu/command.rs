@@ -64,8 +64,30 @@ pub struct Machine {
     pub incoming: bool,
     /// Under TCG one thread runs all virtual CPUs, in turns.
     pub in_turns: bool,
+    /// What the firmware is to leave free behind each root port, from the first on; none: its default, a mebibyte or two.
+    pub rooms: Vec<Room>,
     /// Appended to the command line.
     pub extra: Vec<OsString>,
+}
+
+/// Address space behind a root port, for a card that is plugged in later. Bytes; 0: the firmware's default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Room {
+    /// Below 4 GiB, not prefetchable.
+    pub memory: u64,
+    /// Anywhere, prefetchable.
+    pub prefetchable: u64,
+}
+
+impl Room {
+    /// As options of the root port.
+    fn options(self) -> String {
+        let option = |name: &str, bytes: u64| match bytes {
+            0 => String::new(),
+            bytes => format!(",{name}={bytes}"),
+        };
+        option("mem-reserve", self.memory) + &option("pref64-reserve", self.prefetchable)
+    }
 }
 
 /// Name of the root port that card `index` sits in.
@@ -181,8 +203,9 @@ impl Machine {
             out.pair(
                 "-device",
                 format!(
-                    "pcie-root-port,id={},chassis={number},slot={number}",
-                    port(index)
+                    "pcie-root-port,id={},chassis={number},slot={number}{}",
+                    port(index),
+                    self.rooms.get(index).copied().unwrap_or_default().options()
                 ),
             );
         }
@@ -232,6 +255,7 @@ mod tests {
             stock: false,
             incoming: false,
             in_turns: true,
+            rooms: Vec::new(),
             extra: vec!["-S".into()],
         }
     }

@@ -7,11 +7,11 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
+use landfall_guest::parallel;
 use nix::errno::Errno;
 use nix::unistd::{Whence, lseek};
 use serde::{Deserialize, Serialize};
@@ -79,28 +79,15 @@ pub(super) fn save(memory: &File, base: Option<&File>, packed: &File) -> io::Res
 
 /// Writes every page where it belongs; `memory` must be untouched, or hold what these pages change. On return every byte was checked.
 pub(super) fn restore(packed: &File, pieces: &[Piece], memory: &File) -> Result<(), RamError> {
-    let next = AtomicUsize::new(0);
-    let failed = Mutex::new(None);
-    let work = || {
-        let mut buffer = vec![0; PIECE];
-        while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if let Err(error) = piece.restore(packed, memory, &mut buffer) {
-                next.store(pieces.len(), Ordering::Relaxed);
-                *failed.lock().unwrap_or_else(|poison| poison.into_inner()) = Some(error);
-            }
-        }
-    };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 1..threads.min(THREADS) {
-            scope.spawn(work);
-        }
-        work();
-    });
-    let failed = failed
-        .into_inner()
-        .unwrap_or_else(|poison| poison.into_inner());
-    failed.map_or(Ok(()), Err)
+    let buffer = || vec![0; PIECE];
+    parallel::all_with(
+        pieces,
+        NonZeroUsize::new(threads.min(THREADS)),
+        buffer,
+        |buffer, piece| piece.restore(packed, memory, buffer),
+    )
+    .map(drop)
 }
 
 impl Piece {

@@ -11,9 +11,11 @@ use landfall_guest::{Cancel, Claim, ClaimError, Prepared, Snapshot};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{NotRestored, RestoreFailed, chain, restore, save};
+use crate::guest::Card;
 use crate::guest::failure::{GuestFailed, What};
 use crate::guest::machine::Machine;
 use crate::guest::options::{GuestOptions, Module, Start};
+use crate::guest::qemu::command::Room;
 use crate::guest::start::{self, Launch};
 use crate::guest::started::Clock;
 
@@ -33,7 +35,13 @@ fn excluded(options: &GuestOptions) -> Option<String> {
         Start::Restored if options.watch_from_boot || !options.watch.is_empty() => {
             Some("its memory is watched from boot".to_owned())
         }
-        Start::Restored => None,
+        Start::Restored => {
+            let large = |card: &&Card| card.room() != Room::default();
+            let card = options.cards.iter().find(large)?.name();
+            Some(format!(
+                "the BARs of {card} need room that no bridge gets after the boot"
+            ))
+        }
     }
 }
 
@@ -100,25 +108,32 @@ impl Recipe {
             .map_err(|error| NotRestored::Cold(format!("it cannot be kept: {error}")))
     }
 
-    /// The guest that the snapshot is made of. One with modules comes from the snapshot of the one without, and its own keeps
-    /// what differs: guests that differ in their modules alone boot once. Its CPUs run in turns, since modules have the
-    /// kernel patch its code.
+    /// The guest that the snapshot is made of. One with modules or more files comes from the snapshot of the one without, and
+    /// its own keeps what differs: guests that differ in those alone boot once. Its CPUs run in turns, since modules have
+    /// the kernel patch its code.
     fn make(
         &self,
         prepared: &Prepared,
         cancel: &Cancel,
     ) -> Result<(Machine, Option<(String, Snapshot)>), NotRestored> {
         let clock = &mut Clock::start();
-        if self.modules.is_empty() {
+        if self.modules.is_empty() && !self.options.video {
             let launch = Launch::cold(&self.options, prepared, cancel);
             return Ok((launch.boot(clock)?, None));
         }
+        let options = GuestOptions {
+            video: false,
+            ..self.options.clone()
+        };
         let bare = Self {
-            key: name(&self.options, &[], prepared).map_err(NotRestored::Cold)?,
-            options: self.options.clone(),
+            key: name(&options, &[], prepared).map_err(NotRestored::Cold)?,
+            options,
             modules: Vec::new(),
         };
         let (mut machine, base) = bare.restored(&self.options, prepared, cancel, clock, true)?;
+        if self.options.video {
+            machine.add_video(prepared)?;
+        }
         machine.load_modules(&self.modules)?;
         Ok((machine, Some((bare.key, base))))
     }
@@ -192,11 +207,13 @@ fn key(options: &GuestOptions, modules: &[Module], prepared: &Prepared) -> std::
     for argument in arguments {
         add(&argument.to_string_lossy());
     }
-    for file in [
+    let video = prepared.video.as_ref().filter(|_| options.video);
+    let booted = [
         &prepared.qemu.program,
         &description.kernel,
         &description.initramfs,
-    ] {
+    ];
+    for file in booted.into_iter().chain(video) {
         let status = fs::metadata(file)?;
         add(&format!(
             "{} {} {} {}.{}",
@@ -222,7 +239,6 @@ mod tests {
     use landfall_guest::{Kernel, Lock, Qemu, SNAPSHOT_LIMIT, Snapshots};
 
     use super::*;
-    use crate::guest::Card;
     use crate::guest::options::{Iommu, Transport};
     use crate::guest::sources::PoolOptions;
 

@@ -2,14 +2,14 @@
 
 //! One guest, one driver, one card, one bug or none; and what was seen of it from outside.
 //!
-//! Witness and driver are loaded into a guest whose card nobody has bound. The driver captures while it is loaded and
+//! The driver is loaded into a guest with the witness, whose card nobody has bound. It captures while it is loaded and
 //! tears down when it is unloaded, so that a trial is: load, perhaps do something to the guest, unload, look.
 
 use std::time::Duration;
 
 use landfall::evidence::Observed;
 use landfall::guest::memory::Ram;
-use landfall::guest::{Booted, FRAGMENT_MODULE, Guest, GuestFailed, WITNESS_MODULE, What};
+use landfall::guest::{Booted, Guest, GuestFailed, What};
 use landfall::judge::{Death, Watch};
 use landfall_cards::capture::CaptureOptions;
 use landfall_device::ledger::Platform;
@@ -25,7 +25,7 @@ const MUTANT: &str = "landfall_mutant";
 const RESTART: Duration = Duration::from_secs(20);
 
 /// What to run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
     /// On which platform.
     pub leg: Leg,
@@ -68,10 +68,6 @@ impl Case {
     fn attempt(&self, prepared: &Prepared, cancel: &Cancel) -> Result<Observed, GuestFailed> {
         let options = self.leg.guest(vec![capture::card(self.card.clone())]);
         let guest = Guest::configure(options).boot(prepared, cancel)?;
-        if let Some(order) = self.leg.fragment() {
-            guest.load_module(FRAGMENT_MODULE, &format!("order={order}"))?;
-        }
-        guest.load_module(WITNESS_MODULE, "")?;
         let watch = Watch::begin(&guest, self.platform(guest.memory().ram()));
         let death = match self.drive(&guest) {
             Ok(()) => None,

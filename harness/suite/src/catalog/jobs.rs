@@ -14,14 +14,16 @@ use super::entries::{Entry, Recipe, Way};
 use super::gallery::{Bug, show_bug};
 use super::leave::{leave, words};
 use super::schema::{ClassRun, LegRun, Runs, Seen, VERSION, names};
+use super::twins::{Twin, Twins};
 use crate::run::RunFailed;
 use crate::scenario::Scenario;
 use landfall::bundle::{self, BundleError, Place};
 use landfall::evidence::Observed;
 use landfall::guest::GuestFailed;
+use landfall::judge::Leg;
 use landfall::judge::versions;
 use landfall::judge::{Expected, record_to};
-use landfall::judge::{Leg, queue};
+use landfall_guest::parallel;
 
 /// Something worth showing while the catalogue runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +94,8 @@ pub struct Platforms<'a> {
     pub bundles: Option<&'a Place>,
     /// A directory in which every trial leaves its stream and verdict as well, one file each, whatever came of it.
     pub record: Option<&'a Path>,
+    /// Clean twins that were run already, for all runs that are given the same; `None`: each class runs its own.
+    pub twins: Option<&'a Twins>,
 }
 
 impl Platforms<'_> {
@@ -107,7 +111,7 @@ impl Platforms<'_> {
         items: &[T],
         work: impl Fn(&T) -> Result<R, CatalogFailed> + Sync,
     ) -> Result<Vec<R>, CatalogFailed> {
-        queue::all(items, self.jobs, work)
+        parallel::all(items, self.jobs, work)
     }
 }
 
@@ -172,6 +176,29 @@ impl Entry {
             record_to(directory, &expected, observed).map_err(CatalogFailed::Bundle)?;
         }
         leave(platforms.bundles, &expected, done)
+    }
+
+    /// Runs its clean twin, unless one of another class that differs in nothing was run.
+    fn twin(
+        &self,
+        leg: Leg,
+        platforms: &Platforms<'_>,
+        cancel: &Cancel,
+    ) -> Result<Twin, CatalogFailed> {
+        let run = || {
+            let clean = self.observe(leg, false, platforms, cancel, &Observed::alarm)?;
+            Ok(Twin {
+                said: clean.said(),
+                alarm: clean.alarm(),
+                bundle: clean.bundle,
+            })
+        };
+        match (&self.planted, platforms.twins) {
+            (Way::Case(recipe), Some(twins)) => {
+                twins.one(recipe.trial(self.number, leg, false), run)
+            }
+            _ => run(),
+        }
     }
 
     /// What is wrong with what was seen of the planted bug, in words.
@@ -242,8 +269,8 @@ fn class_run(
     let began = Instant::now();
     let wrong = |planted: &Observed| entry.wrong(planted);
     let planted = entry.observe(leg, true, platforms, cancel, &wrong)?;
-    let clean = entry.observe(leg, false, platforms, cancel, &Observed::alarm)?;
-    let of_twin = || Some(format!("its twin: {}", clean.alarm()?));
+    let clean = entry.twin(leg, platforms, cancel)?;
+    let of_twin = || Some(format!("its twin: {}", clean.alarm.as_ref()?));
     let why = entry.wrong(&planted).or_else(of_twin);
     Ok(ClassRun {
         number: entry.number,
@@ -251,7 +278,7 @@ fn class_run(
         leg,
         seen: entry.seen(&planted),
         said: planted.said(),
-        clean: clean.said(),
+        clean: clean.said,
         passed: why.is_none(),
         why,
         bundles: planted.bundle.into_iter().chain(clean.bundle).collect(),

@@ -19,6 +19,7 @@ mod page;
 mod plot;
 mod schema;
 mod special;
+mod twins;
 
 pub use case::{Case, CaseFailed};
 pub use clean::clean;
@@ -33,3 +34,4 @@ pub use schema::{
     Cell, ClassRun, CleanRuns, Column, LegRun, List, ListedClass, Matrix, Row, Runs, Seen, VERSION,
     list,
 };
+pub use twins::Twins;

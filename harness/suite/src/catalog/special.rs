@@ -62,7 +62,7 @@ impl Job {
                     session.capture(&clipped, guest, card)?;
                     card.hold_clip(3)?;
                     card.release()?;
-                    guest.write_mappings("written by whoever has it mapped")?;
+                    capture::write_mappings(guest, "written by whoever has it mapped")?;
                     let few = CapturePlan {
                         frames: 1,
                         buffers: 1,

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use landfall_agent::protocol::LendKind;
+use landfall_agent::protocol::capture::LendKind;
 use landfall_cards::capture::{fault_names, result_name};
 use landfall_device::journal::{Entry, Kind};
 
@@ -65,6 +65,7 @@ impl Session {
             not_judged: self.judged.not_judged.clone(),
             groups: self.judged.groups.clone(),
             unheard: self.judged.unheard.clone(),
+            missing: landfall_device::journal::Missing::of(&entries).lines(),
             transfers,
             captures: (1..)
                 .zip(&self.captured)

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
-use landfall_agent::protocol::{
-    BufferInfo, Completion, Configure, Configured, Direction, Lend, LendKind,
+use landfall_agent::protocol::Direction;
+use landfall_agent::protocol::capture::{
+    BufferInfo, Completion, Configure, Configured, Lend, LendKind,
 };
 use landfall_cards::capture::pattern::{FrameSpec, Pattern, Pixel};
 use landfall_device::ledger;

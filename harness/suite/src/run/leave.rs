@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
-use landfall_agent::protocol::Completion;
+use landfall_agent::protocol::capture::Completion;
 use landfall_device::ledger;
 use landfall_reserve::canary;
 

@@ -11,7 +11,7 @@ use std::num::NonZero;
 use std::ops::Range;
 use std::thread;
 
-use landfall_agent::protocol::Lend;
+use landfall_agent::protocol::capture::Lend;
 use landfall_device::contract::Declaration;
 use landfall_device::journal::{Direction, Journal, Kind};
 
@@ -239,7 +239,7 @@ fn same_lends(before: &[Lend], now: &[Lend]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use landfall_agent::protocol::Configured;
+    use landfall_agent::protocol::capture::Configured;
     use landfall_device::contract::{JobId, Piece, Role};
     use landfall_device::journal::{Bytes, Outcome};
 

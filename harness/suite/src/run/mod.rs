@@ -29,6 +29,7 @@ pub use placement::{Place, Placed};
 pub use plan::{FAULT_FRAME, Impossible, Plan, Wishes};
 pub use session::Session;
 
+use crate::capture::Configure;
 use crate::capture::Device;
 use crate::run::frames::SaveError;
 use crate::run::selftest::SelfTestFailed;
@@ -36,7 +37,7 @@ use landfall::bundle::BundleError;
 use landfall::guest::accelerator::Choice;
 use landfall::guest::memory::Ram;
 use landfall::guest::memory::ReadError;
-use landfall::guest::{Configure, Guest, GuestFailed, Loaded, Start, Started};
+use landfall::guest::{Guest, GuestFailed, Loaded, Start, Started};
 use landfall::judge::versions;
 use landfall::report::schema::{Report, Timing};
 

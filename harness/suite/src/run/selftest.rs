@@ -7,7 +7,7 @@
 //! guest memory as the host sees it, and with the card's journal. If QEMU's memory is not shared with the
 //! card, all DMA is lost without a word: this is what tells.
 
-use landfall_agent::protocol::CardInfo;
+use landfall_agent::protocol::capture::CardInfo;
 use landfall_device::journal::{Direction, Entry, Kind};
 
 use landfall::guest::memory::{GuestMemory, ReadError};

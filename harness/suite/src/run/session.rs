@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use landfall_agent::protocol::CardInfo;
+use landfall_agent::protocol::capture::CardInfo;
 use landfall_device::journal::Journal;
 use landfall_device::ledger;
 use landfall_guest::ModuleFiles;

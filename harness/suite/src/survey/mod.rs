@@ -17,7 +17,7 @@ mod schema;
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-use landfall::judge::queue;
+use landfall_guest::parallel;
 use landfall_guest::{Cancel, Prepared};
 
 use landfall::report::drawing::{Anchor, Colour, Drawing, Face, Item};
@@ -119,7 +119,7 @@ pub fn survey(
     on_event: &(dyn Fn(Event) + Sync),
 ) -> Result<Survey, SurveyFailed> {
     let began = Instant::now();
-    let measured = queue::all(&options.methods, options.jobs, |&method| {
+    let measured = parallel::all(&options.methods, options.jobs, |&method| {
         on_event(Event::Started(method));
         let began = Instant::now();
         let way = Way {

@@ -4,13 +4,12 @@
 
 use std::num::NonZero;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use super::{
     Checks, Differences, FrameCheck, PoolCheck, Scratch, Wanted, canary_with, frame_with, gaps,
 };
 use landfall::guest::memory::{GuestMemory, ReadError};
+use landfall_guest::parallel;
 
 /// Most bytes of the pool that are one piece.
 const PIECE: u64 = 512 << 10;
@@ -58,8 +57,8 @@ pub(super) fn all(
         ],
     };
     // In the pieces' order: what touches over the end of one goes on in the next.
-    for done in on_threads(memory, &pieces, threads) {
-        match done? {
+    for done in on_threads(memory, &pieces, threads)? {
+        match done {
             Done::Frame(check) => checks.frames.push(check),
             Done::Canary {
                 region,
@@ -94,33 +93,10 @@ fn on_threads(
     memory: &GuestMemory,
     pieces: &[Piece<'_>],
     threads: NonZero<usize>,
-) -> impl Iterator<Item = Result<Done, ReadError>> {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut scratch = Scratch::default();
-        let mut done = Vec::new();
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(piece) = pieces.get(index) else {
-                return done;
-            };
-            done.push((index, one(&mut scratch, memory, piece)));
-        }
-    };
-    let helpers = threads.get().min(pieces.len()).saturating_sub(1);
-    let mut all = thread::scope(|scope| {
-        let helpers: Vec<_> = (0..helpers).map(|_| scope.spawn(work)).collect();
-        let mut all = work();
-        for helper in helpers {
-            match helper.join() {
-                Ok(done) => all.extend(done),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        all
-    });
-    all.sort_by_key(|(index, _)| *index);
-    all.into_iter().map(|(_, done)| done)
+) -> Result<Vec<Done>, ReadError> {
+    parallel::all_with(pieces, Some(threads), Scratch::default, |scratch, piece| {
+        one(scratch, memory, piece)
+    })
 }
 
 fn one(scratch: &mut Scratch, memory: &GuestMemory, piece: &Piece<'_>) -> Result<Done, ReadError> {

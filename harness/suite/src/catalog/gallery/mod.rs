@@ -22,7 +22,7 @@ use super::leave::leave;
 use super::schema::VERSION;
 use landfall::evidence::Trace;
 use landfall::evidence::{Named, Observed};
-use landfall::guest::{Booted, Card, Guest, GuestFailed, WITNESS_MODULE};
+use landfall::guest::{Booted, Card, Guest, GuestFailed};
 use landfall::judge::Expected;
 use landfall::judge::Leg;
 use landfall::judge::versions;
@@ -378,7 +378,6 @@ fn guest(
     let made = card.clone();
     let card = Card::new("ring", move || Ring::new(made.clone()));
     let guest = Guest::configure(leg.guest(vec![card])).boot(prepared, cancel)?;
-    guest.load_module(WITNESS_MODULE, "")?;
     let journal = guest.journal(0).unwrap_or_default();
     let watch = Watch::begin(&guest, leg.platform(guest.memory().ram()));
     let mut parts: Vec<Part> = Vec::new();
