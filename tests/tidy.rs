@@ -226,7 +226,14 @@ const LEVELS: [(&str, &[&str]); 5] = [
     ),
     (
         "harness/src",
-        &["guest", "report", "evidence", "bundle", "judge", "testing"],
+        &[
+            "guest debug_info",
+            "report",
+            "evidence",
+            "bundle",
+            "judge",
+            "testing",
+        ],
     ),
     (
         "harness/suite/src",
