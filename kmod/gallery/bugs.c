@@ -180,7 +180,7 @@ static int first_of_chain(struct gallery *g)
 	struct buffer buffers[3];
 	struct over over;
 	unsigned int i;
-	int error = queue_open(g, 0, &(struct wish){ .quiet = true, .pace_us = 20000 });
+	int error = queue_open(g, 0, &(struct wish){ .quiet = true, .pace_us = 300000 });
 
 	for (i = 0; i < ARRAY_SIZE(buffers) && !error; i++)
 		error = buffer_get(g, &buffers[i], BYTES, DMA_FROM_DEVICE);
