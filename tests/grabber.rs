@@ -49,7 +49,7 @@ fn guest_of(cards: [Dt3155Options; 2], options: GuestOptions) -> Result<Guest<Bo
         video: true,
         ..options
     })?;
-    guest.load_module(DRIVER, "")?;
+    guest.load_stock(DRIVER, "")?;
     for card in [CLEAN, FAULTY] {
         guest.wait_for_path(&device(card), SHORT)?;
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use landfall::guest::{Booted, Guest, GuestOptions, NotBrought, What};
 use landfall::{Cancel, testing};
 use landfall_guest::{BuildFailed, Built, build_module};
-use landfall_tests::{Result, boot, kernel_log, prepared};
+use landfall_tests::{Result, SHORT, boot, kernel_log, prepared};
 
 const KBUILD: &str = "obj-m := outside.o\n";
 const SOURCE: &str = r#"// SPDX-License-Identifier: GPL-2.0
@@ -221,5 +221,74 @@ fn a_module_that_does_not_fit_is_refused_with_words_and_the_guest_goes_on() -> R
         "{why:?}"
     );
     assert!(said.contains("outside loaded already"), "{said}");
+    Ok(guest.power_off()?)
+}
+
+#[test]
+fn any_stock_module_is_loaded_by_name_with_what_it_depends_on() -> Result {
+    let guest = guest()?;
+    // No list names it; it needs a dozen others, with either way to write a name.
+    guest.load_stock("saa7134-alsa", "index=3")?;
+
+    let loaded = guest.read_text("/proc/modules")?;
+    for name in ["saa7134_alsa", "saa7134", "videodev", "snd_pcm"] {
+        let line = format!("{name} ");
+        assert!(
+            loaded.lines().any(|module| module.starts_with(&line)),
+            "{name}: {loaded}"
+        );
+    }
+    let given = guest.read_text("/sys/module/saa7134_alsa/parameters/index")?;
+    assert!(given.starts_with("3,"), "{given}");
+
+    guest.load_stock("saa7134", "")?;
+    let (why, said) = refusal(guest.load_stock("saa7134", "latency=1"));
+    assert!(
+        matches!(
+            why,
+            NotBrought::There {
+                built_in: false,
+                ..
+            }
+        ),
+        "{said}"
+    );
+    let (_, said) = refusal(guest.load_stock("tw686x", "dma_mod=sg"));
+    assert!(
+        said.contains("no parameter dma_mod; it has dma_mode, dma_interval"),
+        "{said}"
+    );
+    let (why, said) = refusal(guest.load_stock("tw686", ""));
+    assert!(matches!(why, NotBrought::NotStock { .. }), "{why:?}");
+    assert!(said.contains("tw686x"), "{said}");
+    Ok(guest.power_off()?)
+}
+
+#[test]
+fn a_program_of_the_hosts_comes_with_its_libraries_or_it_is_said_what_is_missing() -> Result {
+    let guest = guest()?;
+    let host = Path::new("/usr/bin/printf");
+    guest.put(host, "/opt/own/printf", 0o755)?;
+    let ran = guest.run(&["/opt/own/printf", "%s %d", "own", "7"], SHORT)?;
+    assert_eq!((ran.status, &*ran.stdout), (0, "own 7"), "{ran:?}");
+
+    let other = changed(host, b"\0libc.so.6\0", b"\0libq.so.6\0")?;
+    let (why, said) = refusal(guest.put(other.path(), "/opt/own/other", 0o755));
+    assert!(matches!(why, NotBrought::Program { .. }), "{why:?}");
+    assert!(said.contains("needs the library libq.so.6"), "{said}");
+
+    let script = tempfile::NamedTempFile::new()?;
+    fs::write(script.path(), "#!/usr/bin/python3\nprint(1)\n")?;
+    let (_, said) = refusal(guest.put(script.path(), "/opt/own/script", 0o755));
+    assert!(
+        said.contains("a script for /usr/bin/python3, which the guest has not"),
+        "{said}"
+    );
+    // As data it may be anything.
+    guest.put(script.path(), "/opt/own/script", 0o644)?;
+    fs::write(script.path(), "#!/bin/sh\necho shell $1\n")?;
+    guest.put(script.path(), "/opt/own/script", 0o755)?;
+    let ran = guest.run(&["/opt/own/script", "ran"], SHORT)?;
+    assert_eq!((ran.status, &*ran.stdout), (0, "shell ran\n"), "{ran:?}");
     Ok(guest.power_off()?)
 }

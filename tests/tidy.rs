@@ -271,7 +271,8 @@ fn nobody_imports_what_lies_above() {
             let below = path.strip_prefix(root().join(package)).expect("below it");
             let own = below.components().next().expect("a name").as_os_str();
             let own = own.to_string_lossy().replace(".rs", "");
-            if matches!(&*own, "lib" | "main") {
+            let of_tests = short(path).contains("/tests") || short(path).ends_with("_tests.rs");
+            if matches!(&*own, "lib" | "main") || of_tests {
                 return None;
             }
             let own = match level(&own) {

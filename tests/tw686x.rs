@@ -79,7 +79,7 @@ fn guest(cards: Vec<Card>, options: GuestOptions) -> Result<Guest<Booted>> {
 
 /// Loads the driver, and waits for the last of its devices.
 fn load(guest: &Guest<Booted>, mode: Mode) -> Result {
-    guest.load_module(DRIVER, mode.parameters())?;
+    guest.load_stock(DRIVER, mode.parameters())?;
     let last = 8 * guest.options().cards.len() - 1;
     Ok(guest.wait_for_path(&format!("/dev/video{last}"), SHORT)?)
 }
@@ -215,7 +215,7 @@ fn assert_sound_is_left(violations: &[Violation]) {
 /// but for the sound buffers of one mode, which it leaves behind. `alone`: what the one channel streams, if it does.
 fn all_modes(alone: Option<Size>, options: GuestOptions) -> Result {
     let guest = guest(vec![card(None, PERIOD)], options)?;
-    guest.load_module("snd_pcm_oss", "")?;
+    guest.load_stock("snd_pcm_oss", "")?;
     for mode in [Mode::Contig, Mode::Sg, Mode::Memcpy] {
         load(&guest, mode)?;
         guest.wait_for_path("/dev/dsp", SHORT)?;

@@ -35,7 +35,7 @@ fn main() -> Result {
     })?;
     guest.add_video(prepared())?;
     guest.load_module(WITNESS_MODULE, "")?;
-    guest.load_module("tw686x", "dma_mode=contig")?;
+    guest.load_stock("tw686x", "dma_mode=contig")?;
     guest.wait_for_path("/dev/video7", SHORT)?;
     let platform = Platform {
         iommu: true,

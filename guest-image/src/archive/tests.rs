@@ -42,7 +42,7 @@ fn finished() -> Result<(tempfile::TempDir, SetupOptions)> {
         ("qemu-1a/usr/bin/passwd", "setuid in Debian"),
         ("kernel-2b/vmlinux", "kernel"),
         ("kernel-2b/bzImage", "compressed kernel"),
-        ("kernel-2b/modules/big.ko", "only for building"),
+        ("kernel-2b/modules/kernel/big.ko", "stock"),
         ("initramfs-3c/initramfs", "initramfs"),
         ("initramfs-3c/modules", "landfall_pool"),
         ("initramfs-3c/video", "v4l-utils"),
@@ -150,6 +150,8 @@ fn a_set_up_that_travelled_is_warm_and_has_no_more_than_guests_need() -> Result 
     assert!(prepared.warm && prepared.cache_size > 0);
     assert_eq!(fs::read_to_string(&prepared.vmlinux)?, "kernel");
     assert_eq!(fs::read_to_string(&prepared.initramfs)?, "initramfs");
+    let stock = prepared.stock.ok_or("the kernel's own modules")?;
+    assert_eq!(fs::read_to_string(stock.join("kernel/big.ko"))?, "stock");
     let video = prepared.video.ok_or("an archive for video devices")?;
     assert_eq!(fs::read_to_string(video)?, "v4l-utils");
     assert_eq!(fs::read_to_string(&prepared.qemu.program)?, "loader");

@@ -74,7 +74,7 @@ pub(crate) struct Contents<'a> {
 }
 
 /// One module, on its way into the guest.
-pub(crate) struct Module {
+struct Module {
     /// Path below `/lib/modules/RELEASE`.
     place: String,
     bytes: Vec<u8>,
@@ -100,35 +100,18 @@ pub(crate) fn write(path: &Path, contents: &Contents<'_>) -> Result<Vec<String>,
             archive.symlink(&format!("bin/{applet}"), "busybox");
         }
     }
-    add(&mut archive, &modules, contents.release, "modules.dep");
+    let directory = format!("lib/modules/{}", contents.release);
+    for Module { place, bytes, .. } in modules.values() {
+        archive.file(&format!("{directory}/{place}"), 0o644, bytes);
+    }
+    let list = dependencies(&modules);
+    archive.file(&format!("{directory}/modules.dep"), 0o644, list.as_bytes());
     fs::write(path, archive.finish()).map_err(file(path))?;
     Ok(modules.into_keys().collect())
 }
 
-/// Adds modules, and the file of that name that tells what each needs.
-pub(crate) fn add(
-    archive: &mut Archive,
-    modules: &BTreeMap<String, Module>,
-    release: &str,
-    list: &str,
-) {
-    let directory = format!("lib/modules/{release}");
-    for module in modules.values() {
-        archive.file(
-            &format!("{directory}/{}", module.place),
-            0o644,
-            &module.bytes,
-        );
-    }
-    archive.file(
-        &format!("{directory}/{list}"),
-        0o644,
-        dependencies(modules).as_bytes(),
-    );
-}
-
 /// Reads the wanted modules and all they depend on.
-pub(crate) fn gather(contents: &Contents<'_>) -> Result<BTreeMap<String, Module>, InitramfsError> {
+fn gather(contents: &Contents<'_>) -> Result<BTreeMap<String, Module>, InitramfsError> {
     let mut modules = BTreeMap::new();
     let mut wanted: Vec<(String, Vec<String>)> = Vec::new();
     for path in contents.modules {

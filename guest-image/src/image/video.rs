@@ -1,33 +1,26 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What a guest needs to use video devices as any Debian does: v4l-utils with their libraries, and the stock drivers
-//! of cards that Landfall has a model of. An archive of its own, unpacked in the guests that ask for it.
+//! What a guest needs to use video devices as any Debian does: v4l-utils with their libraries. An archive of its own,
+//! unpacked in the guests that ask for it.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::image::cpio::Archive;
-use crate::image::initramfs::{self, Contents, InitramfsError};
+use crate::image::initramfs::{self, InitramfsError};
 
 /// Changes whenever the archive's contents do by other means than what [`write`] is given.
-pub(crate) const RECIPE: &str = "2";
+pub(crate) const RECIPE: &str = "3";
 /// Programs of the package.
 const PROGRAMS: [&str; 2] = ["v4l2-compliance", "v4l2-ctl"];
-/// Stock drivers; what they depend on comes along.
-const DRIVERS: [&str; 3] = ["dt3155", "snd_pcm_oss", "tw686x"];
 /// The loader, where every program expects it.
 const LOADER: &str = "lib64/ld-linux-x86-64.so.2";
 /// Where the libraries are.
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 
-/// Writes the archive to `path`. `tree` has the package with its dependencies, `stock` the kernel's modules.
-pub(crate) fn write(
-    path: &Path,
-    tree: &Path,
-    stock: &Path,
-    release: &str,
-) -> Result<(), InitramfsError> {
+/// Writes the archive to `path`. `tree` has the package with its dependencies.
+pub(crate) fn write(path: &Path, tree: &Path) -> Result<(), InitramfsError> {
     let mut archive = Archive::default();
     let mut programs = Vec::new();
     for program in PROGRAMS {
@@ -40,24 +33,6 @@ pub(crate) fn write(
     for (name, bytes) in libraries(&tree.join(LIBRARIES), programs)? {
         archive.file(&format!("{LIBRARIES}/{name}"), 0o644, &bytes);
     }
-
-    let index = initramfs::index(Some(stock)).map_err(initramfs::file(stock))?;
-    let driver = |name: &str| {
-        let missing = || InitramfsError::Missing {
-            module: "v4l-utils".to_owned(),
-            needs: name.to_owned(),
-        };
-        index.get(name).cloned().ok_or_else(missing)
-    };
-    let drivers: Vec<PathBuf> = DRIVERS.into_iter().map(driver).collect::<Result<_, _>>()?;
-    let contents = Contents {
-        release,
-        modules: &drivers,
-        stock: Some(stock),
-        busybox: None,
-    };
-    let modules = initramfs::gather(&contents)?;
-    initramfs::add(&mut archive, &modules, release, "modules.dep.video");
     fs::write(path, archive.finish()).map_err(initramfs::file(path))
 }
 

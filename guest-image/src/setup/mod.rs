@@ -427,9 +427,9 @@ impl Work<'_> {
                 let names = initramfs::write(&path.join("initramfs"), &contents)
                     .map_err(|error| Making(error.into()))?;
                 files::keep(path, modules).map_err(|error| Making(error.into()))?;
-                if let (Some(tree), Some(stock)) = (&base.video, &booted.stock) {
+                if let (Some(tree), Some(_)) = (&base.video, &booted.stock) {
                     let tree = self.cache.entries().join(tree);
-                    video::write(&path.join(VIDEO_ARCHIVE), &tree, stock, &booted.release)
+                    video::write(&path.join(VIDEO_ARCHIVE), &tree)
                         .map_err(|error| Making(error.into()))?;
                 }
                 Ok::<_, Making>(fs::write(path.join("modules"), names.join("\n"))?)

@@ -132,8 +132,8 @@ impl Stamp {
         cache.setups().join(format!("lock-{key}.json"))
     }
 
-    /// This set-up as it travels: without its base, and with the kernel's images in an entry of their own, because its
-    /// entry has modules that only building needs. With it, its entries. `None` if a part was brought along or has gone.
+    /// This set-up as it travels: without its base, and with the kernel's images and its own modules in an entry of their
+    /// own. With it, its entries. `None` if a part was brought along or has gone.
     pub(crate) fn portable(&self, cache: &Cache) -> Option<(Self, Vec<Travelling>)> {
         let Emulator::Entry(emulator) = &self.emulator else {
             return None;
@@ -161,6 +161,8 @@ impl Stamp {
         };
         let images = [Some(&self.vmlinux), self.bzimage.as_ref()];
         let images = images.into_iter().flatten().map(|path| entries.join(path));
+        let stock = entries.join(self.vmlinux.with_file_name(STOCK));
+        let images = images.chain(Some(stock).filter(|path| path.is_dir()));
         let parts = [
             (emulator.clone(), all_of(emulator)?),
             (vmlinux.clone(), images.collect()),

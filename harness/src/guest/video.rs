@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Video devices in a guest, used as any Debian uses them: its own drivers and v4l-utils.
+//! Video devices in a guest, used as any Debian uses them: by v4l-utils.
 
 use std::time::Duration;
 
@@ -11,8 +11,6 @@ use super::failure::{GuestFailed, Result, What};
 use super::machine::Machine;
 use super::{Guest, Running, milliseconds, protocol_error, unexpected};
 
-/// Bytes of one piece on the way into the guest.
-const PIECE: usize = 1 << 20;
 /// Where the archive lies until it is unpacked.
 const ARCHIVE: &str = "/tmp/video.cpio";
 /// Time to unpack it, on a busy host.
@@ -22,7 +20,7 @@ impl Machine {
     /// See [`Guest::add_video`].
     pub(super) fn add_video(&mut self, prepared: &Prepared) -> Result<()> {
         let Some(path) = &prepared.video else {
-            let why = "only a set-up with Debian's kernel has its drivers and v4l-utils";
+            let why = "only a set-up with Debian's kernel has v4l-utils";
             return Err(GuestFailed::early(What::Options(why.to_owned())));
         };
         let archive = std::fs::read(path).map_err(|source| {
@@ -31,17 +29,8 @@ impl Machine {
                 source,
             })
         })?;
-        for (number, piece) in archive.chunks(PIECE).enumerate() {
-            let write = Request::WriteFile {
-                path: ARCHIVE.to_owned(),
-                offset: (number * PIECE) as u64,
-                data: piece.to_vec(),
-            };
-            self.request(write, Duration::ZERO)?;
-        }
-        let script = format!(
-            "cpio -idu <{ARCHIVE} && rm {ARCHIVE} && cd /lib/modules/$(uname -r) && cat modules.dep.video >>modules.dep"
-        );
+        self.put_bytes(&archive, ARCHIVE, 0o600)?;
+        let script = format!("cpio -idu <{ARCHIVE} && rm {ARCHIVE}");
         let unpack = Request::Run {
             argv: ["/bin/busybox", "sh", "-c", &script]
                 .map(str::to_owned)
@@ -60,8 +49,8 @@ impl Machine {
 }
 
 impl<Stage: Running> Guest<Stage> {
-    /// Brings [`Prepared::video`] into the guest: `v4l2-ctl`, `v4l2-compliance`, and stock drivers for
-    /// [`Guest::load_module`]. Takes about a second, and some 20 MB of the guest's memory.
+    /// Brings [`Prepared::video`] into the guest: `v4l2-ctl` and `v4l2-compliance`. Takes about a second, and some 20 MB of
+    /// the guest's memory.
     ///
     /// # Errors
     /// If the set-up has none, its kernel not being Debian's; or the guest refuses.

@@ -213,6 +213,7 @@ fn shell(arguments: &ShellArguments, cancel: &Cancel) -> Done {
         let guest = guest.boot(&prepared, cancel).map_err(failed)?;
         if arguments.device == "dt3155" {
             guest.add_video(&prepared).map_err(failed)?;
+            guest.bring_stock("dt3155").map_err(failed)?;
         }
         attach(&guest, &mut progress, cancel)?;
     }

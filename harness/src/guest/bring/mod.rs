@@ -8,11 +8,13 @@ mod programs;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use landfall_agent::protocol::{GuestError, Request};
 use landfall_guest::NotAModule;
 
 use super::failure::{GuestFailed, Result, What};
+use super::machine::Machine;
 use super::{Guest, Running};
 
 /// Bytes of one piece on the way into the guest.
@@ -128,6 +130,27 @@ fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> GuestFailed {
     move |source| not(NotBrought::File { path, source })
 }
 
+impl Machine {
+    /// See [`Guest::put_bytes`].
+    pub(super) fn put_bytes(&mut self, bytes: &[u8], path: &str, mode: u32) -> Result<()> {
+        let path = path.to_owned();
+        let make = Request::MakeFile {
+            path: path.clone(),
+            mode,
+        };
+        self.request(make, Duration::ZERO)?;
+        for (number, piece) in bytes.chunks(PIECE).enumerate() {
+            let write = Request::WriteFile {
+                path: path.clone(),
+                offset: (number * PIECE) as u64,
+                data: piece.to_vec(),
+            };
+            self.request(write, Duration::ZERO)?;
+        }
+        Ok(())
+    }
+}
+
 impl<Stage: Running> Guest<Stage> {
     /// Makes a file in the guest, and the directories that it is in, in place of what has that path. `mode` are its
     /// permissions, such as `0o755`.
@@ -135,14 +158,6 @@ impl<Stage: Running> Guest<Stage> {
     /// # Errors
     /// If the guest refuses.
     pub fn put_bytes(&self, bytes: &[u8], path: &str, mode: u32) -> Result<()> {
-        let make = Request::MakeFile {
-            path: path.to_owned(),
-            mode,
-        };
-        self.ask(make)?;
-        for (number, piece) in bytes.chunks(PIECE).enumerate() {
-            self.write_file_at(path, (number * PIECE) as u64, piece)?;
-        }
-        Ok(())
+        self.machine().put_bytes(bytes, path, mode)
     }
 }

@@ -50,11 +50,28 @@ impl<Stage: Running> Guest<Stage> {
             Some(built_in) => return Err(not(NotBrought::There { name, built_in })),
             None => {}
         }
-        let module = self.bring(&name, None, None)?;
-        if let Some(module) = &module {
+        if !parameters.trim().is_empty()
+            && let Some(module) = stock_module(self.stock()?.as_ref(), &name)?
+        {
             check_parameters(&module.info, parameters)?;
         }
+        self.bring(&name, None, None)?;
         self.load_brought(&name, parameters)
+    }
+
+    /// Puts one of the kernel's own modules, with what it depends on, where [`Guest::load_module`] and `modprobe` find it.
+    ///
+    /// # Errors
+    /// [`NotBrought`] if there is no such module.
+    pub fn bring_stock(&self, name: &str) -> Result<()> {
+        self.bring(&name.replace('-', "_"), None, None)
+    }
+
+    /// The kernel's own modules, if the set-up has them.
+    fn stock(&self) -> Result<Option<StockModules>> {
+        let stock = self.machine().stock.clone();
+        let below = |path: PathBuf| StockModules::below(&path).map_err(unreadable(&path));
+        stock.map(below).transpose()
     }
 
     /// Whether a module is loaded; if so, whether it is built into the kernel.
@@ -78,31 +95,22 @@ impl<Stage: Running> Guest<Stage> {
             })
     }
 
-    /// Puts a module, and what it depends on, into the guest, as far as its image has it not. Gives the module if it was
-    /// not there.
-    fn bring(
-        &self,
-        name: &str,
-        module: Option<Module>,
-        beside: Option<&Path>,
-    ) -> Result<Option<Module>> {
+    /// Puts a module, and what it depends on, into the guest, as far as its image has it not.
+    fn bring(&self, name: &str, module: Option<Module>, beside: Option<&Path>) -> Result<()> {
         let runs = self.kernel_release();
-        let (directory, stock) = (format!("/lib/modules/{runs}"), self.machine().stock.clone());
+        let directory = format!("/lib/modules/{runs}");
         let list = format!("{directory}/modules.dep");
         let mut bringing = Bringing {
             listed: Listed::read(&self.read_text(&list)?),
             runs,
             beside: beside.map(Path::to_owned),
-            stock: match &stock {
-                Some(path) => Some(StockModules::below(path).map_err(unreadable(path))?),
-                None => None,
-            },
+            stock: self.stock()?,
             brought: BTreeMap::new(),
         };
         if let Some(module) = module {
             bringing.brought.insert(name.to_owned(), module);
         } else if bringing.listed.needs(name).is_some() {
-            return Ok(None);
+            return Ok(());
         } else if bringing.module(name)?.is_none() {
             return Err(not(bringing.no_stock(name)));
         }
@@ -110,7 +118,7 @@ impl<Stage: Running> Guest<Stage> {
         bringing.follow(name, name, FURTHEST, &mut order)?;
         let Bringing {
             mut listed,
-            mut brought,
+            brought,
             ..
         } = bringing;
         for name in order.iter() {
@@ -133,8 +141,7 @@ impl<Stage: Running> Guest<Stage> {
             }
             listed.enter(name, file, &needs);
         }
-        self.put_bytes(listed.text().as_bytes(), &list, 0o644)?;
-        Ok(brought.remove(name))
+        self.put_bytes(listed.text().as_bytes(), &list, 0o644)
     }
 }
 
@@ -189,7 +196,9 @@ impl Bringing {
     fn module(&mut self, name: &str) -> Result<Option<&Module>> {
         if !self.brought.contains_key(name) {
             let found = match self.beside(name)? {
-                None if self.listed.needs(name).is_none() => self.stock(name)?,
+                None if self.listed.needs(name).is_none() => {
+                    stock_module(self.stock.as_ref(), name)?
+                }
                 beside => beside,
             };
             if let Some(module) = found {
@@ -213,20 +222,6 @@ impl Bringing {
         Ok((module.info.name == name).then_some(module))
     }
 
-    fn stock(&self, name: &str) -> Result<Option<Module>> {
-        let Some(stock) = &self.stock else {
-            return Ok(None);
-        };
-        let path = PathBuf::from(format!("{name}.ko"));
-        match stock.read(name).map_err(unreadable(&path))? {
-            Some(bytes) => Ok(Some(Module {
-                file: None,
-                ..parse(&path, bytes)?
-            })),
-            None => Ok(None),
-        }
-    }
-
     /// Why there is no stock module of that name.
     fn no_stock(&self, name: &str) -> NotBrought {
         let why = match &self.stock {
@@ -248,6 +243,21 @@ impl Bringing {
             why,
         }
     }
+}
+
+/// One of the kernel's own modules.
+fn stock_module(stock: Option<&StockModules>, name: &str) -> Result<Option<Module>> {
+    let path = PathBuf::from(format!("{name}.ko"));
+    let bytes = match stock {
+        Some(stock) => stock.read(name).map_err(unreadable(&path))?,
+        None => None,
+    };
+    let of_kernel = |module| Module {
+        file: None,
+        ..module
+    };
+    let module = bytes.map(|bytes| parse(&path, bytes).map(of_kernel));
+    module.transpose()
 }
 
 fn read(path: &Path) -> Result<Module> {
