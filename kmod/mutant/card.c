@@ -90,7 +90,7 @@ bool card_in_work(struct mutant *m, unsigned int left)
 				  status == NOBODY ||
 				  (status & CARD_STATUS_BUSY &&
 				   FIELD_GET(CARD_STATUS_QUEUED, status) <= left),
-				  POLL_US, IDLE_US, false, m, CARD_STATUS) &&
+				  0, IDLE_US, false, m, CARD_STATUS) &&
 	       status != NOBODY;
 }
 

@@ -114,15 +114,15 @@ impl Machine {
             self.plug_card(index)?;
             if !(bound && self.wait_for_node(index)?) {
                 self.wait_for_path(&card_path(index), BIND)?;
-                self.wait_for_hot_plug()?;
+                self.wait_for_hot_plug(index)?;
             }
         }
         Ok(())
     }
 
     /// Waits until the kernel is done with a card of which it has shown something: before, no driver can have it. Asking for
-    /// power of a slot that has it waits for the lock that hot-plug holds, and does nothing.
-    fn wait_for_hot_plug(&mut self) -> Result<()> {
+    /// power of its slot, which has it, waits for the lock that hot-plug holds, and does nothing.
+    fn wait_for_hot_plug(&mut self, index: usize) -> Result<()> {
         let list = Request::ListDirectory {
             path: SLOTS.to_owned(),
         };
@@ -130,15 +130,26 @@ impl Machine {
             Reply::Names(slots) => slots,
             other => return Err(unexpected(&other)),
         };
-        let Some(slot) = slots.first() else {
-            return Ok(());
-        };
-        let write = Request::WriteFile {
-            path: format!("{SLOTS}/{slot}/power"),
-            offset: 0,
-            data: b"1".to_vec(),
-        };
-        self.request(write, Duration::ZERO).map(drop)
+        for slot in slots {
+            let read = Request::ReadFile {
+                path: format!("{SLOTS}/{slot}/address"),
+                offset: 0,
+                max: 64,
+            };
+            let address = match self.request(read, Duration::ZERO)? {
+                Reply::Data(address) => address,
+                other => return Err(unexpected(&other)),
+            };
+            if String::from_utf8_lossy(&address).trim() == slot_address(index) {
+                let write = Request::WriteFile {
+                    path: format!("{SLOTS}/{slot}/power"),
+                    offset: 0,
+                    data: b"1".to_vec(),
+                };
+                return self.request(write, Duration::ZERO).map(drop);
+            }
+        }
+        Ok(())
     }
 
     /// Serves one more card and plugs it into the next empty port.
@@ -215,7 +226,12 @@ impl Machine {
 
 /// Where the guest has card `index`: each root port has the bus of its own number.
 fn card_path(index: usize) -> String {
-    format!("/sys/bus/pci/devices/0000:{:02x}:00.0", index + 1)
+    format!("/sys/bus/pci/devices/{}.0", slot_address(index))
+}
+
+/// The slot that it is in.
+fn slot_address(index: usize) -> String {
+    format!("0000:{:02x}:00", index + 1)
 }
 
 /// Guest memory could not be read.
