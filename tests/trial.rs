@@ -62,9 +62,11 @@ fn a_bug_is_named_and_its_story_is_told() -> Result {
     ] {
         assert!(told.contains(word), "{word}: {told}");
     }
-    for (_, seen) in &verdict.legs[0].cards {
-        std::fs::remove_dir_all(seen.bundle.as_ref().expect("a bundle"))?;
-    }
+    let (_, seen) = &verdict.legs[0].cards[0];
+    let bundle = seen.bundle.clone().expect("a bundle");
+    assert!(bundle.exists());
+    verdict.discard()?;
+    assert!(!bundle.exists());
     Ok(())
 }
 
@@ -77,15 +79,18 @@ fn silence_is_no_verdict_and_the_right_party_is_blamed() -> Result {
         panic!("{verdict}");
     };
     assert!(wrong.contains("scratch: not judged"), "{wrong}");
+    verdict.discard()?;
 
     let failing = idle().run(["/bin/busybox", "sh", "-c", "echo no >&2; exit 3"]);
     let verdict = failing.verdict()?;
     let told = verdict.wrong().join("\n");
     assert!(told.contains("ended with 3: no"), "{told}");
+    verdict.discard()?;
 
     let seen = idle().look(|_| Ok(vec!["a line of its own".to_owned()]));
     let verdict = seen.verdict()?;
     assert!(!verdict.is_clean() && verdict.to_string().contains("a line of its own"));
+    verdict.discard()?;
 
     let missing = idle().driver(Driver::stock("no_such_driver")).verdict();
     match missing {

@@ -123,6 +123,21 @@ impl Verdict {
             class.name()
         );
     }
+
+    /// Removes the bundles that it left: for a test that passes because of what they tell.
+    ///
+    /// # Errors
+    /// If one cannot be removed.
+    pub fn discard(self) -> std::io::Result<()> {
+        let seen = self.legs.iter().flat_map(|leg| &leg.cards);
+        for bundle in seen.filter_map(|(_, seen)| seen.bundle.as_ref()) {
+            match bundle.is_dir() {
+                true => std::fs::remove_dir_all(bundle)?,
+                false => std::fs::remove_file(bundle)?,
+            }
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Display for Verdict {
