@@ -26,6 +26,26 @@ pub const SET: [(&str, Make); 6] = [
     ("tw686x", || Box::<tw686x::Tw686x>::default()),
 ];
 
+/// What a card is usually tried with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usual {
+    /// Its driver, as `landfall exec --driver` takes it.
+    pub driver: &'static str,
+    /// Debian packages with programs that use it.
+    pub packages: &'static [&'static str],
+}
+
+/// What the card of that name is usually tried with, if anything is.
+pub fn usual(name: &str) -> Option<Usual> {
+    let (driver, packages): (_, &[_]) = match name {
+        "capture" => ("image:landfall_capture", &[]),
+        "dt3155" => ("stock:dt3155", &["v4l-utils"]),
+        "tw686x" => ("stock:tw686x", &["v4l-utils"]),
+        _ => return None,
+    };
+    Some(Usual { driver, packages })
+}
+
 /// Their names.
 pub const NAMES: [&str; SET.len()] = {
     let mut names = [""; SET.len()];

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 /// A driver: where its module comes from, and its parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +56,17 @@ impl Driver {
         Self::new(DriverSource::Directory(directory.as_ref().to_owned()))
     }
 
+    /// The same, its path below a directory unless that begins at the root.
+    #[must_use]
+    pub fn below(self, root: &Path) -> Self {
+        let source = match self.source {
+            DriverSource::File(path) => DriverSource::File(root.join(path)),
+            DriverSource::Directory(path) => DriverSource::Directory(root.join(path)),
+            other => other,
+        };
+        Self { source, ..self }
+    }
+
     /// The same with parameters, as on insmod's command line.
     #[must_use]
     pub fn with(self, parameters: impl Into<String>) -> Self {
@@ -65,6 +77,36 @@ impl Driver {
     }
 }
 
+/// How a driver is said in words: `stock:NAME`, `image:NAME`, a path to an `X.ko`, or a path to a directory; behind it, its
+/// parameters. A path has a `/` in it, or is `.`.
+impl FromStr for Driver {
+    type Err = String;
+
+    fn from_str(given: &str) -> Result<Self, String> {
+        let given = given.trim();
+        let (what, parameters) = given
+            .split_once(char::is_whitespace)
+            .map_or((given, ""), |(what, parameters)| (what, parameters.trim()));
+        let named = |name: &str| match name {
+            "" => Err(format!("{given:?} names no module")),
+            name => Ok(name.to_owned()),
+        };
+        let driver = match what.split_once(':') {
+            Some(("stock", name)) => Self::stock(named(name)?),
+            Some(("image", name)) => Self::image(named(name)?),
+            _ if what.contains(".ko") => Self::module(what),
+            _ if what.contains('/') || what == "." || what == ".." => Self::build(what),
+            _ => {
+                return Err(format!(
+                    "{what:?} is no driver: say stock:{what} for one of the guest's kernel, ./{what} for a directory to \
+                     build, or a path to an X.ko"
+                ));
+            }
+        };
+        Ok(driver.with(parameters))
+    }
+}
+
 /// What it was asked for by: a name or a path.
 impl fmt::Display for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -72,5 +114,31 @@ impl fmt::Display for Driver {
             DriverSource::Image(name) | DriverSource::Stock(name) => f.write_str(name),
             DriverSource::File(path) | DriverSource::Directory(path) => path.display().fmt(f),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_driver_is_said_in_words() {
+        let parsed = |given: &str| given.parse::<Driver>();
+        let rate = Driver::stock("tw686x").with("dma_mode=contig audio=0");
+        assert_eq!(parsed("stock:tw686x  dma_mode=contig audio=0 "), Ok(rate));
+        assert_eq!(parsed("build/x.ko"), Ok(Driver::module("build/x.ko")));
+        assert_eq!(
+            parsed("x.ko.xz a=1"),
+            Ok(Driver::module("x.ko.xz").with("a=1"))
+        );
+        assert_eq!(parsed("."), Ok(Driver::build(".")));
+        assert_eq!(parsed("./driver"), Ok(Driver::build("./driver")));
+        assert_eq!(parsed("image:mine"), Ok(Driver::image("mine")));
+        let said = parsed("dt3155").unwrap_err();
+        assert!(
+            said.contains("stock:dt3155") && said.contains("./dt3155"),
+            "{said}"
+        );
+        assert!(parsed("stock:").is_err() && parsed("").is_err());
     }
 }

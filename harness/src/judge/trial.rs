@@ -4,22 +4,29 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use landfall_device::contract::Function;
-use landfall_guest::{BuildFailed, Built, Cancel, Prepared, SetupOptions, build_module, parallel};
+use landfall_guest::{
+    BuildFailed, Built, Cancel, Packages, Prepared, SetupOptions, build_module, parallel,
+};
 
 use super::{Death, Expected, Judged, Leg, Verdict, Watch, leave, versions};
 use crate::bundle::{BundleError, Place};
 use crate::evidence::Observed;
 use crate::guest::{
-    Booted, Card, Driver, DriverSource, FRAGMENT_MODULE, Guest, GuestFailed, GuestOptions, Ran,
-    WITNESS_MODULE, What,
+    Booted, Card, Driver, DriverSource, FRAGMENT_MODULE, Guest, GuestFailed, GuestOptions,
+    PoolOptions, Ran, WITNESS_MODULE, What,
 };
 
 /// How long a program may take, on a busy host, unless the trial says otherwise.
 const PROGRAM: Duration = Duration::from_secs(120);
+
+/// Bytes of packages that any guest has room for.
+const ROOM: u64 = 64 << 20;
 
 /// What is tried: cards, drivers and programs, on one platform or on several.
 ///
@@ -32,9 +39,12 @@ pub struct Trial {
     drivers: Vec<Driver>,
     programs: Vec<Vec<String>>,
     looks: Vec<Look>,
+    files: Vec<(PathBuf, String)>,
+    pool: bool,
     legs: Vec<Leg>,
     patience: Duration,
     options: GuestOptions,
+    command: Vec<String>,
 }
 
 /// A view of somebody's own.
@@ -140,9 +150,12 @@ impl Trial {
             drivers: Vec::new(),
             programs: Vec::new(),
             looks: Vec::new(),
+            files: Vec::new(),
+            pool: false,
             legs: vec![Leg::Plain],
             patience: PROGRAM,
             options: GuestOptions::default(),
+            command: Vec::new(),
         }
     }
 
@@ -208,6 +221,55 @@ impl Trial {
         self
     }
 
+    /// Brings packages into the guest, from its start.
+    #[must_use]
+    pub fn packages(mut self, packages: &Packages) -> Self {
+        self.options.archives.extend(packages.archives.clone());
+        // Files are memory there, and at most half of it is for files.
+        self.options.memory += match packages.unpacked {
+            ..=ROOM => 0,
+            more => (2 * more).next_multiple_of(ROOM),
+        };
+        self
+    }
+
+    /// Puts a file of the host's into the guest, before any driver is loaded; see [`Guest::put`]. What may be run here may be
+    /// run there.
+    #[must_use]
+    pub fn file(mut self, host: impl Into<PathBuf>, guest: impl Into<String>) -> Self {
+        self.files.push((host.into(), guest.into()));
+        self
+    }
+
+    /// Loads the pool first, for drivers that take their buffers from there.
+    #[must_use]
+    pub fn pool(self, pool: PoolOptions) -> Self {
+        let options = GuestOptions {
+            pool,
+            ..self.options
+        };
+        Self {
+            pool: true,
+            options,
+            ..self
+        }
+    }
+
+    /// What the guest is otherwise: its memory, its CPUs, its kernel's command line, more arguments for QEMU. To be said
+    /// before what is brought into it.
+    #[must_use]
+    pub fn machine(mut self, options: GuestOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// The command line that does the same, without the program's name; bundles tell it.
+    #[must_use]
+    pub fn command(mut self, words: Vec<String>) -> Self {
+        self.command = words;
+        self
+    }
+
     /// Most guests at once of all processes that use the same cache; `None`: as many as there are CPUs.
     #[must_use]
     pub fn guests(mut self, most: Option<NonZeroUsize>) -> Self {
@@ -236,10 +298,14 @@ impl Trial {
         };
         let of_guest = |source| TrialFailed::Guest { leg, source };
         let built = self.built(prepared, context)?;
-        let options = GuestOptions {
-            jobs: self.options.jobs,
-            ..leg.guest(self.cards.clone())
-        };
+        let mut options = leg.of(GuestOptions {
+            cards: self.cards.clone(),
+            ..self.options.clone()
+        });
+        if self.pool {
+            let pool = options.pool_module();
+            options.preload.push(pool);
+        }
         let guest = Guest::configure(options);
         let guest = guest.boot(prepared, context.cancel).map_err(of_guest)?;
         if let Some(order) = leg.fragment() {
@@ -249,11 +315,16 @@ impl Trial {
                 .map_err(of_guest)?;
         }
         guest.load_module(WITNESS_MODULE, "").map_err(of_guest)?;
+        for (host, place) in &self.files {
+            put(&guest, host, place).map_err(of_guest)?;
+        }
         let watch = Watch::begin(&guest, leg.platform(guest.memory().ram()));
         let mut came = Came::default();
         let death = match self.drive(&guest, leg, &built, &mut came) {
             Ok(()) => None,
             Err(Ended::Failed(failed)) => return Err(failed),
+            // Somebody in it powered it off.
+            Err(Ended::Guest(failed)) if failed.is_power_off() => Some(Death::default()),
             Err(Ended::Guest(failed)) => Some(Death::of(failed).map_err(of_guest)?),
         };
         let seen = watch.end(death.as_ref());
@@ -270,7 +341,7 @@ impl Trial {
                 versions: versions(prepared),
                 word: format!("{}-{leg}-{}", self.name, card.name()),
                 what: format!("{} with {} on {leg}", self.name, card.name()),
-                command: Vec::new(),
+                command: self.command.clone(),
                 scenario: None,
                 wrong: &says,
             };
@@ -351,6 +422,12 @@ impl Trial {
         }
         Ok(())
     }
+}
+
+/// Puts a file of the host's into the guest.
+fn put(guest: &Guest<Booted>, host: &Path, place: &str) -> crate::guest::Result<()> {
+    let runs = std::fs::metadata(host).is_ok_and(|status| status.mode() & 0o111 != 0);
+    guest.put(host, place, if runs { 0o755 } else { 0o644 })
 }
 
 /// Loads a driver; gives its module's name.

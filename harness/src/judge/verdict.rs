@@ -12,7 +12,7 @@ use crate::evidence::Observed;
 use crate::guest::Ran;
 
 /// The verdict on a trial.
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize)]
 pub struct Verdict {
     /// What the trial is called.
     pub name: String,
@@ -21,7 +21,7 @@ pub struct Verdict {
 }
 
 /// What was seen on one platform.
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize)]
 pub struct Judged {
     /// Which.
     pub leg: Leg,
@@ -65,8 +65,10 @@ pub(super) fn says(seen: &Observed) -> Option<String> {
     let judged = || seen.not_judged.first();
     if !seen.is_sound() {
         let why = judged().map(|why| format!("not judged: {why}"));
-        let said = seen.violations.is_empty() && seen.died.is_none() && seen.findings.is_empty();
-        return Some(why.filter(|_| said).unwrap_or_else(|| seen.first()));
+        return Some(
+            why.filter(|_| !seen.is_wrong())
+                .unwrap_or_else(|| seen.first()),
+        );
     }
     (seen.accesses == 0).then(|| {
         "not judged: the card made no access to memory, so nothing was shown (did a driver bind?)"
@@ -74,7 +76,46 @@ pub(super) fn says(seen: &Observed) -> Option<String> {
     })
 }
 
+/// A verdict in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Nothing went wrong, and everything was judged.
+    Clean,
+    /// Something went wrong.
+    Violations,
+    /// Nothing went wrong that could be seen, and something was not judged.
+    NotJudged,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Clean => "clean",
+            Self::Violations => "not clean",
+            Self::NotJudged => "not judged",
+        })
+    }
+}
+
 impl Verdict {
+    /// The verdict in one word.
+    pub fn outcome(&self) -> Outcome {
+        let failed = |leg: &Judged| {
+            !leg.looks.is_empty()
+                || leg.programs.iter().any(|ran| trial::failed(ran).is_some())
+                || leg.cards.iter().any(|(_, seen)| seen.is_wrong())
+        };
+        if self.legs.iter().any(failed) {
+            return Outcome::Violations;
+        }
+        let judged = self.legs.iter().any(|leg| leg.skipped.is_none());
+        match self.is_clean() && judged {
+            true => Outcome::Clean,
+            false => Outcome::NotJudged,
+        }
+    }
+
     /// Nothing went wrong on any platform, and everything was judged; a platform that was left out, and a hint, are
     /// nothing wrong.
     pub fn is_clean(&self) -> bool {
@@ -142,12 +183,8 @@ impl Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let wrong = self.wrong();
-        match wrong.is_empty() {
-            true => writeln!(f, "{}: clean", self.name)?,
-            false => writeln!(f, "{}: not clean", self.name)?,
-        }
-        for line in wrong {
+        writeln!(f, "{}: {}", self.name, self.outcome())?;
+        for line in self.wrong() {
             writeln!(f, "  {line}")?;
         }
         for leg in &self.legs {
