@@ -10,6 +10,7 @@ pub mod poller;
 pub mod ring;
 pub mod template;
 pub mod tw686x;
+pub mod xtrx;
 
 use landfall_device::contract::Function;
 
@@ -17,13 +18,14 @@ use landfall_device::contract::Function;
 pub type Make = fn() -> Box<dyn Function>;
 
 /// Every card in its default make, by name.
-pub const SET: [(&str, Make); 6] = [
+pub const SET: [(&str, Make); 7] = [
     ("capture", || Box::<capture::CaptureCard>::default()),
     ("dt3155", || Box::<dt3155::Dt3155>::default()),
     ("poller", || Box::<poller::Poller>::default()),
     ("ring", || Box::<ring::Ring>::default()),
     ("template", || Box::<template::Scratch>::default()),
     ("tw686x", || Box::<tw686x::Tw686x>::default()),
+    ("xtrx", || Box::<xtrx::Xtrx>::default()),
 ];
 
 /// What a card is usually tried with.

@@ -141,6 +141,18 @@ impl Failure {
         causes.chain(lines).chain(hint).collect()
     }
 
+    /// A module would be in the guest, and not loaded.
+    pub(crate) fn not_loaded(name: &str, path: &Path) -> Self {
+        let path = path.display();
+        let what = format!(
+            "a run is Landfall's own capture driver at work: it would not load {name}, and its verdict would not be about \
+             {path}"
+        );
+        Self::foreign(&what).hinting(&format!(
+            "`landfall exec --driver {path} --card NAME` loads it, and judges"
+        ))
+    }
+
     /// A scenario could not be played.
     pub(crate) fn of_fuzz(failed: FuzzFailed) -> Self {
         match failed {

@@ -535,7 +535,7 @@ impl Paint {
         }
     }
 
-    pub(crate) fn green(&self, text: &str) -> String {
+    fn green(&self, text: &str) -> String {
         self.ink("32", text)
     }
 

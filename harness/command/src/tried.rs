@@ -57,11 +57,11 @@ pub(crate) fn verdict(verdict: &Verdict) {
         }
     }
     report::text(&format!("{lines}{verdict}"));
-    let word = verdict.outcome().to_string();
-    report::text(&match verdict.outcome() {
-        Outcome::Clean => format!("{}\n", paint.green(&word)),
-        _ => format!("{}\n", paint.bold_red(&word)),
-    });
+    // Behind a long story once more.
+    if verdict.outcome() == Outcome::Violations {
+        let word = format!("{}: {}", verdict.name, verdict.outcome());
+        report::text(&format!("\n{}\n", paint.bold_red(&word)));
+    }
 }
 
 /// Tells what compilers warned of.

@@ -44,9 +44,11 @@ pub struct Trial {
     legs: Vec<Leg>,
     patience: Duration,
     options: GuestOptions,
-    command: Vec<String>,
+    command: Option<CommandLine>,
 }
 
+/// The words of a command line, for a platform.
+type CommandLine = Arc<dyn Fn(Leg) -> Vec<String> + Send + Sync>;
 /// A view of somebody's own.
 type Look = Arc<dyn Fn(&Guest<Booted>) -> crate::guest::Result<Vec<String>> + Send + Sync>;
 
@@ -155,7 +157,7 @@ impl Trial {
             legs: vec![Leg::Plain],
             patience: PROGRAM,
             options: GuestOptions::default(),
-            command: Vec::new(),
+            command: None,
         }
     }
 
@@ -263,10 +265,10 @@ impl Trial {
         self
     }
 
-    /// The command line that does the same, without the program's name; bundles tell it.
+    /// The command line that does the same on a platform, without the program's name; bundles tell it.
     #[must_use]
-    pub fn command(mut self, words: Vec<String>) -> Self {
-        self.command = words;
+    pub fn command(mut self, words: impl Fn(Leg) -> Vec<String> + Send + Sync + 'static) -> Self {
+        self.command = Some(Arc::new(words));
         self
     }
 
@@ -337,11 +339,12 @@ impl Trial {
         for (card, observed) in self.cards.iter().zip(seen) {
             let says =
                 |observed: &Observed| super::verdict::says(observed).or_else(|| wrong.clone());
+            let command = self.command.as_ref();
             let expected = Expected {
                 versions: versions(prepared),
                 word: format!("{}-{leg}-{}", self.name, card.name()),
                 what: format!("{} with {} on {leg}", self.name, card.name()),
-                command: self.command.clone(),
+                command: command.map_or_else(Vec::new, |words| words(leg)),
                 scenario: None,
                 wrong: &says,
             };

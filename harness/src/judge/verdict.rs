@@ -198,7 +198,13 @@ impl fmt::Display for Verdict {
             }
         }
         let bundles = self.legs.iter().flat_map(|leg| &leg.cards);
+        let told = self.outcome() == Outcome::Violations;
         for path in bundles.filter_map(|(_, seen)| seen.bundle.as_ref()) {
+            if !told {
+                // There is no story: nothing is known to be wrong.
+                writeln!(f, "  bundle: {}", path.display())?;
+                continue;
+            }
             let name = path.display().to_string();
             let told = Bundle::open(path).and_then(|bundle| story(&bundle, &name));
             match told {

@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
-use landfall::guest::{Accelerator, Driver};
+use landfall::guest::{Accelerator, Driver, DriverSource};
 use landfall::judge::Leg;
 
 use super::{GuestArguments, PartArguments, parse_accelerator, parse_size};
@@ -71,6 +71,26 @@ pub(crate) struct ExecArguments {
     pub(crate) bundle: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) parts: PartArguments,
+}
+
+impl ExecArguments {
+    /// Whether all that takes part is Landfall's or the distribution's: nothing that somebody could have put on this machine.
+    pub(crate) fn is_of_ours(&self) -> bool {
+        let subject = &self.subject;
+        let of_kernel = |driver: &Driver| {
+            matches!(
+                driver.source,
+                DriverSource::Stock(_) | DriverSource::Image(_)
+            )
+        };
+        let program = self.program.first();
+        subject.card_sockets.is_empty()
+            && subject.card_commands.is_empty()
+            && subject.drivers.iter().all(of_kernel)
+            && subject.files.is_empty()
+            && program.is_none_or(|name| !name.contains('/') || name.starts_with('/'))
+            && self.machine.qemu_arguments.is_empty()
+    }
 }
 
 /// What the guest is.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use landfall::bundle::Place;
+use landfall::evidence::Named;
 use landfall::guest::{DriverSource, Guest, GuestFailed, GuestOptions, Running, What, accelerator};
 use landfall::judge::{Context, Leg, Outcome, Trial, TrialFailed, Verdict};
 use landfall_guest::{
@@ -119,13 +120,13 @@ impl<'a> Bench<'a> {
     }
 
     /// Does a trial.
-    pub(super) fn judge(&self, trial: &Trial, bundles: &Place) -> Result<Verdict, Failure> {
+    pub(super) fn judge(&self, trial: &Trial, bundles: Option<&Place>) -> Result<Verdict, Failure> {
         let context = Context {
             setup: &self.options,
             prepared: &self.prepared,
             debug: self.debug.as_ref(),
             at_once: self.machine.jobs,
-            bundles: Some(bundles),
+            bundles,
             cancel: self.cancel,
         };
         trial
@@ -173,13 +174,7 @@ pub(super) fn code(outcome: Outcome) -> ExitCode {
 
 /// Tries a driver.
 pub(super) fn exec(arguments: &ExecArguments, cancel: &Cancel) -> Done {
-    let subject = Subject {
-        program: arguments.program.clone(),
-        legs: arguments.legs.clone(),
-        patience: Some(Duration::from_secs(arguments.timeout)),
-        ..subject(&arguments.subject)
-    };
-    let subject = subject.with_usual();
+    let subject = of_exec(arguments);
     let place = bundles(arguments.bundle.as_deref())?;
     let mut progress = Progress::new();
     let machine = &arguments.machine;
@@ -191,13 +186,59 @@ pub(super) fn exec(arguments: &ExecArguments, cancel: &Cancel) -> Done {
         &mut progress,
     )?;
     let trial = bench.trial("exec", &subject, Path::new(""), &mut progress)?;
-    let verdict = bench.judge(&trial.command(command_line()), &place)?;
+    let trial = trial.command(|leg| on_leg(command_line(), leg));
+    let verdict = bench.judge(&trial, Some(&place))?;
     tried::programs(&verdict);
     tried::verdict(&verdict);
     if let Some(path) = &arguments.json {
         report::write_json(path, &verdict)?;
     }
     Ok(code(verdict.outcome()))
+}
+
+/// The words of `exec` for one platform alone.
+fn on_leg(words: Vec<String>, leg: Leg) -> Vec<String> {
+    let mut kept = Vec::new();
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        match &*word {
+            "--" => {
+                kept.push(word);
+                kept.extend(words.by_ref());
+            }
+            "--legs" => drop(words.next()),
+            word if word.starts_with("--legs=") => {}
+            "exec" => kept.extend([word, format!("--legs={leg}")]),
+            _ => kept.push(word),
+        }
+    }
+    kept
+}
+
+/// Does again what a bundle recorded of one that [`ExecArguments::is_of_ours`]; gives what was named.
+pub(super) fn again(
+    arguments: &ExecArguments,
+    parts: &PartArguments,
+    cancel: &Cancel,
+) -> Result<Vec<Named>, Failure> {
+    let subject = of_exec(arguments);
+    let mut progress = Progress::new();
+    let legs = &arguments.legs;
+    let bench = Bench::prepare(parts, &arguments.machine, legs, cancel, &mut progress)?;
+    let trial = bench.trial("exec", &subject, Path::new(""), &mut progress)?;
+    let verdict = bench.judge(&trial, None)?;
+    let cards = verdict.legs.into_iter().flat_map(|leg| leg.cards);
+    Ok(cards.flat_map(|(_, seen)| seen.violations).collect())
+}
+
+fn of_exec(arguments: &ExecArguments) -> Subject {
+    let subject = Subject {
+        program: arguments.program.clone(),
+        legs: arguments.legs.clone(),
+        patience: Some(Duration::from_secs(arguments.timeout)),
+        ..subject(&arguments.subject)
+    };
+    subject.with_usual()
 }
 
 /// Gives a shell, and the verdict when it ends.
@@ -240,7 +281,7 @@ pub(super) fn shell(arguments: &ShellArguments, cancel: &Cancel) -> Done {
             }
         })
     });
-    let verdict = bench.judge(&trial.command(command_line()), &place);
+    let verdict = bench.judge(&trial.command(|_| command_line()), Some(&place));
     if let Some(failure) = failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
         return Err(failure);
     }
@@ -349,5 +390,24 @@ fn source(
             "the package {name} has {} directories with a Kbuild or a Makefile in /usr/src, and one is wanted",
             several.len()
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundle_of_one_platform_says_how_to_repeat_that_one() {
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        for line in [
+            "exec --card ring --legs plain,iommu -- prog --legs",
+            "exec --legs=high --card ring -- prog --legs",
+        ] {
+            assert_eq!(
+                on_leg(words(line), Leg::Iommu),
+                words("exec --legs=iommu --card ring -- prog --legs")
+            );
+        }
     }
 }

@@ -10,17 +10,21 @@ mod replay;
 mod survey;
 mod test;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use landfall::bundle;
 use landfall::guest::accelerator;
-use landfall::guest::{EvidenceOptions, GuestOptions, PoolOptions, PoolSource, Start};
+use landfall::guest::{
+    EvidenceOptions, FRAGMENT_MODULE, GuestOptions, POOL_MODULE, PoolOptions, PoolSource, Start,
+    WITNESS_MODULE,
+};
 use landfall::report::schema::{Timing, Verdict};
 use landfall_cards::capture::{CaptureOptions, Planted};
-use landfall_guest::{Cancel, Prepared, SetupError, SetupOptions, Status};
+use landfall_guest::{Cancel, ModuleInfo, Prepared, SetupError, SetupOptions, Status, read_module};
+use landfall_suite::capture::CAPTURE_MODULE;
 use landfall_suite::exercise;
 use landfall_suite::run::{self, Outcome, Wishes};
 use landfall_suite::scenario::Scenario;
@@ -111,6 +115,27 @@ fn run(arguments: &RunArguments, cancel: &Cancel) -> Done {
     })
 }
 
+/// Refuses modules that the capture driver's run would put into the guest and not load: its verdict is not about them.
+fn only_ours(modules: &[PathBuf]) -> Result<(), Failure> {
+    // What is no module, the set-up refuses with its reason.
+    let read = |path: &PathBuf| ModuleInfo::read(&read_module(path).ok()?).ok();
+    let mut others: Vec<_> = modules
+        .iter()
+        .filter_map(|path| Some((read(path)?, path)))
+        .collect();
+    let ours = [CAPTURE_MODULE, POOL_MODULE, WITNESS_MODULE, FRAGMENT_MODULE];
+    let mut wanted = ours.map(str::to_owned).to_vec();
+    while let Some(name) = wanted.pop() {
+        if let Some(at) = others.iter().position(|(info, _)| info.name == name) {
+            wanted.extend(others.swap_remove(at).0.depends);
+        }
+    }
+    match others.first() {
+        None => Ok(()),
+        Some((info, path)) => Err(Failure::not_loaded(&info.name, path)),
+    }
+}
+
 /// Where bundles go.
 fn place(path: Option<&Path>) -> Result<bundle::Place, Failure> {
     let place = match path {
@@ -142,6 +167,7 @@ fn run_with(
     cancel: &Cancel,
 ) -> Result<Outcome, Failure> {
     let began = Instant::now();
+    only_ours(&arguments.parts.modules)?;
     let scenario = match (&request.scenario, &arguments.scenario) {
         // Of a bundle: the file that it was read from may be gone, or be another.
         (Some(text), _) => Some(scenario_of_bundle(text)?),
