@@ -60,6 +60,16 @@ pub enum PackagesError {
     /// There are no packages of these names.
     #[error("Debian has no package {} in {RELEASE}, main", .0.join(", "))]
     Unknown(Vec<String>),
+    /// It is not one that a module can be built from.
+    #[error(
+        "the package {package} has {found} directories with a Kbuild or a Makefile in /usr/src, and just one is wanted"
+    )]
+    NoSource {
+        /// Its name.
+        package: String,
+        /// How many.
+        found: usize,
+    },
     /// More than any guest should hold in memory.
     #[error("the packages take {} MB in a guest, and {} MB are the most", bytes >> 20, most >> 20)]
     TooLarge {

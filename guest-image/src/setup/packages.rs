@@ -30,6 +30,8 @@ const KEPT: usize = 16;
 const ARCHIVE: &str = "archive";
 /// Most bytes of files that a guest gets: they lie in its memory.
 const MOST: u64 = 2 << 30;
+/// What says how a module is built.
+const MAKEFILES: [&str; 2] = ["Kbuild", "Makefile"];
 /// Bytes on disk for each byte that is fetched: package, files and archives.
 const DISK: u64 = 10;
 /// Bytes a second that packages come and are unpacked with, for an estimate.
@@ -98,12 +100,12 @@ pub fn packages(
     read(&entry).ok_or_else(|| gone(prepared))
 }
 
-/// Likewise, fetches one package alone, such as one that holds a module's source; gives the directory of its files. Nobody
-/// may write there.
+/// Where a package has the source of a module: a directory below `/usr/src` with a Kbuild or a Makefile, as packages for
+/// DKMS have it. Fetched likewise, the package alone; nobody may write there.
 ///
 /// # Errors
-/// Likewise.
-pub fn package_files(
+/// Likewise; [`PackagesError::NoSource`] if it has not one such directory.
+pub fn module_source(
     options: &SetupOptions,
     prepared: &Prepared,
     name: &str,
@@ -112,7 +114,22 @@ pub fn package_files(
 ) -> Result<PathBuf, SetupError> {
     let names = [name.to_owned()];
     let entry = fetched(options, prepared, &names, Wanted::Files, cancel, on_event)?;
-    Ok(entry.path.join("tree"))
+    let sources = fs::read_dir(entry.path.join("tree/usr/src"));
+    let mut found: Vec<_> = sources
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|source| source.path())
+        .filter(|path| MAKEFILES.iter().any(|file| path.join(file).is_file()))
+        .collect();
+    match (found.pop(), found.len()) {
+        (Some(source), 0) => Ok(source),
+        (last, others) => Err(PackagesError::NoSource {
+            package: name.to_owned(),
+            found: others + usize::from(last.is_some()),
+        }
+        .into()),
+    }
 }
 
 fn gone(prepared: &Prepared) -> SetupError {

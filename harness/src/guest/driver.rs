@@ -6,6 +6,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use landfall_guest::{
+    BuildFailed, Built, Cancel, Event, Prepared, SetupOptions, build_module, module_source,
+};
+
 /// A driver: where its module comes from, and its parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Driver {
@@ -26,6 +30,8 @@ pub enum DriverSource {
     File(PathBuf),
     /// A directory with a Kbuild or a Makefile, which is built for the guest's kernel.
     Directory(PathBuf),
+    /// A package of the distribution's with a module's source, as for DKMS, which is built likewise.
+    Package(String),
 }
 
 impl Driver {
@@ -56,6 +62,11 @@ impl Driver {
         Self::new(DriverSource::Directory(directory.as_ref().to_owned()))
     }
 
+    /// One that is built from the source in a package of the distribution's, such as one for DKMS.
+    pub fn package(name: impl Into<String>) -> Self {
+        Self::new(DriverSource::Package(name.into()))
+    }
+
     /// The same, its path below a directory unless that begins at the root.
     #[must_use]
     pub fn below(self, root: &Path) -> Self {
@@ -65,6 +76,29 @@ impl Driver {
             other => other,
         };
         Self { source, ..self }
+    }
+
+    /// Builds it for the kernel of guests of `prepared`, if it is one that is built; see [`build_module`].
+    ///
+    /// # Errors
+    /// See [`BuildFailed`].
+    pub fn build_for(
+        &self,
+        setup: &SetupOptions,
+        prepared: &Prepared,
+        cancel: &Cancel,
+        on_event: &mut dyn FnMut(Event),
+    ) -> Result<Option<Built>, BuildFailed> {
+        let fetched;
+        let directory = match &self.source {
+            DriverSource::Directory(directory) => directory,
+            DriverSource::Package(name) => {
+                fetched = module_source(setup, prepared, name, cancel, on_event)?;
+                &fetched
+            }
+            _ => return Ok(None),
+        };
+        build_module(setup, prepared, directory, cancel, on_event).map(Some)
     }
 
     /// The same with parameters, as on insmod's command line.
@@ -77,7 +111,7 @@ impl Driver {
     }
 }
 
-/// How a driver is said in words: `stock:NAME`, `image:NAME`, a path to an `X.ko`, or a path to a directory; behind it, its
+/// How a driver is said in words: `stock:NAME`, `image:NAME`, `package:NAME`, a path to an `X.ko`, or a path to a directory; behind it, its
 /// parameters. A path has a `/` in it, or is `.`.
 impl FromStr for Driver {
     type Err = String;
@@ -94,6 +128,7 @@ impl FromStr for Driver {
         let driver = match what.split_once(':') {
             Some(("stock", name)) => Self::stock(named(name)?),
             Some(("image", name)) => Self::image(named(name)?),
+            Some(("package", name)) => Self::package(named(name)?),
             _ if what.contains(".ko") => Self::module(what),
             _ if what.contains('/') || what == "." || what == ".." => Self::build(what),
             _ => {
@@ -111,7 +146,9 @@ impl FromStr for Driver {
 impl fmt::Display for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.source {
-            DriverSource::Image(name) | DriverSource::Stock(name) => f.write_str(name),
+            DriverSource::Image(name) | DriverSource::Stock(name) | DriverSource::Package(name) => {
+                f.write_str(name)
+            }
             DriverSource::File(path) | DriverSource::Directory(path) => path.display().fmt(f),
         }
     }
@@ -134,6 +171,7 @@ mod tests {
         assert_eq!(parsed("."), Ok(Driver::build(".")));
         assert_eq!(parsed("./driver"), Ok(Driver::build("./driver")));
         assert_eq!(parsed("image:mine"), Ok(Driver::image("mine")));
+        assert_eq!(parsed("package:x-dkms"), Ok(Driver::package("x-dkms")));
         let said = parsed("dt3155").unwrap_err();
         assert!(
             said.contains("stock:dt3155") && said.contains("./dt3155"),

@@ -10,9 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use landfall_device::contract::Function;
-use landfall_guest::{
-    BuildFailed, Built, Cancel, Packages, Prepared, SetupOptions, build_module, parallel,
-};
+use landfall_guest::{BuildFailed, Built, Cancel, Packages, Prepared, SetupOptions, parallel};
 
 use super::{Death, Expected, Judged, Leg, Verdict, Watch, leave, versions};
 use crate::bundle::{BundleError, Place};
@@ -26,7 +24,9 @@ use crate::guest::{
 const PROGRAM: Duration = Duration::from_secs(120);
 
 /// Bytes of packages that any guest has room for.
-const ROOM: u64 = 64 << 20;
+const ROOM: u64 = 16 << 20;
+/// What a guest's memory grows by: few sizes make few snapshots.
+const UNIT: u64 = 128 << 20;
 
 /// What is tried: cards, drivers and programs, on one platform or on several.
 ///
@@ -230,7 +230,7 @@ impl Trial {
         // Files are memory there, and at most half of it is for files.
         self.options.memory += match packages.unpacked {
             ..=ROOM => 0,
-            more => (2 * more).next_multiple_of(ROOM),
+            more => (2 * more).next_multiple_of(UNIT),
         };
         self
     }
@@ -366,20 +366,10 @@ impl Trial {
         prepared: &Prepared,
         context: &Context<'_>,
     ) -> Result<Vec<Option<Built>>, TrialFailed> {
-        let build = |driver: &Driver| match &driver.source {
-            DriverSource::Directory(directory) => {
-                let built = build_module(
-                    context.setup,
-                    prepared,
-                    directory,
-                    context.cancel,
-                    &mut |_| (),
-                );
-                built.map(Some).map_err(TrialFailed::Build)
-            }
-            _ => Ok(None),
-        };
-        self.drivers.iter().map(build).collect()
+        let (setup, cancel) = (context.setup, context.cancel);
+        let build = |driver: &Driver| driver.build_for(setup, prepared, cancel, &mut |_| ());
+        let built = self.drivers.iter().map(build).collect::<Result<_, _>>();
+        built.map_err(TrialFailed::Build)
     }
 
     /// Loads, runs, unloads.
@@ -445,9 +435,10 @@ fn load(
             guest.load_module(name, parameters).map(|()| name.clone())
         }
         (DriverSource::Stock(name), _) => guest.load_stock(name, parameters).map(|()| name.clone()),
-        (DriverSource::Directory(_), Some(built)) => guest.load_file(&built.ko, parameters),
-        (DriverSource::File(path) | DriverSource::Directory(path), _) => {
-            guest.load_file(path, parameters)
+        (DriverSource::File(path), _) => guest.load_file(path, parameters),
+        (DriverSource::Directory(_) | DriverSource::Package(_), built) => {
+            let ko = built.map_or(Path::new(""), |built| &built.ko);
+            guest.load_file(ko, parameters)
         }
     }
 }

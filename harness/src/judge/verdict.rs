@@ -124,13 +124,24 @@ impl Verdict {
 
     /// All that was said of violations is of that class, and something was, on each platform that was not left out.
     pub fn is_named(&self, class: Class) -> bool {
-        let named = |seen: &Observed| seen.names(class.number());
+        self.on_each(|seen| seen.names(class.number()))
+    }
+
+    /// Something that was said of violations is of that class, on each platform that was not left out.
+    pub fn names(&self, class: Class) -> bool {
+        let number = Some(class.number());
+        let named = |seen: &Observed| seen.violations.iter().any(|said| said.class == number);
+        self.on_each(named)
+    }
+
+    fn on_each(&self, of_a_card: impl Fn(&Observed) -> bool) -> bool {
         let mut judged = self
             .legs
             .iter()
             .filter(|leg| leg.skipped.is_none())
             .peekable();
-        judged.peek().is_some() && judged.all(|leg| leg.cards.iter().any(|(_, seen)| named(seen)))
+        judged.peek().is_some()
+            && judged.all(|leg| leg.cards.iter().any(|(_, seen)| of_a_card(seen)))
     }
 
     /// All that is wrong, a line each, with its platform.

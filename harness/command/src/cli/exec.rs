@@ -25,7 +25,8 @@ pub(crate) struct SubjectArguments {
     /// A card of a vfio-user server that this command line starts; {socket} in it is where to listen (repeatable)
     #[arg(long = "card-command", value_name = "COMMAND")]
     pub(crate) card_commands: Vec<String>,
-    /// A driver: stock:NAME of the guest's kernel, a directory with a Kbuild, or an X.ko; behind it, in the same argument, its
+    /// A driver: stock:NAME of the guest's kernel, a directory with a Kbuild, package:NAME to build from a Debian package, or
+    /// an X.ko; behind it, in the same argument, its
     /// parameters (repeatable) [default: what the card is usually tried with]
     #[arg(long = "driver", value_name = "DRIVER")]
     pub(crate) drivers: Vec<Driver>,
@@ -80,7 +81,7 @@ impl ExecArguments {
         let of_kernel = |driver: &Driver| {
             matches!(
                 driver.source,
-                DriverSource::Stock(_) | DriverSource::Image(_)
+                DriverSource::Stock(_) | DriverSource::Image(_) | DriverSource::Package(_)
             )
         };
         let program = self.program.first();

@@ -8,12 +8,9 @@ use std::time::Duration;
 
 use landfall::bundle::Place;
 use landfall::evidence::Named;
-use landfall::guest::{DriverSource, Guest, GuestFailed, GuestOptions, Running, What, accelerator};
+use landfall::guest::{Driver, Guest, GuestFailed, GuestOptions, Running, What, accelerator};
 use landfall::judge::{Context, Leg, Outcome, Trial, TrialFailed, Verdict};
-use landfall_guest::{
-    Built, Cancel, Packages, Prepared, SetupOptions, build_module, debug_kernel_is_there,
-    package_files, packages,
-};
+use landfall_guest::{Cancel, Packages, Prepared, SetupOptions, debug_kernel_is_there, packages};
 use landfall_suite::project::{CardChoice, Subject};
 
 use super::{Done, command_line, guest, parts, prepare, prepare_debug};
@@ -85,10 +82,8 @@ impl<'a> Bench<'a> {
     ) -> Result<Trial, Failure> {
         let brought = self.packages(&subject.packages, progress)?;
         for driver in &subject.drivers {
-            if let DriverSource::Directory(directory) = &driver.source {
-                let built = self.build(&root.join(directory), progress)?;
-                tried::warnings(&built.warnings);
-            }
+            let driver = driver.clone().below(root);
+            tried::warnings(&self.build(&driver, progress)?);
         }
         subject
             .trial(name, self.machine.clone(), &brought, root)
@@ -107,16 +102,13 @@ impl<'a> Bench<'a> {
         brought.map_err(|error| Failure::of_setup(&error))
     }
 
-    fn build(&self, directory: &Path, progress: &mut Progress) -> Result<Built, Failure> {
-        let built = build_module(
-            &self.options,
-            &self.prepared,
-            directory,
-            self.cancel,
-            &mut |event| progress.setup(event),
-        );
+    /// Builds a driver if it is one that is built; gives what the compilers warned of.
+    fn build(&self, driver: &Driver, progress: &mut Progress) -> Result<Vec<String>, Failure> {
+        let events = &mut |event| progress.setup(event);
+        let built = driver.build_for(&self.options, &self.prepared, self.cancel, events);
         progress.finish();
-        built.map_err(|failed| Failure::of_trial(&TrialFailed::Build(failed)))
+        let built = built.map_err(|failed| Failure::of_trial(&TrialFailed::Build(failed)))?;
+        Ok(built.map_or_else(Vec::new, |built| built.warnings))
     }
 
     /// Does a trial.
@@ -322,15 +314,15 @@ pub(super) fn build(arguments: &BuildModuleArguments, cancel: &Cancel) -> Done {
     let mut progress = Progress::new();
     let options = parts(&arguments.parts)?;
     let prepared = prepare(&options, cancel, &mut progress)?;
-    let directory = match &arguments.package {
-        Some(name) => source(&options, &prepared, name, cancel, &mut progress)?,
-        None => arguments.directory.clone().unwrap_or_else(|| ".".into()),
+    let driver = match (&arguments.package, &arguments.directory) {
+        (Some(name), _) => Driver::package(name),
+        (None, directory) => Driver::build(directory.as_deref().unwrap_or(Path::new("."))),
     };
-    let built = build_module(&options, &prepared, &directory, cancel, &mut |event| {
-        progress.setup(event)
-    });
+    let events = &mut |event| progress.setup(event);
+    let built = driver.build_for(&options, &prepared, cancel, events);
     progress.finish();
     let built = built.map_err(|failed| Failure::of_trial(&TrialFailed::Build(failed)))?;
+    let built = built.ok_or_else(|| Failure::bug("a driver to build was not built"))?;
     tried::warnings(&built.warnings);
     for module in &built.all {
         for file in [module.clone(), debug(module)] {
@@ -360,37 +352,6 @@ fn debug(module: &Path) -> PathBuf {
     let mut name = module.as_os_str().to_owned();
     name.push(".debug");
     name.into()
-}
-
-/// Where a package has the source of a module: `usr/src/NAME-VERSION`, as DKMS wants it.
-fn source(
-    options: &SetupOptions,
-    prepared: &Prepared,
-    name: &str,
-    cancel: &Cancel,
-    progress: &mut Progress,
-) -> Result<PathBuf, Failure> {
-    let files = package_files(options, prepared, name, cancel, &mut |event| {
-        progress.setup(event)
-    });
-    progress.finish();
-    let files = files.map_err(|error| Failure::of_setup(&error))?;
-    let sources = files.join("usr/src");
-    let found = std::fs::read_dir(&sources).into_iter().flatten().flatten();
-    let mut found: Vec<_> = found.map(|entry| entry.path()).collect();
-    found.retain(|path| {
-        ["Kbuild", "Makefile"]
-            .iter()
-            .any(|file| path.join(file).is_file())
-    });
-    found.sort();
-    match &found[..] {
-        [one] => Ok(one.clone()),
-        several => Err(Failure::foreign(&format!(
-            "the package {name} has {} directories with a Kbuild or a Makefile in /usr/src, and one is wanted",
-            several.len()
-        ))),
-    }
 }
 
 #[cfg(test)]

@@ -58,13 +58,15 @@ pub struct Test {
 }
 
 /// What a test is to come to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Expect {
     /// Nothing goes wrong, and everything is judged.
     #[default]
     Clean,
     /// Just this bug is named, on every platform.
     Named(Class),
+    /// Each of these is named, on every platform, whatever else is.
+    Among(Vec<Class>),
 }
 
 /// A `landfall.toml` makes no sense.
@@ -131,10 +133,18 @@ enum Program {
     Words(Vec<String>),
 }
 
-/// A class by its number or its name, or `clean`.
+/// `clean`, a class, or several.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 enum Expected {
+    One(Said),
+    Several(Vec<Said>),
+}
+
+/// A class by its number or its name.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum Said {
     Number(u8),
     Name(String),
 }
@@ -299,8 +309,23 @@ pub fn file(said: &str) -> Result<(PathBuf, String), String> {
 
 impl Expected {
     fn read(&self) -> Result<Expect, String> {
+        match self {
+            Self::One(Said::Name(name)) if name == "clean" => Ok(Expect::Clean),
+            Self::One(said) => said.class().map(Expect::Named),
+            Self::Several(said) => {
+                let classes: Result<Vec<_>, _> = said.iter().map(Said::class).collect();
+                match classes? {
+                    classes if classes.is_empty() => Err("a list names a class".to_owned()),
+                    classes => Ok(Expect::Among(classes)),
+                }
+            }
+        }
+    }
+}
+
+impl Said {
+    fn class(&self) -> Result<Class, String> {
         let class = match self {
-            Self::Name(name) if name == "clean" => return Ok(Expect::Clean),
             Self::Name(name) => Class::ALL.into_iter().find(|class| class.name() == name),
             Self::Number(number) => Class::of(*number),
         };
@@ -308,7 +333,7 @@ impl Expected {
             Self::Name(name) => format!("{name:?}"),
             Self::Number(number) => number.to_string(),
         };
-        class.map(Expect::Named).ok_or_else(|| {
+        class.ok_or_else(|| {
             format!(
                 "{what} is neither \"clean\" nor a class of bugs; `landfall catalog list` lists those, by number and name"
             )
@@ -321,7 +346,7 @@ impl Expect {
     ///
     /// # Errors
     /// So.
-    pub fn check(self, verdict: &Verdict) -> Result<(), String> {
+    pub fn check(&self, verdict: &Verdict) -> Result<(), String> {
         let wrong = || {
             let first = verdict.wrong().into_iter().next();
             first.unwrap_or_else(|| verdict.outcome().to_string())
@@ -331,7 +356,15 @@ impl Expect {
                 Outcome::Clean => Ok(()),
                 _ => Err(wrong()),
             },
-            Self::Named(class) => match verdict.is_named(class) {
+            Self::Among(classes) => match classes.iter().find(|class| !verdict.names(**class)) {
+                None => Ok(()),
+                Some(class) => Err(format!(
+                    "class {class} ({}) was expected among what is named: {}",
+                    class.name(),
+                    wrong()
+                )),
+            },
+            Self::Named(class) => match verdict.is_named(*class) {
                 true => Ok(()),
                 false => Err(format!(
                     "class {class} ({}) was expected: {}",
@@ -377,7 +410,7 @@ mod tests {
             [[test]]
             name = "in words"
             card-commands = ["python3 card.py"]
-            expect = "overrun"
+            expect = ["overrun", 7]
             run = "ls /sys | wc -l"
             "#,
         )
@@ -401,7 +434,8 @@ mod tests {
             words.subject.cards,
             [CardChoice::Command("python3 card.py".to_owned())]
         );
-        assert_eq!(words.expect, Expect::Named(Class::Overrun));
+        let both = vec![Class::Overrun, Class::StaleAddress];
+        assert_eq!(words.expect, Expect::Among(both));
         assert_eq!(words.subject.program[..2], ["/bin/sh", "-c"]);
     }
 
@@ -431,6 +465,8 @@ mod tests {
         assert!(test("legs = [\"plian\"]").contains("test 1: `legs`: choose one of plain"));
         assert!(test("expect = \"dirty\"").contains("neither \"clean\" nor a class"));
         assert!(test("expect = 250").contains("250"));
+        assert!(test("expect = [7, \"dirty\"]").contains("neither"));
+        assert!(test("expect = []").contains("names a class"));
         assert!(test("drivers = [\"dt3155\"]").contains("stock:dt3155"));
         assert!(test("files = [\"a\"]").contains("place in the guest"));
         assert!(test("timeout = \"long\"").contains("test 1"));
