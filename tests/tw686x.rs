@@ -71,7 +71,7 @@ fn guest(cards: Vec<Card>, options: GuestOptions) -> Result<Guest<Booted>> {
         cards,
         witness: true,
         preload: vec![Module::named(WITNESS_MODULE)],
-        archives: prepared().video.clone(),
+        archives: landfall_tests::prepared().video.clone(),
         ..options
     })?;
     Ok(guest)

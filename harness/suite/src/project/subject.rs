@@ -71,6 +71,18 @@ impl Subject {
         self
     }
 
+    /// Whether there is something to try.
+    ///
+    /// # Errors
+    /// See [`NoSubject`].
+    pub fn check(&self) -> Result<(), NoSubject> {
+        if self.cards.is_empty() {
+            return Err(NoSubject::NoCard);
+        }
+        let cards = self.cards.iter();
+        cards.map(CardChoice::check).collect()
+    }
+
     /// The trial of it. `machine` is what the guest is otherwise, `packages` what its packages came to, and paths are below
     /// `root`.
     ///
@@ -83,9 +95,7 @@ impl Subject {
         packages: &Packages,
         root: &Path,
     ) -> Result<Trial, NoSubject> {
-        if self.cards.is_empty() {
-            return Err(NoSubject::NoCard);
-        }
+        self.check()?;
         let mut trial = Trial::new().named(name).machine(machine).packages(packages);
         for card in &self.cards {
             trial = trial.plug(card.card(root)?);
@@ -119,6 +129,15 @@ impl Subject {
 }
 
 impl CardChoice {
+    fn check(&self) -> Result<(), NoSubject> {
+        match self {
+            Self::Named(name) if landfall_cards::by_name(name).is_none() => {
+                Err(NoSubject::UnknownCard(name.clone()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn card(&self, _root: &Path) -> Result<Card, NoSubject> {
         match self {
             Self::Named(name) => landfall_cards::by_name(name)
