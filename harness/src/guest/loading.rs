@@ -156,7 +156,10 @@ impl Machine {
     pub(super) fn add_card(&mut self, card: Card) -> Result<usize> {
         let index = self.cards.len();
         let with = self.options.card_options();
-        let server = CardServer::bind_with(&self.socket(index), card.function(), with)
+        let function = card
+            .function()
+            .map_err(|source| GuestFailed::early(What::NoCard { index, source }))?;
+        let server = CardServer::bind_with(&self.socket(index), function, with)
             .map_err(|source| GuestFailed::early(What::Card { index, source }))?;
         self.cards.push(server);
         self.options.cards.push(card);

@@ -16,7 +16,6 @@ use landfall_agent::protocol::{self, Hello, Request};
 use landfall_device::serve::CardServer;
 use landfall_guest::{Cancel, Kernel, Prepared};
 
-use super::Card;
 use super::console;
 use super::failure::{GuestFailed, Result, What};
 use super::machine::{CONSOLE_LOG, Inbox, Machine, QEMU_LOG, socket};
@@ -124,7 +123,10 @@ impl<'a> Launch<'a> {
         let mut cards = Vec::new();
         for (index, card) in options.cards.iter().enumerate() {
             let path = socket(&directory, index);
-            let server = CardServer::bind_with(&path, card.function(), options.card_options())
+            let function = card
+                .function()
+                .map_err(|source| What::NoCard { index, source })?;
+            let server = CardServer::bind_with(&path, function, options.card_options())
                 .map_err(|source| What::Card { index, source })?;
             cards.push(server);
         }
@@ -256,7 +258,10 @@ pub(super) fn describe(options: &GuestOptions, prepared: &Prepared) -> Descripti
         stock,
         incoming: false,
         in_turns: true,
-        rooms: options.cards.iter().map(Card::room).collect(),
+        // One that cannot be made is told where it is to be served.
+        rooms: (options.cards.iter())
+            .map(|card| card.room().unwrap_or_default())
+            .collect(),
         extra: options.qemu_arguments.clone(),
     }
 }
