@@ -156,15 +156,17 @@ class Card:
                 self.work()
 
 
-def main():
+def serve(path, card=Card):
+    """One machine after the other."""
     server = socket.socket(socket.AF_UNIX)
-    server.bind(sys.argv[1])
+    server.bind(path)
     server.listen()
-    while True:  # one machine after the other
+    while True:
         try:
-            Card(server.accept()[0]).run()
+            card(server.accept()[0]).run()
         except Gone:
             pass
 
 
-main()
+if __name__ == "__main__":
+    serve(sys.argv[1])

@@ -302,9 +302,27 @@ impl Foreign {
         if std::mem::take(&mut self.line) {
             self.ask(Asked::Unmask, |peer| peer.unmask(Some(host)));
         }
+        self.hear(host);
+    }
+
+    /// Does what the server asks for, as much as there is of it but for the rest of a long stream, and passes on its
+    /// interrupts. An interrupt follows what was asked for before it: so it is taken first, and passed on last.
+    fn hear(&mut self, host: &mut dyn Host) -> Next {
         self.pending.extend(self.wires.take());
+        let more = match self.peer.as_mut().map(|peer| peer.serve(STEP_BYTES, host)) {
+            Some(Ok(more)) => more,
+            Some(Err(gone)) => {
+                self.lose(gone.to_string());
+                false
+            }
+            None => false,
+        };
+        if more {
+            return Next::Again;
+        }
         self.interrupt(host);
         self.tell(host);
+        Next::Idle
     }
 
     /// Passes on the interrupts that came.
@@ -364,22 +382,7 @@ impl Device for Foreign {
     }
 
     fn step(&mut self, host: &mut dyn Host) -> Next {
-        // An interrupt follows what was asked for before it: so it is taken first, and passed on last.
-        self.pending.extend(self.wires.take());
-        let more = match self.peer.as_mut().map(|peer| peer.serve(STEP_BYTES, host)) {
-            Some(Ok(more)) => more,
-            Some(Err(gone)) => {
-                self.lose(gone.to_string());
-                false
-            }
-            None => false,
-        };
-        if more {
-            return Next::Again;
-        }
-        self.interrupt(host);
-        self.tell(host);
-        Next::Idle
+        self.hear(host)
     }
 
     fn line(&self) -> bool {

@@ -92,6 +92,9 @@ impl Server {
             }
             7 => words(&[16, 1, index(8), [1, 4, 0, 0, 0][index(8) as usize]]),
             8 => {
+                if index(4) & 0x20 != 0 && index(12) == 0 {
+                    self.wires.clear();
+                }
                 self.wires.append(&mut got.fds);
                 Vec::new()
             }
@@ -431,15 +434,16 @@ fn interrupts_follow_the_memory_that_came_before_them() {
 #[test]
 fn the_line_is_asserted_until_the_server_says_no_more() {
     let (mut card, _thread) = foreign(
-        |_| (),
+        |server| server.register = 2,
         |server, got| {
-            // The line stays until the second access; unmasked before that, it is signalled again.
+            // It has a cause for as long as its register says so; unmasked before that, it signals again.
             let unmask = got.command == 8 && got.payload[4] & 0x10 != 0;
-            if unmask && server.register > 0 || got.command == 10 && got.payload[8] == 0 {
+            let of_bar = got.payload.get(8) == Some(&0);
+            if unmask && server.register > 0 || got.command == 10 && of_bar {
                 server.signal(0);
             }
-            if got.command == 9 {
-                server.register = server.register.saturating_sub(1);
+            if got.command == 9 && of_bar {
+                server.register -= 1;
             }
             false
         },
@@ -447,10 +451,15 @@ fn the_line_is_asserted_until_the_server_says_no_more() {
     let mut host = FakeHost::default();
     card.store(at(0), 1, &mut host);
     assert!(card.line(), "it came before the answer");
-    assert_eq!(card.load(at(0), &mut host) as u32, 0x1234_5677);
+    assert_eq!(card.load(at(0), &mut host) as u32, 1);
     assert!(card.line(), "it is asserted still");
+    assert_eq!(card.load(at(0), &mut host) as u32, 0);
+    assert!(!card.line());
+    card.store(at(0), 1, &mut host);
+    assert!(card.line());
     card.reset(Reset::Device);
     assert!(!card.line(), "a reset takes it away");
+    assert_eq!(gone(&host), [] as [&str; 0]);
 }
 
 #[test]
@@ -491,12 +500,12 @@ fn what_software_sets_up_is_passed_on_and_each_vector_has_its_wire() {
         (8, vec![20, 0x24, 1, 0, 2], 2),
         (8, vec![20, 0x24, 1, 2, 2], 2),
     ];
-    let wires: Vec<_> = all.iter().filter(|(command, ..)| *command == 8);
+    let wires = all.iter().filter(|(command, ..)| *command == 8);
     let wires: Vec<_> = wires
         .map(|(command, payload, fds)| (*command, fields(payload), *fds))
         .collect();
     assert_eq!(wires, expected);
-    let config: Vec<_> = all.iter().filter(|(command, ..)| *command == 10);
+    let config = all.iter().filter(|(command, ..)| *command == 10);
     let config: Vec<_> = config
         .map(|(_, payload, _)| (payload[0], payload[16..].to_vec()))
         .collect();

@@ -24,6 +24,9 @@ module_param(early, bool, 0444);
 static uint rounds = 4;
 module_param(rounds, uint, 0444);
 
+static uint patience = 10;
+module_param(patience, uint, 0444);
+
 struct card {
 	void __iomem *bar;
 	struct completion done;
@@ -61,7 +64,7 @@ static int fill(struct pci_dev *pdev, struct card *c, u32 seed)
 	if (early)
 		dma_unmap_single(&pdev->dev, at, BYTES, DMA_FROM_DEVICE);
 	writel(1, c->bar + CONTROL);
-	if (!wait_for_completion_timeout(&c->done, 10 * HZ))
+	if (!wait_for_completion_timeout(&c->done, patience * HZ))
 		error = -ETIMEDOUT;
 	if (!early)
 		dma_unmap_single(&pdev->dev, at, BYTES, DMA_FROM_DEVICE);

@@ -15,10 +15,13 @@ fn here() -> &'static Path {
 }
 
 /// A server for each guest.
-fn card() -> Card {
-    let script = here().join("card.py").display().to_string();
+fn card(script: &str) -> Card {
+    let script = here().join(script).display().to_string();
     let server = Server::command(["python3", &script, "{socket}"]);
-    Card::served("python-card", server.registers(here().join("registers.toml")))
+    Card::served(
+        "python-card",
+        server.registers(here().join("registers.toml")),
+    )
 }
 
 fn driver() -> Driver {
@@ -29,7 +32,7 @@ fn driver() -> Driver {
 fn the_driver_is_right() -> Result {
     let verdict = Trial::new()
         .named("python-card")
-        .plug(card())
+        .plug(card("card.py"))
         .driver(driver())
         .on([Leg::Plain, Leg::Iommu])
         .verdict()?;
@@ -41,11 +44,36 @@ fn the_driver_is_right() -> Result {
 fn a_buffer_that_is_unmapped_too_early_is_named() -> Result {
     let verdict = Trial::new()
         .named("python-card-early")
-        .plug(card())
+        .plug(card("card.py"))
         .driver(driver().with("early=1"))
         .verdict()?;
     verdict.assert_named(Class::StaleAddress);
     assert!(verdict.to_string().contains("card_probe+0x"), "{verdict}");
+    verdict.discard().expect("its bundle");
+    Ok(())
+}
+
+#[test]
+fn a_card_that_dies_is_told_with_its_last_words_and_is_no_bug_of_the_drivers() -> Result {
+    let verdict = Trial::new()
+        .named("python-card-dies")
+        .plug(card("tests/dies.py"))
+        .driver(driver().with("patience=1"))
+        .verdict()?;
+    assert!(!verdict.is_clean(), "{verdict}");
+    let [(_, seen)] = &verdict.legs[0].cards[..] else {
+        panic!("one card: {verdict}");
+    };
+    assert!(seen.violations.is_empty(), "{verdict}");
+    let why = seen.not_judged.join("; ");
+    assert!(
+        why.contains("the card's server is gone: it closed the connection"),
+        "{why}"
+    );
+    assert!(
+        why.contains("RuntimeError: no such cell in the netlist"),
+        "{why}"
+    );
     verdict.discard().expect("its bundle");
     Ok(())
 }
