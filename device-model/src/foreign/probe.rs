@@ -3,7 +3,7 @@
 //! What a foreign server has: asked for once, and made an [`Identity`] of.
 
 use super::gone::{Asked, ForeignError, Gone};
-use super::peer::Peer;
+use super::peer::{Answer, Peer};
 use crate::contract::{Bar, Capability, Identity, InterruptKind, Link, Msix, Place};
 use crate::wire::{Fields, command, words};
 
@@ -22,9 +22,20 @@ const STANDARD: usize = 256;
 const ALL: usize = 4096;
 /// Most capabilities that are looked at: more do not fit into the list's room.
 const MOST_CAPABILITIES: usize = 48;
-/// Bytes of address space that the server is told of, in pieces that the smallest of the known servers takes.
+/// Bytes of address space that a server is told of.
 const SPACE: u64 = 1 << 48;
+/// The most that libvfio-user takes as one range.
 const PIECE: u64 = 8 << 40;
+/// Where such ranges begin, for a server that takes no more, and has perhaps room for few of them: at memory itself, and below
+/// each border where a kernel begins to give addresses of an IOMMU to a card of so many bits.
+const PIECES: [u64; 6] = [
+    0,
+    (1 << 44) - PIECE,
+    (1 << 45) - PIECE,
+    (1 << 46) - PIECE,
+    (1 << 47) - PIECE,
+    SPACE - PIECE,
+];
 
 /// A place of configuration space where what the machine set up is passed on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -324,16 +335,25 @@ fn config(peer: &mut Peer, size: u64) -> Result<Vec<u8>, ForeignError> {
 
 /// Tells of the address space, without a descriptor: every access comes to us.
 fn map(peer: &mut Peer) -> Result<(), ForeignError> {
-    for address in (0..SPACE).step_by(PIECE as usize) {
-        let mut ask = words(&[32, 3]);
-        for field in [0, address, PIECE] {
-            ask.extend(field.to_le_bytes());
-        }
-        let answer = peer.ask(command::DMA_MAP, &ask, None);
-        let answer = answer.map_err(|why| gone(why, Asked::Map))?;
-        if let Err(errno) = answer {
-            return Err(ForeignError::Insists { errno });
+    if map_range(peer, 0, SPACE)?.is_ok() {
+        return Ok(());
+    }
+    for (index, address) in PIECES.into_iter().enumerate() {
+        match map_range(peer, address, PIECE)? {
+            Ok(_) => {}
+            Err(errno) if index == 0 => return Err(ForeignError::Insists { errno }),
+            // It has no room for more.
+            Err(_) => break,
         }
     }
     Ok(())
+}
+
+fn map_range(peer: &mut Peer, address: u64, size: u64) -> Result<Answer, ForeignError> {
+    let mut ask = words(&[32, 3]);
+    for field in [0, address, size] {
+        ask.extend(field.to_le_bytes());
+    }
+    let answer = peer.ask(command::DMA_MAP, &ask, None);
+    answer.map_err(|why| gone(why, Asked::Map))
 }
