@@ -92,18 +92,26 @@ class Card:
         number, command, size, flags, error = HEADER.unpack(head)
         return number, command, flags, error, self.exactly(size - HEADER.size), fds
 
-    def send(self, number, command, flags, payload=b"", error=0):
-        size = HEADER.size + len(payload)
-        self.connection.sendall(HEADER.pack(number, command, size, flags, error) + payload)
+    def send(self, number, command, flags, payload=b"", data=b"", error=0):
+        size = HEADER.size + len(payload) + len(data)
+        parts = [HEADER.pack(number, command, size, flags, error) + payload, data]
+        sent = self.connection.sendmsg(parts)
+        if sent < size:
+            self.connection.sendall(b"".join(parts)[sent:])
 
     def dma_write(self, address, data):
-        """Writes memory; what the machine asks for meanwhile is done later. False: it was refused."""
+        """Writes memory. Posted, as on the bus: nobody says that it arrived, and an interrupt comes after it."""
         self.number = (self.number + 1) & 0xFFFF
-        self.send(self.number, DMA_WRITE, 0, struct.pack("<QQ", address, len(data)) + data)
+        self.send(self.number, DMA_WRITE, NO_REPLY, struct.pack("<QQ", address, len(data)), data)
+
+    def dma_read(self, address, count):
+        """Reads memory; what the machine asks for meanwhile is done later. None: it was refused."""
+        self.number = (self.number + 1) & 0xFFFF
+        self.send(self.number, DMA_READ, 0, struct.pack("<QQ", address, count))
         while True:
             message = self.receive()
             if message[2] & 0xF == REPLY:
-                return not message[2] & ERROR
+                return None if message[2] & ERROR else message[4][16:]
             self.waiting.append(message)
 
     def answer(self, command, payload, fds):
@@ -150,7 +158,7 @@ class Card:
             number, command, flags, _, payload, fds = message
             answer = self.answer(command, payload, fds)
             if not flags & NO_REPLY:
-                refused = (REPLY | ERROR, b"", EINVAL)
+                refused = (REPLY | ERROR, b"", b"", EINVAL)
                 self.send(number, command, *(refused if answer is None else (REPLY, answer)))
             if self.registers[CONTROL] & 1:
                 self.work()

@@ -14,14 +14,14 @@ fn here() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A server for each guest.
-fn card(script: &str) -> Card {
+/// It is started for each guest.
+fn server(script: &str) -> Server {
     let script = here().join(script).display().to_string();
-    let server = Server::command(["python3", &script, "{socket}"]);
-    Card::served(
-        "python-card",
-        server.registers(here().join("registers.toml")),
-    )
+    Server::command(["python3", &script, "{socket}"]).registers(here().join("registers.toml"))
+}
+
+fn card(script: &str) -> Card {
+    Card::served("python-card", server(script))
 }
 
 fn driver() -> Driver {
@@ -73,6 +73,26 @@ fn a_card_that_dies_is_told_with_its_last_words_and_is_no_bug_of_the_drivers() -
     assert!(
         why.contains("RuntimeError: no such cell in the netlist"),
         "{why}"
+    );
+    verdict.discard().expect("its bundle");
+    Ok(())
+}
+
+#[test]
+fn a_card_that_runs_unjudged_works_and_is_not_called_clean() -> Result {
+    let verdict = Trial::new()
+        .named("python-card-unjudged")
+        .plug(Card::served("python-card", server("card.py").unjudged()))
+        .driver(driver())
+        .run(["/bin/busybox", "sh", "-c", "dmesg | grep -q '4 buffers, 0'"])
+        .verdict()?;
+    assert!(!verdict.is_clean(), "{verdict}");
+    let why = verdict.wrong().join("; ");
+    assert!(why.contains("runs unjudged"), "{why}");
+    let (_, ran) = &verdict.legs[0].programs[0];
+    assert_eq!(
+        ran.status, 0,
+        "the driver had its buffers filled: {verdict}"
     );
     verdict.discard().expect("its bundle");
     Ok(())

@@ -3,13 +3,16 @@
 //! A card of a guest, before there is one.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use landfall_device::contract::{Function, Identity};
+use landfall_device::serve::{self as card, CardServer};
 
+use super::failure::What;
 use super::qemu::command::Room;
-use super::server::{NotMade, Server};
+use super::server::{Made, NotMade, Server};
 
 /// Bytes that are left behind a root port anyway, less what the machine adds to a card.
 const LEFT: u64 = 1 << 20;
@@ -23,10 +26,10 @@ pub struct Card {
     /// What it is, once one was made.
     identity: Arc<OnceLock<Identity>>,
     /// One that was made to be asked that: for the next guest.
-    made: Arc<Mutex<Option<Box<dyn Function>>>>,
+    made: Arc<Mutex<Option<Made>>>,
 }
 
-type Make = dyn Fn() -> Result<Box<dyn Function>, NotMade> + Send + Sync;
+type Make = dyn Fn() -> Result<Made, NotMade> + Send + Sync;
 
 impl Card {
     /// A card that people call `name`; `make` makes it, as after power-on.
@@ -42,14 +45,12 @@ impl Card {
         name: impl Into<String>,
         make: impl Fn() -> Box<dyn Function> + Send + Sync + 'static,
     ) -> Self {
-        Self::by(name.into(), Arc::new(move || Ok(make())))
+        Self::by(name.into(), Arc::new(move || Ok(Made::boxed(make()))))
     }
 
     /// Likewise, its model being another program.
     pub fn served(name: impl Into<String>, server: Server) -> Self {
-        let make =
-            move || -> Result<Box<dyn Function>, NotMade> { Ok(Box::new(server.connect()?)) };
-        Self::by(name.into(), Arc::new(make))
+        Self::by(name.into(), Arc::new(move || server.make()))
     }
 
     /// A card whose model is a server of vfio-user that listens at `path`; see [`Server::at`].
@@ -99,9 +100,9 @@ impl Card {
         if let Some(identity) = self.identity.get() {
             return Ok(identity);
         }
-        let function = self.function()?;
-        let identity = self.identity.get_or_init(|| function.identity());
-        *self.made.lock().unwrap_or_else(PoisonError::into_inner) = Some(function);
+        let made = self.made()?;
+        let identity = self.identity.get_or_init(|| made.function.identity());
+        *self.made.lock().unwrap_or_else(PoisonError::into_inner) = Some(made);
         Ok(identity)
     }
 
@@ -128,14 +129,31 @@ impl Card {
         })
     }
 
-    /// Makes it.
-    pub(super) fn function(&self) -> Result<Box<dyn Function>, NotMade> {
+    fn made(&self) -> Result<Made, NotMade> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.take().map_or_else(|| (self.make)(), Ok)
+    }
+
+    /// Makes it and serves it at `socket`; it is number `index` of its guest.
+    pub(super) fn serve(
+        &self,
+        socket: &Path,
+        index: usize,
+        options: card::Options,
+    ) -> Result<CardServer, What> {
         let made = self
-            .made
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        made.map_or_else(|| (self.make)(), Ok)
+            .made()
+            .map_err(|source| What::NoCard { index, source })?;
+        let own = match made.direct {
+            None => socket.to_owned(),
+            Some(direct) => {
+                let doing = "lead QEMU to the card's server";
+                symlink(direct, socket).map_err(|source| What::Host { doing, source })?;
+                socket.with_extension("unjudged")
+            }
+        };
+        CardServer::bind_with(&own, made.function, options)
+            .map_err(|source| What::Card { index, source })
     }
 }
 

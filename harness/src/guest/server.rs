@@ -12,6 +12,9 @@ use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use landfall_device::contract::{
+    Declaration, Device, Function, Host, Identity, Next, RegisterName, Registers, Reset, UNCLAIMED,
+};
 use landfall_device::foreign::{Foreign, ForeignError, Keeper, Options, PATIENCE};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
@@ -106,6 +109,7 @@ pub struct Server {
     from: From,
     names: Option<PathBuf>,
     patience: Duration,
+    unjudged: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -133,6 +137,7 @@ impl Server {
             from,
             names: None,
             patience: PATIENCE,
+            unjudged: false,
         }
     }
 
@@ -152,6 +157,16 @@ impl Server {
         Self { patience, ..self }
     }
 
+    /// Nothing of ours stands between QEMU and the server: it may map the guest's memory, which it then accesses unseen. There
+    /// is neither journal nor witness, and no verdict but "not judged". What its BARs need must fit into a mebibyte.
+    #[must_use]
+    pub fn unjudged(self) -> Self {
+        Self {
+            unjudged: true,
+            ..self
+        }
+    }
+
     /// What it is called if nobody says otherwise: what is started, or the socket.
     pub(super) fn name(&self) -> String {
         let path = match &self.from {
@@ -166,38 +181,133 @@ impl Server {
     }
 
     /// Makes the card: starts the server, if it is to be started, and connects.
-    pub(super) fn connect(&self) -> Result<Foreign, NotMade> {
-        let mut options = Options {
-            patience: self.patience,
-            ..Options::default()
-        };
-        if let Some(path) = &self.names {
-            options.names = names(path).map_err(|why| NotMade::Names {
-                path: path.clone(),
-                why,
-            })?;
-        }
-        let card = match &self.from {
+    pub(super) fn make(&self) -> Result<Made, NotMade> {
+        match &self.from {
             From::Socket(path, used) => {
                 let lease = Use::take(used, OTHER).ok_or_else(|| NotMade::Busy {
                     path: path.clone(),
                     waited: OTHER,
                 })?;
-                options.keeper = Some(Box::new(lease));
-                Foreign::connect(path, options)?
+                if self.unjudged {
+                    return Ok(Made::unjudged(path.clone(), Box::new(lease)));
+                }
+                let options = self.options(Box::new(lease))?;
+                Ok(self.judged(Foreign::connect(path, options)?))
             }
             From::Command(argv) => {
-                let mut running = Running::start(argv)?;
-                let stream = running.connect()?;
-                options.keeper = Some(Box::new(running));
-                Foreign::over(stream, options)?
+                let running = Running::start(argv)?;
+                let socket = running.socket();
+                if self.unjudged {
+                    running.wait(|| Ok(listens(&socket).then_some(())))?;
+                    return Ok(Made::unjudged(socket, Box::new(running)));
+                }
+                let stream = running.wait(|| match UnixStream::connect(&socket) {
+                    Ok(stream) => Ok(Some(stream)),
+                    // Between its socket's making and its listening it is refused.
+                    Err(error) => match error.kind() {
+                        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Ok(None),
+                        _ => Err(error),
+                    },
+                })?;
+                let options = self.options(Box::new(running))?;
+                Ok(self.judged(Foreign::over(stream, options)?))
             }
+        }
+    }
+
+    fn options(&self, keeper: Box<dyn Keeper>) -> Result<Options, NotMade> {
+        let names = match &self.names {
+            Some(path) => names(path).map_err(|why| NotMade::Names {
+                path: path.clone(),
+                why,
+            })?,
+            None => BTreeMap::new(),
         };
+        Ok(Options {
+            patience: self.patience,
+            names,
+            keeper: Some(keeper),
+        })
+    }
+
+    fn judged(&self, card: Foreign) -> Made {
         for what in card.left_out() {
             tracing::warn!(card = self.name(), "the card is without {what}");
         }
-        Ok(card)
+        Made::function(card)
     }
+}
+
+/// A card for one guest.
+pub(super) struct Made {
+    pub(super) function: Box<dyn Function>,
+    /// Where QEMU connects to, if not to us.
+    pub(super) direct: Option<PathBuf>,
+}
+
+impl Made {
+    pub(super) fn function(function: impl Function + 'static) -> Self {
+        Self::boxed(Box::new(function))
+    }
+
+    pub(super) fn boxed(function: Box<dyn Function>) -> Self {
+        Self {
+            function,
+            direct: None,
+        }
+    }
+
+    fn unjudged(socket: PathBuf, keeper: Box<dyn Keeper>) -> Self {
+        Self {
+            direct: Some(socket),
+            ..Self::function(Unjudged {
+                _keeper: keeper,
+                told: false,
+            })
+        }
+    }
+}
+
+/// Stands for a card that QEMU reaches without us, to say so in its journal.
+struct Unjudged {
+    _keeper: Box<dyn Keeper>,
+    told: bool,
+}
+
+impl Device for Unjudged {
+    fn identity(&self) -> Identity {
+        Identity {
+            vendor: 0x1b36,
+            device: 0x4c00,
+            ..Identity::default()
+        }
+    }
+
+    fn reset(&mut self, _kind: Reset) {}
+
+    fn step(&mut self, host: &mut dyn Host) -> Next {
+        if !std::mem::replace(&mut self.told, true) {
+            let why = "the card's server runs unjudged, as it was asked for: it reaches the guest's memory unseen";
+            host.declare(Declaration::Gone { why: why.into() });
+        }
+        Next::Idle
+    }
+
+    fn line(&self) -> bool {
+        false
+    }
+}
+
+impl Registers for Unjudged {
+    fn register(&self, _bar: u8, _offset: u64) -> Option<RegisterName> {
+        None
+    }
+
+    fn read(&self, _bar: u8, _offset: u64) -> u32 {
+        UNCLAIMED
+    }
+
+    fn write(&mut self, _bar: u8, _offset: u64, _value: u32, _host: &mut dyn Host) {}
 }
 
 /// Whether a server at a socket has a guest of ours.
@@ -271,10 +381,15 @@ impl Running {
         })
     }
 
-    /// Connects to it as soon as it listens.
-    fn connect(&mut self) -> Result<UnixStream, NotMade> {
-        let failed = |command: &str, source| NotMade::Start {
-            command: command.to_owned(),
+    fn socket(&self) -> PathBuf {
+        self.directory.file(Self::SOCKET)
+    }
+
+    /// Waits until `ready` gives something, which is asked whenever something came into the directory.
+    fn wait<T>(&self, mut ready: impl FnMut() -> io::Result<Option<T>>) -> Result<T, NotMade> {
+        let command = || self.command.clone();
+        let failed = |source| NotMade::Start {
+            command: command(),
             source,
         };
         let events = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)
@@ -282,26 +397,22 @@ impl Running {
                 events.add_watch(self.directory.path(), AddWatchFlags::IN_CREATE)?;
                 Ok(events)
             })
-            .map_err(|errno| failed(&self.command, errno.into()))?;
+            .map_err(|errno| failed(errno.into()))?;
         let deadline = Instant::now() + LISTENS;
         loop {
-            // Between its socket's making and its listening it is refused.
-            match UnixStream::connect(self.directory.file(Self::SOCKET)) {
-                Ok(stream) => return Ok(stream),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-                Err(error) => return Err(failed(&self.command, error)),
+            if let Some(ready) = ready().map_err(failed)? {
+                return Ok(ready);
             }
             if let Some(how) = self.ended() {
                 return Err(NotMade::Ended {
-                    command: self.command.clone(),
+                    command: command(),
                     how,
                     said: self.said(),
                 });
             }
             if Instant::now() >= deadline {
                 return Err(NotMade::NoSocket {
-                    command: self.command.clone(),
+                    command: command(),
                     waited: LISTENS,
                     said: self.said(),
                 });
@@ -352,6 +463,17 @@ impl Drop for Running {
         }
         self.process.kill();
     }
+}
+
+/// Whether somebody listens at a socket, without connecting: a server may take the first connection for its only one.
+fn listens(socket: &Path) -> bool {
+    // Number, references, protocol, flags, type, state, inode, path; the flag says that it accepts.
+    let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let socket = socket.to_string_lossy();
+    table.lines().any(|line| {
+        let mut fields = line.split_whitespace();
+        fields.nth(3) == Some("00010000") && fields.nth(3) == Some(&*socket)
+    })
 }
 
 /// The last lines of a log that say something.

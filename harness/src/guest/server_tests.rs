@@ -9,7 +9,8 @@ fn sh(script: &str) -> Server {
 #[test]
 fn a_server_that_ends_is_told_with_its_last_words() {
     let error = sh("echo loading; echo 'no such chip' >&2; exit 3")
-        .connect()
+        .make()
+        .map(drop)
         .unwrap_err();
     let text = error.to_string();
     assert!(
@@ -21,10 +22,13 @@ fn a_server_that_ends_is_told_with_its_last_words() {
 
 #[test]
 fn a_server_that_cannot_be_started_is_told() {
-    let error = Server::command(["/nowhere/at all"]).connect().unwrap_err();
+    let error = Server::command(["/nowhere/at all"])
+        .make()
+        .map(drop)
+        .unwrap_err();
     assert!(matches!(error, NotMade::Start { .. }), "{error}");
     let none: [String; 0] = [];
-    let error = Server::command(none).connect().unwrap_err();
+    let error = Server::command(none).make().map(drop).unwrap_err();
     assert!(matches!(error, NotMade::Start { .. }), "{error}");
 }
 
@@ -52,4 +56,19 @@ fn a_server_at_a_socket_has_one_guest_at_a_time() {
     assert!(Use::take(&used, Duration::ZERO).is_none());
     drop(first);
     assert!(Use::take(&used, Duration::ZERO).is_some());
+}
+
+#[test]
+fn a_server_that_runs_unjudged_is_not_connected_to() {
+    let script = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(); \
+                  s.accept(); sys.exit('somebody connected')";
+    let server = Server::command(["python3", "-c", script]).unjudged();
+    let mut made = server.make().expect("it listens");
+    let socket = made.direct.take().expect("QEMU's way");
+    assert!(listens(&socket));
+
+    UnixStream::connect(&socket).expect("the first");
+
+    drop(made);
+    assert!(!listens(&socket), "it ended with its card");
 }

@@ -13,7 +13,6 @@ use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 
 use landfall_agent::protocol::{self, Hello, Request};
-use landfall_device::serve::CardServer;
 use landfall_guest::{Cancel, Kernel, Prepared};
 
 use super::console;
@@ -123,11 +122,7 @@ impl<'a> Launch<'a> {
         let mut cards = Vec::new();
         for (index, card) in options.cards.iter().enumerate() {
             let path = socket(&directory, index);
-            let function = card
-                .function()
-                .map_err(|source| What::NoCard { index, source })?;
-            let server = CardServer::bind_with(&path, function, options.card_options())
-                .map_err(|source| What::Card { index, source })?;
+            let server = card.serve(&path, index, options.card_options())?;
             cards.push(server);
         }
         let pair = || UnixStream::pair().map_err(host("make a socket pair"));
