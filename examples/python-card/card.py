@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """A PCI card in Python: a vfio-user server. It writes a pattern into memory and interrupts by MSI.
 
-    BAR 0   0x00 ID       reads as 0x59504331
-            0x04 ADDRESS  bus address of the buffer; 0x08 its upper half
-            0x0c LENGTH   bytes to write
-            0x10 SEED     the first byte; each further one is one more
-            0x14 CONTROL  writing 1 sets it going
-            0x18 STATUS   bit 0: done; writing 1 clears it
+    BAR 0   0x00 ID          reads as 0x59504331
+            0x04 DESCRIPTOR  bus address of what to do; 0x08 its upper half
+            0x0c CONTROL     writing 1 sets it going
+            0x10 STATUS      bit 0: done, bit 1: the descriptor could not be read; writing 1 clears them
+
+The descriptor is the address of a buffer (64 bits), its bytes (32), and the first byte of the pattern (32), of which each
+further one is one more.
 
 It has no memory of the machine's: each access is a message, DMA_READ or DMA_WRITE.
 """
@@ -23,7 +24,7 @@ REPLY, ERROR, NO_REPLY = 1, 1 << 5, 1 << 4
 EINVAL = 22
 
 BAR_BYTES, CONFIG, PIECE = 4096, 7, 64 << 10
-ID, ADDRESS, ADDRESS_HIGH, LENGTH, SEED, CONTROL, STATUS = range(0, 28, 4)
+ID, DESCRIPTOR, DESCRIPTOR_HIGH, CONTROL, STATUS = range(0, 20, 4)
 
 
 def configuration():
@@ -50,7 +51,7 @@ class Card:
         self.reset()
 
     def reset(self):
-        self.registers = dict.fromkeys(range(0, 28, 4), 0)
+        self.registers = dict.fromkeys((ID, DESCRIPTOR, DESCRIPTOR_HIGH, CONTROL, STATUS), 0)
         self.registers[ID] = 0x59504331
 
     # What the card does.
@@ -62,16 +63,22 @@ class Card:
             self.registers[offset] = value
 
     def work(self):
-        """Fills the buffer in pieces, and interrupts."""
-        address = self.registers[ADDRESS] | self.registers[ADDRESS_HIGH] << 32
-        length, seed = self.registers[LENGTH], self.registers[SEED]
-        pattern = bytes(i & 0xFF for i in range(seed, seed + 256)) * (PIECE // 256)
+        """Reads the descriptor, fills the buffer in pieces, and interrupts."""
         self.registers[CONTROL] = 0
-        for start in range(0, length, PIECE):
-            self.dma_write(address + start, pattern[: min(PIECE, length - start)])
-        self.registers[STATUS] |= 1
+        at = self.registers[DESCRIPTOR] | self.registers[DESCRIPTOR_HIGH] << 32
+        descriptor = self.dma_read(at, 16)
+        if descriptor is None:
+            self.registers[STATUS] |= 2
+        else:
+            self.fill(*struct.unpack("<QII", descriptor))
+            self.registers[STATUS] |= 1
         if self.wire is not None:
             os.write(self.wire, struct.pack("=Q", 1))
+
+    def fill(self, address, length, seed):
+        pattern = bytes(i & 0xFF for i in range(seed, seed + 256)) * (PIECE // 256)
+        for start in range(0, length, PIECE):
+            self.dma_write(address + start, pattern[: min(PIECE, length - start)])
 
     # What the protocol is.
 

@@ -9,12 +9,10 @@
 #include <linux/slab.h>
 
 #define ID 0x00
-#define ADDRESS 0x04
-#define ADDRESS_HIGH 0x08
-#define LENGTH 0x0c
-#define SEED 0x10
-#define CONTROL 0x14
-#define STATUS 0x18
+#define DESCRIPTOR 0x04
+#define DESCRIPTOR_HIGH 0x08
+#define CONTROL 0x0c
+#define STATUS 0x10
 
 #define BYTES (192 << 10)
 
@@ -27,8 +25,16 @@ module_param(rounds, uint, 0444);
 static uint patience = 10;
 module_param(patience, uint, 0444);
 
+struct descriptor {
+	__le64 address;
+	__le32 bytes;
+	__le32 seed;
+};
+
 struct card {
 	void __iomem *bar;
+	struct descriptor *descriptor;
+	dma_addr_t descriptor_at;
 	struct completion done;
 };
 
@@ -57,10 +63,9 @@ static int fill(struct pci_dev *pdev, struct card *c, u32 seed)
 		kfree(buffer);
 		return -EIO;
 	}
-	writel(lower_32_bits(at), c->bar + ADDRESS);
-	writel(upper_32_bits(at), c->bar + ADDRESS_HIGH);
-	writel(BYTES, c->bar + LENGTH);
-	writel(seed, c->bar + SEED);
+	c->descriptor->address = cpu_to_le64(at);
+	c->descriptor->bytes = cpu_to_le32(BYTES);
+	c->descriptor->seed = cpu_to_le32(seed);
 	if (early)
 		dma_unmap_single(&pdev->dev, at, BYTES, DMA_FROM_DEVICE);
 	writel(1, c->bar + CONTROL);
@@ -92,6 +97,11 @@ static int card_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 		return PTR_ERR(c->bar);
 	if (readl(c->bar + ID) != 0x59504331)
 		return -ENODEV;
+	c->descriptor = dmam_alloc_coherent(&pdev->dev, sizeof(*c->descriptor), &c->descriptor_at, GFP_KERNEL);
+	if (!c->descriptor)
+		return -ENOMEM;
+	writel(lower_32_bits(c->descriptor_at), c->bar + DESCRIPTOR);
+	writel(upper_32_bits(c->descriptor_at), c->bar + DESCRIPTOR_HIGH);
 	pci_set_master(pdev);
 	error = pci_alloc_irq_vectors(pdev, 1, 1, PCI_IRQ_MSI);
 	if (error < 0)
