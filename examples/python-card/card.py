@@ -42,9 +42,12 @@ class Gone(Exception):
 
 
 class Card:
+    KIND = 1  # of interrupt: MSI
+
     def __init__(self, connection):
         self.connection = connection
         self.config = configuration()
+        self.regions = {0: BAR_BYTES, CONFIG: len(self.config)}
         self.wire = None  # the event descriptor of the only vector
         self.waiting = []  # commands that came while an answer was waited for
         self.number = 0
@@ -72,6 +75,9 @@ class Card:
         else:
             self.fill(*struct.unpack("<QII", descriptor))
             self.registers[STATUS] |= 1
+        self.interrupt()
+
+    def interrupt(self):
         if self.wire is not None:
             os.write(self.wire, struct.pack("=Q", 1))
 
@@ -129,14 +135,14 @@ class Card:
             return struct.pack("<IIII", 16, 1 | 2, 9, 5)  # has a reset, is PCI; regions, interrupts
         if command == REGION_INFO:
             index = struct.unpack_from("<I", payload, 8)[0]
-            size = {0: BAR_BYTES, CONFIG: len(self.config)}.get(index, 0)
+            size = self.regions.get(index, 0)
             return struct.pack("<IIIIQQ", 32, 3 if size else 0, index, 0, size, 0)
         if command == IRQ_INFO:
             index = struct.unpack_from("<I", payload, 8)[0]
-            return struct.pack("<IIII", 16, 1, index, 1 if index == 1 else 0)
+            return struct.pack("<IIII", 16, 1, index, 1 if index == self.KIND else 0)
         if command == SET_IRQS:
             _, _, index, _, _ = struct.unpack_from("<IIIII", payload)
-            self.wire = fds[0] if index == 1 and fds else None
+            self.wire = fds[0] if index == self.KIND and fds else None
             return b""
         if command in (REGION_READ, REGION_WRITE):
             return self.access(command, payload)

@@ -103,10 +103,10 @@ static int card_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	writel(lower_32_bits(c->descriptor_at), c->bar + DESCRIPTOR);
 	writel(upper_32_bits(c->descriptor_at), c->bar + DESCRIPTOR_HIGH);
 	pci_set_master(pdev);
-	error = pci_alloc_irq_vectors(pdev, 1, 1, PCI_IRQ_MSI);
+	error = pci_alloc_irq_vectors(pdev, 1, 1, PCI_IRQ_ALL_TYPES);
 	if (error < 0)
 		return error;
-	error = devm_request_irq(&pdev->dev, pci_irq_vector(pdev, 0), done, 0, KBUILD_MODNAME, c);
+	error = devm_request_irq(&pdev->dev, pci_irq_vector(pdev, 0), done, IRQF_SHARED, KBUILD_MODNAME, c);
 	for (round = 0; round < rounds && !error; round++)
 		error = fill(pdev, c, round);
 	dev_info(&pdev->dev, "%u buffers, %d\n", round, error);

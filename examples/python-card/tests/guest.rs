@@ -15,13 +15,14 @@ fn here() -> &'static Path {
 }
 
 /// It is started for each guest.
-fn server(script: &str) -> Server {
+fn server(words: &str) -> Server {
+    let (script, more) = words.split_once(' ').unwrap_or((words, ""));
     let script = here().join(script).display().to_string();
-    Server::command(["python3", &script, "{socket}"]).registers(here().join("registers.toml"))
+    Server::command(["python3", &script, "{socket}", more]).registers(here().join("registers.toml"))
 }
 
-fn card(script: &str) -> Card {
-    Card::served("python-card", server(script))
+fn card(words: &str) -> Card {
+    Card::served("python-card", server(words))
 }
 
 fn driver() -> Driver {
@@ -37,6 +38,19 @@ fn the_driver_is_right() -> Result {
         .on([Leg::Plain, Leg::Iommu])
         .verdict()?;
     verdict.assert_clean();
+    Ok(())
+}
+
+#[test]
+fn the_line_and_a_table_of_vectors_do_as_well() -> Result {
+    for kind in ["line", "table"] {
+        Trial::new()
+            .named(format!("python-card-{kind}"))
+            .plug(card(&format!("tests/variants.py {kind}")))
+            .driver(driver())
+            .verdict()?
+            .assert_clean();
+    }
     Ok(())
 }
 
