@@ -15,6 +15,7 @@
 
 pub mod contract;
 pub mod dma;
+pub mod foreign;
 pub mod journal;
 pub mod ledger;
 pub mod parts;
@@ -22,3 +23,4 @@ pub mod pci;
 pub mod random;
 pub mod serve;
 pub mod testing;
+mod wire;

@@ -408,6 +408,12 @@ pub enum Declaration {
     },
     /// The function was reset by a register of its own: no byte follows, and all jobs are the driver's.
     Reset,
+    /// What stands behind the function is gone, a simulator for one: it reads as all-ones from here on, and neither is
+    /// that the driver's doing, nor can anything be concluded from it.
+    Gone {
+        /// What happened, in words.
+        why: Cow<'static, str>,
+    },
 }
 
 impl Declaration {

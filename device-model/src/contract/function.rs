@@ -19,10 +19,11 @@
 //! whoever waits for it, so a register access waits for one piece of work at most, and whatever it changes (stop, reset, bus
 //! mastering) holds before the next byte moves.
 
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use super::access::{Access, Width};
-use super::bus::{DmaError, RegisterName, Reset, Tag, Vector};
+use super::bus::{DmaError, InterruptKind, RegisterName, Reset, Tag, Vector};
 use super::declare::{Declaration, Declares};
 use super::identity::Identity;
 
@@ -66,6 +67,23 @@ pub enum Notice {
     },
     /// Bus mastering was switched on.
     BusMaster,
+    /// Software set the function up otherwise; also what a reset of the machine's makes of it.
+    Setup(Setup),
+}
+
+/// What software set up in configuration space, which is the machine's and not the function's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Setup {
+    /// The function decodes its BARs.
+    pub memory: bool,
+    /// It may master the bus.
+    pub master: bool,
+    /// The line (INTx) is switched off.
+    pub line_off: bool,
+    /// The power state: 0 is D0, 3 is D3hot.
+    pub power: u8,
+    /// Vectors of message interrupts that it was given, and of which kind; `None`: it has the line.
+    pub messages: Option<(InterruptKind, u16)>,
 }
 
 /// The machine, as lent to a function for one call.
@@ -153,6 +171,12 @@ pub trait Device: Send {
 
     /// Returns to the state after power-on. No access to memory follows from what was before.
     fn reset(&mut self, kind: Reset);
+
+    /// What comes to it from outside of the machine, a simulator's answer for one: a descriptor, the same as long as it is
+    /// plugged in. Whenever it is readable a step follows, which is to read what is there. By default nothing does.
+    fn outside(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 
     /// Does one bounded piece of work: at most about [`STEP_BYTES`] moved.
     fn step(&mut self, host: &mut dyn Host) -> Next;

@@ -17,7 +17,7 @@ pub use access::{Access, Lanes, Width, split};
 pub use backing::Backing;
 pub use bus::*;
 pub use declare::{Declaration, Declares, IdleScope, Label, Limits, Owed, Piece, Promise};
-pub use function::{Device, Function, Host, Next, Notice, Registers, STEP_BYTES, UNCLAIMED};
+pub use function::{Device, Function, Host, Next, Notice, Registers, STEP_BYTES, Setup, UNCLAIMED};
 pub use identity::*;
 pub use names::UnknownName;
 pub use refused::*;

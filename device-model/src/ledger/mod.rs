@@ -324,6 +324,7 @@ impl Ledger {
                 self.silence(None, write, "reset");
                 self.interrupts.reset();
             }
+            Declaration::Gone { why } => self.not_judged(why.clone().into_owned()),
             Declaration::Delayed | Declaration::Arrived { .. } => {}
         }
     }

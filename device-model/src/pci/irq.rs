@@ -63,15 +63,25 @@ impl<W: Wire> Irqs<W> {
     /// Vectors that the machine gave: all `table` of the table, once it uses that; or as many messages as it allocated;
     /// without either one, the line.
     pub fn given(&self, table: u16) -> u16 {
-        match self.msix.iter().any(Option::is_some) {
-            true => table,
-            false => u16::try_from(self.msi.len()).unwrap_or(u16::MAX).max(1),
+        match self.kind() {
+            Some(InterruptKind::Msix) => table,
+            _ => u16::try_from(self.msi.len()).unwrap_or(u16::MAX).max(1),
         }
     }
 
     /// Whether messages are in use, rather than the line.
     pub fn messages(&self) -> bool {
-        self.msi.iter().chain(&self.msix).any(Option::is_some)
+        self.kind().is_some()
+    }
+
+    /// Which messages are in use; `None`: the line.
+    pub fn kind(&self) -> Option<InterruptKind> {
+        let used = |wires: &[Option<W>]| wires.iter().any(Option::is_some);
+        match (used(&self.msix), used(&self.msi)) {
+            (true, _) => Some(InterruptKind::Msix),
+            (false, true) => Some(InterruptKind::Msi),
+            (false, false) => None,
+        }
     }
 
     /// Connects `wires` from vector `start` on; `None` disconnects one.

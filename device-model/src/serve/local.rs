@@ -3,6 +3,9 @@
 //! A card without a socket, for tests and benchmarks.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Machine, Options};
 use crate::contract::{Function, IdentityError, Next};
@@ -120,5 +123,20 @@ impl LocalCard {
     /// Lets it do one piece of work.
     pub fn step(&mut self) -> Next {
         self.machine.step()
+    }
+
+    /// Waits until something comes to it from outside ([`crate::contract::Device::outside`]), and lets it do one piece of work
+    /// then. False: nothing came within `limit`, or can come.
+    pub fn hear(&mut self, limit: Duration) -> bool {
+        let Ok(Some(outside)) = self.machine.outside() else {
+            return false;
+        };
+        let mut fds = [PollFd::new(&outside, PollFlags::IN)];
+        let limit = Timespec::try_from(limit).ok();
+        let came = poll(&mut fds, limit.as_ref()).is_ok_and(|ready| ready > 0);
+        if came {
+            self.step();
+        }
+        came
     }
 }

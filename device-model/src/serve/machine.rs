@@ -8,12 +8,14 @@
 //! into the journal.
 
 use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::contract::{
     Access, Backing, Bar, Contents, Function, Host, Identity, IdentityError, Next, Notice,
-    RegisterName, Reset, Vector, Width, split,
+    RegisterName, Reset, Setup, Vector, Width, split,
 };
 use crate::dma::map::{Map, PIECE};
 use crate::journal::{Journal, Kind, Missing, Spinning};
@@ -44,6 +46,8 @@ pub(crate) struct Machine<W> {
     map: Arc<Map>,
     journal: Journal,
     piece: Box<[u8; PIECE]>,
+    /// What the function was told of last.
+    setup: Setup,
     /// A register was read since the machine connected.
     was_read: bool,
     /// The function asked to be cut off.
@@ -88,6 +92,7 @@ impl<W: Wire> Machine<W> {
             map,
             journal,
             piece: Box::new([0; PIECE]),
+            setup: Setup::default(),
             was_read: false,
             severed: false,
             touched: Touched::default(),
@@ -201,6 +206,7 @@ impl<W: Wire> Machine<W> {
             }
         }
         self.release_held();
+        self.tell_setup();
         self.settle();
     }
 
@@ -209,13 +215,14 @@ impl<W: Wire> Machine<W> {
         self.config.reset();
         self.watch.stop();
         self.reset_function(Reset::Device);
+        self.tell_setup();
         self.settle();
     }
 
     /// The machine is gone: the function is as after power-on, without wires or mappings.
     pub(crate) fn unplug(&mut self) {
-        self.reset_device();
         self.irqs = Irqs::default();
+        self.reset_device();
         self.was_read = false;
         if let Some(witness) = &mut self.witness {
             witness.unplug();
@@ -234,7 +241,14 @@ impl<W: Wire> Machine<W> {
     /// Changes the wires; the line is looked at again afterwards.
     pub(crate) fn with_irqs(&mut self, change: impl FnOnce(&mut Irqs<W>)) {
         change(&mut self.irqs);
+        self.tell_setup();
         self.settle();
+    }
+
+    /// What comes to the function from outside.
+    pub(crate) fn outside(&self) -> io::Result<Option<OwnedFd>> {
+        let outside = self.function.outside();
+        outside.map(|fd| fd.try_clone_to_owned()).transpose()
     }
 
     fn reset_function(&mut self, reset: Reset) {
@@ -249,6 +263,21 @@ impl<W: Wire> Machine<W> {
     /// Whether the function asked to be cut off since this was asked last.
     pub(crate) fn take_severed(&mut self) -> bool {
         std::mem::take(&mut self.severed)
+    }
+
+    /// Tells the function what software set up, if that changed.
+    fn tell_setup(&mut self) {
+        let table = self.identity.msix.map_or(0, |msix| msix.vectors);
+        let setup = Setup {
+            memory: self.config.memory_enabled(),
+            master: self.config.master_enabled(),
+            line_off: !self.config.line_enabled(),
+            power: self.config.power_state(),
+            messages: self.irqs.kind().map(|kind| (kind, self.irqs.given(table))),
+        };
+        if std::mem::replace(&mut self.setup, setup) != setup {
+            self.notice(Notice::Setup(setup));
+        }
     }
 
     fn notice(&mut self, notice: Notice) {

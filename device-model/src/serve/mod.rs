@@ -3,7 +3,7 @@
 //! Serves one function on a vfio-user socket.
 //!
 //! Two threads for each card: one takes what the machine asks over the socket, one lets the function do
-//! its work. They share the function under one lock, which is handed over fairly between two pieces of
+//! its work; and a third where something comes to it from outside, which lets it read that. They share the function under one lock, which is handed over fairly between two pieces of
 //! work. Lock order: machine, then mappings, then journal. The mappings are changed without the machine's
 //! lock, and so wait for one piece of a transfer at most.
 
@@ -14,7 +14,8 @@ mod unknown;
 mod vfio_user;
 mod witness;
 
-use std::io;
+use std::io::{self, PipeReader, PipeWriter};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -24,6 +25,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 
 use self::vfio_user::EventWire;
 use crate::contract::{Function, IdentityError, Next};
@@ -88,6 +91,8 @@ pub(crate) struct Shared {
     /// The journal.
     pub(crate) journal: Journal,
     stop: AtomicBool,
+    /// Closed when all is to end.
+    going: Mutex<Option<PipeWriter>>,
     connection: Mutex<Option<UnixStream>>,
     running: Mutex<usize>,
     ended: Condvar,
@@ -134,6 +139,7 @@ impl Shared {
     /// Makes every thread end: a transfer in hand stops after its current piece.
     fn end(&self, listener: &UnixListener) {
         self.stop.store(true, Ordering::Release);
+        drop(self.going.lock().take());
         // Errors mean that they are closed already.
         let _ = rustix::net::shutdown(listener, rustix::net::Shutdown::Both);
         if let Some(stream) = self.connection.lock().take() {
@@ -193,6 +199,8 @@ impl CardServer {
         let journal = Journal::with_capacity(options.journal);
         let map = Arc::new(Map::default());
         let machine = Machine::new(function, options, Arc::clone(&map), journal.clone())?;
+        let outside = machine.outside().map_err(ServeError::Thread)?;
+        let (gone, going) = io::pipe().map_err(ServeError::Thread)?;
         let listener = UnixListener::bind(&path).map_err(|source| match source.kind() {
             io::ErrorKind::AddrInUse => ServeError::Exists { path: path.clone() },
             _ => ServeError::Listen {
@@ -206,6 +214,7 @@ impl CardServer {
             map,
             journal,
             stop: AtomicBool::new(false),
+            going: Mutex::new(Some(going)),
             connection: Mutex::new(None),
             running: Mutex::new(0),
             ended: Condvar::new(),
@@ -220,6 +229,9 @@ impl CardServer {
         let listener = Arc::clone(&server.listener);
         server.spawn("card-socket", move |shared| accept(shared, &listener))?;
         server.spawn("card-work", work)?;
+        if let Some(outside) = outside {
+            server.spawn("card-outside", move |shared| hear(shared, &outside, &gone))?;
+        }
         Ok(server)
     }
 
@@ -327,6 +339,31 @@ fn work(shared: &Shared) {
                 let until = shared.journal.began() + time.min(Duration::from_secs(1 << 30));
                 shared.wake.wait_until(&mut machine, until);
             }
+        }
+    }
+}
+
+/// Lets the function work whenever something came to it from outside.
+fn hear(shared: &Shared, outside: &OwnedFd, gone: &PipeReader) {
+    while !shared.stopped() {
+        let mut both = [
+            PollFd::new(outside, PollFlags::IN),
+            PollFd::new(gone, PollFlags::IN),
+        ];
+        match poll(&mut both, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => return, // no memory for it: nothing comes any more
+        }
+        let came = both.first().map_or(PollFlags::empty(), PollFd::revents);
+        if came.contains(PollFlags::IN) && !shared.stopped() {
+            let mut machine = shared.machine.lock();
+            if machine.step() != Next::Idle {
+                shared.wake.notify_one();
+            }
+            shared.cut_if_severed(&mut machine);
+            MutexGuard::unlock_fair(machine);
+        } else if !came.is_empty() {
+            return; // closed, or nothing that can be waited for
         }
     }
 }

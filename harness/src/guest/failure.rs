@@ -12,6 +12,7 @@ use landfall_device::serve::ServeError;
 
 use super::bring::NotBrought;
 use super::budget::NoPlace;
+use super::server::NotMade;
 use super::watch::Touched;
 use crate::guest::memory::MemoryError;
 
@@ -140,6 +141,15 @@ pub enum What {
         /// Why not.
         #[source]
         source: ServeError,
+    },
+    /// A card's model was not made.
+    #[error("there is no card {index}")]
+    NoCard {
+        /// Which.
+        index: usize,
+        /// Why not.
+        #[source]
+        source: NotMade,
     },
     /// Memory that was kept from the kernel and firmware was written before the pool was loaded.
     #[error(transparent)]

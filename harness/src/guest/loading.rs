@@ -6,7 +6,6 @@ use std::ops::Range;
 use std::time::Duration;
 
 use landfall_agent::protocol::{Reply, Request};
-use landfall_device::serve::CardServer;
 
 use super::Card;
 use super::failure::{GuestFailed, Result, What};
@@ -156,8 +155,9 @@ impl Machine {
     pub(super) fn add_card(&mut self, card: Card) -> Result<usize> {
         let index = self.cards.len();
         let with = self.options.card_options();
-        let server = CardServer::bind_with(&self.socket(index), card.function(), with)
-            .map_err(|source| GuestFailed::early(What::Card { index, source }))?;
+        let server = card
+            .serve(&self.socket(index), index, with)
+            .map_err(GuestFailed::early)?;
         self.cards.push(server);
         self.options.cards.push(card);
         match self.plug_card(index) {

@@ -36,6 +36,7 @@ pub mod qemu;
 mod region;
 mod requests;
 pub mod run_directory;
+mod server;
 mod snapshot;
 mod sources;
 mod start;
@@ -70,6 +71,7 @@ pub use pool::{
 };
 pub use region::{Clusters, Free, Hole, Region, Used, Zone};
 pub use requests::Ran;
+pub use server::{NotMade, SOCKET, Server};
 pub use sources::{Carveout, PoolOptions, PoolSource};
 pub use sources::{FIRMWARE, MEM_UNIT};
 pub use started::{How, Started};
@@ -381,7 +383,7 @@ impl<Stage: Running> Guest<Stage> {
     /// If it has MSI-X, QEMU refuses, or the guest does not let it go.
     pub fn unplug(&self, index: usize) -> Result<()> {
         let mut machine = self.machine();
-        let with_msix = |card: &Card| card.function().identity().msix.is_some();
+        let with_msix = |card: &Card| card.identity().is_ok_and(|card| card.msix.is_some());
         if machine.options.cards.get(index).is_some_and(with_msix) {
             let why = "a card with MSI-X cannot be unplugged: QEMU would abort";
             return Err(GuestFailed::early(What::Options(why.to_owned())));

@@ -13,10 +13,8 @@ use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 
 use landfall_agent::protocol::{self, Hello, Request};
-use landfall_device::serve::CardServer;
 use landfall_guest::{Cancel, Kernel, Prepared};
 
-use super::Card;
 use super::console;
 use super::failure::{GuestFailed, Result, What};
 use super::machine::{CONSOLE_LOG, Inbox, Machine, QEMU_LOG, socket};
@@ -124,8 +122,7 @@ impl<'a> Launch<'a> {
         let mut cards = Vec::new();
         for (index, card) in options.cards.iter().enumerate() {
             let path = socket(&directory, index);
-            let server = CardServer::bind_with(&path, card.function(), options.card_options())
-                .map_err(|source| What::Card { index, source })?;
+            let server = card.serve(&path, index, options.card_options())?;
             cards.push(server);
         }
         let pair = || UnixStream::pair().map_err(host("make a socket pair"));
@@ -256,7 +253,10 @@ pub(super) fn describe(options: &GuestOptions, prepared: &Prepared) -> Descripti
         stock,
         incoming: false,
         in_turns: true,
-        rooms: options.cards.iter().map(Card::room).collect(),
+        // One that cannot be made is told where it is to be served.
+        rooms: (options.cards.iter())
+            .map(|card| card.room().unwrap_or_default())
+            .collect(),
         extra: options.qemu_arguments.clone(),
     }
 }

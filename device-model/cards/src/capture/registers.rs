@@ -62,6 +62,7 @@ impl Device for CaptureCard {
                 self.strike_at_read(usize::try_from(offset).unwrap_or(usize::MAX), host);
             }
             Notice::BusMaster => self.strike_early(host),
+            Notice::Setup(_) => {}
         }
     }
 

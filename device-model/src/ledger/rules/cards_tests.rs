@@ -318,6 +318,17 @@ fn what_was_taken_back_and_lent_anew_is_another_matter() {
 }
 
 #[test]
+fn a_card_that_is_gone_is_nobodys_bug_and_not_clean() {
+    let captured = || Stream::bound().captures(0);
+    captured().unbinds().is_clean();
+    let why = "the card's server is gone: it closed the connection";
+    let gone = || captured().tells(Declaration::Gone { why: why.into() });
+    gone().unbinds().is_not_judged();
+    // What the driver did by itself is still its own.
+    gone().untagged_write(FRAME[0] + SIZE).is(1);
+}
+
+#[test]
 fn without_the_witness_nothing_is_wrong_and_nothing_is_clean() {
     let alone = |stream: Stream| {
         let mut alone = Stream::plugged();

@@ -99,7 +99,7 @@ fn hostile_owed() -> impl Strategy<Value = Option<Owed>> {
 fn hostile_declaration() -> impl Strategy<Value = Declaration> {
     let pieces = prop::collection::vec(hostile_piece(), 0..5);
     let some = (
-        0u8..13,
+        0u8..14,
         number(),
         0u16..3,
         prop::option::of(0u32..3),
@@ -146,6 +146,9 @@ fn hostile_declaration() -> impl Strategy<Value = Declaration> {
                 11 => Declaration::Changed {
                     job,
                     address: moved,
+                },
+                12 => Declaration::Gone {
+                    why: "é".repeat(500).into(),
                 },
                 _ if on => Declaration::Delayed,
                 _ if moved % 2 == 0 => Declaration::Arrived { flushed: on },

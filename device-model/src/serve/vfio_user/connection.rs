@@ -19,7 +19,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
-use super::wire::{self, HEADER, Header, MAX_FDS, Misunderstood, ProtocolError, Request};
+use crate::wire::{self, HEADER, Header, MAX_FDS, Misunderstood, ProtocolError, Request};
 
 /// How long a peer may leave its replies unread.
 const WRITE_DEADLINE: Duration = Duration::from_secs(5);

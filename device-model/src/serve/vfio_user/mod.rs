@@ -8,7 +8,6 @@
 
 mod backend;
 mod connection;
-mod wire;
 
 use std::os::unix::net::UnixStream;
 

@@ -509,6 +509,7 @@ fn declared(what: &Declaration, write: Option<u64>) -> Option<(&'static str, Str
             );
             ("card", text)
         }
+        Declaration::Gone { why } => ("card", format!("is gone: {why}")),
         Declaration::Delayed => (
             "card",
             format!("the write of #{} is still on its way", write?),

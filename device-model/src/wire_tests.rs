@@ -82,6 +82,71 @@ fn version_reply_ends_with_its_nul() {
     assert_eq!(json["capabilities"]["max_msg_fds"], 8);
 }
 
+#[test]
+fn replies_are_told_from_commands_with_their_error() {
+    let reply = Header::of_either(header(9, 32, 1)).expect("good");
+    assert_eq!((reply.is_reply(), reply.refused()), (true, None));
+    let mut bytes = header(9, 16, 0x21);
+    bytes[12] = 14;
+    let refused = Header::of_either(bytes).expect("good");
+    assert_eq!((refused.is_reply(), refused.refused()), (true, Some(14)));
+    let none = Header::of_either(header(9, 16, 2));
+    assert_eq!(none, Err(ProtocolError::NoType(2)));
+    let command = Header::command(9, 4, &[7; 4]);
+    assert_eq!(
+        command,
+        [9, 0, 4, 0, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, 7, 7, 7]
+    );
+}
+
+#[test]
+fn a_servers_version_says_what_it_takes_or_nothing() {
+    let version = |text: &str| Version::parse(&[&[0, 0, 1, 0], text.as_bytes()].concat());
+    let plain = Version {
+        major: 0,
+        minor: 1,
+        fds: 1,
+        twin: None,
+    };
+    assert_eq!(version(""), Some(plain));
+    assert_eq!(version("{}\0"), Some(plain));
+    let said =
+        r#"{"capabilities":{"max_msg_fds":8,"twin_socket":{"supported":true,"fd_index":2}}}"#;
+    let full = Version {
+        fds: 8,
+        twin: Some(2),
+        ..plain
+    };
+    assert_eq!(version(said), Some(full));
+    let hostile = r#"{"capabilities":{"max_msg_fds":-1,"twin_socket":7}}"#;
+    assert_eq!(version(hostile), Some(plain));
+    assert_eq!(version("{"), None);
+    assert_eq!(Version::parse(&[0, 0, 1]), None);
+}
+
+#[test]
+fn an_access_to_memory_brings_what_it_promises_and_no_more() {
+    let ask = |count: u64, data: &[u8]| [&9u64.to_le_bytes(), &count.to_le_bytes(), data].concat();
+    let (read, write) = (command::DMA_READ, command::DMA_WRITE);
+    let parsed = ask(2, &[5, 6]);
+    let parsed = Dma::parse(write, &parsed).expect("good");
+    assert_eq!(
+        (parsed.address, parsed.count, parsed.data),
+        (9, 2, &[5, 6][..])
+    );
+    assert!(Dma::parse(read, &ask(MAX_DATA as u64, &[])).is_some());
+    for (number, wrong) in [
+        (write, ask(3, &[5, 6])),
+        (write, ask(1, &[5, 6])),
+        (read, ask(2, &[5, 6])),
+        (read, ask(MAX_DATA as u64 + 1, &[])),
+        (read, ask(u64::MAX, &[])),
+        (read, vec![0; 15]),
+    ] {
+        assert_eq!(Dma::parse(number, &wrong), None);
+    }
+}
+
 proptest! {
     #[test]
     fn any_payload_is_taken_without_panic(command in 0u16..20, payload in proptest::collection::vec(any::<u8>(), 0..64)) {
