@@ -285,6 +285,10 @@ impl Wishes {
             (Some(size), None) => size,
             (_, Some((size, _))) => size,
             (None, None) if source == PoolSource::Buddy => needed.next_power_of_two(),
+            // What is kept at boot makes another guest of another snapshot: the usual size does for fewer frames, too.
+            (None, None) if source == PoolSource::Reserve => {
+                needed.max(PoolOptions::default().size.min(memory / 4))
+            }
             (None, None) => needed,
         };
         if source.most().is_some_and(|most| size > most) {
@@ -465,7 +469,7 @@ mod tests {
         let shapes: Vec<_> = plan.captures.iter().map(shape).collect();
         assert_eq!(shapes, [(1920, 1080, 8), (3840, 2160, 1)]);
         assert_eq!(plan.guest.pool.source, PoolSource::Reserve);
-        assert_eq!(plan.guest.pool.size, 33 * MIB);
+        assert_eq!(plan.guest.pool.size, 48 * MIB);
         assert_eq!(card(&plan).faults, []);
     }
 
