@@ -71,7 +71,7 @@ fn guest(cards: Vec<Card>, options: GuestOptions) -> Result<Guest<Booted>> {
         cards,
         witness: true,
         preload: vec![Module::named(WITNESS_MODULE)],
-        video: true,
+        archives: prepared().video.clone(),
         ..options
     })?;
     Ok(guest)

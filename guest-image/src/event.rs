@@ -27,6 +27,8 @@ pub enum Step {
     Modules,
     /// The initramfs is written.
     Initramfs,
+    /// Packages for guests are unpacked.
+    Packages,
     /// The debug kernel is built.
     DebugKernel,
     /// The set-up is written to a file.
@@ -46,6 +48,7 @@ impl fmt::Display for Step {
             Self::Kernel => "kernel",
             Self::Modules => "modules",
             Self::Initramfs => "initramfs",
+            Self::Packages => "packages",
             Self::DebugKernel => "debug kernel",
             Self::Export => "export",
             Self::Import => "import",

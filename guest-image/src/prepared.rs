@@ -40,8 +40,8 @@ pub struct Prepared {
     pub kernel_release: String,
     /// Newc cpio archive with the agent as `/init`, busybox and the modules, for `-initrd`.
     pub initramfs: PathBuf,
-    /// Likewise an archive, for guests that use video devices: v4l-utils. `None` if the kernel is not Debian's.
-    pub video: Option<PathBuf>,
+    /// Likewise archives, for guests that use video devices: v4l-utils. None if the kernel is not Debian's.
+    pub video: Vec<PathBuf>,
     /// Directory of the kernel's own modules, for [`StockModules`](crate::StockModules). `None` if the kernel was brought
     /// along.
     pub stock: Option<PathBuf>,

@@ -33,7 +33,7 @@ fn main() -> Result {
         memory: 512 << 20,
         ..GuestOptions::default()
     })?;
-    guest.add_video(prepared())?;
+    guest.unpack(&prepared().video)?;
     guest.load_module(WITNESS_MODULE, "")?;
     guest.load_stock("tw686x", "dma_mode=contig")?;
     guest.wait_for_path("/dev/video7", SHORT)?;

@@ -10,6 +10,7 @@ pub mod poller;
 pub mod ring;
 pub mod template;
 pub mod tw686x;
+pub mod xtrx;
 
 use landfall_device::contract::Function;
 
@@ -17,14 +18,35 @@ use landfall_device::contract::Function;
 pub type Make = fn() -> Box<dyn Function>;
 
 /// Every card in its default make, by name.
-pub const SET: [(&str, Make); 6] = [
+pub const SET: [(&str, Make); 7] = [
     ("capture", || Box::<capture::CaptureCard>::default()),
     ("dt3155", || Box::<dt3155::Dt3155>::default()),
     ("poller", || Box::<poller::Poller>::default()),
     ("ring", || Box::<ring::Ring>::default()),
     ("template", || Box::<template::Scratch>::default()),
     ("tw686x", || Box::<tw686x::Tw686x>::default()),
+    ("xtrx", || Box::<xtrx::Xtrx>::default()),
 ];
+
+/// What a card is usually tried with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usual {
+    /// Its driver, as `landfall exec --driver` takes it.
+    pub driver: &'static str,
+    /// Debian packages with programs that use it.
+    pub packages: &'static [&'static str],
+}
+
+/// What the card of that name is usually tried with, if anything is.
+pub fn usual(name: &str) -> Option<Usual> {
+    let (driver, packages): (_, &[_]) = match name {
+        "capture" => ("image:landfall_capture", &[]),
+        "dt3155" => ("stock:dt3155", &["v4l-utils"]),
+        "tw686x" => ("stock:tw686x", &["v4l-utils"]),
+        _ => return None,
+    };
+    Some(Usual { driver, packages })
+}
 
 /// Their names.
 pub const NAMES: [&str; SET.len()] = {

@@ -6,7 +6,6 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use crate::power;
 use crate::reaper::Reaper;
 
 /// The word of the kernel's command line that names the shell's device.
@@ -29,7 +28,7 @@ pub(crate) fn say(line: &str) {
     }
 }
 
-/// Runs busybox's shell on the console, as a session of its own with job control, and powers off at its end.
+/// Runs busybox's shell on the console to its end, as a session of its own with job control.
 pub(crate) fn shell(reaper: &Reaper) {
     let words = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let path = format!("/dev/{}", device(&words));
@@ -50,12 +49,11 @@ pub(crate) fn shell(reaper: &Reaper) {
     if let Err(error) = ended {
         say(&format!("landfall-agent: shell on {path}: {error}"));
     }
-    power::off();
 }
 
 /// Environment of every program that the agent starts.
 pub(crate) const ENVIRONMENT: [(&str, &str); 4] = [
-    ("PATH", "/bin:/sbin:/usr/bin:/usr/sbin"),
+    ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
     ("HOME", "/root"),
     ("TERM", "vt100"),
     ("PS1", "landfall:\\w# "),

@@ -4,7 +4,7 @@
 //!
 //! It mounts what a kernel needs, tells of kernel faults as they are logged, and does what the harness asks
 //! over a virtio-serial port (`landfall_agent::protocol`). It never returns: it powers the guest off when
-//! asked to, when the interactive shell ends, and when it panics.
+//! asked to, and when it panics.
 //!
 //! `landfall.console=NAME` on the kernel's command line names the device in `/dev` that the interactive shell uses
 //! (default `ttyS0`).

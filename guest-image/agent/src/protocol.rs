@@ -14,7 +14,7 @@ use std::io::{self, Read, Write};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Version of this protocol; the agent states it in [`Hello`].
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 /// Name of the virtio-serial port that carries it.
 pub const PORT_NAME: &str = "org.landfall.agent";
 /// Largest frame in either direction, bytes, without the length.
@@ -76,7 +76,7 @@ pub enum Request {
         /// For the kernel's random number generator; never the same twice.
         entropy: [u8; ENTROPY],
     },
-    /// Starts the interactive shell on the console; the guest powers itself off when it ends. Answers
+    /// Starts the interactive shell on the console, and sends [`Event::ShellEnded`] when it ends. Answers
     /// [`Reply::Done`].
     StartShell,
     /// Loads a module and what it depends on (`modules.dep` order), as modprobe does. `name` without `.ko`. If the kernel
@@ -259,6 +259,8 @@ pub enum Event {
         /// The kernel log lines.
         lines: Vec<String>,
     },
+    /// The interactive shell ended.
+    ShellEnded,
 }
 
 /// Reads one frame; `None` at a clean end of stream.

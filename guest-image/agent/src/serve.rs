@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use landfall_agent::protocol::{FromGuest, Hello, Reply, Request, VERSION};
+use landfall_agent::protocol::{Event, FromGuest, Hello, Reply, Request, VERSION};
 use nix::time::{ClockId, clock_gettime};
 
 use crate::card::Cards;
@@ -14,7 +14,7 @@ use crate::reaper::Reaper;
 use crate::{Outcome, console, exec, files, modules, power, resume, timing};
 
 /// Serves one harness after the other, for as long as the guest lives.
-pub(crate) fn serve(port: &Port, reaper: &Arc<Reaper>) {
+pub(crate) fn serve(port: &Arc<Port>, reaper: &Arc<Reaper>) {
     let mut cards = Cards::default();
     let mut pools = Pools::default();
     loop {
@@ -30,7 +30,7 @@ pub(crate) fn serve(port: &Port, reaper: &Arc<Reaper>) {
             match requests.next() {
                 Ok(Some(request)) => {
                     let last = request.request == Request::PowerOff;
-                    let outcome = answer(request.request, &mut cards, &mut pools, reaper);
+                    let outcome = answer(request.request, port, &mut cards, &mut pools, reaper);
                     port.send(&FromGuest::Reply {
                         id: request.id,
                         outcome,
@@ -52,6 +52,7 @@ pub(crate) fn serve(port: &Port, reaper: &Arc<Reaper>) {
 
 fn answer(
     request: Request,
+    port: &Arc<Port>,
     cards: &mut Cards,
     pools: &mut Pools,
     reaper: &Arc<Reaper>,
@@ -62,8 +63,11 @@ fn answer(
             resume::resume(unix_ns, entropy).map(|()| Reply::Hello(hello()))
         }
         Request::StartShell => {
-            let reaper = Arc::clone(reaper);
-            crate::start("shell", move || console::shell(&reaper));
+            let (reaper, port) = (Arc::clone(reaper), Arc::clone(port));
+            crate::start("shell", move || {
+                console::shell(&reaper);
+                port.send(&FromGuest::Event(Event::ShellEnded));
+            });
             Ok(Reply::Done)
         }
         Request::LoadModule { name, parameters } => modules::load(&name, &parameters),

@@ -45,7 +45,7 @@ fn finished() -> Result<(tempfile::TempDir, SetupOptions)> {
         ("kernel-2b/modules/kernel/big.ko", "stock"),
         ("initramfs-3c/initramfs", "initramfs"),
         ("initramfs-3c/modules", "landfall_pool"),
-        ("initramfs-3c/video", "v4l-utils"),
+        ("initramfs-3c/video-0", "v4l-utils"),
     ] {
         let path = entries.join(file);
         fs::create_dir_all(path.parent().ok_or("no parent")?)?;
@@ -152,7 +152,9 @@ fn a_set_up_that_travelled_is_warm_and_has_no_more_than_guests_need() -> Result 
     assert_eq!(fs::read_to_string(&prepared.initramfs)?, "initramfs");
     let stock = prepared.stock.ok_or("the kernel's own modules")?;
     assert_eq!(fs::read_to_string(stock.join("kernel/big.ko"))?, "stock");
-    let video = prepared.video.ok_or("an archive for video devices")?;
+    let [video] = &prepared.video[..] else {
+        return Err("one archive for video devices".into());
+    };
     assert_eq!(fs::read_to_string(video)?, "v4l-utils");
     assert_eq!(fs::read_to_string(&prepared.qemu.program)?, "loader");
     let names = usable(other.path())?;

@@ -57,6 +57,27 @@ pub enum PackagesError {
         /// Series that it has.
         there: Vec<String>,
     },
+    /// There are no packages of these names.
+    #[error("Debian has no package {} in {RELEASE}, main", .0.join(", "))]
+    Unknown(Vec<String>),
+    /// It is not one that a module can be built from.
+    #[error(
+        "the package {package} has {found} directories with a Kbuild or a Makefile in /usr/src, and just one is wanted"
+    )]
+    NoSource {
+        /// Its name.
+        package: String,
+        /// How many.
+        found: usize,
+    },
+    /// More than any guest should hold in memory.
+    #[error("the packages take {} MB in a guest, and {} MB are the most", bytes >> 20, most >> 20)]
+    TooLarge {
+        /// Bytes of their files.
+        bytes: u64,
+        /// The most.
+        most: u64,
+    },
     /// apt chose a package but does not know its checksum.
     #[error("the mirror's index has no SHA-256 for {0}")]
     NoChecksum(String),
@@ -207,11 +228,17 @@ pub(crate) fn numbers(version: &str) -> Vec<u64> {
         .collect()
 }
 
-fn closure(apt: &Apt, suite: &str, packages: &[&str]) -> Result<Vec<Chosen>, PackagesError> {
+/// These packages, and all that they need.
+pub(crate) fn closure(
+    apt: &Apt,
+    suite: &str,
+    packages: &[&str],
+) -> Result<Vec<Chosen>, PackagesError> {
     look_up(apt, &apt.closure(suite, packages)?)
 }
 
-fn look_up(apt: &Apt, packages: &[String]) -> Result<Vec<Chosen>, PackagesError> {
+/// Of these packages (`name` or `name=version`) what apt knows of them.
+pub(crate) fn look_up(apt: &Apt, packages: &[String]) -> Result<Vec<Chosen>, PackagesError> {
     let chosen = apt.look_up(packages)?;
     match chosen.iter().find(|package| package.sha256.len() != 64) {
         Some(package) => Err(PackagesError::NoChecksum(package.name.clone())),

@@ -58,6 +58,11 @@ impl Archive {
         self.entry(path, CHARACTER_DEVICE, (major, minor), &[]);
     }
 
+    /// Its bytes so far.
+    pub(crate) fn length(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Ends the archive.
     pub(crate) fn finish(mut self) -> Vec<u8> {
         self.entry("TRAILER!!!", 0, (0, 0), &[]);

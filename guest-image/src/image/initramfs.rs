@@ -21,10 +21,10 @@ const APPLETS: &str = "[ ash awk base64 basename cat chmod clear cmp cp cut date
 /// The shell's start.
 const PROFILE: &str = "export PS1='landfall:\\w# '\n\
     stty rows 40 columns 120 2>/dev/null\n\
-    echo 'Landfall guest: cards in /sys/bus/pci/devices, modules by modprobe, pools in /sys/kernel/debug; exit powers off.'\n";
+    echo 'Landfall guest: cards in /sys/bus/pci/devices, modules by modprobe, pools in /sys/kernel/debug; exit ends.'\n";
 
 /// Changes whenever the archive's contents do by other means than what [`write`] is given.
-pub(crate) const RECIPE: &str = "3";
+pub(crate) const RECIPE: &str = "4";
 /// Largest module, unpacked.
 pub(crate) const LARGEST: u64 = 256 << 20;
 

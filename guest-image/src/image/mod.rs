@@ -9,4 +9,4 @@ pub(crate) mod files;
 pub(crate) mod initramfs;
 pub(crate) mod modinfo;
 pub(crate) mod stock;
-pub(crate) mod video;
+pub(crate) mod tree;

@@ -101,7 +101,9 @@ pub fn build_module(
         return Ok(built);
     }
     cache.sweep(&guard).map_err(of_cache)?;
-    driver::forget_old(&cache).map_err(of_cache)?;
+    cache
+        .forget_old(driver::KIND, driver::KEPT)
+        .map_err(of_cache)?;
     let runner = Runner::new(cancel, &cache.logs());
     let step = Step::Modules;
     let began = Instant::now();
@@ -148,7 +150,7 @@ pub fn build_module(
 /// What was built before; an entry that cannot be read is as good as none.
 fn found(entry: &Entry) -> Option<Built> {
     let built = driver::read(&entry.path).ok()?;
-    driver::touch(&entry.path);
+    entry.touch();
     Some(built)
 }
 

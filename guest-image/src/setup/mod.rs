@@ -7,6 +7,7 @@ pub(crate) mod doctor;
 pub(crate) mod driver;
 pub(crate) mod error;
 pub(crate) mod options;
+pub(crate) mod packages;
 pub(crate) mod plan;
 pub(crate) mod prune;
 pub(crate) mod stamp;
@@ -25,7 +26,7 @@ use crate::host::process::Runner;
 use crate::image::embedded::{AGENT_SHA256, SOURCES_SHA256};
 use crate::image::files;
 use crate::image::initramfs::{self, Contents};
-use crate::image::video;
+use crate::image::tree;
 use crate::kernel;
 use crate::kernel::modules::{self, With};
 use crate::prepared::{Prepared, Qemu};
@@ -392,7 +393,7 @@ impl Work<'_> {
         };
         let mut key = Key::new("initramfs")
             .text(initramfs::RECIPE)
-            .text(video::RECIPE)
+            .text(tree::RECIPE)
             .text(AGENT_SHA256)
             .text(&booted.release);
         let base_parts = [
@@ -429,7 +430,7 @@ impl Work<'_> {
                 files::keep(path, modules).map_err(|error| Making(error.into()))?;
                 if let (Some(tree), Some(_)) = (&base.video, &booted.stock) {
                     let tree = self.cache.entries().join(tree);
-                    video::write(&path.join(VIDEO_ARCHIVE), &tree)
+                    tree::write(path, VIDEO_ARCHIVE, &tree)
                         .map_err(|error| Making(error.into()))?;
                 }
                 Ok::<_, Making>(fs::write(path.join("modules"), names.join("\n"))?)

@@ -11,7 +11,7 @@ use crate::debian::packages::{SERIES, VIDEO};
 use crate::image::embedded::{AGENT_SHA256, SOURCES_SHA256};
 use crate::image::files;
 use crate::image::initramfs;
-use crate::image::video;
+use crate::image::tree;
 use crate::kernel;
 use crate::kernel::metadata;
 use crate::kernel::modules;
@@ -76,7 +76,7 @@ impl Plan {
         };
         let mut key = base(Key::new("set-up"))
             .text(initramfs::RECIPE)
-            .text(video::RECIPE)
+            .text(tree::RECIPE)
             .text(modules::RECIPE)
             .text(AGENT_SHA256)
             .text(SOURCES_SHA256);

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::event::Step;
+use crate::image::tree;
 use crate::prepared::{Kernel, Prepared, Qemu};
 use crate::qemu;
 use crate::store::cache::{Cache, write_whole};
@@ -18,7 +19,7 @@ use crate::store::hash::Key;
 use crate::store::lock::{Lock, Package};
 use crate::store::snapshots::{SNAPSHOT_LIMIT, Snapshots};
 
-/// Name of the archive for guests that use video devices, beside the initramfs.
+/// Name of the archives for guests that use video devices, beside the initramfs.
 pub(crate) const VIDEO_ARCHIVE: &str = "video";
 /// Name of the directory of a kernel's own modules, beside its images.
 pub(crate) const STOCK: &str = "modules";
@@ -204,8 +205,10 @@ impl Stamp {
             bzimage: self.bzimage.as_ref().map(|path| entries.join(path)),
             kernel_release: self.lock.kernel_release.clone(),
             initramfs: entries.join(&self.initramfs),
-            video: Some(entries.join(self.initramfs.with_file_name(VIDEO_ARCHIVE)))
-                .filter(|path| path.is_file()),
+            video: tree::archives(
+                entries.join(&self.initramfs).parent().unwrap_or(&entries),
+                VIDEO_ARCHIVE,
+            ),
             stock: Some(entries.join(self.vmlinux.with_file_name(STOCK)))
                 .filter(|path| path.is_dir()),
             modules: self.modules.clone(),

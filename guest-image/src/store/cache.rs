@@ -20,7 +20,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -209,6 +209,24 @@ impl Cache {
         Ok(())
     }
 
+    /// Removes those of all entries of a kind that were not used for longest, but for the newest.
+    pub(crate) fn forget_old(&self, kind: &str, kept: usize) -> io::Result<()> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(self.entries())? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name.to_string_lossy().starts_with(&format!("{kind}-")) {
+                entries.push((entry.metadata()?.modified()?, entry.path()));
+            }
+        }
+        entries.sort();
+        let old = entries.len().saturating_sub(kept);
+        entries
+            .iter()
+            .take(old)
+            .try_for_each(|(_, path)| remove(path))
+    }
+
     /// The entry of that kind and key, whether it is there or not.
     pub(crate) fn entry(&self, kind: &str, key: &str) -> Entry {
         let name = format!("{kind}-{}", short(key));
@@ -229,6 +247,12 @@ pub(crate) struct Entry {
 impl Entry {
     pub(crate) fn exists(&self) -> bool {
         self.path.is_dir()
+    }
+
+    /// Says that it was used now.
+    pub(crate) fn touch(&self) {
+        // Without it the entry only counts as older than it is.
+        let _ = File::open(&self.path).and_then(|entry| entry.set_modified(SystemTime::now()));
     }
 
     /// Makes the entry, unless it is there: `fill` fills a temporary sibling, which is then renamed.

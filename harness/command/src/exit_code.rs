@@ -8,14 +8,14 @@
 pub(crate) enum ExitCode {
     /// Done; `run`: every byte landed where it should.
     Clean = 0,
-    /// `run`, `legs`: something landed where it should not, or not at all; `replay`: another verdict; `fuzz`: one that its
+    /// `run`, `exec`, `shell`, `legs`: something landed where it should not, or not at all; `replay`: another verdict; `test`: a test failed; `fuzz`: one that its
     /// scenario does not predict; `pool-exercise`: a difference.
     Violations = 1,
     /// The command line makes no sense.
     Usage = 2,
     /// The set-up or the host failed; `doctor`: something is lacking.
     Host = 3,
-    /// The guest failed: it did not boot, panicked, hung or refused.
+    /// The guest failed: it did not boot, panicked, hung or refused; a driver did not build or load.
     Guest = 4,
     /// A file asked for could not be written.
     Output = 5,
@@ -29,11 +29,11 @@ pub(crate) enum ExitCode {
 pub(crate) const HELP: &str = "\
 Exit codes:
     0  done; run: every byte landed where it should
-    1  run, legs: violations; catalog: a class not named, or a clean twin not silent; replay: another verdict;
+    1  run, exec, shell, legs: violations; test: a test failed; catalog: a class not named, or a clean twin not silent; replay: another verdict;
        fuzz: a wrong verdict; pool-exercise: allocator and model differ
     2  the command line makes no sense
     3  the set-up or the host failed; doctor: something is lacking
-    4  the guest failed: it did not boot, panicked, hung or refused
+    4  the guest failed: it did not boot, panicked, hung or refused; a driver did not build or load
     5  a file asked for could not be written
     6  not judged: nothing wrong was found, and something could not be looked at
   130  interrupted";

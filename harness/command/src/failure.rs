@@ -7,10 +7,12 @@ use std::path::Path;
 
 use landfall::bundle::{BundleError, Refused};
 use landfall::guest::{GuestFailed, What};
-use landfall_guest::SetupError;
+use landfall::judge::TrialFailed;
 use landfall_guest::failures::ArchiveError;
+use landfall_guest::{BuildFailed, SetupError};
 use landfall_suite::catalog::CatalogFailed;
 use landfall_suite::fuzz::FuzzFailed;
+use landfall_suite::project::NoSubject;
 use landfall_suite::run::{Impossible, RunFailed};
 use landfall_suite::survey::SurveyFailed;
 
@@ -82,6 +84,73 @@ impl Failure {
             code: ExitCode::Usage,
             ..Self::host(&format!("{} is no scenario", path.display()), error)
         }
+    }
+
+    /// There is nothing to try.
+    pub(crate) fn usage_of(error: &NoSubject) -> Self {
+        let hint = match error {
+            NoSubject::NoCard => "--card NAME, --card-socket PATH or --card-command COMMAND",
+            NoSubject::UnknownCard(_) => {
+                "--card-socket and --card-command are for cards of your own"
+            }
+        };
+        Self::new(ExitCode::Usage, error).hinting(hint)
+    }
+
+    /// A trial came to no verdict.
+    pub(crate) fn of_trial(failed: &TrialFailed) -> Self {
+        let mut failure = match failed {
+            TrialFailed::Build(BuildFailed::Cancelled) => Self::new(ExitCode::Interrupted, failed),
+            TrialFailed::Build(BuildFailed::SetUp(error)) => return Self::of_setup(error),
+            TrialFailed::Build(BuildFailed::Driver { .. }) => Self::new(ExitCode::Guest, failed),
+            TrialFailed::Build(_) | TrialFailed::SetUp(_) => Self::new(ExitCode::Host, failed),
+            TrialFailed::Bundle(error) => return Self::output_of_bundle(error),
+            TrialFailed::Guest { source, .. }
+            | TrialFailed::Driver { source, .. }
+            | TrialFailed::Program { source, .. } => Self::of_guest(source),
+        };
+        failure.what = failed.to_string();
+        failure.causes.clear(); // it says them all
+        failure
+    }
+
+    /// A project's file makes no sense, or cannot be read.
+    pub(crate) fn no_project(path: &Path, error: &dyn Error) -> Self {
+        Self {
+            code: ExitCode::Usage,
+            ..Self::host(&format!("{} cannot be used", path.display()), error)
+        }
+    }
+
+    /// Likewise, with what to try.
+    pub(crate) fn hinting(self, hint: &str) -> Self {
+        Self {
+            hint: Some(hint.to_owned()),
+            ..self
+        }
+    }
+
+    /// All but what failed: causes, evidence and hint, a line each.
+    pub(crate) fn details(&self) -> String {
+        let causes = self.causes.iter().map(|cause| format!("cause: {cause}\n"));
+        let lines = self
+            .lines
+            .iter()
+            .map(|(name, line)| format!("{name}: {line}\n"));
+        let hint = self.hint.iter().map(|hint| format!("hint: {hint}\n"));
+        causes.chain(lines).chain(hint).collect()
+    }
+
+    /// A module would be in the guest, and not loaded.
+    pub(crate) fn not_loaded(name: &str, path: &Path) -> Self {
+        let path = path.display();
+        let what = format!(
+            "a run is Landfall's own capture driver at work: it would not load {name}, and its verdict would not be about \
+             {path}"
+        );
+        Self::foreign(&what).hinting(&format!(
+            "`landfall exec --driver {path} --card NAME` loads it, and judges"
+        ))
     }
 
     /// A scenario could not be played.

@@ -17,6 +17,7 @@ mod failure;
 mod progress;
 mod report;
 mod terminal;
+mod tried;
 
 use std::process::ExitCode;
 

@@ -57,14 +57,6 @@ pub(crate) fn booting(prepared: &Prepared, choice: &Choice, plan: &Plan) -> Stri
     text
 }
 
-/// What is booted for a shell.
-pub(crate) fn shell(prepared: &Prepared, choice: &Choice, device: &str) -> String {
-    format!(
-        "Linux {} in QEMU {} under {} with a {device} card; leave with Ctrl-] or `poweroff`",
-        prepared.kernel_release, prepared.qemu.version, choice.engine
-    )
-}
-
 /// Tells what came of a run.
 pub(crate) fn outcome(outcome: &Outcome) {
     let paint = Paint::new(&stdout());
@@ -527,10 +519,10 @@ fn width() -> usize {
 }
 
 /// Colours, if the stream is a terminal and NO_COLOR is not set.
-struct Paint(bool);
+pub(crate) struct Paint(bool);
 
 impl Paint {
-    fn new(stream: &impl IsTerminal) -> Self {
+    pub(crate) fn new(stream: &impl IsTerminal) -> Self {
         let asked_not_to = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self(stream.is_terminal() && !asked_not_to)
     }
@@ -551,7 +543,7 @@ impl Paint {
         self.ink("1", text)
     }
 
-    fn bold_red(&self, text: &str) -> String {
+    pub(crate) fn bold_red(&self, text: &str) -> String {
         self.ink("1;31", text)
     }
 }

@@ -98,10 +98,14 @@ impl Observed {
         !said.is_empty() && said.iter().all(|named| named.class == Some(class))
     }
 
+    /// Whether something went wrong.
+    pub fn is_wrong(&self) -> bool {
+        !(self.violations.is_empty() && self.findings.is_empty()) || self.died.is_some()
+    }
+
     /// Whether nothing went wrong, and everything was looked at.
     pub fn is_sound(&self) -> bool {
-        let judged = self.violations.is_empty() && self.not_judged.is_empty();
-        judged && self.findings.is_empty() && self.died.is_none()
+        self.not_judged.is_empty() && !self.is_wrong()
     }
 
     /// Whether nothing at all was seen: it is sound, and nothing is even hinted at.

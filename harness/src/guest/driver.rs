@@ -4,6 +4,11 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use landfall_guest::{
+    BuildFailed, Built, Cancel, Event, Prepared, SetupOptions, build_module, module_source,
+};
 
 /// A driver: where its module comes from, and its parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +30,8 @@ pub enum DriverSource {
     File(PathBuf),
     /// A directory with a Kbuild or a Makefile, which is built for the guest's kernel.
     Directory(PathBuf),
+    /// A package of the distribution's with a module's source, as for DKMS, which is built likewise.
+    Package(String),
 }
 
 impl Driver {
@@ -55,6 +62,45 @@ impl Driver {
         Self::new(DriverSource::Directory(directory.as_ref().to_owned()))
     }
 
+    /// One that is built from the source in a package of the distribution's, such as one for DKMS.
+    pub fn package(name: impl Into<String>) -> Self {
+        Self::new(DriverSource::Package(name.into()))
+    }
+
+    /// The same, its path below a directory unless that begins at the root.
+    #[must_use]
+    pub fn below(self, root: &Path) -> Self {
+        let source = match self.source {
+            DriverSource::File(path) => DriverSource::File(root.join(path)),
+            DriverSource::Directory(path) => DriverSource::Directory(root.join(path)),
+            other => other,
+        };
+        Self { source, ..self }
+    }
+
+    /// Builds it for the kernel of guests of `prepared`, if it is one that is built; see [`build_module`].
+    ///
+    /// # Errors
+    /// See [`BuildFailed`].
+    pub fn build_for(
+        &self,
+        setup: &SetupOptions,
+        prepared: &Prepared,
+        cancel: &Cancel,
+        on_event: &mut dyn FnMut(Event),
+    ) -> Result<Option<Built>, BuildFailed> {
+        let fetched;
+        let directory = match &self.source {
+            DriverSource::Directory(directory) => directory,
+            DriverSource::Package(name) => {
+                fetched = module_source(setup, prepared, name, cancel, on_event)?;
+                &fetched
+            }
+            _ => return Ok(None),
+        };
+        build_module(setup, prepared, directory, cancel, on_event).map(Some)
+    }
+
     /// The same with parameters, as on insmod's command line.
     #[must_use]
     pub fn with(self, parameters: impl Into<String>) -> Self {
@@ -65,12 +111,72 @@ impl Driver {
     }
 }
 
+/// How a driver is said in words: `stock:NAME`, `image:NAME`, `package:NAME`, a path to an `X.ko`, or a path to a directory; behind it, its
+/// parameters. A path has a `/` in it, or is `.`.
+impl FromStr for Driver {
+    type Err = String;
+
+    fn from_str(given: &str) -> Result<Self, String> {
+        let given = given.trim();
+        let (what, parameters) = given
+            .split_once(char::is_whitespace)
+            .map_or((given, ""), |(what, parameters)| (what, parameters.trim()));
+        let named = |name: &str| match name {
+            "" => Err(format!("{given:?} names no module")),
+            name => Ok(name.to_owned()),
+        };
+        let driver = match what.split_once(':') {
+            Some(("stock", name)) => Self::stock(named(name)?),
+            Some(("image", name)) => Self::image(named(name)?),
+            Some(("package", name)) => Self::package(named(name)?),
+            _ if what.contains(".ko") => Self::module(what),
+            _ if what.contains('/') || what == "." || what == ".." => Self::build(what),
+            _ => {
+                return Err(format!(
+                    "{what:?} is no driver: say stock:{what} for one of the guest's kernel, ./{what} for a directory to \
+                     build, or a path to an X.ko"
+                ));
+            }
+        };
+        Ok(driver.with(parameters))
+    }
+}
+
 /// What it was asked for by: a name or a path.
 impl fmt::Display for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.source {
-            DriverSource::Image(name) | DriverSource::Stock(name) => f.write_str(name),
+            DriverSource::Image(name) | DriverSource::Stock(name) | DriverSource::Package(name) => {
+                f.write_str(name)
+            }
             DriverSource::File(path) | DriverSource::Directory(path) => path.display().fmt(f),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_driver_is_said_in_words() {
+        let parsed = |given: &str| given.parse::<Driver>();
+        let rate = Driver::stock("tw686x").with("dma_mode=contig audio=0");
+        assert_eq!(parsed("stock:tw686x  dma_mode=contig audio=0 "), Ok(rate));
+        assert_eq!(parsed("build/x.ko"), Ok(Driver::module("build/x.ko")));
+        assert_eq!(
+            parsed("x.ko.xz a=1"),
+            Ok(Driver::module("x.ko.xz").with("a=1"))
+        );
+        assert_eq!(parsed("."), Ok(Driver::build(".")));
+        assert_eq!(parsed("./driver"), Ok(Driver::build("./driver")));
+        assert_eq!(parsed("image:mine"), Ok(Driver::image("mine")));
+        assert_eq!(parsed("package:x-dkms"), Ok(Driver::package("x-dkms")));
+        let said = parsed("dt3155").unwrap_err();
+        assert!(
+            said.contains("stock:dt3155") && said.contains("./dt3155"),
+            "{said}"
+        );
+        assert!(parsed("stock:").is_err() && parsed("").is_err());
     }
 }

@@ -195,6 +195,16 @@ impl GuestFailed {
         }
     }
 
+    /// Whether the guest was powered off, as by a program in it, and QEMU ended well.
+    pub fn is_power_off(&self) -> bool {
+        match &*self.what {
+            What::QemuEnded { status, reason } => {
+                status.success() && reason.as_deref() == Some("guest-shutdown")
+            }
+            _ => false,
+        }
+    }
+
     /// The guest's errno, if it refused a request.
     pub fn errno(&self) -> Option<i32> {
         match &*self.what {

@@ -137,9 +137,7 @@ impl Machine {
                 let mut machine = Launch::cold(&options, prepared, cancel).boot(&mut clock)?;
                 machine.be_loud()?;
                 machine.make_iommu_lazy()?;
-                if options.video {
-                    machine.add_video(prepared)?;
-                }
+                machine.unpack(&options.archives)?;
                 machine.started = clock.finish(Some(why));
                 machine
             }
@@ -375,6 +373,16 @@ impl Machine {
         socket(&self.directory, index)
     }
 
+    /// Whether the shell that was started ends within `limit`.
+    pub(crate) fn shell_ends(&mut self, limit: Duration) -> Result<bool> {
+        self.check()?;
+        let ended = self.hear(limit, |message| match message {
+            Inbox::Agent(FromGuest::Event(protocol::Event::ShellEnded)) => Some(()),
+            _ => None,
+        })?;
+        Ok(ended.is_some())
+    }
+
     /// Whether QEMU has ended.
     pub(crate) fn has_ended(&mut self) -> bool {
         !matches!(self.process.ended(), Ok(None))
@@ -399,8 +407,26 @@ impl Machine {
         &mut self,
         waiting_for: &str,
         limit: Duration,
-        mut wanted: impl FnMut(Inbox) -> Option<T>,
+        wanted: impl FnMut(Inbox) -> Option<T>,
     ) -> Result<T> {
+        match self.hear(limit, wanted)? {
+            Some(answer) => Ok(answer),
+            None => {
+                let waiting_for = waiting_for.to_owned();
+                Err(self.fail(What::TimedOut {
+                    waiting_for,
+                    waited: limit,
+                }))
+            }
+        }
+    }
+
+    /// Likewise; `None` if none came in time.
+    fn hear<T>(
+        &mut self,
+        limit: Duration,
+        mut wanted: impl FnMut(Inbox) -> Option<T>,
+    ) -> Result<Option<T>> {
         let deadline = Instant::now() + limit;
         loop {
             if self.cancel.is_cancelled() {
@@ -428,21 +454,15 @@ impl Machine {
                     self.remember(event.clone());
                     if let Some(answer) = wanted(Inbox::Monitor(Message::Event(event))) {
                         self.events.pop_back();
-                        return Ok(answer);
+                        return Ok(Some(answer));
                     }
                 }
                 Ok(message) => {
                     if let Some(answer) = wanted(message) {
-                        return Ok(answer);
+                        return Ok(Some(answer));
                     }
                 }
-                Err(RecvTimeoutError::Timeout) if left.is_zero() => {
-                    let waiting_for = waiting_for.to_owned();
-                    return Err(self.fail(What::TimedOut {
-                        waiting_for,
-                        waited: limit,
-                    }));
-                }
+                Err(RecvTimeoutError::Timeout) if left.is_zero() => return Ok(None),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(self.unasked_end()),
             }

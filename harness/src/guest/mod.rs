@@ -40,7 +40,6 @@ mod snapshot;
 mod sources;
 mod start;
 mod started;
-mod video;
 mod watch;
 
 use std::cell::{RefCell, RefMut};
@@ -445,7 +444,7 @@ impl<Stage: Running> Guest<Stage> {
         self.machine().started.clone()
     }
 
-    /// Starts the interactive shell on the console; the guest powers itself off when it ends.
+    /// Starts the interactive shell on the console, which [`GuestOptions::shell`] asks for.
     ///
     /// # Errors
     /// If the guest refuses.
@@ -464,9 +463,12 @@ impl<Stage: Running> Guest<Stage> {
         self.machine().options.clone()
     }
 
-    /// Whether QEMU has ended.
-    pub fn has_ended(&self) -> bool {
-        self.machine().has_ended()
+    /// Whether that shell ends within `limit`.
+    ///
+    /// # Errors
+    /// If the guest fails meanwhile, as by a panic, or is powered off.
+    pub fn shell_ends(&self, limit: Duration) -> Result<bool> {
+        self.machine().shell_ends(limit)
     }
 
     /// QEMU's process number.

@@ -156,8 +156,8 @@ pub struct GuestOptions {
     pub spare_ports: usize,
     /// Modules that are in the guest before any card is, from a snapshot at once; [`super::Guest::boot`] loads no other.
     pub preload: Vec<Module>,
-    /// What [`super::Guest::add_video`] brings is in the guest from the start, from a snapshot at once.
-    pub video: bool,
+    /// Archives that are unpacked over its files at its start, from a snapshot at once; see [`super::Guest::unpack`].
+    pub archives: Vec<PathBuf>,
     /// The cards' drivers: what [`super::Guest::load`] loads last, in this order.
     pub drivers: Vec<Module>,
     /// The pool.
@@ -210,7 +210,7 @@ impl Default for GuestOptions {
             cards: Vec::new(),
             spare_ports: 0,
             preload: Vec::new(),
-            video: false,
+            archives: Vec::new(),
             drivers: Vec::new(),
             pool: PoolOptions::default(),
             fragment: None,
@@ -295,6 +295,14 @@ impl GuestOptions {
         words.join(" ")
     }
 
+    /// The pool, with its parameters.
+    pub(crate) fn pool_module(&self) -> Module {
+        Module {
+            name: super::POOL_MODULE.to_owned(),
+            parameters: self.pool.module_parameters(&self.ram()),
+        }
+    }
+
     /// Witness, fragmenter, pool and drivers, with the parameters that these options come to; in the order of loading.
     pub(crate) fn modules(&self) -> Vec<Module> {
         let module = |name: &str, parameters| Module {
@@ -307,8 +315,8 @@ impl GuestOptions {
         let fragment = self
             .fragment
             .map(|order| module(super::FRAGMENT_MODULE, format!("order={order}")));
-        let pool = module(super::POOL_MODULE, self.pool.module_parameters(&self.ram()));
-        let before = witness.into_iter().chain(fragment).chain([pool]);
+        let before = witness.into_iter().chain(fragment);
+        let before = before.chain([self.pool_module()]);
         before.chain(self.drivers.iter().cloned()).collect()
     }
 }

@@ -10,7 +10,7 @@ use super::failure::Result;
 use super::{Guest, Running, milliseconds, unexpected};
 
 /// What a program in the guest did.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Ran {
     /// Exit status; 128 + n if signal n ended it.
     pub status: i32,

@@ -69,34 +69,41 @@ impl Leg {
 
     /// A guest on this platform, with these cards and the witness.
     pub fn guest(self, cards: Vec<Card>) -> GuestOptions {
-        let mut options = GuestOptions {
+        self.of(GuestOptions {
             cards,
-            witness: true,
-            // The console is evidence: what the kernel warns of must be on it.
-            loud: true,
-            preload: vec![Module::named(WITNESS_MODULE)],
             ..GuestOptions::default()
+        })
+    }
+
+    /// Likewise, a guest that is otherwise so; what it preloads comes after the witness.
+    pub fn of(self, mut options: GuestOptions) -> GuestOptions {
+        options.witness = true;
+        // The console is evidence: what the kernel warns of must be on it.
+        options.loud = true;
+        options.preload.insert(0, Module::named(WITNESS_MODULE));
+        let mut append = |word: &str| {
+            options.append = format!("{word} {}", options.append).trim().to_owned();
         };
-        if let Some(order) = self.fragment() {
-            let parameters = format!("order={order}");
-            let name = FRAGMENT_MODULE.to_owned();
-            options.preload.insert(0, Module { name, parameters });
-        }
         match self {
             Self::Plain | Self::Fragmented => {}
             Self::Iommu => {
                 options.iommu = Iommu::Intel;
                 // Bus addresses with upper bits, which a card can get wrong.
-                options.append = "iommu.forcedac=1".to_owned();
+                append("iommu.forcedac=1");
             }
             Self::IommuLazy => options.iommu = Iommu::IntelLazy,
-            Self::Swiotlb => options.append = "swiotlb=force".to_owned(),
+            Self::Swiotlb => append("swiotlb=force"),
             Self::High => {
-                options.memory = 512 * MIB;
+                options.memory = options.memory.max(512 * MIB);
                 options.low_memory = Some(192 * MIB);
             }
             // Its kernel is another one; KASAN takes an eighth of the memory.
-            Self::Debug => options.memory = 512 * MIB,
+            Self::Debug => options.memory = options.memory.max(512 * MIB),
+        }
+        if let Some(order) = self.fragment() {
+            let parameters = format!("order={order}");
+            let name = FRAGMENT_MODULE.to_owned();
+            options.preload.insert(0, Module { name, parameters });
         }
         options
     }

@@ -21,7 +21,7 @@ use crate::guest::{Guest, Running};
 pub use leave::{Expected, leave, leave_dead, record_to};
 pub use leg::Leg;
 pub use trial::{Context, Trial, TrialFailed, causes};
-pub use verdict::{Judged, Verdict};
+pub use verdict::{Judged, Outcome, Verdict};
 pub use watch::{Death, SETTLE, Watch, count, may_be_drivers, named};
 
 /// Where the witness tells what other devices have lent, when somebody writes there.

@@ -4,22 +4,29 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use landfall_device::contract::Function;
-use landfall_guest::{BuildFailed, Built, Cancel, Prepared, SetupOptions, build_module, parallel};
+use landfall_guest::{BuildFailed, Built, Cancel, Packages, Prepared, SetupOptions, parallel};
 
 use super::{Death, Expected, Judged, Leg, Verdict, Watch, leave, versions};
 use crate::bundle::{BundleError, Place};
 use crate::evidence::Observed;
 use crate::guest::{
-    Booted, Card, Driver, DriverSource, FRAGMENT_MODULE, Guest, GuestFailed, GuestOptions, Ran,
-    WITNESS_MODULE, What,
+    Booted, Card, Driver, DriverSource, FRAGMENT_MODULE, Guest, GuestFailed, GuestOptions,
+    PoolOptions, Ran, WITNESS_MODULE, What,
 };
 
 /// How long a program may take, on a busy host, unless the trial says otherwise.
 const PROGRAM: Duration = Duration::from_secs(120);
+
+/// Bytes of packages that any guest has room for.
+const ROOM: u64 = 16 << 20;
+/// What a guest's memory grows by: few sizes make few snapshots.
+const UNIT: u64 = 128 << 20;
 
 /// What is tried: cards, drivers and programs, on one platform or on several.
 ///
@@ -32,11 +39,16 @@ pub struct Trial {
     drivers: Vec<Driver>,
     programs: Vec<Vec<String>>,
     looks: Vec<Look>,
+    files: Vec<(PathBuf, String)>,
+    pool: bool,
     legs: Vec<Leg>,
     patience: Duration,
     options: GuestOptions,
+    command: Option<CommandLine>,
 }
 
+/// The words of a command line, for a platform.
+type CommandLine = Arc<dyn Fn(Leg) -> Vec<String> + Send + Sync>;
 /// A view of somebody's own.
 type Look = Arc<dyn Fn(&Guest<Booted>) -> crate::guest::Result<Vec<String>> + Send + Sync>;
 
@@ -140,9 +152,12 @@ impl Trial {
             drivers: Vec::new(),
             programs: Vec::new(),
             looks: Vec::new(),
+            files: Vec::new(),
+            pool: false,
             legs: vec![Leg::Plain],
             patience: PROGRAM,
             options: GuestOptions::default(),
+            command: None,
         }
     }
 
@@ -208,6 +223,55 @@ impl Trial {
         self
     }
 
+    /// Brings packages into the guest, from its start.
+    #[must_use]
+    pub fn packages(mut self, packages: &Packages) -> Self {
+        self.options.archives.extend(packages.archives.clone());
+        // Files are memory there, and at most half of it is for files.
+        self.options.memory += match packages.unpacked {
+            ..=ROOM => 0,
+            more => (2 * more).next_multiple_of(UNIT),
+        };
+        self
+    }
+
+    /// Puts a file of the host's into the guest, before any driver is loaded; see [`Guest::put`]. What may be run here may be
+    /// run there.
+    #[must_use]
+    pub fn file(mut self, host: impl Into<PathBuf>, guest: impl Into<String>) -> Self {
+        self.files.push((host.into(), guest.into()));
+        self
+    }
+
+    /// Loads the pool first, for drivers that take their buffers from there.
+    #[must_use]
+    pub fn pool(self, pool: PoolOptions) -> Self {
+        let options = GuestOptions {
+            pool,
+            ..self.options
+        };
+        Self {
+            pool: true,
+            options,
+            ..self
+        }
+    }
+
+    /// What the guest is otherwise: its memory, its CPUs, its kernel's command line, more arguments for QEMU. To be said
+    /// before what is brought into it.
+    #[must_use]
+    pub fn machine(mut self, options: GuestOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// The command line that does the same on a platform, without the program's name; bundles tell it.
+    #[must_use]
+    pub fn command(mut self, words: impl Fn(Leg) -> Vec<String> + Send + Sync + 'static) -> Self {
+        self.command = Some(Arc::new(words));
+        self
+    }
+
     /// Most guests at once of all processes that use the same cache; `None`: as many as there are CPUs.
     #[must_use]
     pub fn guests(mut self, most: Option<NonZeroUsize>) -> Self {
@@ -236,10 +300,14 @@ impl Trial {
         };
         let of_guest = |source| TrialFailed::Guest { leg, source };
         let built = self.built(prepared, context)?;
-        let options = GuestOptions {
-            jobs: self.options.jobs,
-            ..leg.guest(self.cards.clone())
-        };
+        let mut options = leg.of(GuestOptions {
+            cards: self.cards.clone(),
+            ..self.options.clone()
+        });
+        if self.pool {
+            let pool = options.pool_module();
+            options.preload.push(pool);
+        }
         let guest = Guest::configure(options);
         let guest = guest.boot(prepared, context.cancel).map_err(of_guest)?;
         if let Some(order) = leg.fragment() {
@@ -249,11 +317,16 @@ impl Trial {
                 .map_err(of_guest)?;
         }
         guest.load_module(WITNESS_MODULE, "").map_err(of_guest)?;
+        for (host, place) in &self.files {
+            put(&guest, host, place).map_err(of_guest)?;
+        }
         let watch = Watch::begin(&guest, leg.platform(guest.memory().ram()));
         let mut came = Came::default();
         let death = match self.drive(&guest, leg, &built, &mut came) {
             Ok(()) => None,
             Err(Ended::Failed(failed)) => return Err(failed),
+            // Somebody in it powered it off.
+            Err(Ended::Guest(failed)) if failed.is_power_off() => Some(Death::default()),
             Err(Ended::Guest(failed)) => Some(Death::of(failed).map_err(of_guest)?),
         };
         let seen = watch.end(death.as_ref());
@@ -266,11 +339,12 @@ impl Trial {
         for (card, observed) in self.cards.iter().zip(seen) {
             let says =
                 |observed: &Observed| super::verdict::says(observed).or_else(|| wrong.clone());
+            let command = self.command.as_ref();
             let expected = Expected {
                 versions: versions(prepared),
                 word: format!("{}-{leg}-{}", self.name, card.name()),
                 what: format!("{} with {} on {leg}", self.name, card.name()),
-                command: Vec::new(),
+                command: command.map_or_else(Vec::new, |words| words(leg)),
                 scenario: None,
                 wrong: &says,
             };
@@ -292,20 +366,10 @@ impl Trial {
         prepared: &Prepared,
         context: &Context<'_>,
     ) -> Result<Vec<Option<Built>>, TrialFailed> {
-        let build = |driver: &Driver| match &driver.source {
-            DriverSource::Directory(directory) => {
-                let built = build_module(
-                    context.setup,
-                    prepared,
-                    directory,
-                    context.cancel,
-                    &mut |_| (),
-                );
-                built.map(Some).map_err(TrialFailed::Build)
-            }
-            _ => Ok(None),
-        };
-        self.drivers.iter().map(build).collect()
+        let (setup, cancel) = (context.setup, context.cancel);
+        let build = |driver: &Driver| driver.build_for(setup, prepared, cancel, &mut |_| ());
+        let built = self.drivers.iter().map(build).collect::<Result<_, _>>();
+        built.map_err(TrialFailed::Build)
     }
 
     /// Loads, runs, unloads.
@@ -353,6 +417,12 @@ impl Trial {
     }
 }
 
+/// Puts a file of the host's into the guest.
+fn put(guest: &Guest<Booted>, host: &Path, place: &str) -> crate::guest::Result<()> {
+    let runs = std::fs::metadata(host).is_ok_and(|status| status.mode() & 0o111 != 0);
+    guest.put(host, place, if runs { 0o755 } else { 0o644 })
+}
+
 /// Loads a driver; gives its module's name.
 fn load(
     guest: &Guest<Booted>,
@@ -365,9 +435,10 @@ fn load(
             guest.load_module(name, parameters).map(|()| name.clone())
         }
         (DriverSource::Stock(name), _) => guest.load_stock(name, parameters).map(|()| name.clone()),
-        (DriverSource::Directory(_), Some(built)) => guest.load_file(&built.ko, parameters),
-        (DriverSource::File(path) | DriverSource::Directory(path), _) => {
-            guest.load_file(path, parameters)
+        (DriverSource::File(path), _) => guest.load_file(path, parameters),
+        (DriverSource::Directory(_) | DriverSource::Package(_), built) => {
+            let ko = built.map_or(Path::new(""), |built| &built.ko);
+            guest.load_file(ko, parameters)
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::evidence::Observed;
 use crate::guest::Ran;
 
 /// The verdict on a trial.
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize)]
 pub struct Verdict {
     /// What the trial is called.
     pub name: String,
@@ -21,7 +21,7 @@ pub struct Verdict {
 }
 
 /// What was seen on one platform.
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize)]
 pub struct Judged {
     /// Which.
     pub leg: Leg,
@@ -65,8 +65,10 @@ pub(super) fn says(seen: &Observed) -> Option<String> {
     let judged = || seen.not_judged.first();
     if !seen.is_sound() {
         let why = judged().map(|why| format!("not judged: {why}"));
-        let said = seen.violations.is_empty() && seen.died.is_none() && seen.findings.is_empty();
-        return Some(why.filter(|_| said).unwrap_or_else(|| seen.first()));
+        return Some(
+            why.filter(|_| !seen.is_wrong())
+                .unwrap_or_else(|| seen.first()),
+        );
     }
     (seen.accesses == 0).then(|| {
         "not judged: the card made no access to memory, so nothing was shown (did a driver bind?)"
@@ -74,7 +76,46 @@ pub(super) fn says(seen: &Observed) -> Option<String> {
     })
 }
 
+/// A verdict in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Nothing went wrong, and everything was judged.
+    Clean,
+    /// Something went wrong.
+    Violations,
+    /// Nothing went wrong that could be seen, and something was not judged.
+    NotJudged,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Clean => "clean",
+            Self::Violations => "not clean",
+            Self::NotJudged => "not judged",
+        })
+    }
+}
+
 impl Verdict {
+    /// The verdict in one word.
+    pub fn outcome(&self) -> Outcome {
+        let failed = |leg: &Judged| {
+            !leg.looks.is_empty()
+                || leg.programs.iter().any(|ran| trial::failed(ran).is_some())
+                || leg.cards.iter().any(|(_, seen)| seen.is_wrong())
+        };
+        if self.legs.iter().any(failed) {
+            return Outcome::Violations;
+        }
+        let judged = self.legs.iter().any(|leg| leg.skipped.is_none());
+        match self.is_clean() && judged {
+            true => Outcome::Clean,
+            false => Outcome::NotJudged,
+        }
+    }
+
     /// Nothing went wrong on any platform, and everything was judged; a platform that was left out, and a hint, are
     /// nothing wrong.
     pub fn is_clean(&self) -> bool {
@@ -83,13 +124,24 @@ impl Verdict {
 
     /// All that was said of violations is of that class, and something was, on each platform that was not left out.
     pub fn is_named(&self, class: Class) -> bool {
-        let named = |seen: &Observed| seen.names(class.number());
+        self.on_each(|seen| seen.names(class.number()))
+    }
+
+    /// Something that was said of violations is of that class, on each platform that was not left out.
+    pub fn names(&self, class: Class) -> bool {
+        let number = Some(class.number());
+        let named = |seen: &Observed| seen.violations.iter().any(|said| said.class == number);
+        self.on_each(named)
+    }
+
+    fn on_each(&self, of_a_card: impl Fn(&Observed) -> bool) -> bool {
         let mut judged = self
             .legs
             .iter()
             .filter(|leg| leg.skipped.is_none())
             .peekable();
-        judged.peek().is_some() && judged.all(|leg| leg.cards.iter().any(|(_, seen)| named(seen)))
+        judged.peek().is_some()
+            && judged.all(|leg| leg.cards.iter().any(|(_, seen)| of_a_card(seen)))
     }
 
     /// All that is wrong, a line each, with its platform.
@@ -142,12 +194,8 @@ impl Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let wrong = self.wrong();
-        match wrong.is_empty() {
-            true => writeln!(f, "{}: clean", self.name)?,
-            false => writeln!(f, "{}: not clean", self.name)?,
-        }
-        for line in wrong {
+        writeln!(f, "{}: {}", self.name, self.outcome())?;
+        for line in self.wrong() {
             writeln!(f, "  {line}")?;
         }
         for leg in &self.legs {
@@ -161,7 +209,13 @@ impl fmt::Display for Verdict {
             }
         }
         let bundles = self.legs.iter().flat_map(|leg| &leg.cards);
+        let told = self.outcome() == Outcome::Violations;
         for path in bundles.filter_map(|(_, seen)| seen.bundle.as_ref()) {
+            if !told {
+                // There is no story: nothing is known to be wrong.
+                writeln!(f, "  bundle: {}", path.display())?;
+                continue;
+            }
             let name = path.display().to_string();
             let told = Bundle::open(path).and_then(|bundle| story(&bundle, &name));
             match told {

@@ -288,6 +288,13 @@ fn buffer_that_a_user_still_holds_at_unbind_is_no_leak_once_it_is_freed() {
         .call(call(Call::Done, 0x5000, 4096, FromDevice))
         .unbinds();
     held.clone().free(0x5000, 4096).is_clean();
+    // He may hold it when the next driver comes, and not for ever.
+    let next = held.clone().state(DriverState::Binding);
+    next.clone().free(0x5000, 4096).is_clean();
+    let bound = next.state(DriverState::Bound);
+    let unbound = |stream: Stream| stream.state(DriverState::Unbound);
+    unbound(bound.clone().free(0x5000, 4096)).is_clean();
+    unbound(bound).is(53);
     held.is(53);
 }
 

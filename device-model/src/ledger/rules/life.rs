@@ -17,7 +17,8 @@ impl Ledger {
     pub(in super::super) fn driver(&mut self, driver: &str, state: DriverState) {
         match state {
             DriverState::Binding => {
-                self.leaks_due();
+                // What a user still holds of vb2's buffers is freed when he lets go of it, perhaps in the next driver's time.
+                self.leaks_but_of_users();
                 self.witness.life = Life {
                     driver: driver.chars().take(64).collect(),
                     ..Life::default()
@@ -293,6 +294,10 @@ impl Ledger {
     /// Classes 52 and 53 when remove is over. A vb2 buffer may live on for as long as a user holds it.
     fn leaks_at_unbound(&mut self) {
         self.expect_no_lends();
+        self.leaks_but_of_users();
+    }
+
+    fn leaks_but_of_users(&mut self) {
         let held_by_user = |held: &Held| self.witness.buffers.touching(held.range).next().is_some();
         let due = self.witness.life.due;
         let violation = due.and_then(|due| self.leak(due, |held| !held_by_user(held)));

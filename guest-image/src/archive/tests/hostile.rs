@@ -314,7 +314,7 @@ fn members_too_many_or_too_few_are_refused() -> Result {
     })?;
     assert_eq!(
         why(fewer)?,
-        ("entries/initramfs-3c/video".to_owned(), Refused::Missing)
+        ("entries/initramfs-3c/video-0".to_owned(), Refused::Missing)
     );
 
     let more = changed(|parts| {

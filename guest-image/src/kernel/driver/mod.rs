@@ -9,7 +9,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 pub use sources::SourcesError;
 
@@ -17,7 +17,7 @@ use super::modules::{With, uses_clang};
 use crate::host::follow::Follow;
 use crate::host::process::{CommandError, Job, Runner};
 use crate::image::modinfo::{ModuleInfo, NotAModule};
-use crate::store::cache::{Cache, remove};
+use crate::store::cache::remove;
 use said::Said;
 pub(crate) use sources::Sources;
 
@@ -26,7 +26,7 @@ pub(crate) const RECIPE: &str = "1";
 /// Kind of the entries that hold such modules.
 pub(crate) const KIND: &str = "driver";
 /// How many of them are kept.
-const KEPT: usize = 64;
+pub(crate) const KEPT: usize = 64;
 /// Time to build one.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
 const LOG: &str = "driver";
@@ -253,31 +253,4 @@ pub(crate) fn read(entry: &Path) -> Result<Built, DriverError> {
         all: all.into_iter().map(|(_, path)| path).collect(),
         warnings: serde_json::from_slice(&warnings).map_err(io::Error::from)?,
     })
-}
-
-/// Says that an entry was used now.
-pub(crate) fn touch(entry: &Path) {
-    // Without it the entry only counts as older than it is.
-    let _ = fs::File::open(entry).and_then(|entry| entry.set_modified(SystemTime::now()));
-}
-
-/// Removes those of all entries of this kind that were not used for longest, but for the [`KEPT`] newest.
-pub(crate) fn forget_old(cache: &Cache) -> io::Result<()> {
-    let mut entries = Vec::new();
-    for entry in fs::read_dir(cache.entries())? {
-        let entry = entry?;
-        if entry
-            .file_name()
-            .to_string_lossy()
-            .starts_with(&format!("{KIND}-"))
-        {
-            entries.push((entry.metadata()?.modified()?, entry.path()));
-        }
-    }
-    entries.sort();
-    let old = entries.len().saturating_sub(KEPT);
-    entries
-        .iter()
-        .take(old)
-        .try_for_each(|(_, path)| remove(path))
 }

@@ -3,6 +3,7 @@
 //! The command line.
 
 mod catalog;
+mod exec;
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -20,6 +21,10 @@ use landfall_suite::run::Place;
 use landfall_suite::survey::Method;
 
 pub(crate) use catalog::{CatalogArguments, CatalogCommand, Common, LegsArguments};
+pub(crate) use exec::{
+    BuildModuleArguments, ExecArguments, InitArguments, MachineArguments, ShellArguments,
+    SubjectArguments, TestArguments,
+};
 
 use crate::exit_code;
 
@@ -41,15 +46,27 @@ pub(crate) enum Command {
     /// Captures frames and gives the verdict (the default).
     #[command(after_help = exit_code::HELP)]
     Run(Box<RunArguments>),
+    /// Tries a driver of yours with a card: boots, watches, loads it, runs a program, and gives the verdict.
+    #[command(after_help = exit_code::HELP)]
+    Exec(Box<ExecArguments>),
+    /// Does what landfall.toml says: each test to its verdict.
+    #[command(after_help = exit_code::HELP)]
+    Test(Box<TestArguments>),
+    /// Writes a landfall.toml that works.
+    #[command(after_help = exit_code::HELP)]
+    Init(InitArguments),
+    /// Builds a module of yours, in C or Rust, for the guest's kernel.
+    #[command(after_help = exit_code::HELP)]
+    BuildModule(BuildModuleArguments),
     /// Tells the story of a failed run from its bundle.
     #[command(after_help = exit_code::HELP)]
     Explain(ExplainArguments),
     /// Repeats the verdict of a failed run from its bundle, without a guest.
     #[command(after_help = exit_code::HELP)]
     Replay(ReplayArguments),
-    /// Gives an interactive shell in the guest, with a card in it.
+    /// Gives an interactive shell in the guest, with cards and drivers, and the verdict when it ends.
     #[command(after_help = exit_code::HELP)]
-    Shell(ShellArguments),
+    Shell(Box<ShellArguments>),
     /// Measures every way to get contiguous memory in the kernel, with a card that writes there.
     #[command(after_help = exit_code::HELP)]
     Survey(SurveyArguments),
@@ -319,17 +336,6 @@ pub(crate) struct ReplayArguments {
     pub(crate) record: bool,
     #[command(flatten)]
     pub(crate) parts: PartArguments,
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct ShellArguments {
-    /// The card to plug in
-    #[arg(long, value_name = "NAME", default_value = "capture", value_parser = landfall_cards::NAMES)]
-    pub(crate) device: String,
-    #[command(flatten)]
-    pub(crate) parts: PartArguments,
-    #[command(flatten)]
-    pub(crate) guest: GuestArguments,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -94,6 +94,7 @@ pub(super) fn fuzz(arguments: &FuzzArguments, cancel: &Cancel) -> Done {
         command: command(&arguments.save),
         ..Request::default()
     };
+    super::only_ours(&arguments.parts.modules)?;
     let set_up = parts(&arguments.parts)?;
     let mut progress = Progress::new();
     let prepared = prepare(&set_up, cancel, &mut progress)?;

@@ -3,12 +3,14 @@
 //! What each command does.
 
 mod catalog;
+mod exec;
 mod explain;
 mod fuzz;
 mod replay;
 mod survey;
+mod test;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -16,25 +18,26 @@ use std::time::Instant;
 use landfall::bundle;
 use landfall::guest::accelerator;
 use landfall::guest::{
-    Card, Carveout, EvidenceOptions, Guest, GuestOptions, PoolOptions, PoolSource, Running, Start,
+    EvidenceOptions, FRAGMENT_MODULE, GuestOptions, POOL_MODULE, PoolOptions, PoolSource, Start,
+    WITNESS_MODULE,
 };
 use landfall::report::schema::{Timing, Verdict};
 use landfall_cards::capture::{CaptureOptions, Planted};
-use landfall_guest::{Cancel, Prepared, SetupError, SetupOptions, Status};
+use landfall_guest::{Cancel, ModuleInfo, Prepared, SetupError, SetupOptions, Status, read_module};
+use landfall_suite::capture::CAPTURE_MODULE;
+use landfall_suite::exercise;
 use landfall_suite::run::{self, Outcome, Wishes};
 use landfall_suite::scenario::Scenario;
-use landfall_suite::{capture, exercise};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cli::{
     Cli, Command, DoctorArguments, ExerciseArguments, GuestArguments, PartArguments, RunArguments,
-    SetupArguments, ShellArguments,
+    SetupArguments,
 };
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::report;
-use crate::terminal;
 
 /// What a command runs into: an exit code and what to print.
 pub(crate) type Done = Result<ExitCode, Failure>;
@@ -53,7 +56,11 @@ pub(crate) fn main(cli: Cli) -> ExitCode {
         Some(Command::Run(arguments)) => run(&arguments, &cancel),
         Some(Command::Explain(arguments)) => explain::explain(&arguments),
         Some(Command::Replay(arguments)) => replay::replay(&arguments, &cancel),
-        Some(Command::Shell(arguments)) => shell(&arguments, &cancel),
+        Some(Command::Exec(arguments)) => exec::exec(&arguments, &cancel),
+        Some(Command::Test(arguments)) => test::test(&arguments, &cancel),
+        Some(Command::Init(arguments)) => test::init(&arguments),
+        Some(Command::BuildModule(arguments)) => exec::build(&arguments, &cancel),
+        Some(Command::Shell(arguments)) => exec::shell(&arguments, &cancel),
         Some(Command::Fuzz(arguments)) => fuzz::fuzz(&arguments, &cancel),
         Some(Command::Survey(arguments)) => survey::survey(&arguments, &cancel),
         Some(Command::Catalog(arguments)) => catalog::catalog(&arguments, &cancel),
@@ -108,6 +115,27 @@ fn run(arguments: &RunArguments, cancel: &Cancel) -> Done {
     })
 }
 
+/// Refuses modules that the capture driver's run would put into the guest and not load: its verdict is not about them.
+fn only_ours(modules: &[PathBuf]) -> Result<(), Failure> {
+    // What is no module, the set-up refuses with its reason.
+    let read = |path: &PathBuf| ModuleInfo::read(&read_module(path).ok()?).ok();
+    let mut others: Vec<_> = modules
+        .iter()
+        .filter_map(|path| Some((read(path)?, path)))
+        .collect();
+    let ours = [CAPTURE_MODULE, POOL_MODULE, WITNESS_MODULE, FRAGMENT_MODULE];
+    let mut wanted = ours.map(str::to_owned).to_vec();
+    while let Some(name) = wanted.pop() {
+        if let Some(at) = others.iter().position(|(info, _)| info.name == name) {
+            wanted.extend(others.swap_remove(at).0.depends);
+        }
+    }
+    match others.first() {
+        None => Ok(()),
+        Some((info, path)) => Err(Failure::not_loaded(&info.name, path)),
+    }
+}
+
 /// Where bundles go.
 fn place(path: Option<&Path>) -> Result<bundle::Place, Failure> {
     let place = match path {
@@ -139,6 +167,7 @@ fn run_with(
     cancel: &Cancel,
 ) -> Result<Outcome, Failure> {
     let began = Instant::now();
+    only_ours(&arguments.parts.modules)?;
     let scenario = match (&request.scenario, &arguments.scenario) {
         // Of a bundle: the file that it was read from may be gone, or be another.
         (Some(text), _) => Some(scenario_of_bundle(text)?),
@@ -174,74 +203,6 @@ fn run_with(
     let mut outcome = outcome.map_err(|failed| Failure::of_run(&failed))?;
     outcome.report.timings.push(timing("total", began));
     Ok(outcome)
-}
-
-fn shell(arguments: &ShellArguments, cancel: &Cancel) -> Done {
-    let options = parts(&arguments.parts)?;
-    let mut progress = Progress::new();
-    let prepared = prepare(&options, cancel, &mut progress)?;
-    let choice = accelerator::choose(arguments.guest.accel, &prepared, &options.cache, cancel)
-        .map_err(|failed| Failure::of_guest(&failed))?;
-    let mut guest = guest(&arguments.guest);
-    let made = card(&arguments.guest);
-    guest.drivers = vec![capture::driver(
-        made.interrupt,
-        &arguments.guest.driver_parameters,
-    )];
-    let card = match landfall_cards::by_name(&arguments.device) {
-        Some(make) if arguments.device != capture::NAME => Card::boxed(&arguments.device, make),
-        _ => capture::card(made),
-    };
-    guest.memory = arguments.guest.memory.unwrap_or(256 << 20);
-    guest.cards = vec![card];
-    guest.pool.source = arguments.guest.pool_source.unwrap_or_default();
-    guest.pool.size = arguments.guest.pool_size.unwrap_or(64 << 20);
-    if let Some(hole) = arguments.guest.carveout {
-        guest.pool.source = PoolSource::Carveout;
-        guest.pool.carveout = Carveout::Hole(hole.at);
-        guest.pool.size = hole.size;
-    }
-    guest.engine = choice.engine;
-    guest.shell = true;
-    progress.note(&report::shell(&prepared, &choice, &arguments.device));
-    let failed = |failed: landfall::guest::GuestFailed| Failure::of_guest(&failed);
-    let guest = Guest::configure(guest);
-    if arguments.device == "capture" {
-        let guest = guest.boot_loaded(&prepared, cancel).map_err(failed)?;
-        attach(&guest, &mut progress, cancel)?;
-    } else {
-        let guest = guest.boot(&prepared, cancel).map_err(failed)?;
-        if arguments.device == "dt3155" {
-            guest.add_video(&prepared).map_err(failed)?;
-            guest.bring_stock("dt3155").map_err(failed)?;
-        }
-        attach(&guest, &mut progress, cancel)?;
-    }
-    Ok(if cancel.is_cancelled() {
-        ExitCode::Interrupted
-    } else {
-        ExitCode::Clean
-    })
-}
-
-/// Gives the terminal to the guest's shell until that ends.
-fn attach<Stage: Running>(
-    guest: &Guest<Stage>,
-    progress: &mut Progress,
-    cancel: &Cancel,
-) -> Result<(), Failure> {
-    progress.finish();
-    let console = guest
-        .take_console()
-        .ok_or_else(|| Failure::bug("the console is taken"))?;
-    guest
-        .start_shell()
-        .map_err(|failed| Failure::of_guest(&failed))?;
-    terminal::attach(console, || guest.has_ended(), cancel)?;
-    if let Some(missing) = guest.missing(0).filter(|missing| !missing.is_empty()) {
-        progress.note(missing.to_string().trim_end());
-    }
-    Ok(())
 }
 
 fn setup(arguments: &SetupArguments, cancel: &Cancel) -> Done {

@@ -175,8 +175,17 @@ fn trial(
     if arguments.record {
         return Err(by_hand("only the bundle of a run can be recorded anew"));
     }
-    let Some(Command::Legs(legs)) = parsed(command)?.command else {
-        return Err(by_hand("the catalogue is not run again from a bundle"));
+    let legs = match parsed(command)?.command {
+        Some(Command::Legs(legs)) => legs,
+        Some(Command::Exec(exec)) if exec.is_of_ours() => {
+            return super::exec::again(&exec, &arguments.parts, cancel);
+        }
+        Some(Command::Exec(_)) => {
+            return Err(by_hand(
+                "it had files, programs or a card of somebody's own, which a bundle may not name",
+            ));
+        }
+        _ => return Err(by_hand("this is not run again from a bundle")),
     };
     let scenario = scenario.as_deref().map(super::scenario_of_bundle);
     let scenario = scenario.transpose()?.unwrap_or_default();

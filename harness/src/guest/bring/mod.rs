@@ -2,6 +2,7 @@
 
 //! What a guest's image has not: modules and programs of the user's, and stock modules, brought when they are asked for.
 
+mod archives;
 mod listed;
 mod modules;
 mod programs;

@@ -117,12 +117,12 @@ impl Recipe {
         cancel: &Cancel,
     ) -> Result<(Machine, Option<(String, Snapshot)>), NotRestored> {
         let clock = &mut Clock::start();
-        if self.modules.is_empty() && !self.options.video {
+        if self.modules.is_empty() && self.options.archives.is_empty() {
             let launch = Launch::cold(&self.options, prepared, cancel);
             return Ok((launch.boot(clock)?, None));
         }
         let options = GuestOptions {
-            video: false,
+            archives: Vec::new(),
             ..self.options.clone()
         };
         let bare = Self {
@@ -131,9 +131,7 @@ impl Recipe {
             modules: Vec::new(),
         };
         let (mut machine, base) = bare.restored(&self.options, prepared, cancel, clock, true)?;
-        if self.options.video {
-            machine.add_video(prepared)?;
-        }
+        machine.unpack(&self.options.archives)?;
         machine.load_modules(&self.modules)?;
         Ok((machine, Some((bare.key, base))))
     }
@@ -207,13 +205,12 @@ fn key(options: &GuestOptions, modules: &[Module], prepared: &Prepared) -> std::
     for argument in arguments {
         add(&argument.to_string_lossy());
     }
-    let video = prepared.video.as_ref().filter(|_| options.video);
     let booted = [
         &prepared.qemu.program,
         &description.kernel,
         &description.initramfs,
     ];
-    for file in booted.into_iter().chain(video) {
+    for file in booted.into_iter().chain(&options.archives) {
         let status = fs::metadata(file)?;
         add(&format!(
             "{} {} {} {}.{}",
@@ -259,7 +256,7 @@ mod tests {
             bzimage: None,
             kernel_release: "7.3.4".to_owned(),
             initramfs: file("initramfs"),
-            video: None,
+            video: Vec::new(),
             stock: None,
             modules: Vec::new(),
             module_warnings: Vec::new(),
