@@ -46,7 +46,7 @@ fn guest_of(cards: [Dt3155Options; 2], options: GuestOptions) -> Result<Guest<Bo
         cards: cards.map(plugged).into(),
         witness: true,
         preload: vec![Module::named(WITNESS_MODULE)],
-        archives: landfall_tests::prepared().video.clone(),
+        archives: prepared().video.clone(),
         ..options
     })?;
     guest.load_stock(DRIVER, "")?;

@@ -71,7 +71,7 @@ fn guest(cards: Vec<Card>, options: GuestOptions) -> Result<Guest<Booted>> {
         cards,
         witness: true,
         preload: vec![Module::named(WITNESS_MODULE)],
-        archives: landfall_tests::prepared().video.clone(),
+        archives: prepared().video.clone(),
         ..options
     })?;
     Ok(guest)

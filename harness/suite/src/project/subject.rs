@@ -5,9 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use landfall::guest::{
-    Card, Driver, DriverSource, GuestOptions, PoolOptions, SOCKET, Server,
-};
+use landfall::guest::{Card, Driver, DriverSource, GuestOptions, PoolOptions, SOCKET, Server};
 use landfall::judge::{Leg, Trial};
 use landfall_guest::Packages;
 
