@@ -238,7 +238,7 @@ const LEVELS: [(&str, &[&str]); 5] = [
     (
         "harness/suite/src",
         &[
-            "capture verify scenario exercise",
+            "capture verify scenario exercise project",
             "run",
             "fuzz catalog survey",
         ],
@@ -249,6 +249,7 @@ const LEVELS: [(&str, &[&str]); 5] = [
             "exit_code",
             "cli failure",
             "terminal report progress",
+            "tried",
             "commands",
         ],
     ),

@@ -7,10 +7,10 @@
 //! whatever it is that was waited for.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -25,6 +25,7 @@ use super::POOL_MODULE;
 use super::budget::{self, Budget, Place};
 use super::console;
 use super::failure::{GuestFailed, Result, What};
+use super::logs::{CONSOLE_LOG, QEMU_LOG, logs_in, read_lossy, without_warnings};
 use super::options::{GuestOptions, Module};
 use super::snapshot::{NotRestored, Recipe};
 use super::start::Launch;
@@ -41,12 +42,6 @@ const TICK: Duration = Duration::from_millis(50);
 const LAST_WORDS: Duration = Duration::from_millis(700);
 /// Most monitor events kept.
 const MAX_EVENTS: usize = 1024;
-/// Name of the console's log in a run's directory.
-pub(super) const CONSOLE_LOG: &str = "console.log";
-/// Name of QEMU's log.
-pub(super) const QEMU_LOG: &str = "qemu.log";
-/// Name of the console's log of the boot, in a restored guest's directory.
-pub(super) const BOOT_LOG: &str = "console-boot.log";
 
 /// What the reading threads put into the inbox.
 #[derive(Debug)]
@@ -577,32 +572,6 @@ impl Machine {
 /// The path for a card's socket.
 pub(super) fn socket(directory: &RunDirectory, index: usize) -> std::path::PathBuf {
     directory.file(&command::card(index))
-}
-
-/// The logs in a run's directory, or in one that holds its evidence; QEMU's without its warnings.
-pub fn logs_in(directory: &Path) -> Vec<(&'static str, String)> {
-    let log = |name| {
-        let text = read_lossy(&directory.join(name));
-        match name == QEMU_LOG {
-            true => (name, without_warnings(&text)),
-            false => (name, text),
-        }
-    };
-    let logs = [BOOT_LOG, CONSOLE_LOG, QEMU_LOG].map(log);
-    logs.into_iter()
-        .filter(|(_, text)| !text.is_empty())
-        .collect()
-}
-
-fn without_warnings(log: &str) -> String {
-    let lines = log.split_inclusive('\n');
-    lines.filter(|line| !line.contains(": warning: ")).collect()
-}
-
-fn read_lossy(path: &Path) -> String {
-    fs::read(path)
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-        .unwrap_or_default()
 }
 
 /// A request without its bulk, for messages.

@@ -28,6 +28,7 @@ mod driver;
 mod failure;
 mod link;
 mod loading;
+mod logs;
 mod machine;
 pub mod memory;
 mod options;
@@ -79,8 +80,8 @@ pub use watch::Touched;
 
 use crate::guest::memory::{GuestMemory, ReadError};
 use crate::guest::qemu::qmp;
+pub use logs::logs_in;
 use machine::Machine;
-pub use machine::logs_in;
 
 /// Stage: options are chosen, nothing runs.
 #[derive(Debug)]

@@ -17,7 +17,8 @@ use landfall_guest::{Cancel, Kernel, Prepared};
 
 use super::console;
 use super::failure::{GuestFailed, Result, What};
-use super::machine::{CONSOLE_LOG, Inbox, Machine, QEMU_LOG, socket};
+use super::logs::{CONSOLE_LOG, QEMU_LOG};
+use super::machine::{Inbox, Machine, socket};
 use super::options::{GuestOptions, Start};
 use super::started::Clock;
 use super::watch;

@@ -302,7 +302,7 @@ pub fn file(said: &str) -> Result<(PathBuf, String), String> {
             Ok((PathBuf::from(host), guest.to_owned()))
         }
         _ => Err(format!(
-            "{said:?} is no file and its place in the guest, such as test.sh:/root/test.sh"
+            "{said:?} is no file and its place in the guest, such as test.sh:/opt/test.sh"
         )),
     }
 }
@@ -406,7 +406,7 @@ mod tests {
             legs = ["swiotlb"]
             expect = 7
             run = ["./test", "-n", "3"]
-            files = ["data/a:b.bin:/root/b.bin"]
+            files = ["data/a:b.bin:/opt/b.bin"]
             [[test]]
             name = "in words"
             card-commands = ["python3 card.py"]
@@ -428,7 +428,7 @@ mod tests {
         assert_eq!(told.subject.legs, [Leg::Swiotlb]);
         assert_eq!(told.expect, Expect::Named(Class::StaleAddress));
         assert_eq!(told.subject.program, ["./test", "-n", "3"]);
-        let place = (PathBuf::from("data/a:b.bin"), "/root/b.bin".to_owned());
+        let place = (PathBuf::from("data/a:b.bin"), "/opt/b.bin".to_owned());
         assert_eq!(told.subject.files, [place]);
         assert_eq!(
             words.subject.cards,

@@ -177,7 +177,7 @@ fn in_guest(program: &str) -> (String, bool) {
     match program.contains('/') && !program.starts_with('/') {
         true => {
             let name = program.rsplit('/').next().unwrap_or(program);
-            (format!("/root/{name}"), true)
+            (format!("/usr/local/bin/{name}"), true)
         }
         false => (program.to_owned(), false),
     }
@@ -226,7 +226,7 @@ mod tests {
     fn a_relative_path_is_a_program_of_the_hosts() {
         assert_eq!(
             in_guest("./target/my-test"),
-            ("/root/my-test".to_owned(), true)
+            ("/usr/local/bin/my-test".to_owned(), true)
         );
         assert_eq!(in_guest("v4l2-ctl"), ("v4l2-ctl".to_owned(), false));
         assert_eq!(in_guest("/bin/sh"), ("/bin/sh".to_owned(), false));
