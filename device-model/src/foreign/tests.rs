@@ -12,8 +12,9 @@ use proptest::prelude::*;
 use rustix::net::RecvFlags;
 
 use super::*;
-use crate::contract::{Bar, Capability, Direction, Link, Width};
-use crate::serve::LocalCard;
+use crate::contract::{Bar, Capability, Direction, DmaError, Link, Width};
+use crate::journal::{Kind, Outcome};
+use crate::serve::{CardServer, LocalCard};
 use crate::testing::FakeHost;
 use crate::wire::{HEADER, words};
 
@@ -419,13 +420,7 @@ fn interrupts_follow_the_memory_that_came_before_them() {
     }
     let last = &host.notes[host.notes.len() - 2..];
     assert!(
-        matches!(
-            last,
-            [
-                crate::journal::Kind::Access { .. },
-                crate::journal::Kind::Interrupt { vector: 3 }
-            ]
-        ),
+        matches!(last, [Kind::Access { .. }, Kind::Interrupt { vector: 3 }]),
         "{last:?}"
     );
     assert!(!card.line());
@@ -705,6 +700,37 @@ fn the_journal_has_what_a_server_does() {
     };
     let (write, access) = (of("Register").unwrap(), of("Access").unwrap());
     assert!(write < access, "{entries:?}");
+}
+
+/// Of a server that is served, without any access of the machine's.
+#[test]
+fn what_comes_from_outside_is_heard_while_nobody_touches_the_card() {
+    let (answered, answer) = mpsc::channel();
+    let (card, _thread) = foreign(
+        |_| (),
+        move |server, got| {
+            let last = got.command == 8;
+            if last {
+                server.answer(got);
+                let (error, _) = server.dma(12, 0x5000, &[1; 16], 16).unwrap();
+                let _ = answered.send(error);
+            }
+            last
+        },
+    );
+    let directory = tempfile::tempdir().unwrap();
+    let server = CardServer::bind(&directory.path().join("socket"), Box::new(card)).unwrap();
+    let error = answer.recv_timeout(Duration::from_secs(10));
+    assert_eq!(error, Ok(14), "memory without a machine is refused");
+    server.sync();
+    let refused = server.journal().entries_from(0).into_iter().any(|entry| {
+        let outcome = match entry.kind {
+            Kind::Access { outcome, .. } => Some(outcome),
+            _ => None,
+        };
+        outcome == Some(Outcome::Refused(DmaError::NotMaster))
+    });
+    assert!(refused);
 }
 
 proptest! {
