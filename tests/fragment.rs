@@ -118,7 +118,7 @@ fn no_block_above_the_order_is_free_until_it_is_unloaded() -> Result {
 /// has to be in one piece, such as a kernel stack, some of the memory comes back before anybody is killed for it.
 #[test]
 fn where_only_single_pages_are_free_the_guest_answers_and_nobody_is_killed() -> Result {
-    const ANSWERS: usize = 50;
+    const ANSWERS: usize = 20;
     const PROGRAMS: usize = 100;
     let guest = boot(with_capture_card())?;
     guest.load_module(FRAGMENT_MODULE, "order=0")?;

@@ -12,7 +12,7 @@ use landfall::judge::judge;
 use landfall_cards::dt3155::{Dt3155, Dt3155Options, Fault, Standard, picture};
 use landfall_device::journal::{Call, Kind, Outcome};
 use landfall_device::ledger::{Judgement, Platform, Violation};
-use landfall_tests::{Result, SHORT, boot};
+use landfall_tests::{Result, SHORT, boot, prepared};
 
 const DRIVER: &str = "dt3155";
 const UNBIND: &str = "/sys/bus/pci/drivers/dt3155/unbind";

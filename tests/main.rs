@@ -9,6 +9,7 @@ mod catalog;
 mod cluster;
 mod contract;
 mod debug;
+mod exec;
 mod failures;
 mod faults;
 mod formats;

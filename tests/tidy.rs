@@ -68,7 +68,6 @@ fn none(offenders: Vec<String>) {
 fn licence_of(path: &Path) -> &'static str {
     let path = short(path);
     let shared_with_kernel = path.starts_with("kmod/")
-        || path.starts_with("tests/outsider/driver/")
         || path.starts_with("examples/") && path.contains("/driver/")
         || path.ends_with("/regs.rs");
     if shared_with_kernel {

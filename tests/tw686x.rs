@@ -11,7 +11,7 @@ use landfall_cards::tw686x::{Fault, Tw686x, Tw686xOptions, picture};
 use landfall_device::contract::{Declaration, QueueId};
 use landfall_device::journal::{Call, Kind, Outcome};
 use landfall_device::ledger::{Class, Judgement, Platform, Violation};
-use landfall_tests::{Result, SHORT, boot};
+use landfall_tests::{Result, SHORT, boot, prepared};
 
 const DRIVER: &str = "tw686x";
 const UNBIND: &str = "/sys/bus/pci/drivers/tw686x/unbind";

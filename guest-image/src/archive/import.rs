@@ -22,8 +22,7 @@ use crate::setup::hold;
 use crate::setup::options::SetupOptions;
 use crate::setup::plan::Plan;
 use crate::setup::stamp::{Emulator, Stamp};
-use crate::setup::work;
-use crate::store::cache::{self, Cache, measure};
+use crate::store::cache::{self, Cache, free, measure};
 use crate::store::hash::hex;
 
 /// Most bytes behind the last member: the two empty blocks, and what pads them.
@@ -87,7 +86,7 @@ pub fn import(
         });
     }
     cache.sweep(&guard).map_err(failed)?;
-    let (need, free) = (manifest.total(), work::free(&cache).map_err(failed)?);
+    let (need, free) = (manifest.total(), free(cache.root()).map_err(failed)?);
     if free < need {
         return Err(SetupError::Disk {
             need,

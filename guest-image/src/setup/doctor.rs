@@ -17,9 +17,7 @@ use crate::setup::error::namespaces_cure;
 use crate::setup::options::SetupOptions;
 use crate::setup::plan::Plan;
 use crate::setup::stamp::{Base, Stamp};
-use crate::setup::work;
-use crate::store::cache::Cache;
-use crate::store::cache::size;
+use crate::store::cache::{Cache, free, size};
 
 /// Room that a first set-up takes on disk, packages included, bytes.
 const DISK: u64 = 3 << 30;
@@ -297,7 +295,7 @@ fn processors() -> Finding {
 }
 
 fn disk(cache: &Cache, ready: bool) -> Finding {
-    match work::free(cache) {
+    match free(cache.root()) {
         Ok(free) => {
             let detail = format!("{} MB free for {}", free >> 20, cache.root().display());
             if ready || free >= DISK {

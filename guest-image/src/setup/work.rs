@@ -25,7 +25,7 @@ use crate::reporter::Reporter;
 use crate::setup::error::SetupError;
 use crate::setup::plan::Plan;
 use crate::setup::stamp::Base;
-use crate::store::cache::{Cache, Entry};
+use crate::store::cache::{Cache, Entry, free};
 use crate::store::hash::Key;
 use crate::store::lock::Package;
 
@@ -159,7 +159,7 @@ impl Work<'_> {
         there: u64,
         seconds: u64,
     ) -> Result<(), SetupError> {
-        let free = free(self.cache).map_err(self.cache_failed())?;
+        let free = free(self.cache.root()).map_err(self.cache_failed())?;
         self.reporter.send(Event::Needs {
             download,
             disk,
@@ -451,14 +451,4 @@ fn fetch_order(parts: &[&Part<'_>]) -> Vec<Chosen> {
         }
     }
     order
-}
-
-/// Bytes that an ordinary user may still write there.
-pub(crate) fn free(cache: &Cache) -> io::Result<u64> {
-    let mut path = cache.root();
-    while !path.exists() {
-        path = path.parent().ok_or(io::ErrorKind::NotFound)?;
-    }
-    let status = nix::sys::statvfs::statvfs(path)?;
-    Ok(status.blocks_available() * status.fragment_size())
 }

@@ -84,6 +84,15 @@ pub(crate) fn measure(path: &Path) -> io::Result<u64> {
     Ok(bytes)
 }
 
+/// Bytes that an ordinary user may still write to the disk that `path` is on, or will be.
+pub(crate) fn free(mut path: &Path) -> io::Result<u64> {
+    while !path.exists() {
+        path = path.parent().ok_or(io::ErrorKind::NotFound)?;
+    }
+    let status = nix::sys::statvfs::statvfs(path)?;
+    Ok(status.blocks_available() * status.fragment_size())
+}
+
 /// A cache directory.
 #[derive(Clone, Debug)]
 pub(crate) struct Cache {

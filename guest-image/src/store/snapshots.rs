@@ -21,7 +21,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::host::cancel::Cancel;
-use crate::store::cache::{measure, remove};
+use crate::store::cache::{free, measure, remove};
 
 /// How often a snapshot that somebody else makes is looked for.
 const LOOK: Duration = Duration::from_millis(50);
@@ -29,8 +29,8 @@ const LOOK: Duration = Duration::from_millis(50);
 const NEW: &str = ".new-";
 /// The file in a snapshot that names its set-up.
 const SETUP: &str = "setup";
-/// Bytes of snapshots kept unless the caller says otherwise: a few dozen of the default guest's.
-pub const SNAPSHOT_LIMIT: u64 = 4 << 30;
+/// Bytes of snapshots kept unless the caller says otherwise: what this repository's own tests need, and a third more.
+pub const SNAPSHOT_LIMIT: u64 = 8 << 30;
 
 /// The snapshots of one cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -176,8 +176,8 @@ impl Snapshots {
         discard(&path);
     }
 
-    /// Removes what makers that were killed left, and the least recently used until the rest is within the limit;
-    /// those in use stay.
+    /// Removes what makers that were killed left, and the least recently used until the rest is within the limit, and
+    /// leaves as much free on the disk as it takes; those in use stay.
     fn trim(&self) {
         for left in all(&self.root).iter().filter(|path| is_new(path)) {
             discard(left);
@@ -190,9 +190,10 @@ impl Snapshots {
             })
             .collect();
         let mut bytes: u64 = kept.iter().map(|(_, bytes, _)| bytes).sum();
+        let most = most(self.limit, bytes, free(&self.root).unwrap_or(u64::MAX));
         kept.sort();
         for (_, size, path) in kept {
-            if bytes > self.limit && discard(&path) {
+            if bytes > most && discard(&path) {
                 bytes -= size;
             }
         }
@@ -258,6 +259,11 @@ pub(crate) fn prune(cache: &Path, keep: &[String]) -> Vec<(String, u64)> {
         }
     }
     removed
+}
+
+/// Bytes that may be kept of those that are: within the limit, and no more than stays free then.
+fn most(limit: u64, kept: u64, free: u64) -> u64 {
+    limit.min(kept.saturating_add(free) / 2)
 }
 
 /// The directory, locked; `None` if it is not there, or locked by somebody else.
@@ -431,6 +437,14 @@ mod tests {
         drop(make(&snapshots, "newer", 32 << 10));
         assert!(!snapshots.has("old"));
         assert!(snapshots.has("older-in-use") && snapshots.has("newer"));
+    }
+
+    #[test]
+    fn on_a_full_disk_less_is_kept() {
+        assert_eq!(most(100, 90, u64::MAX), 100);
+        assert_eq!(most(100, 90, 110), 100);
+        assert_eq!(most(100, 90, 10), 50);
+        assert_eq!(most(100, 0, 0), 0);
     }
 
     #[test]

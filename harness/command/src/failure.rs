@@ -122,6 +122,12 @@ impl Failure {
         }
     }
 
+    /// Likewise, of a test.
+    pub(crate) fn about(self, name: &str) -> Self {
+        let what = format!("test {name:?}: {}", self.what);
+        Self { what, ..self }
+    }
+
     /// Likewise, with what to try.
     pub(crate) fn hinting(self, hint: &str) -> Self {
         Self {

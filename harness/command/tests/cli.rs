@@ -34,6 +34,10 @@ fn help_documents_commands_and_exit_codes() {
         "explain",
         "replay",
         "shell",
+        "exec",
+        "test",
+        "init",
+        "build-module",
         "setup",
         "doctor",
         "pool-exercise",
@@ -43,7 +47,7 @@ fn help_documents_commands_and_exit_codes() {
     }
     for code in [
         "  0  done",
-        "  1  run, legs: violations",
+        "  1  run, exec, shell, legs: violations",
         "  4  the guest failed",
         "130  interrupted",
     ] {
@@ -59,6 +63,73 @@ fn run_documents_every_option() {
 #[test]
 fn shell_documents_every_option() {
     insta::assert_snapshot!(help(&["shell", "-h"]));
+}
+
+#[test]
+fn exec_and_what_belongs_to_it_document_every_option() {
+    let of = |command: &str| help(&[command, "-h"]);
+    insta::assert_snapshot!(of("exec") + &of("test") + &of("init") + &of("build-module"));
+}
+
+#[test]
+fn a_project_begins_with_a_file_that_is_never_overwritten() {
+    let (mut landfall, cache) = landfall();
+    let file = cache.path().join("landfall.toml");
+    landfall.arg("init").arg(cache.path()).assert().success();
+    let written = std::fs::read(&file).expect("a file");
+
+    let (mut again, _cache) = self::landfall();
+    again
+        .arg("init")
+        .arg(cache.path())
+        .assert()
+        .code(5)
+        .stderr(contains("landfall.toml"));
+    assert_eq!(std::fs::read(&file).expect("a file"), written);
+}
+
+#[test]
+fn a_project_that_makes_no_sense_is_told_before_anything_is_set_up() {
+    let (mut landfall, cache) = landfall();
+    let file = cache.path().join("p.toml");
+    std::fs::write(&file, "cadrs = [\"ring\"]\n[[test]]\nname = \"a\"\n").expect("a file");
+    let project = |command: &mut Command, file: &std::path::Path| {
+        command.args(["test", "--project"]).arg(file).assert()
+    };
+    project(&mut landfall, &file)
+        .code(2)
+        .stderr(contains("there is no key `cadrs`; did you mean `cards`?"));
+
+    let (mut landfall, _cache) = self::landfall();
+    project(&mut landfall, &cache.path().join("none.toml"))
+        .code(2)
+        .stderr(contains("landfall init"));
+}
+
+#[test]
+fn a_card_or_a_driver_that_cannot_be_is_a_wrong_command_line() {
+    for (words, said) in [
+        (
+            &["exec", "--driver", "stock:dt3155"][..],
+            "there is no card",
+        ),
+        (&["exec", "--card", "rign"], "[possible values: capture"),
+        (
+            &["exec", "--card", "ring", "--driver", "dt3155"],
+            "stock:dt3155",
+        ),
+        (
+            &["exec", "--card", "ring", "--file", "a"],
+            "place in the guest",
+        ),
+        (
+            &["exec", "--card", "ring", "--legs", "plian"],
+            "choose one of plain",
+        ),
+    ] {
+        let (mut landfall, _cache) = landfall();
+        landfall.args(words).assert().code(2).stderr(contains(said));
+    }
 }
 
 #[test]

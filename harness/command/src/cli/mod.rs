@@ -102,7 +102,7 @@ pub(crate) struct PartArguments {
         hide_env_values = true
     )]
     pub(crate) cache: Option<PathBuf>,
-    /// Most bytes of guests' snapshots that are kept; the least recently used go [default: 4G]
+    /// Most bytes of guests' snapshots that are kept; the least recently used go [default: 8G]
     #[arg(
         long,
         value_name = "SIZE",

@@ -167,6 +167,7 @@ pub(super) fn code(outcome: Outcome) -> ExitCode {
 /// Tries a driver.
 pub(super) fn exec(arguments: &ExecArguments, cancel: &Cancel) -> Done {
     let subject = of_exec(arguments);
+    subject.check().map_err(|error| Failure::usage_of(&error))?;
     let place = bundles(arguments.bundle.as_deref())?;
     let mut progress = Progress::new();
     let machine = &arguments.machine;

@@ -55,6 +55,10 @@ pub(super) fn test(arguments: &TestArguments, cancel: &Cancel) -> Done {
         let what = format!("no test is called so; there are: {}", names.join(", "));
         return Err(Failure::foreign(&what));
     }
+    for test in &tests {
+        let unknown = test.subject.check().map_err(|error| (&test.name, error));
+        unknown.map_err(|(name, error)| Failure::usage_of(&error).about(name))?;
+    }
     let place = bundles(arguments.bundle.as_deref())?;
     let mut progress = Progress::new();
     let legs: Vec<_> = match &arguments.legs[..] {

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use landfall::guest::{Card, Driver, DriverSource, GuestOptions, PoolOptions};
+use landfall::guest::{Card, Driver, DriverSource, GuestOptions, PoolOptions, SOCKET, Server};
 use landfall::judge::{Leg, Trial};
 use landfall_guest::Packages;
 
@@ -71,6 +71,18 @@ impl Subject {
         self
     }
 
+    /// Whether there is something to try.
+    ///
+    /// # Errors
+    /// See [`NoSubject`].
+    pub fn check(&self) -> Result<(), NoSubject> {
+        if self.cards.is_empty() {
+            return Err(NoSubject::NoCard);
+        }
+        let cards = self.cards.iter();
+        cards.map(CardChoice::check).collect()
+    }
+
     /// The trial of it. `machine` is what the guest is otherwise, `packages` what its packages came to, and paths are below
     /// `root`.
     ///
@@ -83,9 +95,7 @@ impl Subject {
         packages: &Packages,
         root: &Path,
     ) -> Result<Trial, NoSubject> {
-        if self.cards.is_empty() {
-            return Err(NoSubject::NoCard);
-        }
+        self.check()?;
         let mut trial = Trial::new().named(name).machine(machine).packages(packages);
         for card in &self.cards {
             trial = trial.plug(card.card(root)?);
@@ -119,15 +129,46 @@ impl Subject {
 }
 
 impl CardChoice {
-    fn card(&self, _root: &Path) -> Result<Card, NoSubject> {
+    fn check(&self) -> Result<(), NoSubject> {
+        match self {
+            Self::Named(name) if landfall_cards::by_name(name).is_none() => {
+                Err(NoSubject::UnknownCard(name.clone()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The card; a server is looked for, and started, in `root`.
+    fn card(&self, root: &Path) -> Result<Card, NoSubject> {
         match self {
             Self::Named(name) => landfall_cards::by_name(name)
                 .map(|make| Card::boxed(name, make))
                 .ok_or_else(|| NoSubject::UnknownCard(name.clone())),
-            Self::Socket(path) => Err(NoSubject::UnknownCard(path.display().to_string())),
-            Self::Command(line) => Err(NoSubject::UnknownCard(line.clone())),
+            Self::Socket(path) => Ok(Card::socket(root.join(path))),
+            Self::Command(line) => {
+                let line = match line.contains(SOCKET) {
+                    true => line.clone(),
+                    false => format!("{line} {SOCKET}"),
+                };
+                let place = match root.as_os_str().is_empty() {
+                    true => ".".to_owned(),
+                    false => root.display().to_string(),
+                };
+                let script = format!("cd \"$0\" && {line}");
+                let server = Server::command(["/bin/sh", "-c", &script, &place]);
+                Ok(Card::served(name_of(&line), server))
+            }
         }
     }
+}
+
+/// What to call the card of a server, by its command line: `card` for `python3 card.py {socket}`.
+fn name_of(line: &str) -> String {
+    let words = line.split_ascii_whitespace();
+    let told = words.filter(|word| !word.starts_with('-') && !word.contains(SOCKET));
+    let last = told.last().unwrap_or("card");
+    let stem = Path::new(last).file_stem().unwrap_or_default();
+    stem.to_string_lossy().into_owned()
 }
 
 /// Where a program is in the guest, and whether it has to be brought there: what is a path and does not begin at the root
@@ -172,6 +213,13 @@ mod tests {
                 assert!(usual.driver.parse::<Driver>().is_ok(), "{name}");
             }
         }
+    }
+
+    #[test]
+    fn a_servers_card_is_called_as_its_program() {
+        assert_eq!(name_of("python3 card.py {socket}"), "card");
+        assert_eq!(name_of("./build/gpio --socket={socket}"), "gpio");
+        assert_eq!(name_of("{socket}"), "card");
     }
 
     #[test]

@@ -20,6 +20,8 @@ const BUFFERS: u32 = 8;
 pub const FAULT_FRAME: u32 = 2;
 const PAGE: u64 = 4096;
 const MIB: u64 = 1 << 20;
+/// Bytes of the pool that the usual capture needs, of eight frames of 1080p.
+const USUAL: u64 = 33 * MIB;
 
 /// What a user wishes. `None`: whatever suits the rest.
 #[derive(Clone, Debug)]
@@ -285,6 +287,10 @@ impl Wishes {
             (Some(size), None) => size,
             (_, Some((size, _))) => size,
             (None, None) if source == PoolSource::Buddy => needed.next_power_of_two(),
+            // Memory that is kept at boot makes another guest, with a snapshot of its own: the usual size does for less, too.
+            (None, None) if source == PoolSource::Reserve && USUAL <= memory / 4 => {
+                needed.max(USUAL)
+            }
             (None, None) => needed,
         };
         if source.most().is_some_and(|most| size > most) {
@@ -465,7 +471,7 @@ mod tests {
         let shapes: Vec<_> = plan.captures.iter().map(shape).collect();
         assert_eq!(shapes, [(1920, 1080, 8), (3840, 2160, 1)]);
         assert_eq!(plan.guest.pool.source, PoolSource::Reserve);
-        assert_eq!(plan.guest.pool.size, 33 * MIB);
+        assert_eq!(plan.guest.pool.size, USUAL);
         assert_eq!(card(&plan).faults, []);
     }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-/* A driver of the copier: fills eight buffers when it is bound, and compares them. With `early=1` it unmaps a buffer
+/* A driver of the ring card: fills eight buffers when it is bound, and compares them. With `early=1` it unmaps a buffer
  * before the card has filled it. */
 #include <linux/completion.h>
 #include <linux/dma-mapping.h>
@@ -25,7 +25,7 @@ struct entry {
 	__le32 word;
 };
 
-struct copier {
+struct ring_card {
 	void __iomem *bar;
 	struct entry *ring;
 	dma_addr_t ring_dma;
@@ -35,7 +35,7 @@ struct copier {
 
 static irqreturn_t full(int irq, void *data)
 {
-	struct copier *c = data;
+	struct ring_card *c = data;
 
 	complete(&c->full);
 	return IRQ_HANDLED;
@@ -43,14 +43,14 @@ static irqreturn_t full(int irq, void *data)
 
 static irqreturn_t failed(int irq, void *data)
 {
-	struct copier *c = data;
+	struct ring_card *c = data;
 
 	c->failed++;
 	complete(&c->full);
 	return IRQ_HANDLED;
 }
 
-static int fill(struct pci_dev *pdev, struct copier *c, unsigned int number)
+static int fill(struct pci_dev *pdev, struct ring_card *c, unsigned int number)
 {
 	struct entry *entry = &c->ring[number % ENTRIES];
 	u8 *buffer = kzalloc(BYTES, GFP_KERNEL);
@@ -86,15 +86,15 @@ static int fill(struct pci_dev *pdev, struct copier *c, unsigned int number)
 
 static void quiet(void *data)
 {
-	struct copier *c = data;
+	struct ring_card *c = data;
 
 	writel(0, c->bar + COUNT);
 	readl(c->bar + COUNT);
 }
 
-static int copier_probe(struct pci_dev *pdev, const struct pci_device_id *id)
+static int ring_card_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 {
-	struct copier *c = devm_kzalloc(&pdev->dev, sizeof(*c), GFP_KERNEL);
+	struct ring_card *c = devm_kzalloc(&pdev->dev, sizeof(*c), GFP_KERNEL);
 	unsigned int number;
 	int error;
 
@@ -114,8 +114,8 @@ static int copier_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	error = pci_alloc_irq_vectors(pdev, 2, 2, PCI_IRQ_MSIX);
 	if (error < 0)
 		return error;
-	error = devm_request_irq(&pdev->dev, pci_irq_vector(pdev, 0), full, 0, "copier-full", c) ?:
-		devm_request_irq(&pdev->dev, pci_irq_vector(pdev, 1), failed, 0, "copier-failed", c) ?:
+	error = devm_request_irq(&pdev->dev, pci_irq_vector(pdev, 0), full, 0, "ring-card-full", c) ?:
+		devm_request_irq(&pdev->dev, pci_irq_vector(pdev, 1), failed, 0, "ring-card-failed", c) ?:
 		devm_add_action_or_reset(&pdev->dev, quiet, c);
 	writel(lower_32_bits(c->ring_dma), c->bar + RING_LO);
 	writel(upper_32_bits(c->ring_dma), c->bar + RING_HI);
@@ -126,15 +126,15 @@ static int copier_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	return error;
 }
 
-static const struct pci_device_id copier_ids[] = { { PCI_DEVICE(0x1b36, 0x4f31) }, {} };
-MODULE_DEVICE_TABLE(pci, copier_ids);
+static const struct pci_device_id ring_card_ids[] = { { PCI_DEVICE(0x1b36, 0x4f31) }, {} };
+MODULE_DEVICE_TABLE(pci, ring_card_ids);
 
-static struct pci_driver copier_driver = {
+static struct pci_driver ring_card_driver = {
 	.name = KBUILD_MODNAME,
-	.id_table = copier_ids,
-	.probe = copier_probe,
+	.id_table = ring_card_ids,
+	.probe = ring_card_probe,
 };
-module_pci_driver(copier_driver);
+module_pci_driver(ring_card_driver);
 
-MODULE_DESCRIPTION("The copier's driver");
+MODULE_DESCRIPTION("The ring card's driver");
 MODULE_LICENSE("Dual MIT/GPL");

@@ -33,7 +33,7 @@ use regs::*;
 
 /// The card.
 #[derive(Clone, Debug, Default)]
-pub struct Copier {
+pub struct RingCard {
     base: u64,
     count: u32,
     tail: u32,
@@ -42,7 +42,7 @@ pub struct Copier {
     jobs: u64,
 }
 
-impl Copier {
+impl RingCard {
     /// Fills the buffer of the next entry with its number.
     fn fill(&mut self, ring: &mut Ring, host: &mut dyn Host) -> Result<(), DmaError> {
         let tag = Tag::default().role(Role::Descriptor);
@@ -75,7 +75,7 @@ impl Copier {
     }
 }
 
-impl Device for Copier {
+impl Device for RingCard {
     fn identity(&self) -> Identity {
         Identity {
             vendor: 0x1b36,
@@ -122,7 +122,7 @@ impl Device for Copier {
     }
 }
 
-impl Registers for Copier {
+impl Registers for RingCard {
     fn register(&self, bar: u8, offset: u64) -> Option<RegisterName> {
         lookup(REGISTERS, offset).filter(|_| bar == 0)
     }
