@@ -72,3 +72,24 @@ fn a_server_that_runs_unjudged_is_not_connected_to() {
     drop(made);
     assert!(!listens(&socket), "it ended with its card");
 }
+
+/// What it started is known to be there, and to be gone, by the far end of a pipe.
+#[test]
+fn what_a_server_started_ends_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("pipe");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let script = format!("sleep 600 >{} & wait", path.display());
+    let argv = ["/bin/sh", "-c", &script].map(str::to_owned);
+
+    let running = Running::start(&argv).unwrap();
+    let pipe = File::open(path).unwrap();
+    let within = |limit: u16| {
+        let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::from(limit)).unwrap()
+    };
+    assert_eq!(within(0), 0, "it lives");
+    drop(running);
+
+    assert_eq!(within(10_000), 1, "it is not gone within 10 s");
+}
