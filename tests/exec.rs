@@ -38,7 +38,9 @@ fn a_driver_that_is_right_is_clean_and_its_programs_output_is_shown() -> Result 
     assert!(text(&ran).contains("42\n"), "{}", text(&ran));
     assert!(text(&ran).contains("exec: clean\n"), "{}", text(&ran));
     let json = std::fs::read_to_string(directory.path().join("j"))?;
-    assert!(json.contains("\"stdout\": \"42\\n\""), "{json}");
+    for word in ["\"stdout\": \"42\\n\"", "\"outcome\": \"clean\""] {
+        assert!(json.contains(word), "{word}: {json}");
+    }
     std::fs::remove_file(directory.path().join("j"))?;
     assert_eq!(std::fs::read_dir(directory.path())?.count(), 0);
     Ok(())

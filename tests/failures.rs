@@ -159,3 +159,43 @@ fn children_of(process: u32) -> Result<Vec<u32>> {
     }
     Ok(children)
 }
+
+/// Where others can write too, what they put there holds nobody up; and where QEMU cannot be told of, nothing is put.
+#[test]
+fn a_directory_for_temporary_files_can_be_anything() -> Result {
+    use std::os::unix::ffi::OsStrExt;
+
+    prepared();
+    let temporary = tempfile::tempdir()?;
+    let odd = temporary
+        .path()
+        .join(std::ffi::OsStr::from_bytes(b"a,b\xff"));
+    let shared = temporary.path().join("shared");
+    fs::create_dir_all(shared.join("landfall-run-trap"))?;
+    fs::create_dir(&odd)?;
+    let trap = shared.join("landfall-run-trap/lock");
+    nix::unistd::mkfifo(&trap, nix::sys::stat::Mode::S_IRWXU)?;
+    for place in [&shared, &odd] {
+        let ran = landfall()
+            .args(["run", "--frames", "1"])
+            .env("TMPDIR", place)
+            .output()?;
+        assert_eq!(ran.status.code(), Some(0), "{place:?}: {ran:?}");
+    }
+    assert!(trap.exists());
+    Ok(())
+}
+
+/// A command line that the kernel would cut is refused before anything boots.
+#[test]
+fn a_command_line_that_is_too_long_is_refused_at_once() -> Result {
+    prepared();
+    let began = Instant::now();
+    let words = "x".repeat(2048);
+    let ran = landfall().args(["run", "--append", &words]).output()?;
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(2), "{said}");
+    assert!(said.contains("takes 2047"), "{said}");
+    assert!(began.elapsed() < SHORT);
+    Ok(())
+}

@@ -9,6 +9,7 @@ use landfall::bundle;
 use landfall::guest::accelerator::Choice;
 use landfall::judge::{Outcome, Verdict};
 use landfall_guest::Prepared;
+use serde::Serialize;
 
 use crate::report::{self, Paint};
 
@@ -61,6 +62,26 @@ pub(crate) fn verdict(verdict: &Verdict) {
     if verdict.outcome() == Outcome::Violations {
         let word = format!("{}: {}", verdict.name, verdict.outcome());
         report::text(&format!("\n{}\n", paint.bold_red(&word)));
+    }
+}
+
+/// A verdict as data.
+#[derive(Serialize)]
+pub(crate) struct Json<'a> {
+    /// Version of this format.
+    format: u32,
+    outcome: Outcome,
+    #[serde(flatten)]
+    verdict: &'a Verdict,
+}
+
+impl<'a> From<&'a Verdict> for Json<'a> {
+    fn from(verdict: &'a Verdict) -> Self {
+        Self {
+            format: 1,
+            outcome: verdict.outcome(),
+            verdict,
+        }
     }
 }
 

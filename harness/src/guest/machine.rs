@@ -28,7 +28,7 @@ use super::failure::{GuestFailed, Result, What};
 use super::logs::{CONSOLE_LOG, QEMU_LOG, logs_in, read_lossy, without_warnings};
 use super::options::{GuestOptions, Module};
 use super::snapshot::{NotRestored, Recipe};
-use super::start::Launch;
+use super::start::{self, Launch};
 use super::started::{Clock, Started, WAIT};
 use crate::guest::memory::GuestMemory;
 use crate::guest::qemu::command;
@@ -106,6 +106,7 @@ impl Machine {
     ) -> Result<Self> {
         options
             .check()
+            .and_then(|()| start::check(&options, prepared))
             .map_err(|why| GuestFailed::early(What::Options(why)))?;
         let mut clock = Clock::start();
         let budget = Budget::of_machine(options.jobs);

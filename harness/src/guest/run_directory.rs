@@ -8,8 +8,10 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::OFlag;
 use tempfile::TempDir;
 
 /// What the directories of runs are called.
@@ -89,13 +91,20 @@ impl RunDirectory {
 }
 
 /// Where the directories of runs are, and what is left of them: the system's directory for temporary files, or
-/// `/tmp` if that path is too long for sockets.
+/// `/tmp` if that path is too long for sockets, or none that QEMU can be told.
 pub fn parent() -> PathBuf {
     let parent = std::env::temp_dir();
-    match parent.as_os_str().len() + PREFIX.len() + 6 > MAX_PATH {
-        true => PathBuf::from("/tmp"),
-        false => parent,
+    match is_good(&parent) {
+        true => parent,
+        false => PathBuf::from("/tmp"),
     }
+}
+
+/// Whether sockets can be there: their paths are short, and go to QEMU as text, in options with commas between.
+fn is_good(parent: &Path) -> bool {
+    let short = parent.as_os_str().len() + PREFIX.len() + 6 <= MAX_PATH;
+    let text = parent.to_str();
+    short && text.is_some_and(|text| !text.contains([',', '\n']))
 }
 
 /// Removes the directories of runs that are no more. What cannot be removed stays.
@@ -107,12 +116,27 @@ fn sweep(parent: &Path) {
         if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
             continue;
         }
-        if let Ok(lock) = File::open(entry.path().join(LOCK))
+        let ours = entry
+            .metadata()
+            .is_ok_and(|status| status.is_dir() && status.uid() == nix::unistd::geteuid().as_raw());
+        if ours
+            && let Some(lock) = open_lock(&entry.path().join(LOCK))
             && !matches!(lock.try_lock(), Err(TryLockError::WouldBlock))
         {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
+}
+
+/// Opens a lock without waiting for anybody and without following a link; `None` if it is no file of ours.
+fn open_lock(path: &Path) -> Option<File> {
+    let flags = OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
+    let mut options = File::options();
+    let lock = options.read(true).custom_flags(flags.bits()).open(path);
+    let lock = lock.ok()?;
+    let status = lock.metadata().ok()?;
+    let ours = status.is_file() && status.uid() == nix::unistd::geteuid().as_raw();
+    ours.then_some(lock)
 }
 
 #[cfg(test)]
@@ -152,5 +176,40 @@ mod tests {
 
         assert!(!dead.exists());
         assert!(alive.path().exists() && other.exists());
+    }
+
+    /// Whoever can write there can put anything there: what is no file of ours is neither waited for nor followed.
+    #[test]
+    fn a_sweep_waits_for_nobody_and_follows_nothing() {
+        let parent = tempfile::tempdir().unwrap();
+        let dead = |name: &str| {
+            let path = parent.path().join(format!("{PREFIX}{name}"));
+            fs::create_dir(&path).unwrap();
+            path
+        };
+        let (pipe, link, directory) = (dead("pipe"), dead("link"), dead("directory"));
+        let all = nix::sys::stat::Mode::S_IRWXU;
+        nix::unistd::mkfifo(&pipe.join(LOCK), all).unwrap();
+        let elsewhere = parent.path().join("elsewhere");
+        fs::write(&elsewhere, "").unwrap();
+        std::os::unix::fs::symlink(&elsewhere, link.join(LOCK)).unwrap();
+        fs::create_dir(directory.join(LOCK)).unwrap();
+        let to = parent.path().join(format!("{PREFIX}to"));
+        std::os::unix::fs::symlink(dead("real"), &to).unwrap();
+
+        sweep(parent.path()); // comes back
+
+        assert!(pipe.exists() && link.exists() && directory.exists() && to.is_symlink());
+    }
+
+    #[test]
+    fn where_qemu_cannot_be_told_of_is_not_used() {
+        use std::os::unix::ffi::OsStrExt;
+        assert!(is_good(Path::new("/tmp/some where")));
+        let long = format!("/{}", "x".repeat(MAX_PATH));
+        let bytes = std::ffi::OsStr::from_bytes(b"/tmp/\xff");
+        for bad in [Path::new(&long), Path::new("/tmp/a,b"), Path::new(bytes)] {
+            assert!(!is_good(bad), "{bad:?}");
+        }
     }
 }

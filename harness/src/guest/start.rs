@@ -26,7 +26,7 @@ use crate::guest::memory::{GuestMemory, Ram};
 use crate::guest::qemu::command::Machine as Description;
 use crate::guest::qemu::process::Process;
 use crate::guest::qemu::qmp::Message;
-use crate::guest::qemu::tuning::{DEBUG_KERNEL, joined};
+use crate::guest::qemu::tuning::{DEBUG_KERNEL, MOST_WORDS, joined};
 use crate::guest::run_directory::RunDirectory;
 
 /// One way to start QEMU.
@@ -220,6 +220,29 @@ impl Machine {
             data: b"1".to_vec(),
         };
         self.request(request, Duration::ZERO).map(drop)
+    }
+}
+
+/// Checks what only the whole machine shows.
+///
+/// # Errors
+/// What is wrong, in words.
+pub(super) fn check(
+    options: &GuestOptions,
+    prepared: &Prepared,
+) -> std::result::Result<(), String> {
+    let without_cards = GuestOptions {
+        cards: Vec::new(),
+        ..options.clone()
+    };
+    let length = describe(&without_cards, prepared)
+        .kernel_command_line()
+        .len();
+    match length > MOST_WORDS {
+        true => Err(format!(
+            "the kernel's command line would have {length} bytes, and it takes {MOST_WORDS}; a part of it is from --append"
+        )),
+        false => Ok(()),
     }
 }
 

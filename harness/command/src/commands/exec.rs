@@ -184,7 +184,7 @@ pub(super) fn exec(arguments: &ExecArguments, cancel: &Cancel) -> Done {
     tried::programs(&verdict);
     tried::verdict(&verdict);
     if let Some(path) = &arguments.json {
-        report::write_json(path, &verdict)?;
+        report::write_json(path, &tried::Json::from(&verdict))?;
     }
     Ok(code(verdict.outcome()))
 }

@@ -20,6 +20,9 @@ const fn row(option: &'static str, reason: &'static str) -> Tuning {
     Tuning { option, reason }
 }
 
+/// Most bytes of the kernel's command line: `COMMAND_LINE_SIZE` (`arch/x86/include/asm/setup.h`) without its last.
+pub const MOST_WORDS: usize = 2047;
+
 /// QEMU's options that every guest has.
 pub const NEEDED: &[Tuning] = &[
     row(
