@@ -175,6 +175,7 @@ fn documented_commands_exist() {
                 .next()
                 .unwrap_or_default()
                 .split_whitespace()
+                .take_while(|word| *word != "--") // a program of the guest's
                 .collect();
             let commands = match words[..] {
                 ["catalog", of_it, ..] => vec!["catalog", of_it],

@@ -83,7 +83,7 @@ pub fn packages(
         return Ok(Packages::default());
     }
     if of_setup {
-        let bytes = prepared.video.iter().map(|path| fs::metadata(path));
+        let bytes = prepared.video.iter().map(fs::metadata);
         let bytes = bytes.map(|status| status.map_or(0, |status| status.len()));
         let of_video = prepared.lock.packages.iter();
         let of_video =

@@ -168,7 +168,7 @@ impl Server {
     }
 
     /// What it is called if nobody says otherwise: what is started, or the socket.
-    pub(super) fn name(&self) -> String {
+    pub fn name(&self) -> String {
         let path = match &self.from {
             From::Socket(path, _) => Some(path.as_path()),
             From::Command(argv) => argv.first().map(Path::new),

@@ -25,6 +25,12 @@ pub(crate) struct SubjectArguments {
     /// A card of a vfio-user server that this command line starts; {socket} in it is where to listen (repeatable)
     #[arg(long = "card-command", value_name = "COMMAND")]
     pub(crate) card_commands: Vec<String>,
+    /// What the registers of such a card are called, in TOML: [bar0] CONTROL = 0x0
+    #[arg(long, value_name = "FILE")]
+    pub(crate) registers: Option<PathBuf>,
+    /// Let such a server map the guest's memory, with nothing of ours in between: its card is not judged then
+    #[arg(long)]
+    pub(crate) unjudged: bool,
     /// A driver: stock:NAME of the guest's kernel, a directory with a Kbuild, package:NAME to build from a Debian package, or
     /// an X.ko; behind it, in the same argument, its
     /// parameters (repeatable) [default: what the card is usually tried with]

@@ -148,6 +148,8 @@ fn subject(arguments: &SubjectArguments) -> Subject {
             .chain(sockets.map(CardChoice::Socket))
             .chain(commands.map(CardChoice::Command))
             .collect(),
+        registers: arguments.registers.clone(),
+        unjudged: arguments.unjudged,
         drivers: arguments.drivers.clone(),
         packages: arguments.packages.clone(),
         files: arguments.files.clone(),

@@ -21,10 +21,12 @@ const LONGEST: usize = 1 << 20;
 /// Most tests of a file.
 const MOST: usize = 10_000;
 /// What may be said once for all tests, and by each for itself.
-const SUBJECT: [&str; 9] = [
+const SUBJECT: [&str; 11] = [
     "cards",
     "card-sockets",
     "card-commands",
+    "registers",
+    "unjudged",
     "drivers",
     "packages",
     "files",
@@ -115,6 +117,8 @@ struct Part {
     cards: Option<Vec<String>>,
     card_sockets: Option<Vec<PathBuf>>,
     card_commands: Option<Vec<String>>,
+    registers: Option<PathBuf>,
+    unjudged: Option<bool>,
     drivers: Option<Vec<String>>,
     packages: Option<Vec<String>>,
     files: Option<Vec<String>>,
@@ -253,6 +257,8 @@ impl Part {
         let program = self.run.or_else(|| common.run.clone());
         let subject = Subject {
             cards,
+            registers: self.registers.or_else(|| common.registers.clone()),
+            unjudged: self.unjudged.or(common.unjudged).unwrap_or_default(),
             drivers: drivers.map_err(|why| wrong("drivers", why))?,
             packages: said(&self.packages, &common.packages),
             files: files.map_err(|why| wrong("files", why))?,

@@ -25,6 +25,10 @@ pub enum CardChoice {
 pub struct Subject {
     /// Cards, in the order of their ports.
     pub cards: Vec<CardChoice>,
+    /// What the registers of a server's card are called: a file, for [`Server::registers`].
+    pub registers: Option<PathBuf>,
+    /// Servers may map the guest's memory, and nothing that they do is judged: [`Server::unjudged`].
+    pub unjudged: bool,
     /// Drivers, in the order of their loading. None: what each card is usually tried with.
     pub drivers: Vec<Driver>,
     /// Debian packages.
@@ -79,8 +83,7 @@ impl Subject {
         if self.cards.is_empty() {
             return Err(NoSubject::NoCard);
         }
-        let cards = self.cards.iter();
-        cards.map(CardChoice::check).collect()
+        self.cards.iter().try_for_each(CardChoice::check)
     }
 
     /// The trial of it. `machine` is what the guest is otherwise, `packages` what its packages came to, and paths are below
@@ -98,7 +101,7 @@ impl Subject {
         self.check()?;
         let mut trial = Trial::new().named(name).machine(machine).packages(packages);
         for card in &self.cards {
-            trial = trial.plug(card.card(root)?);
+            trial = trial.plug(self.card(card, root)?);
         }
         // What the image has of drivers takes its buffers from the pool.
         let of_image = |driver: &Driver| matches!(driver.source, DriverSource::Image(_));
@@ -137,15 +140,22 @@ impl CardChoice {
             _ => Ok(()),
         }
     }
+}
 
-    /// The card; a server is looked for, and started, in `root`.
-    fn card(&self, root: &Path) -> Result<Card, NoSubject> {
-        match self {
-            Self::Named(name) => landfall_cards::by_name(name)
-                .map(|make| Card::boxed(name, make))
-                .ok_or_else(|| NoSubject::UnknownCard(name.clone())),
-            Self::Socket(path) => Ok(Card::socket(root.join(path))),
-            Self::Command(line) => {
+impl Subject {
+    /// A card; a server is looked for, and started, in `root`.
+    fn card(&self, card: &CardChoice, root: &Path) -> Result<Card, NoSubject> {
+        let (name, server) = match card {
+            CardChoice::Named(name) => {
+                return landfall_cards::by_name(name)
+                    .map(|make| Card::boxed(name, make))
+                    .ok_or_else(|| NoSubject::UnknownCard(name.clone()));
+            }
+            CardChoice::Socket(path) => {
+                let server = Server::at(root.join(path));
+                (server.name(), server)
+            }
+            CardChoice::Command(line) => {
                 let line = match line.contains(SOCKET) {
                     true => line.clone(),
                     false => format!("{line} {SOCKET}"),
@@ -156,17 +166,28 @@ impl CardChoice {
                 };
                 let script = format!("cd \"$0\" && {line}");
                 let server = Server::command(["/bin/sh", "-c", &script, &place]);
-                Ok(Card::served(name_of(&line), server))
+                (name_of(&line), server)
             }
-        }
+        };
+        let server = match &self.registers {
+            Some(file) => server.registers(root.join(file)),
+            None => server,
+        };
+        Ok(Card::served(
+            name,
+            match self.unjudged {
+                true => server.unjudged(),
+                false => server,
+            },
+        ))
     }
 }
 
 /// What to call the card of a server, by its command line: `card` for `python3 card.py {socket}`.
 fn name_of(line: &str) -> String {
-    let words = line.split_ascii_whitespace();
-    let told = words.filter(|word| !word.starts_with('-') && !word.contains(SOCKET));
-    let last = told.last().unwrap_or("card");
+    let mut words = line.split_ascii_whitespace();
+    let told = words.rfind(|word| !word.starts_with('-') && !word.contains(SOCKET));
+    let last = told.unwrap_or("card");
     let stem = Path::new(last).file_stem().unwrap_or_default();
     stem.to_string_lossy().into_owned()
 }
