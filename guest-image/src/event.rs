@@ -3,6 +3,7 @@
 //! What a set-up tells while it works; the caller draws it.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,11 @@ pub enum Event {
     Waiting {
         /// What is known of the other one, such as its process number.
         holder: String,
+    },
+    /// Files of the set-up are not what they were when it was made; they are made anew.
+    Damaged {
+        /// Which.
+        files: Vec<PathBuf>,
     },
     /// Said once, before anything large is fetched or written.
     Needs {

@@ -124,7 +124,7 @@ pub(crate) fn check(mut qemu: Qemu, runner: &Runner) -> Result<Qemu, QemuError> 
 }
 
 /// The emulator itself, for messages; the program may be a loader.
-fn emulator(qemu: &Qemu) -> PathBuf {
+pub(crate) fn emulator(qemu: &Qemu) -> PathBuf {
     qemu.arguments
         .get(2)
         .map_or_else(|| qemu.program.clone(), PathBuf::from)

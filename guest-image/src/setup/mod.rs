@@ -8,6 +8,7 @@ pub(crate) mod driver;
 pub(crate) mod error;
 pub(crate) mod options;
 pub(crate) mod packages;
+pub(crate) mod parts;
 pub(crate) mod plan;
 pub(crate) mod prune;
 pub(crate) mod stamp;
@@ -76,16 +77,30 @@ pub fn prepare(
             ..prepared
         })
     };
-    if let (false, Some(prepared)) = (options.refresh, ready(true)) {
+    // What is there, whole and as it was made.
+    let whole = || {
+        let damaged = parts::damaged(&cache, &plan.key, options.verify);
+        let prepared = ready(true).filter(|_| damaged.is_empty() && !options.refresh)?;
+        parts::record(&cache, &plan.key, &prepared);
+        Some(prepared)
+    };
+    if let Some(prepared) = whole() {
         return Ok(prepared);
     }
 
     cache.create().map_err(failed)?;
     let guard = hold(&cache, cancel, on_event)?;
     // The other one may have made just this.
-    if let (false, Some(prepared)) = (options.refresh, ready(true)) {
+    if let Some(prepared) = whole() {
         return Ok(prepared);
     }
+    let damaged = parts::damaged(&cache, &plan.key, options.verify);
+    if !damaged.is_empty() {
+        on_event(Event::Damaged {
+            files: damaged.clone(),
+        });
+    }
+    parts::forget(&cache, &plan.key, &damaged).map_err(failed)?;
     cache.sweep(&guard).map_err(failed)?;
 
     let runner = Runner::new(cancel, &cache.logs());
@@ -97,7 +112,9 @@ pub fn prepare(
     work(&cache, &runner, count, cancel, on_event, |work| {
         work.make(&plan, base, options.mirror.as_deref())
     })?;
-    ready(false).ok_or_else(|| failed(std::io::Error::other(GONE)))
+    let prepared = ready(false).ok_or_else(|| failed(std::io::Error::other(GONE)))?;
+    parts::record(&cache, &plan.key, &prepared);
+    Ok(prepared)
 }
 
 /// Does a part of a set-up in a thread of its own and passes its events on.

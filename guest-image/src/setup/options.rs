@@ -23,6 +23,8 @@ pub struct SetupOptions {
     /// Most bytes on disk of snapshots of guests; beyond that the least recently used go. `None`:
     /// [`SNAPSHOT_LIMIT`](crate::SNAPSHOT_LIMIT).
     pub snapshot_limit: Option<u64>,
+    /// Compare the files that guests boot from with their checksums, and not only with their sizes and times.
+    pub verify: bool,
     /// Ask the mirror again even if a set-up is there, and take newer versions if it has them.
     pub refresh: bool,
 }

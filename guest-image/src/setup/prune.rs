@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::setup::debug_kernel::{self, DebugStamp};
 use crate::setup::error::SetupError;
 use crate::setup::options::SetupOptions;
+use crate::setup::parts::Parts;
 use crate::setup::plan::Plan;
 use crate::setup::stamp::{Base, Stamp};
 use crate::store::cache::{Cache, measure, remove};
@@ -60,6 +61,7 @@ fn prune_locked(cache: &Cache, plan: &Plan) -> io::Result<Pruned> {
         keep.extend(stamp.entries);
         keep.extend(file_name(&Stamp::path(cache, &plan.key)));
         keep.extend(file_name(&Stamp::lock_file(cache, &plan.key)));
+        keep.extend(file_name(&Parts::path(cache, &plan.key)));
         if let Some(base) = Base::load(cache, &plan.base_key) {
             keep.extend(base.entries().into_iter().cloned());
             keep.insert(format!("base-{}.json", plan.base_key));

@@ -51,6 +51,12 @@ impl Progress {
             Event::Waiting { holder } => {
                 self.note(&format!("waiting for another set-up ({holder})"))
             }
+            Event::Damaged { files } => {
+                for file in files {
+                    let file = file.display();
+                    self.note(&format!("{file} is damaged or gone, and is made anew"));
+                }
+            }
             Event::Needs {
                 download,
                 disk,

@@ -377,6 +377,9 @@ pub(crate) struct SetupArguments {
     /// Remove from the cache what this set-up does not need
     #[arg(long)]
     pub(crate) prune: bool,
+    /// Compare what guests boot from with its checksums; what is damaged is made anew
+    #[arg(long)]
+    pub(crate) verify: bool,
     /// Take newer versions if the mirror has them
     #[arg(long)]
     pub(crate) refresh: bool,

@@ -208,6 +208,7 @@ fn run_with(
 fn setup(arguments: &SetupArguments, cancel: &Cancel) -> Done {
     let mut options = SetupOptions {
         refresh: arguments.refresh,
+        verify: arguments.verify,
         ..parts(&arguments.parts)?
     };
     let mut progress = Progress::new();
