@@ -68,6 +68,8 @@ pub(super) struct Registers {
     pub(super) selftest_result: u8,
     /// `run` was cleared, by this register write, and the card is not idle yet.
     pub(super) stopping: Option<Option<u64>>,
+    /// Until when it rests in the middle of a frame.
+    pub(super) rests: Option<Duration>,
     /// When the next frame is due, if there is an interval.
     pub(super) next_frame: Option<Duration>,
     /// Frames begun since `run` was set.
@@ -153,11 +155,27 @@ impl CaptureCard {
             return Next::Again;
         }
         if self.registers.job.is_some() {
+            if let Some(until) = self.rests(host) {
+                return Next::At(until);
+            }
             self.advance(host);
             return Next::Again;
         }
         let late = self.strike_late(host);
         sooner(self.begin_due(host), late)
+    }
+
+    /// Until when it does nothing more of the frame in work.
+    fn rests(&mut self, host: &dyn Host) -> Option<Duration> {
+        if self.options.rest.is_zero() {
+            return None;
+        }
+        let now = host.now();
+        let until = *self.registers.rests.get_or_insert(now + self.options.rest);
+        if now >= until {
+            self.registers.rests = None;
+        }
+        self.registers.rests
     }
 
     /// Sets a cause, and raises the interrupt if it is enabled.
@@ -171,6 +189,7 @@ impl CaptureCard {
 
     fn stop(&mut self, register_write: Option<u64>, host: &mut dyn Host) {
         let mut position = None;
+        self.registers.rests = None;
         if let Some(mut job) = self.registers.job.take() {
             position = Some(job.position);
             self.finish(&mut job, RESULT_ABORTED, host);

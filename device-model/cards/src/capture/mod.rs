@@ -95,6 +95,8 @@ pub use fault::Fault;
 pub(crate) use landfall_device::contract::register;
 pub use planted::{ALWAYS, MILLION, NthWrite, Planted, Strikes, When, fault_names};
 
+use std::time::Duration;
+
 use landfall_device::contract::InterruptKind;
 
 /// How a card is made.
@@ -113,6 +115,9 @@ pub struct CaptureOptions {
     /// A clip mask must not cross a multiple of this, bytes; 0: no such boundary. The card does not check it,
     /// and fetches all the same.
     pub fetch_boundary: u32,
+    /// How long it rests before each piece of a frame, of at most 256 KiB: a frame is in work for long then, whatever the
+    /// host is busy with.
+    pub rest: Duration,
     /// How it misbehaves.
     pub faults: Vec<Planted>,
     /// From which the faults' probabilities are drawn: the same seed and the same driver give the same run.
@@ -130,6 +135,7 @@ impl Default for CaptureOptions {
             max_frame: 64 << 20,
             interrupt: InterruptKind::Msi,
             fetch_boundary: 0,
+            rest: Duration::ZERO,
             faults: Vec::new(),
             seed: 0,
             strikes: Strikes::default(),

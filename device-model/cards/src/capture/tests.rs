@@ -340,6 +340,37 @@ fn without_bus_mastering_nothing_is_accessed() {
     assert_eq!(bench.host.accesses().len(), 1);
 }
 
+#[test]
+fn a_card_that_rests_has_a_frame_in_work_for_as_long_and_stops_at_once() {
+    let rest = Duration::from_millis(20);
+    let mut bench = Bench::new(CaptureOptions {
+        rest,
+        ..CaptureOptions::default()
+    });
+    bench.size(1024, 256, 2048);
+    bench.slot(0, BASE, 0x8_0000);
+    bench.host.map(BASE, 0x8_0000);
+    bench.run(true);
+    bench.queue(0);
+    for pieces in 1..=2 {
+        assert_eq!(bench.settle(), Next::At(bench.host.time + rest));
+        bench.host.time += rest;
+        assert_eq!(bench.card.step(&mut bench.host), Next::Again);
+        let accesses = bench.host.accesses();
+        let written: u64 = accesses.iter().map(|(_, _, length)| length).sum();
+        assert_eq!(written, pieces * 0x4_0000);
+    }
+    // It rests once more, and finds that there is nothing left to write.
+    assert_eq!(bench.settle(), Next::At(bench.host.time + rest));
+    bench.host.time += rest;
+    assert_eq!(bench.settle(), Next::Idle);
+
+    bench.queue(0);
+    assert_eq!(bench.settle(), Next::At(bench.host.time + rest));
+    bench.run(false);
+    assert_eq!(bench.settle(), Next::Idle);
+}
+
 /// Begins a frame of two pieces and writes the first.
 fn big_frame(bench: &mut Bench) {
     bench.size(1024, 256, 2048);

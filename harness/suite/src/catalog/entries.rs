@@ -2,6 +2,8 @@
 
 //! What is planted for each class, and where it must be named.
 
+use std::time::Duration;
+
 use landfall_cards::capture::{CaptureOptions, Fault, Planted, When};
 use landfall_device::contract::InterruptKind;
 
@@ -93,6 +95,12 @@ const TWIN: Recipe = Recipe {
     card: |_| (),
     action: Action::Nothing,
     cache_line: 0,
+};
+
+/// A frame is in work for long enough that a guest which has to wait for the host finds it there.
+const SLOW: Recipe = Recipe {
+    card: |card| card.rest = Duration::from_millis(20),
+    ..TWIN
 };
 
 const PLAIN: &[Leg] = &[Leg::Plain];
@@ -354,20 +362,23 @@ pub static ENTRIES: [Entry; 60] = [
             ..TWIN
         },
     ),
-    driver(
+    mutant(
         30,
         PLAIN,
         "a cancelled capture gives its buffer back while the card writes it",
+        SLOW,
     ),
-    driver(
+    mutant(
         31,
         PLAIN,
         "the driver goes, and its buffers with it, while the card runs",
+        SLOW,
     ),
-    driver(
+    mutant(
         32,
         PLAIN,
         "the geometry is reprogrammed while a frame is in work",
+        SLOW,
     ),
     job(
         33,
