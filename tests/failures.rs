@@ -192,10 +192,16 @@ fn a_directory_for_temporary_files_can_be_anything() -> Result {
 fn a_command_line_that_is_too_long_is_refused_at_once() -> Result {
     prepared();
     let words = "x".repeat(2048);
-    let ran = landfall().args(["run", "--append", &words]).output()?;
+    let temporary = tempfile::tempdir()?;
+    let ran = landfall()
+        .args(["run", "--append", &words])
+        .env("TMPDIR", temporary.path())
+        .output()?;
     let said = String::from_utf8_lossy(&ran.stderr);
     assert_eq!(ran.status.code(), Some(2), "{said}");
     assert!(said.contains("takes 2047"), "{said}");
+    let left = fs::read_dir(temporary.path())?.count();
+    assert_eq!(left, 0, "it is no failure of the guest's: {said}");
     Ok(())
 }
 

@@ -232,6 +232,7 @@ pub type Result<T> = std::result::Result<T, GuestFailed>;
 impl GuestFailed {
     /// Whether the guest itself failed, rather than the host or the user.
     pub fn is_guests(&self) -> bool {
-        !self.what.is_hosts() && !matches!(*self.what, What::Interrupted)
+        let users = matches!(*self.what, What::Interrupted | What::Options(_));
+        !self.what.is_hosts() && !users
     }
 }
