@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Receives buffers from an XTRX through /dev/xtrx0, as a program of its users does: buffers and registers mapped, interrupts
 by read(2). Every byte is compared with what the card sends."""
-import fcntl, mmap, os, struct, sys, threading, time
+import fcntl, mmap, os, struct, sys, threading
 
 PAGE, BUFFERS, BYTES = 4096, 32, 32768
 RX_MAP, RX_IRQS = 67108864, 2
@@ -69,12 +69,13 @@ def receiving(card, work):
     giving.join()
 
 
-def rebind():
+def rebind(card):
     """Unbinds the driver, and binds it again."""
     for what in ["unbind", "bind"]:
         with open("/sys/bus/pci/drivers/xtrx/" + what, "w") as file:
             file.write("0000:01:00.0")
-        time.sleep(0.1)
+        # One buffer at least is the card's, whoever was slow.
+        card.poke(RX_CONFIRM, 0)
 
 
 def main(count, how):
@@ -82,7 +83,7 @@ def main(count, how):
     card.poke(DMA, RX_ON)
     stream(card, count)
     if how == "--rebind":
-        receiving(card, rebind)
+        receiving(card, lambda: rebind(card))
     if how == "--grow":
         receiving(card, lambda: fcntl.ioctl(card.fd, RX_ALLOCATE, 2 * BYTES))
     if how != "--close-running":

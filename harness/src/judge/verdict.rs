@@ -109,15 +109,14 @@ impl Verdict {
         if self.legs.iter().any(failed) {
             return Outcome::Violations;
         }
-        let judged = self.legs.iter().any(|leg| leg.skipped.is_none());
-        match self.is_clean() && judged {
+        match self.is_clean() {
             true => Outcome::Clean,
             false => Outcome::NotJudged,
         }
     }
 
-    /// Nothing went wrong on any platform, and everything was judged; a platform that was left out, and a hint, are
-    /// nothing wrong.
+    /// Nothing went wrong on any platform, and everything was judged; a hint is nothing wrong, nor is a platform that was
+    /// left out, unless all were.
     pub fn is_clean(&self) -> bool {
         self.wrong().is_empty()
     }
@@ -146,6 +145,13 @@ impl Verdict {
 
     /// All that is wrong, a line each, with its platform.
     pub fn wrong(&self) -> Vec<String> {
+        if self.legs.iter().all(|leg| leg.skipped.is_some()) {
+            let why = self.legs.iter().filter_map(|leg| leg.skipped.as_deref());
+            let legs = self.legs.iter().map(|leg| leg.leg).zip(why);
+            return legs
+                .map(|(leg, why)| format!("{leg}: not judged: left out: {why}"))
+                .collect();
+        }
         let of_leg = |leg: &Judged| {
             let name = leg.leg;
             let wrong = leg.wrong().into_iter();
@@ -224,5 +230,52 @@ impl fmt::Display for Verdict {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(legs: Vec<Judged>) -> Verdict {
+        let name = "t".to_owned();
+        Verdict { name, legs }
+    }
+
+    fn seen(accesses: u64) -> Judged {
+        let observed = Observed {
+            accesses,
+            ..Observed::default()
+        };
+        Judged {
+            leg: Leg::Plain,
+            skipped: None,
+            cards: vec![("card".to_owned(), observed)],
+            programs: Vec::new(),
+            looks: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn where_all_platforms_were_left_out_nothing_was_shown() {
+        let left = || Judged::skipped(Leg::Debug, "there is none");
+        assert_eq!(verdict(vec![seen(1), left()]).outcome(), Outcome::Clean);
+        let nothing = verdict(vec![left()]);
+        assert!(!nothing.is_clean());
+        assert_eq!(nothing.outcome(), Outcome::NotJudged);
+        assert_eq!(
+            nothing.wrong(),
+            ["debug: not judged: left out: there is none"]
+        );
+    }
+
+    #[test]
+    fn a_card_that_did_nothing_is_not_judged_and_a_view_that_finds_something_is_a_violation() {
+        assert_eq!(verdict(vec![seen(0)]).outcome(), Outcome::NotJudged);
+        let found = Judged {
+            looks: vec!["a byte".to_owned()],
+            ..seen(0)
+        };
+        assert_eq!(verdict(vec![found]).outcome(), Outcome::Violations);
     }
 }

@@ -11,7 +11,8 @@
 //! While `DMA.rx_format` is not 0, a buffer is filled each [`XtrxOptions::period`], from buffer 0 on and around, as long as
 //! one is the card's: 32 are when it starts, and each write to `RX_CONFIRM` gives one back. Word n of the buffer that is the
 //! k-th since the start is k << 16 | n, little-endian. It runs until it is stopped: neither closing the device nor
-//! switching interrupts off does that, and where it may not master the bus it waits until it may again.
+//! switching interrupts off does that, and where it may not master the bus it waits until it may again,
+//! and then goes on in that very moment.
 //!
 //! A write to `TX_TIME` sends the next buffer, from 0 on and around.
 //!
@@ -158,6 +159,21 @@ impl Xtrx {
         Ok(Next::Again)
     }
 
+    /// Begins a buffer, or writes a piece of the one in work.
+    fn go_on(&mut self, host: &mut dyn Host) -> Next {
+        match self.receive(host) {
+            Ok(next) => next,
+            Err(_) => {
+                // A buffer that cannot be written is lost, and the next one has its turn.
+                if let Some(filling) = self.rx.now.take() {
+                    self.rx.filled = self.rx.filled.wrapping_add(1);
+                    host.declare(Declaration::failed(filling.job, "the bus refused it", None));
+                }
+                self.rx.timer.next()
+            }
+        }
+    }
+
     /// Begins a buffer if it is time, and one is the card's.
     fn begin(&mut self, host: &mut dyn Host) -> Next {
         if host.may_master().is_err() || self.rx.free == 0 || self.rx.timer.due(host.now()) == 0 {
@@ -302,6 +318,15 @@ impl Device for Xtrx {
         }
     }
 
+    fn notice(&mut self, notice: Notice, host: &mut dyn Host) {
+        if notice == Notice::BusMaster && self.rx.now.is_none() {
+            // What waited for the bus begins, and with its first piece.
+            for _ in 0..2 {
+                self.go_on(host);
+            }
+        }
+    }
+
     fn reset(&mut self, _kind: Reset) {
         *self = Self {
             jobs: self.jobs,
@@ -322,17 +347,7 @@ impl Device for Xtrx {
             }
             return Next::Again;
         }
-        match self.receive(host) {
-            Ok(next) => next,
-            Err(_) => {
-                // A buffer that cannot be written is lost, and the next one has its turn.
-                if let Some(filling) = self.rx.now.take() {
-                    self.rx.filled = self.rx.filled.wrapping_add(1);
-                    host.declare(Declaration::failed(filling.job, "the bus refused it", None));
-                }
-                self.rx.timer.next()
-            }
-        }
+        self.go_on(host)
     }
 
     fn line(&self) -> bool {

@@ -104,3 +104,26 @@ fn what_is_sent_is_read_and_nothing_written() {
     assert_eq!(host.bytes(BASE.into(), 16), expected);
     assert_eq!(host.interrupts, 1);
 }
+
+#[test]
+fn what_waited_for_the_bus_goes_on_in_the_moment_that_it_may() {
+    let (mut card, mut host) = bench();
+    poke(&mut card, &mut host, DMA::OFFSET, start());
+    host.refuses = Some(DmaError::NotMaster);
+    host.time += Duration::from_millis(9);
+    host.settle(&mut card);
+    assert_eq!(host.accesses(), []);
+
+    host.refuses = None;
+    card.notice(Notice::BusMaster, &mut host);
+    assert_eq!(
+        host.accesses().len(),
+        1,
+        "before the driver's next instruction"
+    );
+
+    poke(&mut card, &mut host, DMA::OFFSET, 1 << 30);
+    host.time += Duration::from_millis(9);
+    card.notice(Notice::BusMaster, &mut host);
+    assert_eq!(host.accesses().len(), 1, "it was stopped");
+}
