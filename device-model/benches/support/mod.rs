@@ -11,6 +11,7 @@ use landfall_device::contract::Next;
 use landfall_device::dma::map::Request;
 use landfall_device::journal::CAPACITY;
 use landfall_device::serve::LocalCard;
+use rustix::fs::{MemfdFlags, SealFlags};
 
 pub(crate) const CONTROL: u64 = 0x10;
 const FORMAT: u64 = 0x20;
@@ -45,9 +46,11 @@ impl Size {
 
 /// A file of memory that has no page.
 pub(crate) fn memory(bytes: u64) -> File {
-    let fd = rustix::fs::memfd_create("landfall-bench", rustix::fs::MemfdFlags::CLOEXEC)
-        .expect("a memory file");
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let fd = rustix::fs::memfd_create("landfall-bench", flags).expect("a memory file");
     rustix::fs::ftruncate(&fd, bytes).expect("its size");
+    // As QEMU's: it is mapped.
+    rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK).expect("its seal");
     fd.into()
 }
 

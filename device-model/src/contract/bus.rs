@@ -234,6 +234,9 @@ pub enum DmaError {
     /// Some byte of it is in a mapping that came without a file.
     #[error("mapping has no memory behind it")]
     Unbacked,
+    /// The memory behind a mapping is not there any more: whose it is, no function.
+    #[error("the memory behind the mapping is gone")]
+    Lost,
     /// Some byte of it is in a mapping that does not allow this direction.
     #[error("mapping does not allow this direction")]
     Direction,

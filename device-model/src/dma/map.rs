@@ -3,8 +3,8 @@
 //! The mappings that the machine has made for a function: bus address to memory.
 //!
 //! Without an IOMMU there are a handful, with one there is one per page of it. Each may come with a
-//! descriptor of its own, so a file is recognised by device and inode, mapped once, and further
-//! descriptors of it are closed.
+//! descriptor of its own, so a file is recognised by device, inode and whether its descriptor is for writing, is opened
+//! once, and further descriptors of it are closed. Whether it is mapped, or reached by calls, [`super::window`] decides.
 //!
 //! A transfer holds the lock for reading for as long as it copies; a change of the mappings waits for it.
 //! No pointer outlives a transfer.
@@ -16,7 +16,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::{RwLock, RwLockReadGuard};
 
-use super::window::{Window, WindowError};
+use super::window::{self, Window, WindowError};
 use crate::contract::DmaError;
 
 /// Most mappings that a function keeps; what the protocol's `max_dma_maps` promises by default.
@@ -86,7 +86,7 @@ pub enum MapError {
     /// There are [`MAX_MAPPINGS`] already.
     #[error("too many mappings")]
     TooMany,
-    /// Its file could not be mapped.
+    /// Its file is of no use.
     #[error("cannot reach the memory behind the mapping")]
     Window(#[from] WindowError),
 }
@@ -122,7 +122,7 @@ struct Segment {
 #[derive(Debug, Default)]
 struct Inner {
     segments: BTreeMap<u64, Segment>,
-    files: HashMap<(u64, u64), Weak<Window>>,
+    files: HashMap<(u64, u64, bool), Weak<Window>>,
 }
 
 /// The mappings of one function. Shared between the thread that changes them and the one that uses them.
@@ -299,7 +299,7 @@ impl Held<'_> {
         inner.pieces(address, into.len(), |window, offset, length| {
             let piece = into.get_mut(done..done + length).ok_or(DmaError::Wraps)?;
             done += length;
-            window.read(offset, piece).map_err(|_| DmaError::Unbacked)
+            window.read(offset, piece).map_err(|_| DmaError::Lost)
         })
     }
 
@@ -314,7 +314,7 @@ impl Held<'_> {
         inner.pieces(address, from.len(), |window, offset, length| {
             let piece = from.get(done..done + length).ok_or(DmaError::Wraps)?;
             done += length;
-            window.write(offset, piece).map_err(|_| DmaError::Unbacked)
+            window.write(offset, piece).map_err(|_| DmaError::Lost)
         })
     }
 
@@ -338,7 +338,7 @@ impl Held<'_> {
             done += length;
             window
                 .fill(offset, length, piece, |at, piece| make(before + at, piece))
-                .map_err(|_| DmaError::Unbacked)
+                .map_err(|_| DmaError::Lost)
         })
     }
 }
@@ -364,7 +364,7 @@ impl Inner {
                 length: metadata.len(),
             });
         }
-        let key = (metadata.dev(), metadata.ino());
+        let key = (metadata.dev(), metadata.ino(), window::writes(&file)?);
         let known = self.files.get(&key).and_then(Weak::upgrade);
         if let Some(window) = known.filter(|window| window.length() >= needed) {
             return Ok(window);

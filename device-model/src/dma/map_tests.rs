@@ -4,13 +4,31 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use proptest::prelude::*;
+use rustix::fs::{MemfdFlags, SealFlags};
 
 use super::*;
 
+/// A file that its peer may make shorter: it is reached by calls.
 fn memory(bytes: u64) -> File {
-    let fd = rustix::fs::memfd_create("test", rustix::fs::MemfdFlags::CLOEXEC).expect("memfd");
-    rustix::fs::ftruncate(&fd, bytes).expect("size");
-    fd.into()
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let file = File::from(rustix::fs::memfd_create("test", flags).expect("memfd"));
+    file.set_len(bytes).expect("size");
+    file
+}
+
+/// One that it may not, and that is mapped, if `sealed`.
+fn either(sealed: bool, bytes: u64) -> File {
+    let file = memory(bytes);
+    if sealed {
+        rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK).expect("sealed");
+    }
+    file
+}
+
+/// The same file, through a descriptor that only reads.
+fn read_only(file: &File) -> File {
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file));
+    File::open(path).expect("opened for reading")
 }
 
 fn request(iova: u64, length: u64, file_offset: u64, file: &File) -> Request {
@@ -194,18 +212,63 @@ fn refused_fill_makes_nothing_and_writes_nothing() {
 
 #[test]
 fn read_only_file_is_not_written_either_way() {
-    let file = memory(0x2000);
-    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
-    let read_only = File::open(path).expect("opened for reading");
-    let map = Map::default();
-    map.add(request(0, 0x2000, 0, &read_only)).expect("mapped");
-    assert!(!map.mappings()[0].writable);
-    assert_eq!(map.write(0, b"a"), Err(DmaError::Direction));
-    assert_eq!(fill(&map, 0, 0x1000), (Err(DmaError::Direction), vec![]));
-    assert_eq!(map.read(0, &mut [0; 8]), Ok(()));
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, 0).expect("read");
-    assert_eq!(byte, [0]);
+    for sealed in [false, true] {
+        let file = either(sealed, 0x2000);
+        let map = Map::default();
+        map.add(request(0, 0x2000, 0, &read_only(&file)))
+            .expect("mapped");
+        assert!(!map.mappings()[0].writable);
+        assert_eq!(map.write(0, b"a"), Err(DmaError::Direction));
+        assert_eq!(fill(&map, 0, 0x1000), (Err(DmaError::Direction), vec![]));
+        assert_eq!(map.read(0, &mut [0; 8]), Ok(()));
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, 0).expect("read");
+        assert_eq!(byte, [0]);
+    }
+}
+
+/// What a descriptor allows is of its own mappings: the other of the same file neither takes it away nor gives it.
+#[test]
+fn one_file_is_mapped_read_only_and_writable_in_either_order() {
+    for (sealed, first) in [(false, 0), (false, 1), (true, 0), (true, 1)] {
+        let (map, file) = (Map::default(), either(sealed, 0x2000));
+        let ways = [
+            request(0, 0x1000, 0, &read_only(&file)),
+            request(0x1000, 0x1000, 0, &file),
+        ];
+        let mut ways: Vec<_> = ways.into_iter().collect();
+        ways.rotate_left(first);
+        for way in ways {
+            map.add(way).expect("mapped");
+        }
+        let writable: Vec<_> = map.mappings().iter().map(|one| one.writable).collect();
+        assert_eq!(writable, [false, true]);
+        assert_eq!(map.write(0, b"a"), Err(DmaError::Direction));
+        assert_eq!(map.write(0x1000, b"b"), Ok(()));
+        let mut byte = [0];
+        map.read(0, &mut byte).expect("readable");
+        assert_eq!(&byte, b"b", "it is one file");
+        assert_eq!(map.write(0xfff, b"ab"), Err(DmaError::Direction));
+        assert_eq!(map.remove(0x1000, 0x1000), Ok(1));
+        assert_eq!(map.read(0, &mut byte), Ok(()));
+    }
+}
+
+#[test]
+fn memory_that_its_peer_takes_away_is_lost_and_the_rest_is_not() {
+    let (map, file, other) = (Map::default(), memory(0x4000), memory(0x1000));
+    map.add(request(0, 0x4000, 0, &file)).expect("mapped");
+    map.add(request(0x4000, 0x1000, 0, &other)).expect("mapped");
+    assert_eq!(map.write(0, &[1; 0x5000]), Ok(()));
+    file.set_len(0x1000).expect("shorter");
+    assert_eq!(map.write(0, &[2; 0x1000]), Ok(()));
+    assert_eq!(map.write(0x1000, b"a"), Err(DmaError::Lost));
+    assert_eq!(map.read(0xfff, &mut [0; 2]), Err(DmaError::Lost));
+    assert_eq!(fill(&map, 0x2000, 1), (Err(DmaError::Lost), vec![]));
+    assert_eq!(map.write(0x4000, b"b"), Ok(()), "another file");
+    let now = request(0x8000, 0x2000, 0, &file);
+    assert!(matches!(map.add(now), Err(MapError::Window(_))));
+    assert_eq!(map.remove(0, 0x4000), Ok(1));
 }
 
 proptest! {
@@ -216,10 +279,10 @@ proptest! {
         lengths in proptest::collection::vec(1u64..12, 1..6),
         backwards in any::<bool>(),
         holes in proptest::collection::vec(any::<bool>(), 64),
-        start in 0u64..0x3000, length in 0usize..0x2_8000, again in any::<bool>(),
+        start in 0u64..0x3000, length in 0usize..0x2_8000, again in any::<bool>(), sealed in any::<bool>(),
     ) {
         const PAGE: u64 = 4096;
-        let (map, file) = (Map::default(), memory(64 * PAGE));
+        let (map, file) = (Map::default(), either(sealed, 64 * PAGE));
         for (page, _) in (0..).zip(&holes).filter(|(_, hole)| !**hole) {
             file.write_all_at(&[0; PAGE as usize], page * PAGE).expect("a page");
         }
@@ -259,10 +322,10 @@ proptest! {
     #[test]
     fn agrees_with_a_naive_model(
         steps in proptest::collection::vec((any::<bool>(), 0u64..16, 1u64..6, 0u64..16), 0..40),
-        probes in proptest::collection::vec((0u64..16 * 4096, 1usize..9000), 0..10),
+        probes in proptest::collection::vec((0u64..16 * 4096, 1usize..9000), 0..10), sealed in any::<bool>(),
     ) {
         const PAGE: u64 = 4096;
-        let (map, file) = (Map::default(), memory(32 * PAGE));
+        let (map, file) = (Map::default(), either(sealed, 32 * PAGE));
         let mut model = [None::<(u64, u64)>; 32]; // page of the file, first page of its mapping
         for (add, first, count, offset) in steps {
             let range = first as usize..(first + count) as usize;

@@ -6,8 +6,9 @@
 //! vm-memory's: its volatile slices make no reference to the shared bytes, so a guest that writes them at
 //! the same time costs us a torn value, never soundness. The crate itself forbids unsafe code.
 //!
-//! A peer that shrinks the file under the window makes the process die of SIGBUS. QEMU seals its own
-//! memory files against that; nothing else protects us.
+//! A peer that shrinks a file under a mapping makes the process die of SIGBUS. So only a file is mapped that is sealed
+//! against that, as QEMU's own and the harness's are, and has no pages that can run out (huge ones). Any other is reached
+//! by system calls, byte for byte the same and slower: where its end is meanwhile nearer, the access fails, and nothing else.
 //!
 //! # The first write to a page
 //!
@@ -27,7 +28,7 @@ use std::num::NonZeroUsize;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
-use rustix::fs::SeekFrom;
+use rustix::fs::{OFlags, SealFlags, SeekFrom};
 use vm_memory::bitmap::{AtomicBitmap, BitmapSlice};
 use vm_memory::mmap::MmapRegionError;
 use vm_memory::{
@@ -36,7 +37,7 @@ use vm_memory::{
 
 use super::map::PIECE;
 
-/// Why a file could not be mapped.
+/// Why the memory of a file cannot be reached.
 #[derive(Debug, thiserror::Error)]
 pub enum WindowError {
     /// Its identity or length could not be asked.
@@ -50,6 +51,12 @@ pub enum WindowError {
         /// Bytes that the file has.
         length: u64,
     },
+    /// It has huge pages: whoever reaches for one that is not there any more is killed, sealed or not.
+    #[error("memory of huge pages can go away under the card")]
+    Huge,
+    /// Its descriptor is for writing alone.
+    #[error("the memory file is not open for reading")]
+    Unreadable,
     /// The system refused the mapping.
     #[error("cannot map the memory file")]
     Map(#[source] MmapRegionError),
@@ -60,65 +67,116 @@ const PAGE: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 /// How far into a file pages are remembered; one bit a page. Those beyond are always looked at anew.
 const REMEMBERED: usize = 1 << 40;
 
-/// A file of memory, mapped from its start to its end.
+/// Why bytes were not moved: the file is not as long as it was, or takes none.
+#[derive(Debug)]
+pub(super) struct Lost;
+
+impl From<VolatileMemoryError> for Lost {
+    fn from(_: VolatileMemoryError) -> Self {
+        Self
+    }
+}
+
+impl From<std::io::Error> for Lost {
+    fn from(_: std::io::Error) -> Self {
+        Self
+    }
+}
+
+/// A file of memory, from its start to where its end was.
 #[derive(Debug)]
 pub(super) struct Window {
-    region: MmapRegion,
+    length: u64,
     writable: bool,
+    reach: Reach,
+}
+
+/// How its bytes are reached.
+#[derive(Debug)]
+enum Reach {
+    /// It cannot become shorter, and is mapped.
+    Mapped(Mapped),
+    /// It can.
+    Calls(File),
+}
+
+#[derive(Debug)]
+struct Mapped {
+    region: MmapRegion,
     /// The file, opened anew: the position and the flags of this descriptor are nobody else's.
     own: Option<File>,
     /// Pages that a store reaches without a fault.
     reached: AtomicBitmap,
 }
 
-/// How bytes go into a part of the window.
+/// How bytes go into a part of mapped memory.
 #[derive(Clone, Copy, Debug)]
 enum Way<'a> {
-    /// By stores to mapped memory.
+    /// By stores.
     Stores,
     /// By system calls, to a file that has a hole there.
     Calls(&'a File),
 }
 
+/// Whether a descriptor is for writing, too.
+pub(super) fn writes(file: &File) -> Result<bool, WindowError> {
+    let flags =
+        rustix::fs::fcntl_getfl(file).map_err(|errno| WindowError::Examine(errno.into()))?;
+    match flags & OFlags::ACCMODE {
+        OFlags::WRONLY => Err(WindowError::Unreadable),
+        mode => Ok(mode == OFlags::RDWR),
+    }
+}
+
 impl Window {
-    /// Maps the whole of `file`, for reading and if it can be had for writing too.
+    /// Takes the whole of `file`, for reading, and for writing if its descriptor is for that.
     pub(super) fn new(file: File, length: u64) -> Result<Self, WindowError> {
-        let length = usize::try_from(length).unwrap_or(usize::MAX);
-        let own = reopen(&file);
-        let file = FileOffset::new(file, 0);
-        let both = libc::PROT_READ | libc::PROT_WRITE;
-        let flags = libc::MAP_SHARED | libc::MAP_NORESERVE;
-        let (region, writable) = match MmapRegion::build(Some(file.clone()), length, both, flags) {
-            Ok(region) => (region, true),
-            Err(_) => MmapRegion::build(Some(file), length, libc::PROT_READ, flags)
-                .map(|region| (region, false))
-                .map_err(WindowError::Map)?,
+        let writable = writes(&file)?;
+        let own = reopen(&file).filter(|_| writable);
+        let seals = match is_huge(&file)? {
+            true => return Err(WindowError::Huge),
+            // What cannot be sealed has none.
+            false => rustix::fs::fcntl_get_seals(&file).unwrap_or(SealFlags::empty()),
         };
+        if seals.contains(SealFlags::SHRINK) {
+            let (mapped, writable) = Mapped::new(file, own, length)?;
+            let reach = Reach::Mapped(mapped);
+            return Ok(Self {
+                length,
+                writable,
+                reach,
+            });
+        }
+        // Of the peer's own descriptor the peer may say at any time that it appends: it would lead astray in its own file.
+        let sealed = seals.intersects(SealFlags::WRITE | SealFlags::FUTURE_WRITE);
         Ok(Self {
-            region,
-            writable,
-            own,
-            reached: AtomicBitmap::new(length.min(REMEMBERED), PAGE),
+            length,
+            writable: writable && !sealed,
+            reach: Reach::Calls(own.unwrap_or(file)),
         })
     }
 
     /// Bytes from the start of the file that can be reached.
     pub(super) fn length(&self) -> u64 {
-        self.region.size() as u64
+        self.length
     }
 
-    /// Whether the file let itself be mapped for writing.
+    /// Whether it can be written.
     pub(super) fn writable(&self) -> bool {
         self.writable
     }
 
     /// Copies `into.len()` bytes at `offset` of the file out of it.
-    pub(super) fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), VolatileMemoryError> {
-        self.slice(offset, into.len())?.read_slice(into, 0)
+    pub(super) fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), Lost> {
+        match &self.reach {
+            Reach::Mapped(mapped) => mapped.slice(offset, into.len())?.read_slice(into, 0)?,
+            Reach::Calls(file) => file.read_exact_at(into, offset)?,
+        }
+        Ok(())
     }
 
     /// Copies `from` into the file at `offset`. The window must be writable.
-    pub(super) fn write(&self, offset: u64, from: &[u8]) -> Result<(), VolatileMemoryError> {
+    pub(super) fn write(&self, offset: u64, from: &[u8]) -> Result<(), Lost> {
         let way = self.way(offset, from.len())?;
         self.put(way, offset, from)
     }
@@ -131,7 +189,7 @@ impl Window {
         length: usize,
         piece: &mut [u8; PIECE],
         mut make: impl FnMut(usize, &mut [u8]),
-    ) -> Result<(), VolatileMemoryError> {
+    ) -> Result<(), Lost> {
         let way = self.way(offset, length)?;
         for done in (0..length).step_by(PIECE) {
             let (piece, _) = piece.split_at_mut(PIECE.min(length - done));
@@ -141,18 +199,56 @@ impl Window {
         Ok(())
     }
 
-    fn put(&self, way: Way<'_>, offset: u64, from: &[u8]) -> Result<(), VolatileMemoryError> {
-        debug_assert!(self.writable, "the map checks this");
-        if let Way::Calls(file) = way
-            && file.write_all_at(from, offset).is_ok()
-        {
-            return Ok(());
+    /// Decides how to write a part of the window.
+    fn way(&self, offset: u64, length: usize) -> Result<Way<'_>, Lost> {
+        match &self.reach {
+            Reach::Mapped(mapped) => mapped.way(offset, length),
+            // A write behind the end would make the file longer again.
+            Reach::Calls(file) => match offset.checked_add(length as u64) {
+                Some(end) if end <= file.metadata()?.len() => Ok(Way::Calls(file)),
+                _ => Err(Lost),
+            },
         }
-        self.slice(offset, from.len())?.write_slice(from, 0)
     }
 
-    /// Decides how to write a part of the window, and for stores makes its pages reachable.
-    fn way(&self, offset: u64, length: usize) -> Result<Way<'_>, VolatileMemoryError> {
+    fn put(&self, way: Way<'_>, offset: u64, from: &[u8]) -> Result<(), Lost> {
+        debug_assert!(self.writable, "the map checks this");
+        match (way, &self.reach) {
+            (Way::Calls(file), Reach::Calls(_)) => file.write_all_at(from, offset)?,
+            (Way::Calls(file), Reach::Mapped(_)) if file.write_all_at(from, offset).is_ok() => {}
+            (_, Reach::Mapped(mapped)) => {
+                mapped.slice(offset, from.len())?.write_slice(from, 0)?;
+            }
+            (Way::Stores, Reach::Calls(_)) => return Err(Lost),
+        }
+        Ok(())
+    }
+}
+
+impl Mapped {
+    /// Maps the whole of `file`, for reading and if it can be had for writing too; whether it could.
+    fn new(file: File, own: Option<File>, length: u64) -> Result<(Self, bool), WindowError> {
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let file = FileOffset::new(file, 0);
+        let both = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_SHARED | libc::MAP_NORESERVE;
+        let (region, writable) = match MmapRegion::build(Some(file.clone()), length, both, flags) {
+            Ok(region) => (region, true),
+            Err(_) => MmapRegion::build(Some(file), length, libc::PROT_READ, flags)
+                .map(|region| (region, false))
+                .map_err(WindowError::Map)?,
+        };
+        let reached = AtomicBitmap::new(length.min(REMEMBERED), PAGE);
+        let mapped = Self {
+            region,
+            own,
+            reached,
+        };
+        Ok((mapped, writable))
+    }
+
+    /// As [`Window::way`], and for stores makes its pages reachable.
+    fn way(&self, offset: u64, length: usize) -> Result<Way<'_>, Lost> {
         let slice = self.slice(offset, length)?;
         let (start, end) = (offset as usize, offset as usize + length);
         let pages = || start / PAGE..end.div_ceil(PAGE.get());
@@ -182,6 +278,14 @@ impl Window {
             .map_err(|_| VolatileMemoryError::OutOfBounds { addr: usize::MAX })?;
         self.region.get_slice(addr, length)
     }
+}
+
+/// Whether a file is of huge pages.
+fn is_huge(file: &File) -> Result<bool, WindowError> {
+    const HUGETLBFS: u32 = 0x9584_58f6;
+    let system = rustix::fs::fstatfs(file).map_err(|errno| WindowError::Examine(errno.into()))?;
+    // CAST: its width is the platform's; the number has 32 bits.
+    Ok(system.f_type as u32 == HUGETLBFS)
 }
 
 /// Opens a file anew for reading and writing, if that can be had.

@@ -9,8 +9,15 @@ use super::*;
 const BYTES: u64 = 64 << 20;
 const AREA: usize = 0x2_0000;
 
-/// A file of memory that has no page yet.
+/// A file of memory that has no page yet, as QEMU makes it.
 fn memory() -> File {
+    let file = unsealed();
+    rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK).expect("sealed");
+    file
+}
+
+/// The same, but that its peer may make it shorter.
+fn unsealed() -> File {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let fd = rustix::fs::memfd_create("test", flags).expect("memfd");
     rustix::fs::ftruncate(&fd, BYTES).expect("size");
@@ -37,6 +44,13 @@ fn holds(file: &File, offset: u64, length: usize, byte: u8) -> bool {
     let mut bytes = vec![!byte; length];
     file.read_exact_at(&mut bytes, offset).expect("in the file");
     bytes.iter().all(|found| *found == byte)
+}
+
+fn mapped(window: &Window) -> &Mapped {
+    match &window.reach {
+        Reach::Mapped(mapped) => mapped,
+        Reach::Calls(_) => panic!("it is not mapped"),
+    }
 }
 
 fn calls(window: &Window, offset: u64, length: usize) -> bool {
@@ -104,21 +118,23 @@ fn page_that_was_reached_and_taken_away_is_written_all_the_same() {
 /// A write through such a descriptor would go to the end of the file, wherever it is aimed.
 #[test]
 fn descriptor_that_appends_does_not_lead_astray() {
-    let file = memory();
-    rustix::fs::fcntl_setfl(&file, OFlags::APPEND | OFlags::RDWR).expect("appends");
-    let window = window(&file);
-    fill(&window, 0x1000, AREA, 7);
-    assert_eq!(file.metadata().expect("metadata").len(), BYTES);
-    assert!(holds(&file, 0x1000, AREA, 7) && holds(&file, 0, 0x1000, 0));
+    for file in [memory(), unsealed()] {
+        rustix::fs::fcntl_setfl(&file, OFlags::APPEND | OFlags::RDWR).expect("appends");
+        let window = window(&file);
+        fill(&window, 0x1000, AREA, 7);
+        assert_eq!(file.metadata().expect("metadata").len(), BYTES);
+        assert!(holds(&file, 0x1000, AREA, 7) && holds(&file, 0, 0x1000, 0));
+    }
 }
 
 #[test]
 fn position_of_the_peers_descriptor_stays() {
-    let file = memory();
-    rustix::fs::seek(&file, SeekFrom::Start(1234)).expect("moved");
-    fill(&window(&file), 0x10_0000, AREA, 7);
-    let position = rustix::fs::seek(&file, SeekFrom::Current(0));
-    assert_eq!(position, Ok(1234));
+    for file in [memory(), unsealed()] {
+        rustix::fs::seek(&file, SeekFrom::Start(1234)).expect("moved");
+        fill(&window(&file), 0x10_0000, AREA, 7);
+        let position = rustix::fs::seek(&file, SeekFrom::Current(0));
+        assert_eq!(position, Ok(1234));
+    }
 }
 
 #[test]
@@ -127,7 +143,7 @@ fn what_a_call_may_not_write_a_store_does() {
     let window = window(&file);
     rustix::fs::fcntl_add_seals(&file, SealFlags::FUTURE_WRITE).expect("sealed");
     assert!(calls(&window, 0, AREA), "it is a hole");
-    let mut own = window.own.as_ref().expect("opened anew");
+    let mut own = mapped(&window).own.as_ref().expect("opened anew");
     std::io::Write::write(&mut own, b"x").expect_err("the seal holds");
     fill(&window, 0, AREA, 7);
     assert!(holds(&file, 0, AREA, 7));
@@ -136,10 +152,11 @@ fn what_a_call_may_not_write_a_store_does() {
 #[test]
 fn without_a_descriptor_of_its_own_it_stores() {
     let file = memory();
-    let window = Window {
-        own: None,
-        ..window(&file)
-    };
+    let mut window = window(&file);
+    match &mut window.reach {
+        Reach::Mapped(mapped) => mapped.own = None,
+        Reach::Calls(_) => panic!("it is not mapped"),
+    }
     assert!(!calls(&window, 0x1000, AREA));
     fill(&window, 0x1000, AREA, 7);
     assert!(holds(&file, 0x1000, AREA, 7));
@@ -148,14 +165,74 @@ fn without_a_descriptor_of_its_own_it_stores() {
 
 #[test]
 fn nothing_is_written_outside_the_file() {
-    let file = memory();
-    let window = window(&file);
-    let make = |_, _: &mut [u8]| panic!("nothing is made");
-    for (offset, length) in [(BYTES, 1), (BYTES - 1, 2), (u64::MAX, 1)] {
-        let result = window.fill(offset, length, &mut [0; PIECE], make);
-        result.expect_err("outside");
-        window.write(offset, &vec![0; length]).expect_err("outside");
+    for file in [memory(), unsealed()] {
+        let window = window(&file);
+        let make = |_, _: &mut [u8]| panic!("nothing is made");
+        for (offset, length) in [(BYTES, 1), (BYTES - 1, 2), (u64::MAX, 1)] {
+            let result = window.fill(offset, length, &mut [0; PIECE], make);
+            result.expect_err("outside");
+            window.write(offset, &vec![0; length]).expect_err("outside");
+        }
+        assert_eq!(file.metadata().expect("metadata").len(), BYTES);
+        assert_eq!(pages(&file), 0);
     }
-    assert_eq!(file.metadata().expect("metadata").len(), BYTES);
-    assert_eq!(pages(&file), 0);
+}
+
+/// Of a mapping, the first access would have been the process's last.
+#[test]
+fn a_file_that_becomes_shorter_is_survived_and_stays_so() {
+    let file = unsealed();
+    let window = window(&file);
+    assert!(calls(&window, 0, AREA));
+    fill(&window, 0, AREA, 7);
+    file.set_len(0x1800).expect("shorter");
+    let (mut bytes, made) = ([0; 16], &mut [0; PIECE]);
+    window.read(0x17f0, &mut bytes).expect("before its end");
+    assert_eq!(bytes, [7; 16]);
+    window.read(0x17f1, &mut bytes).expect_err("past its end");
+    window.write(0x17f1, &bytes).expect_err("past its end");
+    let make = |_, _: &mut [u8]| panic!("nothing is made");
+    window.fill(0, AREA, made, make).expect_err("past its end");
+    assert_eq!(file.metadata().expect("metadata").len(), 0x1800);
+    assert!(holds(&file, 0, 0x1800, 7), "nor is what is left written");
+    file.set_len(BYTES).expect("longer again");
+    fill(&window, 0x1000, AREA, 8);
+    assert!(holds(&file, 0x1000, AREA, 8));
+}
+
+/// Whether it may be mapped is the file's own doing: any other seal is no reason, and none can be taken off.
+#[test]
+fn only_what_cannot_become_shorter_is_mapped() {
+    let is_mapped = |file: &File| matches!(window(file).reach, Reach::Mapped(_));
+    let file = unsealed();
+    assert!(!is_mapped(&file));
+    rustix::fs::fcntl_add_seals(&file, SealFlags::GROW).expect("sealed");
+    assert!(!is_mapped(&file));
+    rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK).expect("sealed");
+    assert!(is_mapped(&file));
+    file.set_len(0).expect_err("the seal holds");
+    let disk = tempfile::tempfile().expect("a file");
+    disk.set_len(BYTES).expect("size");
+    assert!(!is_mapped(&disk));
+    fill(&window(&disk), 100, AREA, 7);
+    assert!(holds(&disk, 100, AREA, 7));
+}
+
+#[test]
+fn a_seal_against_writing_is_heeded_before_and_after() {
+    let file = unsealed();
+    let open = window(&file);
+    rustix::fs::fcntl_add_seals(&file, SealFlags::WRITE).expect("sealed");
+    assert!(!window(&file).writable());
+    open.write(0, b"x").expect_err("the seal holds");
+    assert!(holds(&file, 0, 16, 0));
+}
+
+#[test]
+fn a_descriptor_for_writing_alone_is_refused() {
+    let file = unsealed();
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let only = File::options().write(true).open(path).expect("opened");
+    let error = Window::new(only, BYTES).expect_err("refused");
+    assert!(matches!(error, WindowError::Unreadable), "{error}");
 }

@@ -31,8 +31,10 @@ mod witness;
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::contract::{Declaration, Declares, Direction, JobId, QueueId, RegisterName, Role};
-use crate::journal::{Entry, Kind};
+use crate::contract::{
+    Declaration, Declares, Direction, DmaError, JobId, QueueId, RegisterName, Role,
+};
+use crate::journal::{Entry, Kind, Outcome};
 use bounded::Bounded;
 use card::Card;
 pub use class::Class;
@@ -51,6 +53,9 @@ pub const MAX_VIOLATIONS: usize = 1000;
 const MOST_SHORT: usize = 4096;
 /// Most jobs, and most register writes, that are remembered.
 const MOST_REMEMBERED: usize = 1 << 16;
+/// What the machine took away under the card.
+const LOST: &str =
+    "the memory behind a mapping is gone: whose file it is made that shorter, or it takes no bytes";
 /// Most reasons why something was not judged, and most calls that nobody hears.
 const MOST_REASONS: usize = 64;
 
@@ -176,7 +181,7 @@ impl Ledger {
                 ref bytes,
             } => {
                 let of_job = || self.jobs.get(job?)?.label.slot;
-                let access = classify::Access {
+                let mut access = classify::Access {
                     sequence,
                     direction,
                     address,
@@ -187,6 +192,11 @@ impl Ledger {
                     outcome,
                 };
                 self.account(&access);
+                if outcome == Outcome::Refused(DmaError::Lost) {
+                    // No fault of its own: where it went to is judged as ever.
+                    access.outcome = Outcome::Ok;
+                    self.not_judged(LOST.to_owned());
+                }
                 self.judge_access(&access);
                 self.words.saw(direction, address, bytes);
                 self.card.moved(access.range().end());

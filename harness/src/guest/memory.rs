@@ -12,6 +12,7 @@ use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 /// Bytes at and above which a q35 machine moves memory above 4 GiB.
@@ -105,8 +106,12 @@ impl GuestMemory {
     /// See [`MemoryError`].
     pub fn split(bytes: u64, low: Option<u64>) -> Result<Self, MemoryError> {
         let make = || {
-            let file = File::from(memfd_create("landfall-guest", MFdFlags::MFD_CLOEXEC)?);
+            let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+            let file = File::from(memfd_create("landfall-guest", flags)?);
             file.set_len(bytes)?;
+            // Who has it mapped must not die of it, whoever finds the descriptor.
+            let seals = SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL;
+            fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
             Ok(file)
         };
         let file = make().map_err(|source| MemoryError { bytes, source })?;
@@ -258,6 +263,16 @@ mod tests {
 
         assert_eq!(memory.read_range(5 * GIB..5 * GIB + 4).unwrap(), b"high");
         assert_eq!(memory.read_range(GIB..GIB + 4).unwrap(), [0; 4]);
+    }
+
+    #[test]
+    fn nobody_makes_it_shorter_or_longer() {
+        let memory = GuestMemory::new(1 << 20).unwrap();
+        for bytes in [0, 4096, 2 << 20] {
+            memory.file().set_len(bytes).unwrap_err();
+        }
+        assert_eq!(memory.file().metadata().unwrap().len(), 1 << 20);
+        memory.file().set_len(1 << 20).unwrap();
     }
 
     #[test]

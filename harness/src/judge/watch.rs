@@ -149,7 +149,12 @@ pub fn count<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Observed {
                 observed.accesses += 1;
                 let refused = matches!(
                     outcome,
-                    Outcome::Refused(DmaError::Unmapped | DmaError::Unbacked | DmaError::Direction)
+                    Outcome::Refused(
+                        DmaError::Unmapped
+                            | DmaError::Unbacked
+                            | DmaError::Lost
+                            | DmaError::Direction
+                    )
                 );
                 observed.refused += u64::from(refused);
             }

@@ -434,8 +434,10 @@ impl CaptureCard {
 fn result_of(error: DmaError) -> u8 {
     match error {
         DmaError::NotMaster | DmaError::NotPowered => RESULT_NO_MASTER,
-        DmaError::Unmapped | DmaError::Unbacked | DmaError::Direction | DmaError::Wraps => {
-            RESULT_BUS
-        }
+        DmaError::Unmapped
+        | DmaError::Unbacked
+        | DmaError::Lost
+        | DmaError::Direction
+        | DmaError::Wraps => RESULT_BUS,
     }
 }

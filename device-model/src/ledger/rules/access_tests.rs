@@ -297,3 +297,16 @@ fn without_the_witnesss_beginning_nothing_of_it_counts() {
         .untagged_write(0x5000);
     wild.is_not_judged();
 }
+
+/// A peer that shortens its memory file is no fault of the card's; where the card went is judged all the same.
+#[test]
+fn memory_that_is_gone_is_not_judged_and_no_violation() {
+    let lost = |address| Stream::bound().refused(address, DmaError::Lost).verdict();
+    let right = lost(FRAME[0]);
+    assert_eq!(right.violations, []);
+    let [why] = &right.not_judged[..] else {
+        panic!("{:?}", right.not_judged);
+    };
+    assert!(why.contains("the memory behind a mapping is gone"), "{why}");
+    assert_eq!(lost(0x2_0000_0000).violations.len(), 1);
+}
