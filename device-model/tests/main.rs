@@ -5,5 +5,6 @@
 mod card;
 mod conformance;
 mod generated;
+mod peers;
 mod protocol;
 mod support;

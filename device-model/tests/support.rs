@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use landfall_device::contract::Function;
 use landfall_device::journal::{Entry, Kind};
 use landfall_device::serve::CardServer;
+use rustix::fs::{MemfdFlags, SealFlags};
 use vfio_user::Client;
 use vmm_sys_util::eventfd::EventFd;
 
@@ -36,8 +37,7 @@ pub(crate) fn plug(function: Box<dyn Function>) -> Machine {
     let socket = directory.path().join("card.sock");
     let server = CardServer::bind(&socket, function).expect("served");
     let mut client = Client::new(&socket).expect("connected");
-    let memory = tempfile::tempfile().expect("memory");
-    memory.set_len(RAM).expect("size");
+    let memory = memory(true);
     client
         .dma_map(0, BASE, RAM, memory.as_raw_fd())
         .expect("mapped");
@@ -49,6 +49,17 @@ pub(crate) fn plug(function: Box<dyn Function>) -> Machine {
         socket,
         _directory: directory,
     }
+}
+
+/// Memory as QEMU makes it, or, not sealed, that can become shorter.
+pub(crate) fn memory(sealed: bool) -> File {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let memory = File::from(rustix::fs::memfd_create("memory", flags).expect("memory"));
+    memory.set_len(RAM).expect("size");
+    if sealed {
+        rustix::fs::fcntl_add_seals(&memory, SealFlags::SHRINK).expect("sealed");
+    }
+    memory
 }
 
 impl Machine {

@@ -168,7 +168,7 @@ impl AsFd for Channel {
 }
 
 /// Waits until one of them is ready, or closed; false: none was until `deadline`.
-pub(super) fn wait(fds: &[BorrowedFd<'_>], flags: PollFlags, deadline: Instant) -> bool {
+pub(crate) fn wait(fds: &[BorrowedFd<'_>], flags: PollFlags, deadline: Instant) -> bool {
     let mut fds: Vec<_> = fds
         .iter()
         .map(|fd| PollFd::from_borrowed_fd(*fd, flags))

@@ -46,6 +46,9 @@ pub struct Options {
     pub witness: bool,
     /// Most entries that its journal keeps.
     pub journal: usize,
+    /// How long the machine's first message, and each from its first byte to its last, may be in coming. One that is not
+    /// there by then ends the connection: the next may have the card.
+    pub patience: Duration,
 }
 
 impl Default for Options {
@@ -53,6 +56,7 @@ impl Default for Options {
         Self {
             witness: false,
             journal: journal::CAPACITY,
+            patience: Duration::from_secs(5),
         }
     }
 }
@@ -93,6 +97,8 @@ pub(crate) struct Shared {
     stop: AtomicBool,
     /// Closed when all is to end.
     going: Mutex<Option<PipeWriter>>,
+    /// How long a message may be in coming.
+    pub(crate) patience: Duration,
     connection: Mutex<Option<UnixStream>>,
     running: Mutex<usize>,
     ended: Condvar,
@@ -145,8 +151,9 @@ impl Shared {
         if let Some(stream) = self.connection.lock().take() {
             let _ = stream.shutdown(std::net::Shutdown::Both);
         }
-        // Under the lock: the worker is then either before its look at `stop` or asleep.
-        let machine = self.machine.lock();
+        // Under the lock: the worker is then either before its look at `stop` or asleep. One that is stuck in the function,
+        // or in a peer's file, must not hold this up.
+        let machine = self.machine.try_lock_for(JOIN_DEADLINE);
         self.wake.notify_all();
         drop(machine);
     }
@@ -215,6 +222,7 @@ impl CardServer {
             journal,
             stop: AtomicBool::new(false),
             going: Mutex::new(Some(going)),
+            patience: options.patience,
             connection: Mutex::new(None),
             running: Mutex::new(0),
             ended: Condvar::new(),
@@ -389,7 +397,10 @@ fn accept(shared: &Shared, listener: &UnixListener) {
         shared.journal.push(Kind::Connected);
         if let Err(error) = vfio_user::serve(&stream, shared) {
             tracing::warn!(error = &error as &dyn std::error::Error, "connection ended");
-            let what = error.to_string();
+            let what = match std::error::Error::source(&error) {
+                Some(why) => format!("{error}: {why}"),
+                None => error.to_string(),
+            };
             shared.journal.push(Kind::Refused { what });
         }
         *shared.connection.lock() = None;

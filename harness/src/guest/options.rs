@@ -239,6 +239,7 @@ impl GuestOptions {
         landfall_device::serve::Options {
             witness: self.witness,
             journal: self.journal,
+            ..landfall_device::serve::Options::default()
         }
     }
 

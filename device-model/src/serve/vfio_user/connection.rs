@@ -6,19 +6,21 @@
 //! Commands that say so get no reply, not even an error.
 
 use std::fs::File;
-use std::io::{IoSlice, IoSliceMut, Read, Write};
+use std::io::{IoSlice, IoSliceMut, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::vfio_user::{DmaMapFlags, DmaUnmapFlags, IrqInfo, ServerBackend};
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
+use crate::foreign::wait;
 use crate::wire::{self, HEADER, Header, MAX_FDS, Misunderstood, ProtocolError, Request};
 
 /// How long a peer may leave its replies unread.
@@ -33,6 +35,12 @@ pub(crate) enum ConnectionError {
     /// The socket failed, or closed within a message.
     #[error("cannot read from the machine")]
     Read(#[source] std::io::Error),
+    /// The machine began a message, or connected, and that was all.
+    #[error("the machine left {0} unfinished for {1:?}")]
+    Late(&'static str, Duration),
+    /// Descriptors came that this process has no room for.
+    #[error("too many descriptors are open to take the machine's")]
+    Descriptors,
     /// The machine did not take a reply.
     #[error("cannot answer the machine")]
     Write(#[source] std::io::Error),
@@ -67,26 +75,30 @@ impl Region {
     }
 }
 
-/// A header's bytes, and the descriptors that came with them.
-type Received = ([u8; HEADER], Vec<OwnedFd>);
+/// A header's bytes, the descriptors that came with them, and until when the rest must have come.
+type Received = ([u8; HEADER], Vec<OwnedFd>, Instant);
 
-/// Serves a connection until the peer closes it between two messages.
+/// Serves a connection until the peer closes it between two messages. Between them it may be as silent as it likes, but
+/// not before its first and not within one: for that it has `patience`.
 pub(super) fn run(
     mut stream: &UnixStream,
     backend: &mut dyn ServerBackend,
     regions: &[Region],
     irqs: &[IrqInfo],
+    patience: Duration,
 ) -> Result<(), ConnectionError> {
     stream
         .set_write_timeout(Some(WRITE_DEADLINE))
         .map_err(ConnectionError::Write)?;
     let mut payload = Vec::new();
-    while let Some((header, fds)) = read_header(stream)? {
+    let until = Instant::now() + patience;
+    if !wait(&[stream.as_fd()], PollFlags::IN, until) {
+        return Err(ConnectionError::Late("its first message", patience));
+    }
+    while let Some((header, fds, until)) = read_header(stream, patience)? {
         let header = Header::parse(header)?;
         payload.resize(header.payload, 0);
-        stream
-            .read_exact(&mut payload)
-            .map_err(ConnectionError::Read)?;
+        read_whole(stream, &mut payload, until, patience)?;
         let request = Request::parse(header.command, &payload);
         // Only what describes a region carries a descriptor back.
         let file = match &request {
@@ -138,7 +150,10 @@ fn send_with(
 }
 
 /// Reads a header and the descriptors that came with it; `None`: the peer closed the connection.
-fn read_header(mut stream: &UnixStream) -> Result<Option<Received>, ConnectionError> {
+fn read_header(
+    stream: &UnixStream,
+    patience: Duration,
+) -> Result<Option<Received>, ConnectionError> {
     let mut header = [0; HEADER];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -150,11 +165,16 @@ fn read_header(mut stream: &UnixStream) -> Result<Option<Received>, ConnectionEr
             &mut ancillary,
             RecvFlags::CMSG_CLOEXEC,
         ) {
+            // Whoever lends memory without a descriptor means something else than whoever's was lost.
+            Ok(message) if message.flags.contains(ReturnFlags::CTRUNC) => {
+                return Err(ConnectionError::Descriptors);
+            }
             Ok(message) => break message.bytes,
             Err(Errno::INTR) => {}
             Err(errno) => return Err(ConnectionError::Read(errno.into())),
         }
     };
+    let until = Instant::now() + patience;
     let mut fds = Vec::new();
     for message in ancillary.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {
@@ -165,8 +185,31 @@ fn read_header(mut stream: &UnixStream) -> Result<Option<Received>, ConnectionEr
         return Ok(None);
     }
     let rest = header.get_mut(received..).unwrap_or_default();
-    stream.read_exact(rest).map_err(ConnectionError::Read)?;
-    Ok(Some((header, fds)))
+    read_whole(stream, rest, until, patience)?;
+    Ok(Some((header, fds, until)))
+}
+
+/// Reads all that is missing of a message.
+fn read_whole(
+    stream: &UnixStream,
+    mut missing: &mut [u8],
+    until: Instant,
+    patience: Duration,
+) -> Result<(), ConnectionError> {
+    while !missing.is_empty() {
+        match rustix::net::recv(stream, &mut *missing, RecvFlags::DONTWAIT) {
+            Ok((_, 0)) => {
+                let closed = std::io::ErrorKind::UnexpectedEof;
+                return Err(ConnectionError::Read(closed.into()));
+            }
+            Ok((_, came)) => missing = missing.get_mut(came..).unwrap_or_default(),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) if wait(&[stream.as_fd()], PollFlags::IN, until) => {}
+            Err(Errno::AGAIN) => return Err(ConnectionError::Late("a message", patience)),
+            Err(errno) => return Err(ConnectionError::Read(errno.into())),
+        }
+    }
+    Ok(())
 }
 
 /// Does what a command asks and gives the reply's payload.

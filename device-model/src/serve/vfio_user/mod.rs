@@ -23,5 +23,5 @@ pub(crate) fn serve(stream: &UnixStream, shared: &Shared) -> Result<(), Connecti
     let mut backend = backend::Backend::new(shared);
     let regions = backend.regions().map_err(ConnectionError::Region)?;
     let irqs = backend.irqs();
-    connection::run(stream, &mut backend, &regions, &irqs)
+    connection::run(stream, &mut backend, &regions, &irqs, shared.patience)
 }
