@@ -4,13 +4,15 @@
 //!
 //! Append-only and shared: a [`Journal`] is a handle, its clones write and read the same entries. Bounded:
 //! after [`CAPACITY`] entries further ones are counted and dropped, and a verdict must then say that it is
-//! incomplete. No two accesses are ever merged.
+//! incomplete. Whoever takes entries out makes room: a journal goes on as long as its reader keeps up, and what was
+//! dropped is a gap in the numbers. No two accesses are ever merged.
 
 mod bytes;
 mod driver;
 mod entry;
 mod missing;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -34,7 +36,10 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct State {
-    entries: Vec<Entry>,
+    /// Those that are kept, by ascending number.
+    entries: VecDeque<Entry>,
+    /// The number of the next.
+    next: u64,
     dropped: u64,
 }
 
@@ -72,9 +77,10 @@ impl Journal {
         let mut state = self.inner.state.lock();
         // Under the lock, so that times ascend with the numbers.
         let elapsed = self.inner.began.elapsed().as_nanos();
-        let sequence = state.entries.len() as u64 + state.dropped;
+        let sequence = state.next;
+        state.next += 1;
         if state.entries.len() < self.inner.capacity {
-            state.entries.push(Entry {
+            state.entries.push_back(Entry {
                 sequence,
                 time_ns: u64::try_from(elapsed).unwrap_or(u64::MAX),
                 kind,
@@ -88,14 +94,20 @@ impl Journal {
     /// Copies the entries from number `from` on.
     pub fn entries_from(&self, from: u64) -> Vec<Entry> {
         let state = self.inner.state.lock();
-        let from = usize::try_from(from).unwrap_or(usize::MAX);
-        state.entries.get(from..).unwrap_or_default().to_vec()
+        let from = state.entries.partition_point(|entry| entry.sequence < from);
+        state.entries.range(from..).cloned().collect()
     }
 
-    /// How many entries there are, those dropped included: the number that the next one will get.
+    /// Takes the first entries that are kept out, `most` of them; there is room for as many others then.
+    pub fn take(&self, most: usize) -> Vec<Entry> {
+        let mut state = self.inner.state.lock();
+        let most = most.min(state.entries.len());
+        state.entries.drain(..most).collect()
+    }
+
+    /// How many entries there were, those dropped and taken included: the number that the next one will get.
     pub fn len(&self) -> u64 {
-        let state = self.inner.state.lock();
-        state.entries.len() as u64 + state.dropped
+        self.inner.state.lock().next
     }
 
     /// Whether nothing happened yet.
@@ -140,6 +152,25 @@ mod tests {
         assert_eq!(journal.entries_from(0).len(), 2);
         assert_eq!(journal.dropped(), 3);
         assert_eq!(journal.len(), 5);
+    }
+
+    #[test]
+    fn what_is_taken_makes_room_and_what_was_dropped_is_a_gap() {
+        let journal = Journal::with_capacity(3);
+        let numbers = |entries: &[Entry]| -> Vec<u64> {
+            entries.iter().map(|entry| entry.sequence).collect()
+        };
+        let push = |count| (0..count).for_each(|_| drop(journal.push(Kind::Connected)));
+        push(5);
+        assert_eq!(numbers(&journal.take(2)), [0, 1]);
+        push(1);
+        assert_eq!(numbers(&journal.entries_from(0)), [2, 5]);
+        assert_eq!(numbers(&journal.entries_from(3)), [5]);
+        assert_eq!(numbers(&journal.take(9)), [2, 5]);
+        assert_eq!(numbers(&journal.take(9)), [0; 0]);
+        push(1);
+        assert_eq!(numbers(&journal.take(9)), [6]);
+        assert_eq!((journal.len(), journal.dropped()), (7, 2));
     }
 
     #[test]

@@ -268,11 +268,11 @@ impl CardServer {
     /// Cuts the connection, as a dying server does, and serves no other. The card stops in the middle of
     /// what it does; its journal stays.
     pub fn sever(&self) {
-        self.shared.end(&self.listener);
         // Only what we made: somebody may have put another there since.
         if identity(&self.path) == self.inode {
             let _ = std::fs::remove_file(&self.path);
         }
+        self.shared.end(&self.listener);
     }
 
     fn spawn(

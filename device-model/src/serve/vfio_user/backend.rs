@@ -20,7 +20,7 @@ use crate::serve::Shared;
 const CONFIG_REGION: usize = 7;
 /// Regions that must be described.
 const REGIONS: usize = 9;
-/// Most changes of mappings that one connection journals; a quarter of the journal.
+/// Most changes of mappings that one connection journals; a quarter of the journal. How many were more is told at its end.
 const MAX_JOURNALLED: usize = CAPACITY / 4;
 /// Most wires that one command connects.
 const MAX_WIRES: u32 = MOST_MSIX as u32;
@@ -134,9 +134,18 @@ fn journal_map(journal: &Journal, journalled: &mut usize, kind: Kind) {
         MAX_JOURNALLED => journal.push(Kind::Refused {
             what: "too many changes of mappings to journal; no more are told".to_owned(),
         }),
-        _ => return,
+        _ => 0,
     };
-    *journalled += 1;
+    *journalled = journalled.saturating_add(1);
+}
+
+impl Drop for Backend<'_> {
+    fn drop(&mut self) {
+        if let Some(untold @ 1..) = self.journalled.checked_sub(MAX_JOURNALLED) {
+            let what = format!("{untold} changes of mappings were not told");
+            self.shared.journal.push(Kind::Refused { what });
+        }
+    }
 }
 
 impl ServerBackend for Backend<'_> {
