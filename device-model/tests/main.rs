@@ -5,6 +5,7 @@
 mod card;
 mod conformance;
 mod generated;
+mod hostile;
 mod peers;
 mod protocol;
 mod support;

@@ -225,7 +225,13 @@ impl Map {
 
     /// Removes every mapping; waits for a transfer in hand.
     pub fn clear(&self) {
+        self.clear_and(|| ());
+    }
+
+    /// As [`Map::clear`], and tells of it before anybody can find them gone.
+    pub(crate) fn clear_and(&self, tell: impl FnOnce()) {
         let mut inner = self.inner.write();
+        tell();
         inner.segments.clear();
         inner.files.clear();
     }

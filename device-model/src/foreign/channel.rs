@@ -20,16 +20,16 @@ use crate::wire::{HEADER, Header, MAX_FDS};
 
 /// A message that came whole.
 #[derive(Debug)]
-pub(super) struct Message {
-    pub(super) header: Header,
-    pub(super) payload: Vec<u8>,
+pub(crate) struct Message {
+    pub(crate) header: Header,
+    pub(crate) payload: Vec<u8>,
     /// Descriptors that came with it, or with a piece of it.
-    pub(super) fds: Vec<OwnedFd>,
+    pub(crate) fds: Vec<OwnedFd>,
 }
 
 /// One socket.
 #[derive(Debug)]
-pub(super) struct Channel {
+pub(crate) struct Channel {
     stream: UnixStream,
     head: [u8; HEADER],
     header: Option<Header>,
@@ -40,7 +40,7 @@ pub(super) struct Channel {
 }
 
 impl Channel {
-    pub(super) fn new(stream: UnixStream) -> Self {
+    pub(crate) fn new(stream: UnixStream) -> Self {
         Self {
             stream,
             head: [0; HEADER],
@@ -52,7 +52,7 @@ impl Channel {
     }
 
     /// The next message, if it is there as a whole; never waits.
-    pub(super) fn receive(&mut self) -> Result<Option<Message>, Gone> {
+    pub(crate) fn receive(&mut self) -> Result<Option<Message>, Gone> {
         loop {
             let whole = match &self.header {
                 None => HEADER,
@@ -85,7 +85,7 @@ impl Channel {
     }
 
     /// Gives a payload's memory back, for the next.
-    pub(super) fn recycle(&mut self, payload: Vec<u8>) {
+    pub(crate) fn recycle(&mut self, payload: Vec<u8>) {
         if self.header.is_none() {
             self.payload = payload;
         }
@@ -127,7 +127,7 @@ impl Channel {
     ///
     /// # Errors
     /// The other end does not take it until `deadline`, or is gone.
-    pub(super) fn send(
+    pub(crate) fn send(
         &self,
         parts: [&[u8]; 2],
         fds: &[BorrowedFd<'_>],

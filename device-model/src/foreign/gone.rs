@@ -11,7 +11,7 @@ use crate::wire::ProtocolError;
 
 /// How a foreign server came to be of no use.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Gone {
+pub(crate) enum Gone {
     /// It closed the connection.
     #[error("it closed the connection")]
     Closed,
@@ -33,7 +33,7 @@ pub(super) enum Gone {
 }
 
 impl Gone {
-    pub(super) fn protocol(error: ProtocolError) -> Self {
+    pub(crate) fn protocol(error: ProtocolError) -> Self {
         Self::Protocol(error.to_string())
     }
 }

@@ -30,7 +30,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-pub(crate) use self::channel::wait;
+pub(crate) use self::channel::{Channel, wait};
 pub use self::gone::ForeignError;
 use self::gone::{Asked, Gone};
 use self::peer::{Answer, Peer, again};

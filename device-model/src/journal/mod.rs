@@ -160,7 +160,7 @@ mod tests {
         let numbers = |entries: &[Entry]| -> Vec<u64> {
             entries.iter().map(|entry| entry.sequence).collect()
         };
-        let push = |count| (0..count).for_each(|_| drop(journal.push(Kind::Connected)));
+        let push = |count: u64| (0..count).map(|_| journal.push(Kind::Connected)).last();
         push(5);
         assert_eq!(numbers(&journal.take(2)), [0, 1]);
         push(1);

@@ -14,10 +14,13 @@ mod unknown;
 mod vfio_user;
 mod witness;
 
+use std::any::Any;
+use std::borrow::Cow;
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,7 +32,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use self::vfio_user::EventWire;
-use crate::contract::{Function, IdentityError, Next};
+use crate::contract::{Declaration, Function, IdentityError, Next};
 use crate::dma::map::{Map, Mapping};
 use crate::journal::{self, Journal, Kind, Missing};
 pub use local::LocalCard;
@@ -140,6 +143,25 @@ impl Shared {
 
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::Acquire)
+    }
+
+    /// The function panicked in one of the threads: it is gone, for the machine and in the journal.
+    fn panicked(&self, panic: &(dyn Any + Send), listener: &UnixListener) {
+        if self.stopped() {
+            return;
+        }
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        let why = format!(
+            "the card's model panicked: {}",
+            text.unwrap_or("nobody knows why")
+        );
+        let why = Cow::Owned(why);
+        self.journal.push(Kind::Declared {
+            register_write: None,
+            what: Declaration::Gone { why },
+        });
+        self.end(listener);
     }
 
     /// Makes every thread end: a transfer in hand stops after its current piece.
@@ -280,13 +302,17 @@ impl CardServer {
         name: &str,
         body: impl FnOnce(&Shared) + Send + 'static,
     ) -> Result<(), ServeError> {
-        let shared = Arc::clone(&self.shared);
+        let (shared, listener) = (Arc::clone(&self.shared), Arc::clone(&self.listener));
         *self.shared.running.lock() += 1;
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
                 let _ended = Ended(&shared);
-                body(&shared);
+                // The function may be anybody's. What it leaves half done is called no more, but to be reset.
+                let done = catch_unwind(AssertUnwindSafe(|| body(&shared)));
+                if let Err(panic) = done {
+                    shared.panicked(panic.as_ref(), &listener);
+                }
             });
         match thread {
             Ok(thread) => self.threads.push(thread),

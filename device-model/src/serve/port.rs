@@ -109,6 +109,10 @@ impl<W: Wire> Host for Port<'_, W> {
     }
 
     fn declare_for(&mut self, register_write: Option<u64>, what: Declaration) {
+        if what == Declaration::Reset {
+            // What it had not sent, it does not send any more.
+            self.held.clear();
+        }
         self.journal.push(Kind::Declared {
             register_write,
             what,

@@ -61,6 +61,8 @@ struct Seen {
     /// Vectors with a cause that no interrupt told of, and those whose interrupt must come at once.
     causes: BTreeSet<Vector>,
     due: BTreeMap<Vector, Option<QueueId>>,
+    /// Vectors that the machine holds back: it sends them once the bus may be mastered, and the device has no part in that.
+    held: BTreeSet<Vector>,
     unmasked: bool,
     differ: BTreeMap<Vector, bool>,
 }
@@ -81,8 +83,12 @@ impl Seen {
                 self.accessed(*job, *direction, (*address, *length), *role, moved)
             }
             Kind::Declared { what, .. } => self.told(declares, what),
-            Kind::Interrupt { vector } | Kind::InterruptHeld { vector } => {
-                self.raised(declares, Vector(*vector))
+            Kind::Interrupt { vector } if self.is_sent(Vector(*vector)) => Ok(()),
+            Kind::Interrupt { vector } => self.raised(declares, Vector(*vector)),
+            Kind::InterruptHeld { vector } => {
+                self.raised(declares, Vector(*vector))?;
+                self.held.insert(Vector(*vector));
+                Ok(())
             }
             Kind::Reset { .. } | Kind::Disconnected => {
                 self.reset();
@@ -239,6 +245,11 @@ impl Seen {
         }
     }
 
+    /// What was held back is sent, unless the device has another cause by now.
+    fn is_sent(&mut self, vector: Vector) -> bool {
+        !self.causes.contains(&vector) && self.held.remove(&vector)
+    }
+
     fn owed(&mut self, vector: Vector, promise: Promise, queue: Option<QueueId>) {
         self.causes.insert(vector);
         if promise == Promise::Now {
@@ -267,6 +278,7 @@ impl Seen {
         self.end(None);
         self.causes.clear();
         self.due.clear();
+        self.held.clear();
         self.unmasked = false;
         self.differ.clear();
     }
@@ -356,6 +368,32 @@ mod tests {
             idle,
         ];
         assert_eq!(check_declarations(&all(), &kinds), Ok(()));
+    }
+
+    /// Once each: what comes of it then is the machine's doing, and the next is the device's again.
+    #[test]
+    fn an_interrupt_that_was_held_back_comes_once_more() {
+        const HELD: Kind = Kind::InterruptHeld { vector: 0 };
+        let mut kinds = vec![unmasked(), begun(0), done(0), HELD];
+        let (vector, masked) = (None, true);
+        kinds.push(told(Declaration::Masked { vector, masked }));
+        kinds.push(RAISED);
+        assert_eq!(check_declarations(&all(), &kinds), Ok(()));
+        kinds.extend([unmasked(), RAISED]);
+        let said = check_declarations(&all(), &kinds).expect_err("twice");
+        assert!(said.contains("no cause"), "{said}");
+        let reset = told(Declaration::Reset);
+        let kinds = [
+            unmasked(),
+            begun(0),
+            done(0),
+            HELD,
+            reset,
+            unmasked(),
+            RAISED,
+        ];
+        let said = check_declarations(&all(), &kinds).expect_err("it was reset");
+        assert!(said.contains("no cause"), "{said}");
     }
 
     #[test]

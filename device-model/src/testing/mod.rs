@@ -5,6 +5,7 @@
 pub mod conformance;
 mod declarations;
 mod host;
+pub mod hostile;
 
 pub use conformance::{Maker, conforms};
 pub use declarations::check_declarations;

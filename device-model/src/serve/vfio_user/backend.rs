@@ -203,10 +203,12 @@ impl ServerBackend for Backend<'_> {
 
     fn dma_unmap(&mut self, flags: DmaUnmapFlags, address: u64, size: u64) -> io::Result<()> {
         if flags.contains(DmaUnmapFlags::UNMAP_ALL) {
-            self.shared.map.clear();
             let (address, length) = (0, u64::MAX);
             let kind = Kind::BusUnmapped { address, length };
-            journal_map(&self.shared.journal, &mut self.journalled, kind);
+            let (journal, journalled) = (&self.shared.journal, &mut self.journalled);
+            self.shared
+                .map
+                .clear_and(|| journal_map(journal, journalled, kind));
             return Ok(());
         }
         let tell = |address, length| {
