@@ -1,44 +1,138 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! A hostile guest against every card, and against a hostile card.
+//! A hostile guest against every card, and against a hostile one, through the server.
 
-use landfall_device::testing::hostile::{Campaign, Tally};
+use landfall_device::contract::Function;
+use landfall_device::testing::hostile::{Campaign, RAM, Tally, Use};
 
-/// Operations of each campaign, all cards together. `LANDFALL_HOSTILE=1000000` takes minutes.
+use crate::hasty::Hasty;
+
+/// Operations of each campaign, all cards together. A million of each is `LANDFALL_HOSTILE=1000000`, which takes minutes, and
+/// another million `LANDFALL_HOSTILE_SEED=2`.
 const OPERATIONS: u64 = 20_000;
 
-fn operations() -> u64 {
-    let asked = std::env::var("LANDFALL_HOSTILE").ok();
-    asked.map_or(OPERATIONS, |asked| asked.parse().expect("a number"))
+fn asked(variable: &str, usual: u64) -> u64 {
+    let asked = std::env::var(variable).ok();
+    asked.map_or(usual, |asked| asked.parse().expect("a number"))
+}
+
+/// How the drivers of our cards make them work, as far as memory of 128 KiB from 0 on allows.
+fn uses(card: &str) -> &'static [Use<'static>] {
+    /// A frame of 32 KiB, twice, by slot 0.
+    const CAPTURE: Use<'_> = &[
+        (0, 0x24, 64 << 16 | 256), // GEOMETRY
+        (0, 0x28, 512),            // STRIDE
+        (0, 0x400, 0x8000),        // SLOT_BASE_LO
+        (0, 0x404, 0),
+        (0, 0x408, 0x8000), // SLOT_SIZE
+        (0, 0x1c, 3),       // IRQ_ENABLE
+        (0, 0x10, 1),       // CONTROL
+        (0, 0x30, 0),       // QUEUE
+        (0, 0x34, 1),       // DONE
+        (0, 0x30, 0),
+    ];
+    const STOP: Use<'_> = &[(0, 0x10, 0)];
+    const DT3155: Use<'_> = &[
+        (0, 0x00, 0x1000),
+        (0, 0x0c, 0x1000 + 640),
+        (0, 0x18, 640),
+        (0, 0x24, 640),
+        (0, 0x48, 0x607),
+        (0, 0x40, 0x3f3),
+        (0, 0x64, 1 << 24 | 0x10 << 17 | 0x30), // CSR2: acquire both fields
+    ];
+    const POLLER: Use<'_> = &[
+        (0, 8, 0x2000),
+        (0, 12, 1),
+        (RAM, 0x2000, 1),
+        (RAM, 0x2000, 2),
+    ];
+    /// A descriptor of 256 bytes at 0x3000, in a ring at 0x1000.
+    const RING: Use<'_> = &[
+        (RAM, 0x1000, 0x3000),
+        (RAM, 0x1004, 0),
+        (RAM, 0x1008, 256),
+        (RAM, 0x100c, 1 << 31),
+        (0, 0x10, 0),
+        (0, 0x128, 0),
+        (0, 0x10c, 0),
+        (0, 0x100, 0x1000),
+        (0, 0x104, 0),
+        (0, 0x108, 4),
+        (0, 0x10c, 1),
+        (0, 0x114, 1),
+    ];
+    const TEMPLATE: Use<'_> = &[(0, 4, 0x1234_5678), (0, 8, 0x4000), (0, 12, 1)];
+    /// 64 lines of 640 bytes, into 0x1000 and 0xc000.
+    const TW686X: Use<'_> = &[
+        (0, 0x204, 32 << 22 | 640 << 11 | 640),
+        (0, 0x200, 0x1000),
+        (0, 0x208, 0xc000),
+        (0, 0xb8, 0xaaaa_1518),
+        (0, 0x28, 1),
+        (0, 0x08, 1 << 31 | 1),
+    ];
+    const XTRX: Use<'_> = &[
+        (0, 0x04, (1_u32 << 15 | 0xfff).swap_bytes()),
+        (0, 0x800, (0x4000_u32 | 255).swap_bytes()),
+        (0, 0x804, (0x8000_u32 | 255).swap_bytes()),
+        (0, 0x34, (1_u32 << 30 | 3 << 20).swap_bytes()),
+    ];
+    match card {
+        "capture" => &[CAPTURE, CAPTURE, STOP],
+        "dt3155" => &[DT3155],
+        "poller" => &[POLLER],
+        "ring" => &[RING],
+        "template" => &[TEMPLATE],
+        "tw686x" => &[TW686X],
+        "xtrx" => &[XTRX],
+        _ => &[],
+    }
+}
+
+/// Runs a campaign, and says what it came to.
+fn run(
+    name: &str,
+    campaign: &Campaign<'_>,
+    run: impl FnOnce(&Campaign<'_>) -> Result<Tally, String>,
+) -> Tally {
+    let began = std::time::Instant::now();
+    let tally = run(campaign).unwrap_or_else(|why| panic!("{name}: {why}"));
+    println!("{name}, {:.1} s: {tally:?}", began.elapsed().as_secs_f32());
+    tally
 }
 
 #[test]
-fn no_guest_gets_past_a_card_of_ours() {
+fn no_guest_gets_past_any_card() {
     let directory = tempfile::tempdir().expect("directory");
-    let socket = directory.path().join("card.sock");
-    for (name, make) in landfall_cards::SET {
+    let cards = landfall_cards::SET;
+    let each = asked("LANDFALL_HOSTILE", OPERATIONS).div_ceil(cards.len() as u64);
+    for (name, make) in cards {
         let campaign = Campaign {
-            seed: 1,
-            operations: operations() / 7,
-            socket: &socket,
-            uses: &[],
+            seed: asked("LANDFALL_HOSTILE_SEED", 1),
+            operations: each,
+            socket: &directory.path().join(name),
+            uses: uses(name),
         };
-        let tally = campaign.guest(&make);
-        println!("{name}: {tally:?}");
-        tally.expect(name);
+        let make = || -> Box<dyn Function> { Box::new(Hasty(make())) };
+        let tally = run(name, &campaign, |campaign| campaign.guest(&make));
+        assert!(tally.moved > 0, "{name} never worked: {tally:?}");
+        assert!(
+            tally.denied > 0 && tally.refused > 0 && tally.dropped > 0,
+            "{name}: {tally:?}"
+        );
     }
 }
 
 #[test]
 fn no_card_gets_past_the_server() {
     let directory = tempfile::tempdir().expect("directory");
-    let socket = directory.path().join("card.sock");
     let campaign = Campaign {
-        seed: 1,
-        operations: operations(),
-        socket: &socket,
+        seed: asked("LANDFALL_HOSTILE_SEED", 1),
+        operations: asked("LANDFALL_HOSTILE", OPERATIONS),
+        socket: &directory.path().join("card"),
         uses: &[],
     };
-    let tally: Tally = campaign.card().unwrap();
-    println!("{tally:?}");
+    let tally = run("wild", &campaign, |campaign| campaign.card());
+    assert!(tally.strays > 0 && tally.violations > 0, "{tally:?}");
 }

@@ -5,6 +5,7 @@
 mod card;
 mod conformance;
 mod generated;
+mod hasty;
 mod hostile;
 mod peers;
 mod protocol;

@@ -10,7 +10,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::machine::{Answer, Machine};
 use super::memory::{BYTES, Store, said};
-use super::{Plan, Tally};
+use super::{Plan, RAM, Tally};
 use crate::contract::Access;
 use crate::random::Random;
 use crate::wire::{MAX_FDS, command, words};
@@ -105,7 +105,8 @@ impl<'a> Guest<'a> {
             70..100 => self.read_register(),
             100..112 => self.write_config(),
             112..118 => self.read_config(),
-            118..130 => self.enable(),
+            118..128 => self.enable(),
+            128..130 => self.lend_all(),
             130..148 => self.map(),
             148..156 => self.unmap(),
             156..166 => self.interrupts(),
@@ -116,7 +117,7 @@ impl<'a> Guest<'a> {
             179 => self.unmap_range(0, u64::MAX, UNMAP_ALL),
             180..186 => self.malformed(),
             186..199 => self.play(),
-            _ if self.random.one_in(4) => self.reconnect(tally).map(|()| Answer::Done(Vec::new())),
+            _ if self.random.one_in(2) => self.reconnect(tally).map(|()| Answer::Done(Vec::new())),
             _ => self.lend_all(),
         };
         match answer? {
@@ -247,15 +248,21 @@ impl<'a> Guest<'a> {
         let Some(all) = self.plan.uses.get(self.random.index(self.plan.uses.len())) else {
             return self.write_register();
         };
-        self.enable()?;
+        match self.random.one_in(2) {
+            true => self.enable()?,
+            false => self.lend_all()?,
+        };
         for (bar, offset, value) in *all {
             // Now and then something else.
-            let value = match self.random.one_in(32) {
+            let value = match self.random.one_in(64) {
                 true => self.value() as u32,
                 false => *value,
             };
-            self.machine
-                .write((*bar).into(), *offset, &value.to_le_bytes(), true)?;
+            let bytes = value.to_le_bytes();
+            match (*bar, usize::try_from(*offset), &mut self.stores) {
+                (RAM, Ok(at), [store, _]) => store.put(at, &bytes)?,
+                _ => drop(self.machine.write((*bar).into(), *offset, &bytes, true)?),
+            }
         }
         self.machine.read(0, 0, 4)
     }

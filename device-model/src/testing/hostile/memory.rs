@@ -130,7 +130,7 @@ impl Store {
 
     /// The guest itself writes.
     pub(super) fn put(&mut self, at: usize, bytes: &[u8]) -> Result<(), String> {
-        if at + bytes.len() > self.length {
+        if at.saturating_add(bytes.len()) > self.length {
             return Ok(());
         }
         self.file.write_all_at(bytes, at as u64).map_err(said)?;

@@ -46,9 +46,12 @@ use crate::serve::{CardServer, LocalCard, Options};
 /// How long anything may take.
 pub const LIMIT: Duration = Duration::from_secs(10);
 /// Operations of a guest after which there is another card.
-pub const EPOCH: u64 = 2000;
+pub const EPOCH: u64 = 1000;
 /// Entries that a journal keeps while nobody reads it.
 const DEAF: usize = 512;
+
+/// In place of a BAR in a [`Use`]: memory, of which the guest lends the first 64 KiB at bus address 0.
+pub const RAM: u8 = 0xff;
 
 /// What a driver writes to make a card work: BAR, offset and value of each register.
 pub type Use<'a> = &'a [(u8, u64, u32)];
@@ -154,8 +157,11 @@ impl Campaign<'_> {
         };
         let mut random = Random::new(self.seed);
         let mut tally = Tally::default();
-        while done(&tally) < self.operations {
-            let deaf = random.one_in(8);
+        for number in 0_u64.. {
+            if done(&tally) >= self.operations {
+                break;
+            }
+            let deaf = number % 8 == 1;
             let epoch = plan.epoch(make, Random::new(random.draw()), deaf, &mut tally);
             tally.acts = acts.load(Ordering::Relaxed);
             epoch.map_err(|why| {
