@@ -2,6 +2,7 @@
 
 //! Servers that keep to the protocol, and servers that do not. None is waited for longer than said.
 
+mod hostile;
 mod server;
 
 use std::io::Write;

@@ -60,6 +60,8 @@ struct Seen {
     jobs: BTreeMap<JobId, Job>,
     /// Vectors with a cause that no interrupt told of, and those whose interrupt must come at once.
     causes: BTreeSet<Vector>,
+    /// Queues of which one may come later, besides, once each.
+    may: BTreeMap<Vector, BTreeSet<Option<QueueId>>>,
     due: BTreeMap<Vector, Option<QueueId>>,
     /// Vectors that the machine holds back: it sends them once the bus may be mastered, and the device has no part in that.
     held: BTreeSet<Vector>,
@@ -106,9 +108,11 @@ impl Seen {
         role: Role,
         moved: u64,
     ) -> Result<(), String> {
-        let Some(job) = self.jobs.get_mut(&number).filter(|job| job.begun) else {
+        let job = self.jobs.get_mut(&number);
+        let Some(job) = job.filter(|job| job.begun || role.is_control()) else {
             return no("an access for a job that has not begun");
         };
+        // Of one that was only accepted, it fetches what it is about.
         if role.is_control() {
             return Ok(());
         }
@@ -239,7 +243,8 @@ impl Seen {
         if declares.masks && !unmasked {
             return no("the vector is masked");
         }
-        match self.causes.remove(&vector) || !declares.interrupts {
+        let mut later = || self.may.get_mut(&vector)?.pop_first();
+        match !declares.interrupts || self.causes.remove(&vector) || later().is_some() {
             true => Ok(()),
             false => no("it has no cause"),
         }
@@ -251,9 +256,16 @@ impl Seen {
     }
 
     fn owed(&mut self, vector: Vector, promise: Promise, queue: Option<QueueId>) {
-        self.causes.insert(vector);
-        if promise == Promise::Now {
-            self.due.insert(vector, queue);
+        let may = self.may.entry(vector).or_default();
+        match promise {
+            Promise::Now => {
+                may.remove(&queue); // this one tells of those, too
+                self.causes.insert(vector);
+                self.due.insert(vector, queue);
+            }
+            Promise::Within(_) | Promise::Never => {
+                may.insert(queue);
+            }
         }
     }
 
@@ -278,6 +290,7 @@ impl Seen {
         self.end(None);
         self.causes.clear();
         self.due.clear();
+        self.may.clear();
         self.held.clear();
         self.unmasked = false;
         self.differ.clear();
@@ -371,6 +384,54 @@ mod tests {
     }
 
     /// Once each: what comes of it then is the machine's doing, and the next is the device's again.
+    #[test]
+    fn a_job_that_was_accepted_is_fetched_before_it_begins() {
+        let declares = Declares {
+            handover: true,
+            ..all()
+        };
+        let (job, label) = (JobId(0), Label::default());
+        let accepted = || {
+            told(Declaration::Accepted {
+                job,
+                queue: QueueId(0),
+                label,
+                pieces: vec![Piece::read(0x4000, 64).role(Role::Descriptor)],
+            })
+        };
+        let fetched = |role| Kind::Access {
+            direction: Direction::Read,
+            address: 0x4000,
+            length: 64,
+            job: Some(job),
+            slot: None,
+            role,
+            outcome: Outcome::Ok,
+            bytes: Bytes::default(),
+        };
+        let fetches = [accepted(), fetched(Role::Descriptor), begun(0)];
+        assert_eq!(check_declarations(&declares, &fetches), Ok(()));
+        let said = check_declarations(&declares, &[accepted(), fetched(Role::Payload)]);
+        assert!(said.expect_err("too early").contains("has not begun"));
+        let said = check_declarations(&declares, &[fetched(Role::Descriptor)]);
+        assert!(said.expect_err("of none").contains("has not begun"));
+    }
+
+    #[test]
+    fn one_that_may_come_later_comes_besides_once_for_each_queue() {
+        let later = |job| {
+            let owed = Owed::within(Vector(0), std::time::Duration::from_secs(1));
+            told(Declaration::done(JobId(job), 0, Some(owed)))
+        };
+        let now = || told(Declaration::cause(Vector(0), "the link changed"));
+        let mut kinds = vec![unmasked(), begun(0), later(0), begun(1), later(1), now()];
+        kinds.extend([RAISED, RAISED]);
+        assert_eq!(check_declarations(&all(), &kinds), Ok(()));
+        kinds.push(RAISED);
+        let said = check_declarations(&all(), &kinds).expect_err("once more");
+        assert!(said.contains("no cause"), "{said}");
+    }
+
     #[test]
     fn an_interrupt_that_was_held_back_comes_once_more() {
         const HELD: Kind = Kind::InterruptHeld { vector: 0 };

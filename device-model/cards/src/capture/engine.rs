@@ -187,7 +187,7 @@ impl CaptureCard {
         }
     }
 
-    fn stop(&mut self, register_write: Option<u64>, host: &mut dyn Host) {
+    pub(super) fn stop(&mut self, register_write: Option<u64>, host: &mut dyn Host) {
         let mut position = None;
         self.registers.rests = None;
         if let Some(mut job) = self.registers.job.take() {

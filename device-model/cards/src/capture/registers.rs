@@ -191,6 +191,9 @@ impl CaptureCard {
             host.declare_for(register_write, Declaration::Reset);
             return;
         }
+        if value.run() {
+            self.end_stop(host);
+        }
         let r = &mut self.registers;
         let ran = r.control.run();
         r.control = CONTROL::compose(false, value.run());
@@ -224,7 +227,15 @@ impl CaptureCard {
         }
     }
 
+    /// What is asked for from here on is none of what it stops.
+    fn end_stop(&mut self, host: &mut dyn Host) {
+        if let Some(stop) = self.registers.stopping {
+            self.stop(stop, host);
+        }
+    }
+
     fn queue(&mut self, number: u8, register_write: Option<u64>, host: &mut dyn Host) {
+        self.end_stop(host);
         let r = &mut self.registers;
         let job = r.job.as_ref();
         let serving = job.is_some_and(|job| job.slot == number && !job.completed);

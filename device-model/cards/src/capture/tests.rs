@@ -15,7 +15,7 @@ use super::*;
 use landfall_device::contract::{Declaration, Device, Direction, Next, Notice, Reset, STEP_BYTES};
 use landfall_device::contract::{DmaError, Registers as _};
 use landfall_device::journal::Kind;
-use landfall_device::testing::FakeHost;
+use landfall_device::testing::{FakeHost, check_declarations};
 
 const BASE: u64 = 0x1_0010_0000;
 const WIDTH: u32 = 64;
@@ -416,6 +416,26 @@ fn stop_gives_the_frame_up_and_is_idle_only_after_the_last_byte() {
         .declared()
         .filter(|(what, _)| matches!(what, Declaration::Idle { .. }));
     assert_eq!(stops.count(), 1);
+}
+
+/// What is queued after the start is none of what was to stop.
+#[test]
+fn a_card_that_is_started_while_it_stops_is_idle_first() {
+    for queued_first in [false, true] {
+        let mut bench = Bench::good();
+        big_frame(&mut bench);
+        bench.run(false);
+        if queued_first {
+            bench.set(QUEUE::OFFSET, 0);
+        }
+        bench.run(true);
+        assert_eq!(bench.get(DONE::OFFSET), u32::from(!queued_first));
+        bench.set(QUEUE::OFFSET, 0);
+        assert_eq!(bench.settle(), Next::Idle);
+        assert_eq!(bench.of_slot(SLOT_STATUS::OFFSET, 0), 0);
+        let (declares, notes) = (bench.card.declares(), &bench.host.notes);
+        assert_eq!(check_declarations(&declares, notes), Ok(()));
+    }
 }
 
 #[test]

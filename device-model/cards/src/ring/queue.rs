@@ -130,7 +130,14 @@ impl Queue {
             BLOCK_LO::OFFSET => half(&mut self.block, value, false),
             BLOCK_HI::OFFSET => half(&mut self.block, value, true),
             COALESCE::OFFSET => self.coalesce = COALESCE::from_raw(value),
-            VECTOR::OFFSET => self.vector = VECTOR::from_raw(value).vector(),
+            VECTOR::OFFSET => {
+                let vector = VECTOR::from_raw(value).vector();
+                if vector != self.vector && self.waiting > 0 {
+                    // What was promised by a vector comes by that.
+                    self.tell_now(rest, port);
+                }
+                self.vector = vector;
+            }
             PACE::OFFSET => self.pace = value,
             _ => {}
         }

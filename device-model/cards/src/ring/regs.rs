@@ -167,7 +167,7 @@ register! {
         7:0 count => u8;
     }
 
-    /// The queue's vector.
+    /// The queue's vector. Completions that wait for their interrupt are told by the one that it had.
     pub(crate) VECTOR(u32)[4, stride = 0x40] @ 0x128 {
         4:0 vector => u8;
     }

@@ -69,6 +69,20 @@ fn names_of_registers_mean_nothing() {
     }
 }
 
+/// A timer that runs, runs, also while another interrupt is held back until the bus may be mastered.
+#[test]
+fn an_interrupt_that_is_held_takes_no_later_one_away() {
+    let later = Owed::within(Vector(0), std::time::Duration::from_secs(1));
+    let held = || {
+        let stream = Stream::bound().starts(0).writes(FRAME[0], SIZE);
+        let stream = stream.reports_owing(SIZE, Some(later));
+        let stream = stream.tells(Declaration::cause(Vector(0), "the link changed"));
+        stream.kind(Kind::InterruptHeld { vector: 0 })
+    };
+    assert_eq!(held().interrupts().interrupts().classes(), []);
+    held().interrupts().interrupts().interrupts().is(46);
+}
+
 #[test]
 fn an_interrupt_has_other_causes_than_completions() {
     let link = || Declaration::cause(Vector(0), "the link changed");

@@ -47,7 +47,7 @@ struct Line {
 }
 
 impl Line {
-    /// Its interrupt came. True: it had to, or might.
+    /// Its interrupt came. True: it had to, or might. One that is held comes besides.
     fn pay(&mut self) -> bool {
         let Self {
             cause,
@@ -56,8 +56,14 @@ impl Line {
             ..
         } = std::mem::take(self);
         let expected = cause || held || may.pop_first().is_some();
-        self.may = may;
+        (self.may, self.held) = (may, held && cause);
         expected
+    }
+
+    /// Its interrupt is held. What may come later comes besides, unless it was that.
+    fn hold(&mut self) {
+        self.pay();
+        self.held = true;
     }
 }
 
@@ -276,10 +282,7 @@ impl Ledger {
     pub(in super::super) fn interrupt_held(&mut self, vector: u16) {
         let vector = Vector(vector);
         if let Some(line) = self.interrupts.line(vector) {
-            *line = Line {
-                held: true,
-                ..Line::default()
-            };
+            line.hold();
         }
         if self.witness.attached {
             self.after_disable(vector);

@@ -18,38 +18,56 @@ struct Mapped {
 
 /// What was seen so far.
 #[derive(Debug, Default)]
-pub(super) struct Audit {
+pub(crate) struct Audit {
     next: u64,
     /// Entries that are not there.
-    pub(super) missing: u64,
+    pub(crate) missing: u64,
     /// What is mapped is not known until the next machine comes.
     blind: bool,
     maps: BTreeMap<u64, Mapped>,
     master: bool,
     power: u8,
     /// Memory may become shorter under the card.
-    pub(super) may_lose: bool,
+    pub(crate) may_lose: bool,
     /// Where the card may go; nothing: nobody says.
-    pub(super) lent: Option<Range>,
+    pub(crate) lent: Option<Range>,
     /// Accesses that took place.
-    pub(super) moved: u64,
+    pub(crate) moved: u64,
     /// Accesses that did not.
-    pub(super) denied: u64,
+    pub(crate) denied: u64,
     /// Accesses beside what is lent.
-    pub(super) strays: u64,
-    pub(super) interrupts: u64,
-    pub(super) resets: u64,
+    pub(crate) strays: u64,
+    pub(crate) interrupts: u64,
+    pub(crate) resets: u64,
 }
 
 impl Audit {
+    /// So many entries were taken, after which the bus was mastered.
+    #[cfg(test)]
+    pub(crate) fn skip(&mut self, entries: usize) {
+        self.next += entries as u64;
+        self.master = true;
+    }
+
+    /// A map that the journal does not tell of, for reading and writing.
+    #[cfg(test)]
+    pub(crate) fn lend(&mut self, address: u64, length: u64) {
+        let mapped = Mapped {
+            length,
+            readable: true,
+            writable: true,
+        };
+        self.maps.insert(address, mapped);
+    }
+
     /// The number after the last that was seen.
-    pub(super) fn next(&self) -> u64 {
+    pub(crate) fn next(&self) -> u64 {
         self.next
     }
 
     /// # Errors
     /// What the journal says and cannot be, in words.
-    pub(super) fn entry(&mut self, entry: &Entry) -> Result<(), String> {
+    pub(crate) fn entry(&mut self, entry: &Entry) -> Result<(), String> {
         let Some(gap) = entry.sequence.checked_sub(self.next) else {
             let (number, next) = (entry.sequence, self.next);
             return Err(format!("the journal goes back from {next} to {number}"));

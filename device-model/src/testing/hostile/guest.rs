@@ -549,3 +549,39 @@ impl<'a> Guest<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Bench, Plain};
+    use super::*;
+
+    const ALL: Map = Map {
+        iova: 0x1000,
+        size: 0x1000,
+        offset: 0,
+        flags: READ | WRITE,
+        which: 0,
+        with: With::Own,
+    };
+
+    /// What a machine knows of its maps the server knows too: where they disagree, it is told.
+    #[test]
+    fn a_map_that_is_made_or_refused_for_no_reason_is_told() {
+        let bench = Bench::new();
+        let _server = bench.serve(Box::new(Plain::default()));
+        let plan = bench.plan(true);
+        let mut guest = bench.guest(&plan);
+        assert!(matches!(guest.map_as(&ALL), Ok(Answer::Done(_))));
+        assert!(matches!(guest.map_as(&ALL), Ok(Answer::Refused)));
+        let known = std::mem::take(&mut guest.live);
+        assert!(guest.map_as(&ALL).unwrap_err().ends_with("is refused"));
+        guest.live = known;
+        let live = guest.live[&0x1000];
+        let below = Map { iova: 0, ..ALL };
+        guest.live.insert(0, live);
+        assert!(guest.map_as(&below).unwrap_err().ends_with("is made"));
+        guest.live.insert(0x3000, live);
+        let cut = guest.unmap_range(0x3800, 0x1000, 0).unwrap_err();
+        assert!(cut.ends_with("is answered by Done([24, 0, 0, 0, 0, 0, 0, 0, 0, 56, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0])"), "{cut}");
+    }
+}

@@ -37,7 +37,10 @@ pub(super) struct Machine {
 impl Machine {
     /// Connects; the one before, if there was one and it hung up, is gone for the card when this returns.
     pub(super) fn connect(socket: &Path, limit: Duration) -> Result<Self, String> {
-        let stream = UnixStream::connect(socket).map_err(said)?;
+        Self::over(UnixStream::connect(socket).map_err(said)?, limit)
+    }
+
+    fn over(stream: UnixStream, limit: Duration) -> Result<Self, String> {
         let mut machine = Self {
             channel: Channel::new(stream.try_clone().map_err(said)?),
             stream,
@@ -141,5 +144,36 @@ impl Machine {
             true => self.post(command::REGION_WRITE, &payload),
             false => self.ask(command::REGION_WRITE, &payload, &[]),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::wire::HEADER;
+
+    /// What is said of a server that answers the first command with these bytes.
+    fn answered(bytes: &[u8]) -> String {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(bytes).unwrap();
+        Machine::over(ours, Duration::from_millis(50)).expect_err("no version is so")
+    }
+
+    #[test]
+    fn an_answer_that_is_none_is_told() {
+        let reply = |id: u8, command, flags, error| -> [u8; HEADER] {
+            [
+                id, 0, command, 0, 16, 0, 0, 0, flags, 0, 0, 0, error, 0, 0, 0,
+            ]
+        };
+        assert!(answered(&[]).contains("not answered within 50ms"));
+        assert!(answered(&reply(1, 1, 1, 0)[..15]).contains("not answered within"));
+        assert!(answered(&reply(2, 1, 1, 0)).contains("number 1, is answered by"));
+        assert!(answered(&reply(1, 2, 1, 0)).contains("is answered by"));
+        assert!(answered(&reply(1, 1, 0, 0)).contains("is answered by"));
+        assert!(answered(&reply(1, 1, 0x21, 0)).contains("by error 0"));
+        assert!(answered(&reply(1, 1, 0x21, 1)).contains("Refused"));
     }
 }

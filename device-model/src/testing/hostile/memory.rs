@@ -13,21 +13,21 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use crate::random::mix;
 
 /// Bytes of each file.
-pub(super) const BYTES: usize = 64 << 10;
+pub(crate) const BYTES: usize = 64 << 10;
 /// Bytes that are compared at once before it is looked at each.
 const CHUNK: usize = 256;
 
 /// A file of memory.
 #[derive(Debug)]
-pub(super) struct Store {
+pub(crate) struct Store {
     /// For reading and writing.
-    pub(super) file: File,
+    pub(crate) file: File,
     /// For reading.
-    pub(super) read_only: File,
+    pub(crate) read_only: File,
     /// It can become shorter.
-    pub(super) shrinks: bool,
+    pub(crate) shrinks: bool,
     /// How long the guest made it.
-    pub(super) length: usize,
+    pub(crate) length: usize,
     /// What each byte is, unless it is lent.
     expected: Vec<u8>,
     /// In how many maps that may be written each byte is.
@@ -36,7 +36,7 @@ pub(super) struct Store {
 }
 
 impl Store {
-    pub(super) fn new(shrinks: bool) -> io::Result<Self> {
+    pub(crate) fn new(shrinks: bool) -> io::Result<Self> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = File::from(rustix::fs::memfd_create("hostile", flags)?);
         let expected: Vec<u8> = (0..BYTES as u64).map(|at| mix(at) as u8).collect();
@@ -60,7 +60,7 @@ impl Store {
     ///
     /// # Errors
     /// Which changed, in words.
-    pub(super) fn check(&mut self) -> Result<(), String> {
+    pub(crate) fn check(&mut self) -> Result<(), String> {
         let length = usize::try_from(self.file.metadata().map_err(said)?.len()).map_err(said)?;
         // A write that was under way when it became shorter makes it longer again, if that was lent.
         let last_lent = self.lent.iter().rposition(|lent| *lent > 0);
@@ -95,19 +95,19 @@ impl Store {
     }
 
     /// These bytes may be written from here on.
-    pub(super) fn lend(&mut self, range: Range<usize>) {
+    pub(crate) fn lend(&mut self, range: Range<usize>) {
         for lent in self.lent.get_mut(range).unwrap_or_default() {
             *lent += 1;
         }
     }
 
     /// They may not any more, unless another map has them.
-    pub(super) fn take_back(&mut self, range: Range<usize>) -> Result<(), String> {
+    pub(crate) fn take_back(&mut self, range: Range<usize>) -> Result<(), String> {
         self.settle(range, 1)
     }
 
     /// Nothing is lent any more.
-    pub(super) fn take_all(&mut self) -> Result<(), String> {
+    pub(crate) fn take_all(&mut self) -> Result<(), String> {
         self.settle(0..BYTES, u16::MAX)
     }
 
@@ -129,7 +129,7 @@ impl Store {
     }
 
     /// The guest itself writes.
-    pub(super) fn put(&mut self, at: usize, bytes: &[u8]) -> Result<(), String> {
+    pub(crate) fn put(&mut self, at: usize, bytes: &[u8]) -> Result<(), String> {
         if at.saturating_add(bytes.len()) > self.length {
             return Ok(());
         }
@@ -140,7 +140,7 @@ impl Store {
     }
 
     /// The guest makes it shorter, or as long as it was.
-    pub(super) fn resize(&mut self, length: usize) -> Result<(), String> {
+    pub(crate) fn resize(&mut self, length: usize) -> Result<(), String> {
         self.file.set_len(length as u64).map_err(said)?;
         self.length = length;
         self.expected.get_mut(length..).unwrap_or_default().fill(0);
@@ -148,7 +148,7 @@ impl Store {
     }
 }
 
-pub(super) fn said(error: impl std::fmt::Display) -> String {
+pub(crate) fn said(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 

@@ -31,9 +31,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use self::audit::Audit;
+pub(crate) use self::audit::Audit;
 use self::guest::Guest;
-use self::memory::{Store, said};
+pub(crate) use self::memory::Store;
+use self::memory::said;
 use self::wild::{LENT, Wild};
 use super::check_declarations;
 use super::conformance::{Maker, registers};
@@ -45,6 +46,8 @@ use crate::serve::{CardServer, LocalCard, Options};
 
 /// How long anything may take.
 pub const LIMIT: Duration = Duration::from_secs(10);
+/// How long a card may take to end.
+const ENDING: Duration = Duration::from_secs(3);
 /// Operations of a guest after which there is another card.
 pub const EPOCH: u64 = 1000;
 /// Entries that a journal keeps while nobody reads it.
@@ -212,10 +215,12 @@ impl Plan<'_> {
         let mut guest = Guest::new(self, stores, known.clone(), bars.collect(), random)?;
         let mut seen = Seen::new(self);
         for _ in 0..EPOCH {
-            guest.act(tally)?;
-            if !deaf {
+            let done = guest.act(tally);
+            if done.is_err() || !deaf {
+                // Why a connection ended it may say.
                 seen.look(&journal, guest.shrank)?;
             }
+            done?;
         }
         if self.right {
             guest.reconnect(tally)?;
@@ -227,7 +232,7 @@ impl Plan<'_> {
         guest.stores.iter_mut().try_for_each(Store::check)?;
         let began = Instant::now();
         drop(server);
-        if began.elapsed() > self.limit / 5 {
+        if began.elapsed() > ENDING {
             return Err(format!("its threads took {:?} to end", began.elapsed()));
         }
         guest.stores.iter_mut().try_for_each(Store::check)?;
@@ -357,3 +362,16 @@ fn as_new_is(
 
 #[cfg(test)]
 mod tests;
+
+/// Seed and operations of a campaign in a test: `LANDFALL_HOSTILE_SEED` and `LANDFALL_HOSTILE`.
+#[cfg(test)]
+pub(crate) fn operations() -> (u64, u64) {
+    let asked = |variable, usual| {
+        let asked = std::env::var(variable).ok();
+        asked.map_or(usual, |asked| asked.parse().expect("a number"))
+    };
+    (
+        asked("LANDFALL_HOSTILE_SEED", 1),
+        asked("LANDFALL_HOSTILE", 20_000),
+    )
+}

@@ -90,6 +90,9 @@ impl Wild {
     }
 
     fn act_once(&mut self, host: &mut dyn Host) {
+        if self.tame && host.may_master().is_err() {
+            return;
+        }
         let kinds = if self.tame { 12 } else { 32 };
         let kind = self.random.below(kinds);
         let (mut address, mut length) = (self.address(), self.length());
