@@ -84,7 +84,7 @@ impl<'a> Guest<'a> {
         random: Random,
     ) -> Result<Self, String> {
         Ok(Self {
-            machine: Machine::connect(plan.socket, plan.limit)?,
+            machine: Machine::connect(plan.socket, plan.limit, plan.severs)?,
             plan,
             live: BTreeMap::new(),
             stores,
@@ -136,7 +136,7 @@ impl<'a> Guest<'a> {
     /// Goes, and comes again as another machine.
     pub(super) fn reconnect(&mut self, tally: &mut Tally) -> Result<(), String> {
         self.machine.hang_up();
-        self.machine = Machine::connect(self.plan.socket, self.plan.limit)?;
+        self.machine = Machine::connect(self.plan.socket, self.plan.limit, self.plan.severs)?;
         tally.machines += 1;
         self.live.clear();
         self.stores.iter_mut().try_for_each(Store::take_all)

@@ -35,12 +35,22 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    /// Connects; the one before, if there was one and it hung up, is gone for the card when this returns.
-    pub(super) fn connect(socket: &Path, limit: Duration) -> Result<Self, String> {
-        Self::over(UnixStream::connect(socket).map_err(said)?, limit)
+    /// Connects; the one before, if there was one and it hung up, is gone for the card when this returns. A card that
+    /// `severs` may do so before the first answer, and is asked again.
+    pub(super) fn connect(socket: &Path, limit: Duration, severs: bool) -> Result<Self, String> {
+        let until = Instant::now() + limit;
+        loop {
+            let stream = UnixStream::connect(socket).map_err(said)?;
+            match Self::over(stream, limit)? {
+                Some(machine) => return Ok(machine),
+                None if severs && Instant::now() < until => {}
+                None => return Err("the connection ended at its first message".to_owned()),
+            }
+        }
     }
 
-    fn over(stream: UnixStream, limit: Duration) -> Result<Self, String> {
+    /// Agrees on the version; `None`: the connection ended.
+    fn over(stream: UnixStream, limit: Duration) -> Result<Option<Self>, String> {
         let mut machine = Self {
             channel: Channel::new(stream.try_clone().map_err(said)?),
             stream,
@@ -48,7 +58,8 @@ impl Machine {
             limit,
         };
         match machine.ask(command::VERSION, &version_request(), &[])? {
-            Answer::Done(_) => Ok(machine),
+            Answer::Done(_) => Ok(Some(machine)),
+            Answer::Closed => Ok(None),
             other => Err(format!("the version is answered by {other:?}")),
         }
     }

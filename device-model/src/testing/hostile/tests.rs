@@ -172,7 +172,7 @@ fn a_model_that_panics_is_gone_and_nothing_is_clean() {
         wrong,
         ..Plain::default()
     }));
-    let mut machine = machine::Machine::connect(&bench.socket, LIMIT).unwrap();
+    let mut machine = machine::Machine::connect(&bench.socket, LIMIT, false).unwrap();
     machine.write(7, 4, &[6, 0], false).unwrap();
     let answer = machine.write(0, 0, &[1; 4], false);
     assert_eq!(answer, Ok(machine::Answer::Closed));
