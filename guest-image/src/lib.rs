@@ -26,6 +26,7 @@ pub use archive::{Exported, Imported, export, import};
 pub use event::{Event, Step};
 pub use host::cancel::Cancel;
 pub use host::parallel;
+pub use host::privilege::RunAs;
 pub use image::elf::Dynamic;
 pub use image::files::ModuleFiles;
 pub use image::modinfo::{ModuleInfo, NotAModule};

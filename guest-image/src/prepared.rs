@@ -81,4 +81,6 @@ pub struct Qemu {
     pub arguments: Vec<OsString>,
     /// Version it states, such as `11.1.3`.
     pub version: String,
+    /// It can be kept from starting processes and the like (`-sandbox`, with libseccomp).
+    pub sandbox: bool,
 }

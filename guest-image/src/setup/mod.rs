@@ -30,7 +30,7 @@ use crate::image::initramfs::{self, Contents};
 use crate::image::tree;
 use crate::kernel;
 use crate::kernel::modules::{self, With};
-use crate::prepared::{Prepared, Qemu};
+use crate::prepared::Prepared;
 use crate::qemu;
 use crate::reporter::Reporter;
 use crate::setup::error::SetupError;
@@ -279,17 +279,13 @@ impl Work<'_> {
             (None, Some(entry)) => Ok((Emulator::Entry(entry.clone()), base.qemu_version.clone())),
             (own, _) => {
                 let program = own.clone().unwrap_or_default();
-                let own = Qemu {
-                    program: program.clone(),
-                    arguments: Vec::new(),
-                    version: String::new(),
-                };
                 let checked =
                     self.reporter
                         .step(Step::Qemu, program.display().to_string(), || {
-                            qemu::check(own, self.runner)
+                            qemu::check(qemu::own(&program), self.runner)
                         })?;
-                Ok((Emulator::Own(program), checked.version))
+                let sandbox = checked.sandbox;
+                Ok((Emulator::Own { program, sandbox }, checked.version))
             }
         }
     }

@@ -98,7 +98,12 @@ pub(crate) enum Emulator {
     /// In an entry.
     Entry(String),
     /// Brought along.
-    Own(PathBuf),
+    Own {
+        /// The file to execute.
+        program: PathBuf,
+        /// See [`Qemu::sandbox`].
+        sandbox: bool,
+    },
 }
 
 /// An entry of a set-up that travels.
@@ -189,10 +194,9 @@ impl Stamp {
         let entries = cache.entries();
         let qemu = match &self.emulator {
             Emulator::Entry(name) => qemu::in_tree(&entries.join(name)),
-            Emulator::Own(program) => Qemu {
-                program: program.clone(),
-                arguments: Vec::new(),
-                version: String::new(),
+            Emulator::Own { program, sandbox } => Qemu {
+                sandbox: *sandbox,
+                ..qemu::own(program)
             },
         };
         let prepared = Prepared {

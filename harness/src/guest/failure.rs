@@ -130,6 +130,15 @@ pub enum What {
         #[source]
         source: io::Error,
     },
+    /// What the guest's console shows could not be written down.
+    #[error("cannot write {}", path.display())]
+    Log {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
     /// Guest memory could not be made.
     #[error("no memory for the guest")]
     Memory(#[source] MemoryError),
@@ -187,7 +196,11 @@ impl What {
     /// Whether the host or the set-up is to blame, rather than the guest.
     pub fn is_hosts(&self) -> bool {
         match self {
-            Self::Start { .. } | Self::Host { .. } | Self::Memory(_) | Self::Card { .. } => true,
+            Self::Start { .. }
+            | Self::Host { .. }
+            | Self::Log { .. }
+            | Self::Memory(_)
+            | Self::Card { .. } => true,
             Self::NotBrought(why) => !matches!(why, NotBrought::Kernel { .. }),
             _ => false,
         }

@@ -252,6 +252,7 @@ mod tests {
                 program: file("qemu"),
                 arguments: Vec::new(),
                 version: "11.1.3".to_owned(),
+                sandbox: false,
             },
             vmlinux: file("vmlinux"),
             bzimage: None,
