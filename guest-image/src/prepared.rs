@@ -61,6 +61,9 @@ pub struct Prepared {
     pub warm: bool,
     /// The cache that all of it is in.
     pub cache: PathBuf,
+    /// Where what guests and builds leave goes: the cache, or [`SetupOptions::elsewhere`](crate::SetupOptions::elsewhere)
+    /// if the cache cannot be written.
+    pub writable: PathBuf,
     /// Snapshots of guests that were made from it.
     pub snapshots: Snapshots,
 }

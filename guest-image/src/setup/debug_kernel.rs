@@ -173,7 +173,7 @@ impl DebugStamp {
                 self.timings.clone()
             },
             warm,
-            snapshots: Snapshots::new(cache.root(), limit, &self.guest()),
+            snapshots: Snapshots::new(&of.writable, limit, &self.guest()),
             ..of.clone()
         };
         let there = prepared.vmlinux.is_file() && prepared.initramfs.is_file();

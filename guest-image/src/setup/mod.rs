@@ -41,7 +41,7 @@ use crate::setup::work::{Making, Work};
 use crate::store::cache::{Cache, Guard, measure};
 use crate::store::hash::Key;
 use crate::store::lock::Lock;
-use crate::store::snapshots::SNAPSHOT_LIMIT;
+use crate::store::snapshots::{SNAPSHOT_LIMIT, Snapshots};
 
 /// How long to wait for another set-up of the same cache.
 const OTHER: Duration = Duration::from_secs(60 * 60);
@@ -68,12 +68,18 @@ pub fn prepare(
         path: root.clone(),
         source,
     };
+    let writable = cache.writable(options.elsewhere.as_deref());
+    let writable = writable.map_err(|source| SetupError::Cache {
+        path: options.elsewhere.clone().unwrap_or_default(),
+        source,
+    })?;
     let ready = |warm| {
         let stamp = Stamp::load(&cache, &plan.key)?;
         let prepared = stamp.prepared(&cache, &plan.key, warm)?;
         let limit = options.snapshot_limit.unwrap_or(SNAPSHOT_LIMIT);
         Some(Prepared {
-            snapshots: prepared.snapshots.clone().limited(limit),
+            snapshots: Snapshots::new(&writable, limit, &stamp.guest()),
+            writable: writable.clone(),
             ..prepared
         })
     };

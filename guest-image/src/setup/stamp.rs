@@ -227,6 +227,7 @@ impl Stamp {
             cache_size: self.cache_size,
             warm,
             cache: cache.root().to_owned(),
+            writable: cache.root().to_owned(),
             snapshots: Snapshots::new(cache.root(), SNAPSHOT_LIMIT, &self.guest()),
         };
         let there = [

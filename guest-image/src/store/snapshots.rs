@@ -107,12 +107,6 @@ impl Snapshots {
         }
     }
 
-    /// The same snapshots, of which at most `limit` bytes are kept.
-    #[must_use]
-    pub fn limited(self, limit: u64) -> Self {
-        Self { limit, ..self }
-    }
-
     /// Whether a snapshot of this name is there now.
     pub fn has(&self, key: &str) -> bool {
         self.root.join(key).is_dir()

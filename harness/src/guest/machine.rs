@@ -104,7 +104,7 @@ impl Machine {
             .map_err(|why| GuestFailed::early(What::Options(why)))?;
         let mut clock = Clock::start();
         let budget = Budget::of_machine(options.jobs);
-        let place = budget::take(&prepared.cache, budget, options.memory, cancel)
+        let place = budget::take(&prepared.writable, budget, options.memory, cancel)
             .map_err(|error| GuestFailed::early(error.into()))?;
         clock.lap(WAIT);
         let restored = Recipe::new(&options, preload, prepared)

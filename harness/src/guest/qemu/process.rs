@@ -38,7 +38,7 @@ pub struct Process {
 struct Guardian {
     child: Child,
     /// Closes when this process ends, however it does.
-    alive: Option<PipeWriter>,
+    _alive: Option<PipeWriter>,
 }
 
 impl Guardian {
@@ -54,7 +54,7 @@ impl Guardian {
             .process_group(0);
         Ok(Self {
             child: shell.spawn()?,
-            alive: Some(ours),
+            _alive: Some(ours),
         })
     }
 }
@@ -274,7 +274,7 @@ mod tests {
             Process::spawn(shell("sleep 600"), Vec::new(), &log, Rights::GivenUp).unwrap();
         let mut guardian = child.guardian.take().unwrap();
 
-        guardian.alive = None;
+        guardian._alive = None;
 
         let ended = child.wait_until(soon()).unwrap().unwrap();
         assert_eq!(

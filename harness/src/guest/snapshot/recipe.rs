@@ -268,6 +268,7 @@ mod tests {
             cache_size: 0,
             warm: true,
             cache: directory.to_owned(),
+            writable: directory.to_owned(),
             snapshots: Snapshots::new(directory, SNAPSHOT_LIMIT, "setup"),
         }
     }
