@@ -3,6 +3,7 @@
 //! What happens when a part dies: the failure is named at once, and nothing is left behind.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -262,5 +263,89 @@ fn a_damaged_part_of_the_set_up_heals() -> Result {
     assert!(healed(&setup(&["--verify"])?), "a bit");
     assert!(fs::read(&part)? == whole);
     assert!(!healed(&setup(&["--verify"])?), "it is whole");
+
+    // Much of it, and the time as it was: no guest starts, and that is not the guest's fault.
+    let then = fs::metadata(&part)?.modified()?;
+    fs::write(&part, vec![0; whole.len()])?;
+    fs::File::options()
+        .append(true)
+        .open(&part)?
+        .set_modified(then)?;
+    let ran = landfall()
+        .args(["run", "--frames", "1", "--cache"])
+        .arg(cache)
+        .env("TMPDIR", directory.path())
+        .output()?;
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(3), "{said}");
+    assert!(said.contains("parts of the set-up are damaged"), "{said}");
+    setup(&[])?;
+    assert!(fs::read(&part)? == whole);
+    Ok(())
+}
+
+/// What a script says that sees mounts of its own; `None`, and a word about it, where this user cannot have any.
+fn with_own_mounts(script: &str) -> Result<Option<(Option<i32>, String)>> {
+    let mut command = Command::new("unshare");
+    if !nix::unistd::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command.args(["--mount", "--propagation", "private", "sh", "-ec"]);
+    let landfall = landfall();
+    let output = command
+        .arg(format!("{script}\nexec \"$@\" 2>&1"))
+        .arg("sh")
+        .arg(landfall.get_program())
+        .args(["run", "--frames", "1"])
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let failed = String::from_utf8_lossy(&output.stderr);
+    if !failed.is_empty() {
+        let why = format!("skipped: no mounts of one's own here: {failed}");
+        writeln!(std::io::stderr(), "{why}")?;
+        return Ok(None);
+    }
+    Ok(Some((output.status.code(), said)))
+}
+
+/// A cache in an image of a container, say: what guests leave goes elsewhere, and the second one is restored.
+#[test]
+fn a_cache_that_cannot_be_written_is_used() -> Result {
+    let cache = prepared().cache.display();
+    let temporary = tempfile::tempdir()?;
+    let script = format!(
+        "mount --bind {cache} {cache}; mount -o remount,bind,ro {cache}; export TMPDIR={}; \
+         \"$@\" >/dev/null",
+        temporary.path().display()
+    );
+    let Some((code, said)) = with_own_mounts(&script)? else {
+        return Ok(());
+    };
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("restore "), "{said}");
+    let left: Vec<_> = fs::read_dir(temporary.path())?.collect::<std::result::Result<_, _>>()?;
+    let user = nix::unistd::geteuid();
+    let names: Vec<_> = left.iter().map(fs::DirEntry::file_name).collect();
+    assert!(matches!(&names[..], [one] if one.to_string_lossy().starts_with("landfall-")), "{names:?}, {user}");
+    Ok(())
+}
+
+/// A full disk is told as that, wherever it shows first, and nobody else is blamed.
+#[test]
+fn a_full_disk_is_blamed_itself() -> Result {
+    prepared();
+    let place = tempfile::tempdir()?;
+    let place = place.path().display();
+    // Room for nothing, for the run's directory, for a part of the console.
+    for room in ["size=4k,nr_inodes=2", "size=8k", "size=16k"] {
+        let script = format!(
+            "mount -t tmpfs -o {room} tmpfs {place}; export TMPDIR={place}; set -- \"$@\" --cold --append ignore_loglevel"
+        );
+        let Some((code, said)) = with_own_mounts(&script)? else {
+            return Ok(());
+        };
+        assert_eq!(code, Some(3), "{room}: {said}");
+        assert!(said.contains("No space left on device"), "{room}: {said}");
+    }
     Ok(())
 }

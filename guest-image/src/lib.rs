@@ -39,6 +39,7 @@ pub use setup::driver::{BuildFailed, build_module};
 pub use setup::error::SetupError;
 pub use setup::options::SetupOptions;
 pub use setup::packages::{Packages, module_source, packages};
+pub use setup::parts::recheck;
 pub use setup::prepare;
 pub use setup::prune::{Pruned, prune};
 pub use store::cache::{CacheSize, size};

@@ -53,6 +53,9 @@ pub struct Prepared {
     pub lock: Lock,
     /// The file that holds `lock` as JSON.
     pub lock_file: PathBuf,
+    /// The file that holds what the files that guests boot from were when they were made, for
+    /// [`recheck`](crate::recheck).
+    pub parts_file: PathBuf,
     /// How long each step took when this was set up, in the order of ending; empty on a warm run.
     pub timings: Vec<(Step, Duration)>,
     /// Bytes the cache took on disk when this was set up.

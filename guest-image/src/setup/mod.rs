@@ -83,11 +83,12 @@ pub fn prepare(
             ..prepared
         })
     };
+    let file = parts::Parts::path(&cache, &plan.key);
     // What is there, whole and as it was made.
     let whole = || {
-        let damaged = parts::damaged(&cache, &plan.key, options.verify);
+        let damaged = parts::damaged(&cache, &file, options.verify);
         let prepared = ready(true).filter(|_| damaged.is_empty() && !options.refresh)?;
-        parts::record(&cache, &plan.key, &prepared);
+        parts::record(&cache, &prepared);
         Some(prepared)
     };
     if let Some(prepared) = whole() {
@@ -100,13 +101,13 @@ pub fn prepare(
     if let Some(prepared) = whole() {
         return Ok(prepared);
     }
-    let damaged = parts::damaged(&cache, &plan.key, options.verify);
+    let damaged = parts::damaged(&cache, &file, options.verify);
     if !damaged.is_empty() {
         on_event(Event::Damaged {
             files: damaged.clone(),
         });
     }
-    parts::forget(&cache, &plan.key, &damaged).map_err(failed)?;
+    parts::forget(&cache, &file, &damaged).map_err(failed)?;
     cache.sweep(&guard).map_err(failed)?;
 
     let runner = Runner::new(cancel, &cache.logs());
@@ -119,7 +120,7 @@ pub fn prepare(
         work.make(&plan, base, options.mirror.as_deref())
     })?;
     let prepared = ready(false).ok_or_else(|| failed(std::io::Error::other(GONE)))?;
-    parts::record(&cache, &plan.key, &prepared);
+    parts::record(&cache, &prepared);
     Ok(prepared)
 }
 

@@ -14,6 +14,7 @@ use crate::event::Step;
 use crate::image::tree;
 use crate::prepared::{Kernel, Prepared, Qemu};
 use crate::qemu;
+use crate::setup::parts::Parts;
 use crate::store::cache::{Cache, write_whole};
 use crate::store::hash::Key;
 use crate::store::lock::{Lock, Package};
@@ -219,6 +220,7 @@ impl Stamp {
             module_warnings: self.module_warnings.clone(),
             lock: self.lock.clone(),
             lock_file: Self::lock_file(cache, key),
+            parts_file: Parts::path(cache, key),
             timings: if warm {
                 Vec::new()
             } else {

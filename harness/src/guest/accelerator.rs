@@ -48,7 +48,7 @@ struct Remembered {
 /// a small guest, and keeps the answer; it is not an error if it cannot be kept, but the reason says so.
 ///
 /// # Errors
-/// Only if cancelled.
+/// If cancelled, or if the host or the set-up fails any guest.
 pub fn choose(
     wanted: Accelerator,
     prepared: &Prepared,
@@ -143,7 +143,9 @@ fn probe(prepared: &Prepared, cancel: &Cancel) -> Result<Choice, GuestFailed> {
             let _ = guest.quit();
             Ok(choice(Engine::Kvm, "a guest booted under it".to_owned()))
         }
-        Err(failed) if matches!(*failed.what, What::Interrupted) => Err(failed),
+        Err(failed) if matches!(*failed.what, What::Interrupted) || failed.what.is_hosts() => {
+            Err(failed)
+        }
         Err(failed) => {
             let why = match (&*failed.what, &failed.kernel_line) {
                 (What::TimedOut { waited, .. }, _) => {

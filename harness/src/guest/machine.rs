@@ -98,6 +98,17 @@ impl Machine {
         prepared: &Prepared,
         cancel: &Cancel,
     ) -> Result<Self> {
+        let started = Self::started(options, preload, bound, prepared, cancel);
+        started.map_err(|failed| failed.or_damaged(prepared))
+    }
+
+    fn started(
+        options: GuestOptions,
+        preload: &[Module],
+        bound: bool,
+        prepared: &Prepared,
+        cancel: &Cancel,
+    ) -> Result<Self> {
         options
             .check()
             .and_then(|()| start::check(&options, prepared))

@@ -264,6 +264,7 @@ mod tests {
             module_warnings: Vec::new(),
             lock: Lock::default(),
             lock_file: directory.join("lock"),
+            parts_file: directory.join("parts"),
             timings: Vec::new(),
             cache_size: 0,
             warm: true,
