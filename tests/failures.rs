@@ -12,8 +12,8 @@ use landfall::guest::{EvidenceOptions, GuestOptions, What};
 use landfall_suite::capture::Device;
 use landfall_tests::errno::EIO;
 use landfall_tests::{
-    Result, SHORT, assert_refused, boot, boot_loaded, landfall, prepared, start_capture,
-    with_capture_card,
+    Result, SHORT, assert_refused, boot, boot_loaded, children_of, landfall, prepared,
+    start_capture, with_capture_card,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -147,19 +147,6 @@ fn wait_for_children(process: u32) -> Result<Vec<u32>> {
         );
         std::thread::yield_now();
     }
-}
-
-/// The processes that a process has started, from procfs.
-fn children_of(process: u32) -> Result<Vec<u32>> {
-    let mut children = Vec::new();
-    for task in fs::read_dir(format!("/proc/{process}/task"))? {
-        let list = fs::read_to_string(task?.path().join("children")).unwrap_or_default();
-        children.extend(
-            list.split_whitespace()
-                .filter_map(|word| word.parse::<u32>().ok()),
-        );
-    }
-    Ok(children)
 }
 
 /// Where others can write too, what they put there holds nobody up; and where QEMU cannot be told of, nothing is put.
@@ -326,7 +313,10 @@ fn a_cache_that_cannot_be_written_is_used() -> Result {
     let left: Vec<_> = fs::read_dir(temporary.path())?.collect::<std::result::Result<_, _>>()?;
     let user = nix::unistd::geteuid();
     let names: Vec<_> = left.iter().map(fs::DirEntry::file_name).collect();
-    assert!(matches!(&names[..], [one] if one.to_string_lossy().starts_with("landfall-")), "{names:?}, {user}");
+    assert!(
+        matches!(&names[..], [one] if one.to_string_lossy().starts_with("landfall-")),
+        "{names:?}, {user}"
+    );
     Ok(())
 }
 
