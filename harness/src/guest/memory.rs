@@ -6,11 +6,11 @@
 //! the file at once. It is read with `pread`, never mapped here: a guest that changes memory meanwhile can
 //! make the harness see old or new bytes, and nothing else. Pages that nobody touched take no memory.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -108,6 +108,7 @@ impl GuestMemory {
         let make = || {
             let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
             let file = File::from(memfd_create("landfall-guest", flags)?);
+            file.set_permissions(Permissions::from_mode(0o600))?;
             file.set_len(bytes)?;
             // Who has it mapped must not die of it, whoever finds the descriptor.
             let seals = SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL;
