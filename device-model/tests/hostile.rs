@@ -91,6 +91,7 @@ fn uses(card: &str) -> &'static [Use<'static>] {
 }
 
 /// Runs a campaign, and says what it came to.
+#[expect(clippy::print_stdout, reason = "a campaign says what it came to")]
 fn run(
     name: &str,
     campaign: &Campaign<'_>,

@@ -506,9 +506,8 @@ impl<'a> Guest<'a> {
             .flat_map(|_| self.value().to_le_bytes())
             .collect();
         let which = self.random.index(2);
-        match self.stores.get_mut(which) {
-            Some(store) => store.put(at, &bytes)?,
-            None => {}
+        if let Some(store) = self.stores.get_mut(which) {
+            store.put(at, &bytes)?;
         }
         Ok(Answer::Done(Vec::new()))
     }

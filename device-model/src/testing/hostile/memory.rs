@@ -61,16 +61,7 @@ impl Store {
     /// # Errors
     /// Which changed, in words.
     pub(crate) fn check(&mut self) -> Result<(), String> {
-        let length = usize::try_from(self.file.metadata().map_err(said)?.len()).map_err(said)?;
-        // A write that was under way when it became shorter makes it longer again, if that was lent.
-        let last_lent = self.lent.iter().rposition(|lent| *lent > 0);
-        let most = self.length.max(last_lent.map_or(0, |last| last + 1));
-        if length < self.length || length > most {
-            return Err(format!(
-                "a memory file has {length:#x} bytes, and was left with {:#x}",
-                self.length
-            ));
-        }
+        let length = self.grown()?;
         let found = self.found.get_mut(..length).unwrap_or_default();
         self.file.read_exact_at(found, 0).map_err(said)?;
         let chunks = found
@@ -94,6 +85,21 @@ impl Store {
         Ok(())
     }
 
+    /// How long it is now. A write that was under way when it became shorter makes it longer again, if that was lent.
+    fn grown(&mut self) -> Result<usize, String> {
+        let length = usize::try_from(self.file.metadata().map_err(said)?.len()).map_err(said)?;
+        let last_lent = self.lent.iter().rposition(|lent| *lent > 0);
+        let most = self.length.max(last_lent.map_or(0, |last| last + 1));
+        if length < self.length || length > most {
+            let left = self.length;
+            return Err(format!(
+                "a memory file has {length:#x} bytes, and was left with {left:#x}"
+            ));
+        }
+        self.length = length;
+        Ok(length)
+    }
+
     /// These bytes may be written from here on.
     pub(crate) fn lend(&mut self, range: Range<usize>) {
         for lent in self.lent.get_mut(range).unwrap_or_default() {
@@ -113,7 +119,9 @@ impl Store {
 
     /// Bytes are in so many maps less; those that are in none any more stay what they are.
     fn settle(&mut self, range: Range<usize>, maps: u16) -> Result<(), String> {
-        let now = self.file.read_at(&mut self.found, 0).map_err(said)?;
+        let now = self.grown()?;
+        let found = self.found.get_mut(..now).unwrap_or_default();
+        self.file.read_exact_at(found, 0).map_err(said)?;
         self.found.get_mut(now..).unwrap_or_default().fill(0);
         let lent = self.lent.get_mut(range.clone()).unwrap_or_default();
         let expected = self.expected.get_mut(range.clone()).unwrap_or_default();
@@ -203,6 +211,7 @@ mod tests {
         store.file.set_len(0x1001).unwrap();
         assert!(store.check().unwrap_err().contains("0x1001 bytes"));
         store.lend(0x1000..0x1001);
+        store.take_back(0x1000..0x1001).unwrap();
         store.check().unwrap();
         store.resize(BYTES).unwrap();
         store.check().unwrap();

@@ -39,7 +39,7 @@ use self::wild::{LENT, Wild};
 use super::check_declarations;
 use super::conformance::{Maker, registers};
 use crate::contract::Function;
-use crate::journal::{Journal, Kind, LendDirection};
+use crate::journal::{CAPACITY, Journal, Kind, LendDirection};
 use crate::ledger::{Judgement, Ledger, Lend, LendKind, Platform};
 use crate::random::Random;
 use crate::serve::{CardServer, LocalCard, Options};
@@ -238,7 +238,7 @@ impl Plan<'_> {
         guest.stores.iter_mut().try_for_each(Store::check)?;
         seen.look(&journal, guest.shrank)?;
         seen.end(&journal, tally)?;
-        match self.right && !deaf {
+        match seen.keeps && journal.dropped() == 0 {
             true => check_declarations(&declares, &seen.kinds),
             false => Ok(()),
         }
@@ -249,7 +249,7 @@ impl Plan<'_> {
 struct Seen {
     audit: Audit,
     ledger: Ledger,
-    /// Kept only of a card that is right.
+    /// All of them, of a card that is right and does not do too much.
     kinds: Vec<Kind>,
     keeps: bool,
 }
@@ -283,6 +283,7 @@ impl Seen {
         for entry in journal.take(usize::MAX) {
             self.ledger.entry(&entry);
             self.audit.entry(&entry)?;
+            self.keeps &= self.kinds.len() < CAPACITY;
             if self.keeps {
                 self.kinds.push(entry.kind);
             }

@@ -299,7 +299,7 @@ impl Device for Wild {
     }
 
     fn line(&self) -> bool {
-        self.acts.load(Ordering::Relaxed) % 3 == 0
+        self.acts.load(Ordering::Relaxed).is_multiple_of(3)
     }
 }
 
