@@ -129,6 +129,7 @@ fn words(serving: &mut Serving) -> String {
 fn entries_go_on_being_told_past_what_a_journal_keeps() {
     let writes = (CAPACITY + 20_000) / 1000 * 1000;
     let (mut serving, mut out) = begun();
+    let (read, all) = mpsc::channel();
     let reader = std::thread::spawn(move || {
         let (mut numbers, mut line) = (0, String::new());
         while out.read_line(&mut line).expect("readable") > 0 {
@@ -136,12 +137,16 @@ fn entries_go_on_being_told_past_what_a_journal_keeps() {
             assert!(line.starts_with(&number), "{line} is not number {numbers}");
             numbers += 1;
             line.clear();
+            if numbers == writes {
+                read.send(()).expect("somebody waits");
+            }
         }
         numbers
     });
     serving.drive(writes);
+    all.recv_timeout(LIMIT).expect("all is told and read");
     serving.signal(Signal::TERM);
-    assert_eq!(serving.code(LIMIT), 0, "all was told");
+    assert_eq!(serving.code(SECOND), 0);
     assert!(reader.join().expect("in order") > writes);
 }
 
