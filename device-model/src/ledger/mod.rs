@@ -94,6 +94,8 @@ pub struct Ledger {
     witness: Witness,
     words: Words,
     next_entry: Option<u64>,
+    /// The first entry after the last that are missing; 0: none is.
+    gap: u64,
     /// Number of the entry in hand.
     sequence: u64,
     /// Time of the entry in hand.
@@ -159,6 +161,11 @@ impl Ledger {
             let number = entry.sequence;
             self.not_judged(format!("the journal lacks entries before number {number}"));
             self.witness.blind = true;
+            // What jobs in work moved, and what is owed or masked, is not known any more.
+            self.gap = number;
+            self.short.clear();
+            self.interrupts.reset();
+            (self.declares.interrupts, self.declares.masks) = (false, false);
         }
         self.next_entry = Some(entry.sequence.wrapping_add(1));
         self.sequence = entry.sequence;
@@ -422,7 +429,7 @@ impl Ledger {
         let Some(job) = self.jobs.get(number).cloned() else {
             return; // it was not told of, or is forgotten
         };
-        if !complete {
+        if !complete || job.touched < self.gap {
             return;
         }
         self.dirtied(number, &job, told);

@@ -403,6 +403,19 @@ fn lend_outside_the_pool_or_ram_and_a_gap_in_the_journal_are_told() {
     assert_eq!(judged.not_judged, gaps);
 }
 
+/// Its accesses may be among the entries that are missing.
+#[test]
+fn what_a_job_moved_in_a_gap_is_not_judged() {
+    let reports = |missing: u64| {
+        let begun = Story::new().begun();
+        let sequence = begun.sequence + missing;
+        let story = Story { sequence, ..begun }.reports(SIZE);
+        story.ledger.finish().violations.len()
+    };
+    assert_eq!(reports(0), 1);
+    assert_eq!(reports(7), 0);
+}
+
 proptest::proptest! {
     /// Whatever a card writes for slot 0 is clean exactly if it lies inside slot 0's range.
     #[test]
