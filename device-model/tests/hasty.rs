@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! A card whose clock runs faster: what it does in a second, it does in fifty milliseconds.
+//! A card whose clock runs faster: what it does in a second, it does in an eighth of one.
 
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use landfall_device::contract::*;
 
 /// How much faster.
-const FASTER: u32 = 20;
+const FASTER: u32 = 8;
 
 pub(crate) struct Hasty(pub(crate) Box<dyn Function>);
 

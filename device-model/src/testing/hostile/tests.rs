@@ -220,7 +220,9 @@ fn judged(tame: bool) -> (Vec<Option<Class>>, u64) {
         card.write(0, at % 64 * 4, 7);
         card.step();
     }
-    seen.look(card.journal(), false).unwrap();
+    while seen.audit.next() < card.journal().len() {
+        seen.look(card.journal(), false).unwrap();
+    }
     let judgement = seen.ledger.finish();
     blames(&judgement, seen.audit.strays).unwrap();
     let classes = judgement.violations.iter().map(|found| found.class);
