@@ -341,6 +341,23 @@ mod tests {
         assert!(other(cache.path(), one, MIB).is_some());
     }
 
+    /// A newer Landfall may keep more here.
+    #[test]
+    fn what_another_version_keeps_there_is_left_alone() {
+        let cache = tempfile::tempdir().unwrap();
+        let directory = cache.path().join("guests");
+        fs::create_dir_all(directory.join("leases-2")).unwrap();
+        fs::write(directory.join("lease-1"), "guest=1 memory=9").unwrap();
+        fs::write(directory.join("0"), "memory=9").unwrap();
+
+        assert!(is_next(&directory, None).unwrap());
+        let first = other(cache.path(), budget(1, MIB), 4 * MIB).unwrap();
+        assert!(other(cache.path(), budget(1, MIB), MIB).is_none());
+        drop(first);
+        let kept = fs::read_to_string(directory.join("lease-1")).unwrap();
+        assert_eq!(kept, "guest=1 memory=9");
+    }
+
     #[test]
     fn who_waits_longest_is_next_and_the_dead_hold_nobody_up() {
         let cache = tempfile::tempdir().unwrap();
