@@ -85,6 +85,7 @@ fn a_program_that_fails_and_one_that_is_not_there_are_told_apart() -> Result {
         said.contains("`no-such-program` did not run on plain"),
         "{said}"
     );
+    assert!(said.contains("--package"), "{said}");
     Ok(())
 }
 

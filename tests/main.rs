@@ -31,6 +31,7 @@ mod reset;
 mod scenario;
 mod sources;
 mod start;
+mod supply;
 mod survey;
 mod tidy;
 mod trial;

@@ -42,6 +42,10 @@ pub enum OptionsError {
     KdirAlone,
 }
 
+/// Version of the files in `CACHE/setups`, in every name of one: a Landfall that writes others neither reads these nor
+/// writes over them.
+const FORMAT: u32 = 1;
+
 /// What to set up. All paths are absolute.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -57,6 +61,10 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn new(options: &SetupOptions) -> Result<Self, OptionsError> {
+        Self::in_format(options, FORMAT)
+    }
+
+    fn in_format(options: &SetupOptions, format: u32) -> Result<Self, OptionsError> {
         if options.kernel.is_some() && options.kdir.is_none() && options.modules.is_empty() {
             return Err(OptionsError::KernelAlone);
         }
@@ -64,6 +72,7 @@ impl Plan {
             return Err(OptionsError::KdirAlone);
         }
         let base = |key: Key| {
+            let key = key.text(&format!("files {format}"));
             let key = SERIES.iter().fold(key, |key, series| key.text(series));
             key.text(VIDEO)
                 .text(metadata::RECIPE)
@@ -152,6 +161,17 @@ pub(crate) fn identity(path: &Path) -> io::Result<(PathBuf, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An older and a newer Landfall share a cache: neither finds the other's files under its own names.
+    #[test]
+    fn another_format_has_other_names() -> Result<(), OptionsError> {
+        let options = SetupOptions::new("cache");
+        let [one, other] = [FORMAT, FORMAT + 1].map(|format| Plan::in_format(&options, format));
+        let (one, other) = (one?, other?);
+        assert_ne!(one.key, other.key);
+        assert_ne!(one.base_key, other.base_key);
+        Ok(())
+    }
 
     #[test]
     fn the_key_follows_the_files_and_not_the_mirror() -> Result<(), Box<dyn std::error::Error>> {

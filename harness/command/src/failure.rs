@@ -18,6 +18,9 @@ use landfall_suite::survey::SurveyFailed;
 
 use crate::exit_code::ExitCode;
 
+/// ENOENT: the guest has no such program.
+const NOT_THERE: i32 = 2;
+
 /// A failure as a person is told: what, why, where the evidence is, what to try.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -111,6 +114,12 @@ impl Failure {
         };
         failure.what = failed.to_string();
         failure.causes.clear(); // it says them all
+        if let TrialFailed::Program { source, .. } = failed
+            && source.errno() == Some(NOT_THERE)
+        {
+            let hint = "the guest has busybox: --package NAME brings a Debian package (v4l-utils has v4l2-ctl), --file a file";
+            failure.hint = Some(hint.to_owned());
+        }
         failure
     }
 
