@@ -22,6 +22,8 @@ mod reporter;
 mod setup;
 mod store;
 
+#[doc(hidden)]
+pub use archive::what_is_imported;
 pub use archive::{Exported, Imported, export, import};
 pub use event::{Event, Step};
 pub use host::cancel::Cancel;
