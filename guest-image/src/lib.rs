@@ -32,6 +32,7 @@ pub use image::elf::Dynamic;
 pub use image::files::ModuleFiles;
 pub use image::modinfo::{ModuleInfo, NotAModule};
 pub use image::stock::{StockModules, read_module};
+pub use image::zstd::Zstd;
 pub use kernel::driver::Built;
 pub use prepared::{Kernel, Prepared, Qemu};
 pub use setup::debug_kernel::{debug_kernel_is_there, prepare_debug};

@@ -195,6 +195,8 @@ impl CaptureCard {
             self.finish(&mut job, RESULT_ABORTED, host);
         }
         self.registers.stopping = None;
+        // Idle means that no job is the card's, of those that were queued since either.
+        self.registers.queue.clear();
         self.strike_at_stop(position, host);
         let queue = None;
         host.declare_for(register_write, Declaration::Idle { queue });

@@ -54,7 +54,8 @@
 //!
 //! Clear `CONTROL.run`. Queued slots are returned at once, without a record. The frame in hand is given up
 //! after its current piece and completed with `RESULT_ABORTED`. Then `STATUS.busy` reads 0 and
-//! `IRQ_STATUS.idle` is set: **no byte follows**. Until then the buffers must stay.
+//! `IRQ_STATUS.idle` is set: **no byte follows**. Until then the buffers must stay; slots that are queued before that are
+//! returned with it.
 //!
 //! `CONTROL.reset`, a function-level reset and a reset of the bus stop it at once: after the write that
 //! asked for it no byte follows, and all registers are as after power-on. With bus mastering off or outside
