@@ -60,6 +60,8 @@ struct Seen {
     jobs: BTreeMap<JobId, Job>,
     /// Vectors with a cause that no interrupt told of, and those whose interrupt must come at once.
     causes: BTreeSet<Vector>,
+    /// Of which one may come later, queue by queue: another cause's interrupt does not take that away.
+    may: BTreeSet<(Vector, Option<QueueId>)>,
     due: BTreeMap<Vector, Option<QueueId>>,
     unmasked: bool,
     differ: BTreeMap<Vector, bool>,
@@ -233,16 +235,23 @@ impl Seen {
         if declares.masks && !unmasked {
             return no("the vector is masked");
         }
-        match self.causes.remove(&vector) || !declares.interrupts {
+        let mut may = self.may.iter().copied();
+        let later = may.find(|(of, _)| *of == vector);
+        let expected =
+            self.causes.remove(&vector) || later.is_some_and(|later| self.may.remove(&later));
+        match expected || !declares.interrupts {
             true => Ok(()),
             false => no("it has no cause"),
         }
     }
 
     fn owed(&mut self, vector: Vector, promise: Promise, queue: Option<QueueId>) {
-        self.causes.insert(vector);
         if promise == Promise::Now {
+            self.causes.insert(vector);
+            self.may.remove(&(vector, queue));
             self.due.insert(vector, queue);
+        } else {
+            self.may.insert((vector, queue));
         }
     }
 
@@ -266,6 +275,7 @@ impl Seen {
     fn reset(&mut self) {
         self.end(None);
         self.causes.clear();
+        self.may.clear();
         self.due.clear();
         self.unmasked = false;
         self.differ.clear();
@@ -356,6 +366,19 @@ mod tests {
             idle,
         ];
         assert_eq!(check_declarations(&all(), &kinds), Ok(()));
+    }
+
+    /// What may come later of one queue comes besides what another cause sends by the same vector, and once.
+    #[test]
+    fn what_waits_is_not_paid_for_by_another_cause() {
+        let vector = Vector(0);
+        let waits = told(Declaration::done(JobId(0), 0, Some(Owed::perhaps(vector))));
+        let cause = told(Declaration::cause(vector, "the link changed"));
+        let mut kinds = vec![unmasked(), begun(0), waits, cause, RAISED, RAISED];
+        assert_eq!(check_declarations(&all(), &kinds), Ok(()));
+        kinds.push(RAISED);
+        let said = check_declarations(&all(), &kinds).expect_err("one too many");
+        assert!(said.contains("no cause"), "{said}");
     }
 
     #[test]

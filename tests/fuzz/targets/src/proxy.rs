@@ -15,7 +15,7 @@ use landfall_device::contract::{
     Access, Declaration, Device, DmaError, Function, InterruptKind, Notice, Reset, Setup, Width,
 };
 use landfall_device::foreign::{Foreign, Options};
-use landfall_device::journal::{Kind, Outcome};
+use landfall_device::journal::Kind;
 use landfall_device::serve::LocalCard;
 use landfall_device::testing::FakeHost;
 
@@ -24,7 +24,7 @@ use crate::limit;
 use crate::text::words;
 
 /// How long a server may take to answer.
-const PATIENCE: Duration = Duration::from_millis(40);
+const PATIENCE: Duration = Duration::from_millis(20);
 /// How long a call may take: a machine may be busy.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Two messages of the largest size, each way.
@@ -76,11 +76,6 @@ fn connect(stream: UnixStream, bytes: &mut Bytes<'_>) {
         .declared()
         .filter(|(what, _)| matches!(what, Declaration::Gone { .. }));
     assert!(gone.count() <= 1, "it is told twice that it is gone");
-    for note in &host.notes {
-        let refused = Outcome::Refused(DmaError::NotMaster);
-        let begun = matches!(note, Kind::Access { outcome, .. } if *outcome == refused);
-        assert!(!begun, "an access that it may not begin: {note:?}");
-    }
 }
 
 fn act(card: &mut Foreign, host: &mut FakeHost, bytes: &mut Bytes<'_>) {

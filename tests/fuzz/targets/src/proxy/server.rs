@@ -131,7 +131,8 @@ impl<'a> Server<'a> {
             5 | 6 => self.dma(),
             7 => return self.raw(),
             8 => return false,
-            9 => return true,
+            // Silence is long.
+            9 if self.script.u8() == 0x99 => return true,
             10 => self.signal(),
             11 => {
                 self.send(command.head, 1, 0, &answer);
