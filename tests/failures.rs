@@ -3,6 +3,7 @@
 //! What happens when a part dies: the failure is named at once, and nothing is left behind.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,8 +12,8 @@ use landfall::guest::{EvidenceOptions, GuestOptions, What};
 use landfall_suite::capture::Device;
 use landfall_tests::errno::EIO;
 use landfall_tests::{
-    Result, SHORT, assert_refused, boot, boot_loaded, landfall, prepared, start_capture,
-    with_capture_card,
+    Result, SHORT, assert_refused, boot, boot_loaded, children_of, landfall, prepared,
+    start_capture, with_capture_card,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -148,19 +149,6 @@ fn wait_for_children(process: u32) -> Result<Vec<u32>> {
     }
 }
 
-/// The processes that a process has started, from procfs.
-fn children_of(process: u32) -> Result<Vec<u32>> {
-    let mut children = Vec::new();
-    for task in fs::read_dir(format!("/proc/{process}/task"))? {
-        let list = fs::read_to_string(task?.path().join("children")).unwrap_or_default();
-        children.extend(
-            list.split_whitespace()
-                .filter_map(|word| word.parse::<u32>().ok()),
-        );
-    }
-    Ok(children)
-}
-
 /// Where others can write too, what they put there holds nobody up; and where QEMU cannot be told of, nothing is put.
 #[test]
 fn a_directory_for_temporary_files_can_be_anything() -> Result {
@@ -262,5 +250,92 @@ fn a_damaged_part_of_the_set_up_heals() -> Result {
     assert!(healed(&setup(&["--verify"])?), "a bit");
     assert!(fs::read(&part)? == whole);
     assert!(!healed(&setup(&["--verify"])?), "it is whole");
+
+    // Much of it, and the time as it was: no guest starts, and that is not the guest's fault.
+    let then = fs::metadata(&part)?.modified()?;
+    fs::write(&part, vec![0; whole.len()])?;
+    fs::File::options()
+        .append(true)
+        .open(&part)?
+        .set_modified(then)?;
+    let ran = landfall()
+        .args(["run", "--frames", "1", "--cache"])
+        .arg(cache)
+        .env("TMPDIR", directory.path())
+        .output()?;
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(3), "{said}");
+    assert!(said.contains("parts of the set-up are damaged"), "{said}");
+    setup(&[])?;
+    assert!(fs::read(&part)? == whole);
+    Ok(())
+}
+
+/// What a script says that sees mounts of its own; `None`, and a word about it, where this user cannot have any.
+fn with_own_mounts(script: &str) -> Result<Option<(Option<i32>, String)>> {
+    let mut command = Command::new("unshare");
+    if !nix::unistd::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command.args(["--mount", "--propagation", "private", "sh", "-ec"]);
+    let landfall = landfall();
+    let output = command
+        .arg(format!("{script}\nexec \"$@\" 2>&1"))
+        .arg("sh")
+        .arg(landfall.get_program())
+        .args(["run", "--frames", "1"])
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let failed = String::from_utf8_lossy(&output.stderr);
+    if !failed.is_empty() {
+        let why = format!("skipped: no mounts of one's own here: {failed}");
+        writeln!(std::io::stderr(), "{why}")?;
+        return Ok(None);
+    }
+    Ok(Some((output.status.code(), said)))
+}
+
+/// A cache in an image of a container, say: what guests leave goes elsewhere, and the second one is restored.
+#[test]
+fn a_cache_that_cannot_be_written_is_used() -> Result {
+    let cache = prepared().cache.display();
+    let temporary = tempfile::tempdir()?;
+    let script = format!(
+        "mount --bind {cache} {cache}; mount -o remount,bind,ro {cache}; export TMPDIR={}; \
+         \"$@\" >/dev/null",
+        temporary.path().display()
+    );
+    let Some((code, said)) = with_own_mounts(&script)? else {
+        return Ok(());
+    };
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("restore "), "{said}");
+    let left: Vec<_> = fs::read_dir(temporary.path())?.collect::<std::result::Result<_, _>>()?;
+    let user = nix::unistd::geteuid();
+    let names: Vec<_> = left.iter().map(fs::DirEntry::file_name).collect();
+    assert!(
+        matches!(&names[..], [one] if one.to_string_lossy().starts_with("landfall-")),
+        "{names:?}, {user}"
+    );
+    Ok(())
+}
+
+/// A full disk is told as that, wherever it shows first, and nobody else is blamed.
+#[test]
+fn a_full_disk_is_blamed_itself() -> Result {
+    prepared();
+    let place = tempfile::tempdir()?;
+    let place = place.path().display();
+    // Room for nothing, for the run's directory, for a part of the console.
+    for room in ["size=4k,nr_inodes=2", "size=8k", "size=16k"] {
+        let script = format!(
+            "mount -t tmpfs -o {room} tmpfs {place}; export TMPDIR={place}; set -- \"$@\" --cold --append ignore_loglevel"
+        );
+        let Some((code, said)) = with_own_mounts(&script)? else {
+            return Ok(());
+        };
+        assert_eq!(code, Some(3), "{room}: {said}");
+        assert!(said.contains("No space left on device"), "{room}: {said}");
+    }
     Ok(())
 }

@@ -18,6 +18,7 @@ mod gallery;
 mod grabber;
 mod headers;
 mod interrupts;
+mod killing;
 mod limits;
 mod lines;
 mod mutant;

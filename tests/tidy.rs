@@ -247,7 +247,7 @@ const LEVELS: [(&str, &[&str]); 5] = [
     (
         "harness/command/src",
         &[
-            "exit_code",
+            "exit_code output",
             "cli failure",
             "terminal report progress",
             "tried",

@@ -53,6 +53,9 @@ pub struct Prepared {
     pub lock: Lock,
     /// The file that holds `lock` as JSON.
     pub lock_file: PathBuf,
+    /// The file that holds what the files that guests boot from were when they were made, for
+    /// [`recheck`](crate::recheck).
+    pub parts_file: PathBuf,
     /// How long each step took when this was set up, in the order of ending; empty on a warm run.
     pub timings: Vec<(Step, Duration)>,
     /// Bytes the cache took on disk when this was set up.
@@ -61,6 +64,9 @@ pub struct Prepared {
     pub warm: bool,
     /// The cache that all of it is in.
     pub cache: PathBuf,
+    /// Where what guests and builds leave goes: the cache, or [`SetupOptions::elsewhere`](crate::SetupOptions::elsewhere)
+    /// if the cache cannot be written.
+    pub writable: PathBuf,
     /// Snapshots of guests that were made from it.
     pub snapshots: Snapshots,
 }
@@ -81,4 +87,6 @@ pub struct Qemu {
     pub arguments: Vec<OsString>,
     /// Version it states, such as `11.1.3`.
     pub version: String,
+    /// It can be kept from starting processes and the like (`-sandbox`, with libseccomp).
+    pub sandbox: bool,
 }

@@ -63,6 +63,17 @@ pub(crate) fn in_tree(tree: &Path) -> Qemu {
             data("seabios"),
         ],
         version: String::new(),
+        sandbox: true,
+    }
+}
+
+/// One that was brought along and not looked at yet.
+pub(crate) fn own(program: &Path) -> Qemu {
+    Qemu {
+        program: program.to_owned(),
+        arguments: Vec::new(),
+        version: String::new(),
+        sandbox: false,
     }
 }
 
@@ -119,6 +130,12 @@ pub(crate) fn check(mut qemu: Qemu, runner: &Runner) -> Result<Qemu, QemuError> 
             source,
         });
     }
+    let job = Job {
+        what: "looking for libseccomp in QEMU",
+        ..job
+    };
+    command.args(["-sandbox", "on"]);
+    qemu.sandbox = runner.run(&mut command, &job, &mut || {}).is_ok();
     qemu.version = version;
     Ok(qemu)
 }

@@ -312,3 +312,19 @@ fn from_archive() -> bool {
             .ancestors()
             .any(|directory| directory.join("nextest/binaries-metadata.json").is_file())
 }
+
+/// The processes that a process has started, from procfs.
+///
+/// # Errors
+/// If it is gone.
+pub fn children_of(process: u32) -> Result<Vec<u32>> {
+    let mut children = Vec::new();
+    for task in std::fs::read_dir(format!("/proc/{process}/task"))? {
+        let list = std::fs::read_to_string(task?.path().join("children")).unwrap_or_default();
+        children.extend(
+            list.split_whitespace()
+                .filter_map(|word| word.parse::<u32>().ok()),
+        );
+    }
+    Ok(children)
+}

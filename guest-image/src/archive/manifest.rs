@@ -156,7 +156,7 @@ impl Manifest {
         }
         match &self.setup.emulator {
             Emulator::Entry(name) if used.contains(name.as_str()) => {}
-            Emulator::Entry(_) | Emulator::Own(_) => {
+            Emulator::Entry(_) | Emulator::Own { .. } => {
                 return Err(ArchiveError::Incomplete("its emulator"));
             }
         }

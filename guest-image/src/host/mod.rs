@@ -7,4 +7,5 @@ pub(crate) mod follow;
 pub(crate) mod mirror;
 pub(crate) mod namespace;
 pub mod parallel;
+pub(crate) mod privilege;
 pub(crate) mod process;

@@ -25,6 +25,7 @@ use crate::kernel::modules::{self, With};
 use crate::prepared::{Kernel, Prepared};
 use crate::setup::error::SetupError;
 use crate::setup::options::SetupOptions;
+use crate::setup::parts;
 use crate::setup::plan::Plan;
 use crate::setup::stamp::{self, Base};
 use crate::setup::work::{MIRROR_SPEED, Making, Work};
@@ -101,28 +102,52 @@ pub fn prepare_debug(
         source,
     };
     let limit = options.snapshot_limit.unwrap_or(SNAPSHOT_LIMIT);
-    let ready = |warm| DebugStamp::load(&cache, &plan.key)?.prepared(prepared, &cache, limit, warm);
-    if let Some(ready) = ready(true) {
+    let file = parts::Parts::path(&cache, &DebugStamp::parts_key(&plan.key));
+    let ready = |warm| {
+        let stamp = DebugStamp::load(&cache, &plan.key)?;
+        let ready = stamp.prepared(prepared, &cache, limit, warm)?;
+        let parts_file = file.clone();
+        Some(Prepared {
+            parts_file,
+            ..ready
+        })
+    };
+    let damaged = || parts::damaged(&cache, &file, options.verify);
+    let whole = || {
+        let ready = ready(true).filter(|_| damaged().is_empty())?;
+        parts::record(&cache, &ready);
+        Some(ready)
+    };
+    if let Some(ready) = whole() {
         return Ok(ready);
     }
     cache.create().map_err(failed)?;
     let guard = hold(&cache, cancel, on_event)?;
     // The other one may have made just this.
-    if let Some(ready) = ready(true) {
+    if let Some(ready) = whole() {
         return Ok(ready);
     }
+    let files = damaged();
+    if !files.is_empty() {
+        on_event(Event::Damaged {
+            files: files.clone(),
+        });
+    }
+    parts::forget(&cache, &file, &files).map_err(failed)?;
     cache.sweep(&guard).map_err(failed)?;
     let none = || SetupError::from(DebugKernelError::NoToolchain);
     let base = Base::load(&cache, &plan.base_key).ok_or_else(none)?;
-    let parts = Parts::of(&base, &cache).ok_or_else(none)?;
+    let made_of = Parts::of(&base, &cache).ok_or_else(none)?;
 
     let runner = Runner::new(cancel, &cache.logs());
     // Indexes, download and kernel; modules and initramfs.
-    let steps = if parts.entry.exists() { 2 } else { 5 };
+    let steps = if made_of.entry.exists() { 2 } else { 5 };
     work(&cache, &runner, steps, cancel, on_event, |work| {
-        work.debug_kernel(&plan, &base, &parts, options.mirror.as_deref())
+        work.debug_kernel(&plan, &base, &made_of, options.mirror.as_deref())
     })?;
-    ready(false).ok_or_else(|| failed(io::Error::other(GONE)))
+    let ready = ready(false).ok_or_else(|| failed(io::Error::other(GONE)))?;
+    parts::record(&cache, &ready);
+    Ok(ready)
 }
 
 /// Which entries a debug kernel's guests are made of.
@@ -144,6 +169,11 @@ impl DebugStamp {
 
     pub(crate) fn path(cache: &Cache, key: &str) -> PathBuf {
         cache.setups().join(format!("debug-{key}.json"))
+    }
+
+    /// What its parts are remembered by.
+    pub(crate) fn parts_key(key: &str) -> String {
+        format!("debug-{key}")
     }
 
     pub(crate) fn entries(&self) -> [String; 3] {
@@ -173,7 +203,7 @@ impl DebugStamp {
                 self.timings.clone()
             },
             warm,
-            snapshots: Snapshots::new(cache.root(), limit, &self.guest()),
+            snapshots: Snapshots::new(&of.writable, limit, &self.guest()),
             ..of.clone()
         };
         let there = prepared.vmlinux.is_file() && prepared.initramfs.is_file();

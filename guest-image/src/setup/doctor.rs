@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::host::cancel::Cancel;
 use crate::host::mirror::{self, MirrorError, find_program, os_release};
 use crate::host::namespace::Namespaces;
+use crate::host::privilege::RunAs;
 use crate::host::process::Runner;
 use crate::qemu;
 use crate::setup::error::SetupError;
@@ -88,7 +89,12 @@ pub fn doctor(options: &SetupOptions) -> Vec<Finding> {
             ));
         }
     }
-    findings.extend([kvm(Path::new("/dev/kvm")), memory(), processors()]);
+    findings.extend([
+        privilege(&RunAs::of_this_process()),
+        kvm(Path::new("/dev/kvm")),
+        memory(),
+        processors(),
+    ]);
     let cache =
         Cache::new(&std::path::absolute(&options.cache).unwrap_or_else(|_| options.cache.clone()));
     let plan = Plan::new(options);
@@ -201,17 +207,34 @@ fn program(name: &str, why: &str) -> Finding {
     }
 }
 
-fn own_qemu(own: &Path, runner: &Runner) -> Finding {
-    let qemu = crate::Qemu {
-        program: own.to_owned(),
-        arguments: Vec::new(),
-        version: String::new(),
+fn privilege(run_as: &RunAs) -> Finding {
+    let (status, detail) = match run_as {
+        RunAs::Self_ => (Status::Ok, "as this user".to_owned()),
+        RunAs::Nobody(user) => (Status::Ok, format!("as user {user}, who owns nothing")),
+        RunAs::Root(why) => (Status::Warns, format!("as root: {why}")),
     };
-    match qemu::check(qemu, runner) {
+    let cure = match status {
+        Status::Ok => None,
+        _ => Some("run Landfall as an ordinary user"),
+    };
+    finding("QEMU runs", status, detail, cure)
+}
+
+fn own_qemu(own: &Path, runner: &Runner) -> Finding {
+    match qemu::check(qemu::own(own), runner) {
         Ok(qemu) => finding(
             "QEMU",
             Status::Ok,
-            format!("{} {}", own.display(), qemu.version),
+            format!(
+                "{} {}{}",
+                own.display(),
+                qemu.version,
+                if qemu.sandbox {
+                    ""
+                } else {
+                    ", without libseccomp: not sandboxed"
+                }
+            ),
             None,
         ),
         Err(error) => {

@@ -79,10 +79,10 @@ pub fn build_module(
     };
     let sources = Sources::read(directory).map_err(|error| failed(error.into()))?;
     let plan = Plan::new(options).map_err(SetupError::from)?;
-    let cache = Cache::new(&prepared.cache);
-    let against = Against::of(&plan, prepared, &cache)?;
+    let (whole, cache) = (Cache::new(&prepared.cache), Cache::new(&prepared.writable));
+    let against = Against::of(&plan, prepared, &whole)?;
     let entry = against.entry(&sources, &cache);
-    if let Some(built) = found(&entry) {
+    if let Some(built) = found(&entry).or_else(|| found(&against.entry(&sources, &whole))) {
         return Ok(built);
     }
 
@@ -92,6 +92,7 @@ pub fn build_module(
             source,
         })
     };
+    cache.create().map_err(of_cache)?;
     let guard = hold(&cache, cancel, on_event).map_err(|error| match error {
         SetupError::Cancelled => BuildFailed::Cancelled,
         error => error.into(),

@@ -30,7 +30,7 @@ use crate::image::initramfs::{self, Contents};
 use crate::image::tree;
 use crate::kernel;
 use crate::kernel::modules::{self, With};
-use crate::prepared::{Prepared, Qemu};
+use crate::prepared::Prepared;
 use crate::qemu;
 use crate::reporter::Reporter;
 use crate::setup::error::SetupError;
@@ -41,7 +41,7 @@ use crate::setup::work::{Making, Work};
 use crate::store::cache::{Cache, Guard, measure};
 use crate::store::hash::Key;
 use crate::store::lock::Lock;
-use crate::store::snapshots::SNAPSHOT_LIMIT;
+use crate::store::snapshots::{SNAPSHOT_LIMIT, Snapshots};
 
 /// How long to wait for another set-up of the same cache.
 const OTHER: Duration = Duration::from_secs(60 * 60);
@@ -68,20 +68,27 @@ pub fn prepare(
         path: root.clone(),
         source,
     };
+    let writable = cache.writable(options.elsewhere.as_deref());
+    let writable = writable.map_err(|source| SetupError::Cache {
+        path: options.elsewhere.clone().unwrap_or_default(),
+        source,
+    })?;
     let ready = |warm| {
         let stamp = Stamp::load(&cache, &plan.key)?;
         let prepared = stamp.prepared(&cache, &plan.key, warm)?;
         let limit = options.snapshot_limit.unwrap_or(SNAPSHOT_LIMIT);
         Some(Prepared {
-            snapshots: prepared.snapshots.clone().limited(limit),
+            snapshots: Snapshots::new(&writable, limit, &stamp.guest()),
+            writable: writable.clone(),
             ..prepared
         })
     };
+    let file = parts::Parts::path(&cache, &plan.key);
     // What is there, whole and as it was made.
     let whole = || {
-        let damaged = parts::damaged(&cache, &plan.key, options.verify);
+        let damaged = parts::damaged(&cache, &file, options.verify);
         let prepared = ready(true).filter(|_| damaged.is_empty() && !options.refresh)?;
-        parts::record(&cache, &plan.key, &prepared);
+        parts::record(&cache, &prepared);
         Some(prepared)
     };
     if let Some(prepared) = whole() {
@@ -94,13 +101,13 @@ pub fn prepare(
     if let Some(prepared) = whole() {
         return Ok(prepared);
     }
-    let damaged = parts::damaged(&cache, &plan.key, options.verify);
+    let damaged = parts::damaged(&cache, &file, options.verify);
     if !damaged.is_empty() {
         on_event(Event::Damaged {
             files: damaged.clone(),
         });
     }
-    parts::forget(&cache, &plan.key, &damaged).map_err(failed)?;
+    parts::forget(&cache, &file, &damaged).map_err(failed)?;
     cache.sweep(&guard).map_err(failed)?;
 
     let runner = Runner::new(cancel, &cache.logs());
@@ -113,7 +120,7 @@ pub fn prepare(
         work.make(&plan, base, options.mirror.as_deref())
     })?;
     let prepared = ready(false).ok_or_else(|| failed(std::io::Error::other(GONE)))?;
-    parts::record(&cache, &plan.key, &prepared);
+    parts::record(&cache, &prepared);
     Ok(prepared)
 }
 
@@ -279,17 +286,13 @@ impl Work<'_> {
             (None, Some(entry)) => Ok((Emulator::Entry(entry.clone()), base.qemu_version.clone())),
             (own, _) => {
                 let program = own.clone().unwrap_or_default();
-                let own = Qemu {
-                    program: program.clone(),
-                    arguments: Vec::new(),
-                    version: String::new(),
-                };
                 let checked =
                     self.reporter
                         .step(Step::Qemu, program.display().to_string(), || {
-                            qemu::check(own, self.runner)
+                            qemu::check(qemu::own(&program), self.runner)
                         })?;
-                Ok((Emulator::Own(program), checked.version))
+                let sandbox = checked.sandbox;
+                Ok((Emulator::Own { program, sandbox }, checked.version))
             }
         }
     }

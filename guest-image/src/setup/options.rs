@@ -9,6 +9,9 @@ use std::path::PathBuf;
 pub struct SetupOptions {
     /// Directory that holds everything; created if missing.
     pub cache: PathBuf,
+    /// Where what guests and builds leave goes if `cache` is whole and cannot be written, as in an image of a container;
+    /// created if missing, for this user alone. `None`: nothing works then.
+    pub elsewhere: Option<PathBuf>,
     /// Debian mirror to use instead of the host's own; needed on hosts whose packages are not Debian's.
     pub mirror: Option<String>,
     /// QEMU to use instead of Debian's; its version is checked.

@@ -154,15 +154,19 @@ fn fetched(
     if let Some(name) = names.iter().find(|name| !is_name(name)) {
         return Err(PackagesError::Unknown(vec![name.clone()]).into());
     }
-    let cache = Cache::new(&prepared.cache);
+    let (whole, cache) = (Cache::new(&prepared.cache), Cache::new(&prepared.writable));
     let of_cache = |source| SetupError::Cache {
         path: cache.root().to_owned(),
         source,
     };
+    let made = entry(&whole, prepared, &names, wanted);
     let entry = entry(&cache, prepared, &names, wanted);
-    if read(&entry).is_some() {
-        entry.touch();
-        return Ok(entry);
+    if let Some(there) = [&entry, &made]
+        .into_iter()
+        .find(|there| read(there).is_some())
+    {
+        there.touch();
+        return Ok(there.clone());
     }
     cache.create().map_err(of_cache)?;
     let guard = hold(&cache, cancel, on_event)?;

@@ -78,8 +78,8 @@ impl Part {
 }
 
 /// Files of a set-up, absolute, that are not what they were when it was made. Nothing is known of one that was not recorded.
-pub(crate) fn damaged(cache: &Cache, key: &str, thorough: bool) -> Vec<PathBuf> {
-    let known: Option<Parts> = load(&Parts::path(cache, key));
+pub(crate) fn damaged(cache: &Cache, file: &Path, thorough: bool) -> Vec<PathBuf> {
+    let known: Option<Parts> = load(file);
     let entries = cache.entries();
     let parts = known.map_or_else(Vec::new, |Parts(parts)| parts);
     parts
@@ -91,14 +91,30 @@ pub(crate) fn damaged(cache: &Cache, key: &str, thorough: bool) -> Vec<PathBuf> 
 
 /// Looks at what a set-up boots from, unless that was done, and keeps it for [`damaged`]. Where nothing can be kept, nothing
 /// will be compared.
-pub(crate) fn record(cache: &Cache, key: &str, prepared: &Prepared) {
-    if !Parts::path(cache, key).exists() {
-        let _ = Parts::of(cache, prepared).and_then(|parts| save(&Parts::path(cache, key), &parts));
+pub(crate) fn record(cache: &Cache, prepared: &Prepared) {
+    let file = &prepared.parts_file;
+    if !file.exists() {
+        let _ = Parts::of(cache, prepared).and_then(|parts| save(file, &parts));
     }
 }
 
+/// Compares by their checksums the files that guests boot from with what they were when they were made, as when no
+/// guest starts. Tells which are not that any more, absolute; they are forgotten, so that the next
+/// [`prepare`](crate::prepare) makes them anew, unless another set-up is at work or the cache cannot be written.
+pub fn recheck(prepared: &Prepared) -> Vec<PathBuf> {
+    let cache = Cache::new(&prepared.cache);
+    let damaged = damaged(&cache, &prepared.parts_file, true);
+    if !damaged.is_empty()
+        && let Ok(Ok(_guard)) = cache.try_lock()
+    {
+        // What cannot be removed is found again.
+        let _ = forget(&cache, &prepared.parts_file, &damaged);
+    }
+    damaged
+}
+
 /// Forgets a set-up's files, and removes the entries that these are in, so that they are made anew.
-pub(crate) fn forget(cache: &Cache, key: &str, damaged: &[PathBuf]) -> io::Result<()> {
+pub(crate) fn forget(cache: &Cache, file: &Path, damaged: &[PathBuf]) -> io::Result<()> {
     let entries = cache.entries();
     for path in damaged {
         let entry = path
@@ -112,7 +128,7 @@ pub(crate) fn forget(cache: &Cache, key: &str, damaged: &[PathBuf]) -> io::Resul
             crate::store::cache::remove(&entry)?;
         }
     }
-    match fs::remove_file(Parts::path(cache, key)) {
+    match fs::remove_file(file) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }

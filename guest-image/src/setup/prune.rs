@@ -72,6 +72,8 @@ fn prune_locked(cache: &Cache, plan: &Plan) -> io::Result<Pruned> {
             guests.push(debug.guest());
             keep.extend(debug.entries());
             keep.extend(file_name(&DebugStamp::path(cache, &plan.key)));
+            let parts = Parts::path(cache, &DebugStamp::parts_key(&plan.key));
+            keep.extend(file_name(&parts));
         }
     }
     let mut pruned = Pruned::default();

@@ -14,6 +14,7 @@ use crate::event::Step;
 use crate::image::tree;
 use crate::prepared::{Kernel, Prepared, Qemu};
 use crate::qemu;
+use crate::setup::parts::Parts;
 use crate::store::cache::{Cache, write_whole};
 use crate::store::hash::Key;
 use crate::store::lock::{Lock, Package};
@@ -98,7 +99,12 @@ pub(crate) enum Emulator {
     /// In an entry.
     Entry(String),
     /// Brought along.
-    Own(PathBuf),
+    Own {
+        /// The file to execute.
+        program: PathBuf,
+        /// See [`Qemu::sandbox`].
+        sandbox: bool,
+    },
 }
 
 /// An entry of a set-up that travels.
@@ -189,10 +195,9 @@ impl Stamp {
         let entries = cache.entries();
         let qemu = match &self.emulator {
             Emulator::Entry(name) => qemu::in_tree(&entries.join(name)),
-            Emulator::Own(program) => Qemu {
-                program: program.clone(),
-                arguments: Vec::new(),
-                version: String::new(),
+            Emulator::Own { program, sandbox } => Qemu {
+                sandbox: *sandbox,
+                ..qemu::own(program)
             },
         };
         let prepared = Prepared {
@@ -215,6 +220,7 @@ impl Stamp {
             module_warnings: self.module_warnings.clone(),
             lock: self.lock.clone(),
             lock_file: Self::lock_file(cache, key),
+            parts_file: Parts::path(cache, key),
             timings: if warm {
                 Vec::new()
             } else {
@@ -223,6 +229,7 @@ impl Stamp {
             cache_size: self.cache_size,
             warm,
             cache: cache.root().to_owned(),
+            writable: cache.root().to_owned(),
             snapshots: Snapshots::new(cache.root(), SNAPSHOT_LIMIT, &self.guest()),
         };
         let there = [

@@ -15,7 +15,7 @@
 //!
 //! Of these, entries and the file of one set-up travel to other machines; see [`export`](crate::export).
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -24,6 +24,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::{AccessFlags, access, geteuid};
 use serde::Serialize;
 
 use crate::store::hash::short;
@@ -113,14 +114,35 @@ impl Cache {
 
     /// Makes the directories. Only the user can look into the cache: programs in it may carry setuid bits.
     pub(crate) fn create(&self) -> io::Result<()> {
-        fs::DirBuilder::new()
+        DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&self.root)?;
         for directory in [self.entries(), self.setups(), self.logs()] {
-            fs::create_dir_all(directory)?;
+            fs::create_dir_all(&directory).map_err(at(&directory))?;
         }
         Ok(())
+    }
+
+    /// Where what is not part of a set-up can be written: here, or, if that cannot be, in `elsewhere`, which is made
+    /// for this user alone and must be so if it is there: others may write where it is.
+    pub(crate) fn writable(&self, elsewhere: Option<&Path>) -> io::Result<PathBuf> {
+        let here = !self.root.exists() || access(&self.root, AccessFlags::W_OK).is_ok();
+        let Some(elsewhere) = elsewhere.filter(|_| !here) else {
+            return Ok(self.root.clone());
+        };
+        match DirBuilder::new().mode(0o700).create(elsewhere) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let status = fs::symlink_metadata(elsewhere)?;
+        let ours = status.is_dir() && status.uid() == geteuid().as_raw();
+        match ours && status.mode() & 0o077 == 0 {
+            true => Ok(elsewhere.to_owned()),
+            false => Err(io::Error::other(
+                "it is not a directory of this user's alone",
+            )),
+        }
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -145,12 +167,14 @@ impl Cache {
 
     /// Takes the lock at once, or tells who holds it.
     pub(crate) fn try_lock(&self) -> io::Result<Result<Guard, String>> {
+        let path = self.root.join("lock");
         let file = OpenOptions::new()
             .create(true)
             .truncate(false)
             .read(true)
             .write(true)
-            .open(self.root.join("lock"))?;
+            .open(&path)
+            .map_err(at(&path))?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(mut file) => {
                 file.set_len(0)?;
@@ -295,13 +319,22 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
     fs::remove_dir(path)
 }
 
-/// Writes a file whole or not at all.
+/// Writes a file whole or not at all; a directory of its name is in nobody's place and goes.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    file.write_all(bytes)?;
-    file.persist(path)?;
+    file.write_all(bytes).map_err(at(path))?;
+    if path.is_dir() {
+        remove(path)?;
+    }
+    file.persist(path)
+        .map_err(|failed| at(path)(failed.error))?;
     Ok(())
+}
+
+/// An error with the path that it is about.
+pub(crate) fn at(path: &Path) -> impl Fn(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]
@@ -366,6 +399,50 @@ mod tests {
         assert_eq!(told, Some(format!("process {}", std::process::id())));
         drop(first);
         assert!(cache.try_lock()?.is_ok());
+        Ok(())
+    }
+
+    #[test]
+    fn a_directory_in_a_files_place_goes_or_is_named() -> io::Result<()> {
+        let (_directory, cache) = cache()?;
+        let file = cache.setups().join("setup-1.json");
+        fs::create_dir_all(file.join("deep"))?;
+        write_whole(&file, b"{}")?;
+        assert_eq!(fs::read(&file)?, b"{}");
+
+        fs::create_dir(cache.root.join("lock"))?;
+        let said = cache
+            .try_lock()
+            .map(drop)
+            .map_err(|error| error.to_string());
+        let path = cache.root.join("lock");
+        assert!(said.is_err_and(|said| said.contains(&*path.to_string_lossy())));
+        Ok(())
+    }
+
+    #[test]
+    fn what_stands_in_for_a_cache_is_this_users_alone() -> io::Result<()> {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let (directory, cache) = cache()?;
+        let elsewhere = directory.path().join("elsewhere");
+        assert_eq!(cache.writable(Some(&elsewhere))?, cache.root);
+        assert!(!elsewhere.exists());
+
+        // /proc can be written by nobody, root included.
+        let cache = Cache::new(Path::new("/proc/self"));
+        assert_eq!(cache.writable(None)?, cache.root);
+        assert_eq!(cache.writable(Some(&elsewhere))?, elsewhere);
+        assert_eq!(
+            fs::metadata(&elsewhere)?.permissions().mode() & 0o777,
+            0o700
+        );
+        assert_eq!(cache.writable(Some(&elsewhere))?, elsewhere, "again");
+
+        let link = directory.path().join("link");
+        symlink(&elsewhere, &link)?;
+        assert!(cache.writable(Some(&link)).is_err());
+        fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o770))?;
+        assert!(cache.writable(Some(&elsewhere)).is_err());
         Ok(())
     }
 

@@ -107,12 +107,6 @@ impl Snapshots {
         }
     }
 
-    /// The same snapshots, of which at most `limit` bytes are kept.
-    #[must_use]
-    pub fn limited(self, limit: u64) -> Self {
-        Self { limit, ..self }
-    }
-
     /// Whether a snapshot of this name is there now.
     pub fn has(&self, key: &str) -> bool {
         self.root.join(key).is_dir()
@@ -129,6 +123,7 @@ impl Snapshots {
             source,
         };
         fs::create_dir_all(&self.root).map_err(failed)?;
+        self.sweep();
         let (path, new) = (self.root.join(key), self.root.join(format!("{NEW}{key}")));
         let began = Instant::now();
         loop {
@@ -176,12 +171,16 @@ impl Snapshots {
         discard(&path);
     }
 
-    /// Removes what makers that were killed left, and the least recently used until the rest is within the limit, and
-    /// leaves as much free on the disk as it takes; those in use stay.
-    fn trim(&self) {
+    /// Removes what makers that were killed left.
+    fn sweep(&self) {
         for left in all(&self.root).iter().filter(|path| is_new(path)) {
             discard(left);
         }
+    }
+
+    /// Removes the least recently used until the rest is within the limit, and
+    /// leaves as much free on the disk as it takes; those in use stay.
+    fn trim(&self) {
         let mut kept: Vec<_> = list(&self.root)
             .into_iter()
             .filter_map(|path| {

@@ -17,7 +17,7 @@ pub(crate) enum ExitCode {
     Host = 3,
     /// The guest failed: it did not boot, panicked, hung or refused; a driver did not build or load.
     Guest = 4,
-    /// A file asked for could not be written.
+    /// A file asked for, or the output, could not be written.
     Output = 5,
     /// Nothing wrong was found, and something was not judged.
     NotJudged = 6,
@@ -34,7 +34,7 @@ Exit codes:
     2  the command line makes no sense
     3  the set-up or the host failed; doctor: something is lacking
     4  the guest failed: it did not boot, panicked, hung or refused; a driver did not build or load
-    5  a file asked for could not be written
+    5  a file asked for, or the output, could not be written
     6  not judged: nothing wrong was found, and something could not be looked at
   130  interrupted";
 

@@ -2,11 +2,12 @@
 
 //! The command `landfall`.
 
-/// Writes a line to `stdout` or `stderr`. A reader that went away, as `| head` does, is no failure.
+/// Writes a line to `stdout` or `stderr`. What of the former cannot be written shows in the exit code.
 macro_rules! say {
-    ($stream:ident, $($text:tt)*) => {{
+    (stdout, $($text:tt)*) => { crate::output::text(&(format!($($text)*) + "\n")) };
+    (stderr, $($text:tt)*) => {{
         let line = format!($($text)*);
-        let _ = std::io::Write::write_fmt(&mut std::io::$stream(), format_args!("{line}\n"));
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{line}\n"));
     }};
 }
 
@@ -14,6 +15,7 @@ mod cli;
 mod commands;
 mod exit_code;
 mod failure;
+mod output;
 mod progress;
 mod report;
 mod terminal;
@@ -24,7 +26,10 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => return told(&answer),
+    };
     tracing_subscriber::fmt()
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_env("LANDFALL_LOG")
@@ -33,4 +38,13 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .init();
     commands::main(cli).into()
+}
+
+/// Prints help, or what is wrong with the command line.
+fn told(answer: &clap::Error) -> ExitCode {
+    match (answer.print(), answer.exit_code()) {
+        (Err(_), 0) => exit_code::ExitCode::Output.into(),
+        (_, 0) => ExitCode::SUCCESS,
+        _ => exit_code::ExitCode::Usage.into(),
+    }
 }

@@ -3,7 +3,7 @@
 //! What a person is told: reports on standard output, failures on standard error.
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Write, stdout};
+use std::io::{self, IsTerminal, stdout};
 use std::path::Path;
 
 use landfall::bundle;
@@ -19,6 +19,7 @@ use landfall_suite::run::{Outcome, Plan};
 use serde::Serialize;
 
 use crate::failure::Failure;
+use crate::output;
 
 /// Tells of a failure.
 pub(crate) fn failure(failure: &Failure) {
@@ -66,8 +67,7 @@ pub(crate) fn outcome(outcome: &Outcome) {
         + &extras(outcome)
         + &verdict(&outcome.report, &paint)
         + &bundle.map_or_else(String::new, left);
-    // A reader that went away, such as `head`, is no failure of the run.
-    let _ = stdout().write_all(text.as_bytes());
+    output::text(&text);
 }
 
 fn extras(outcome: &Outcome) -> String {
@@ -349,12 +349,6 @@ pub(crate) fn write_json(path: &Path, report: &impl Serialize) -> Result<(), Fai
         std::fs::write(path, bytes)
     };
     write().map_err(|error| Failure::output(path, &error))
-}
-
-/// Shows a text that is ready.
-pub(crate) fn text(text: &str) {
-    // As above.
-    let _ = stdout().write_all(text.as_bytes());
 }
 
 /// Tells what was exported.

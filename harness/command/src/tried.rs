@@ -11,7 +11,8 @@ use landfall::judge::{Outcome, Verdict};
 use landfall_guest::Prepared;
 use serde::Serialize;
 
-use crate::report::{self, Paint};
+use crate::output;
+use crate::report::Paint;
 
 /// What is booted for a shell.
 pub(crate) fn shell(prepared: &Prepared, choice: &Choice) -> String {
@@ -33,9 +34,9 @@ pub(crate) fn programs(verdict: &Verdict) {
     for leg in &verdict.legs {
         for (program, ran) in &leg.programs {
             if several {
-                report::text(&format!("-- {}: {program}\n", leg.leg));
+                output::text(&format!("-- {}: {program}\n", leg.leg));
             }
-            report::text(&bundle::printable(&ran.stdout));
+            output::text(&bundle::printable(&ran.stdout));
             let _ = stderr().write_all(bundle::printable(&ran.stderr).as_bytes());
         }
     }
@@ -57,11 +58,11 @@ pub(crate) fn verdict(verdict: &Verdict) {
             );
         }
     }
-    report::text(&format!("{lines}{verdict}"));
+    output::text(&format!("{lines}{verdict}"));
     // Behind a long story once more.
     if verdict.outcome() == Outcome::Violations {
         let word = format!("{}: {}", verdict.name, verdict.outcome());
-        report::text(&format!("\n{}\n", paint.bold_red(&word)));
+        output::text(&format!("\n{}\n", paint.bold_red(&word)));
     }
 }
 

@@ -55,6 +55,52 @@ fn help_documents_commands_and_exit_codes() {
     }
 }
 
+/// Who reads the exit code alone must not take for said what was not.
+#[test]
+fn what_cannot_be_said_shows_in_the_exit_code() {
+    let full = || {
+        std::fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .expect("it is everywhere")
+    };
+    let closed = || {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        writer
+    };
+    for arguments in [&["--help"][..], &["pool-exercise", "--steps", "10"]] {
+        let with = |stdout: std::process::Stdio| {
+            let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("landfall"));
+            let output = command
+                .args(arguments)
+                .stdout(stdout)
+                .output()
+                .expect("it runs");
+            (
+                output.status.code(),
+                String::from_utf8_lossy(&output.stderr).into_owned(),
+            )
+        };
+        let (code, said) = with(full().into());
+        assert_eq!(code, Some(5), "{arguments:?}: {said}");
+        let (code, said) = with(closed().into());
+        assert_eq!(code, Some(5), "{arguments:?}: {said}");
+        let (code, said) = with(std::process::Stdio::null());
+        assert_eq!(code, Some(0), "{arguments:?}: {said}");
+    }
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("landfall"));
+    let output = command
+        .args(["pool-exercise", "--steps", "10"])
+        .stdout(full())
+        .output();
+    let said = String::from_utf8_lossy(&output.expect("it runs").stderr).into_owned();
+    assert!(
+        said.contains("standard output") && said.contains("No space left"),
+        "{said}"
+    );
+}
+
 #[test]
 fn run_documents_every_option() {
     insta::assert_snapshot!(help(&["run", "-h"]));

@@ -45,14 +45,13 @@ struct Remembered {
 }
 
 /// Chooses. With [`Accelerator::Auto`] and a `/dev/kvm` that was not tried since the host booted, this boots
-/// a small guest. `cache` is where the answer is kept; it is not an error if it cannot be.
+/// a small guest, and keeps the answer; it is not an error if it cannot be kept, but the reason says so.
 ///
 /// # Errors
-/// Only if cancelled.
+/// If cancelled, or if the host or the set-up fails any guest.
 pub fn choose(
     wanted: Accelerator,
     prepared: &Prepared,
-    cache: &Path,
     cancel: &Cancel,
 ) -> Result<Choice, GuestFailed> {
     let choice = |engine, reason: &str| Choice {
@@ -77,7 +76,7 @@ pub fn choose(
         return Ok(choice(Engine::Tcg, reason));
     }
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let path = cache.join(REMEMBERED);
+    let path = prepared.writable.join(REMEMBERED);
     if let Some(known) = recall(&path)
         && !boot.is_empty()
         && (&known.boot, &known.qemu, &known.kernel)
@@ -85,14 +84,17 @@ pub fn choose(
     {
         return Ok(known.choice);
     }
-    let choice = probe(prepared, cancel)?;
+    let mut choice = probe(prepared, cancel)?;
     let remembered = Remembered {
         boot,
         qemu: prepared.qemu.version.clone(),
         kernel: prepared.kernel_release.clone(),
         choice: choice.clone(),
     };
-    remember(&path, &remembered);
+    if let Err(error) = remember(&path, &remembered) {
+        let path = path.display();
+        choice.reason += &format!("; to be tried again each time: {path}: {error}");
+    }
     Ok(choice)
 }
 
@@ -100,19 +102,13 @@ fn recall(path: &Path) -> Option<Remembered> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
-/// Writes beside and renames, so that nobody reads half of it. Failing costs the next run a probe.
-fn remember(path: &Path, what: &Remembered) {
-    let Some(directory) = path.parent() else {
-        return;
-    };
-    let Ok(bytes) = serde_json::to_vec_pretty(what) else {
-        return;
-    };
-    if let Ok(mut file) = tempfile::NamedTempFile::new_in(directory)
-        && std::io::Write::write_all(&mut file, &bytes).is_ok()
-    {
-        let _ = file.persist(path);
-    }
+/// Writes beside and renames, so that nobody reads half of it.
+fn remember(path: &Path, what: &Remembered) -> std::io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    std::io::Write::write_all(&mut file, &serde_json::to_vec_pretty(what)?)?;
+    file.persist(path)?;
+    Ok(())
 }
 
 /// Boots a guest without cards under KVM.
@@ -147,7 +143,9 @@ fn probe(prepared: &Prepared, cancel: &Cancel) -> Result<Choice, GuestFailed> {
             let _ = guest.quit();
             Ok(choice(Engine::Kvm, "a guest booted under it".to_owned()))
         }
-        Err(failed) if matches!(*failed.what, What::Interrupted) => Err(failed),
+        Err(failed) if matches!(*failed.what, What::Interrupted) || failed.what.is_hosts() => {
+            Err(failed)
+        }
         Err(failed) => {
             let why = match (&*failed.what, &failed.kernel_line) {
                 (What::TimedOut { waited, .. }, _) => {
@@ -188,10 +186,13 @@ mod tests {
         };
         assert!(recall(&path).is_none());
 
-        remember(&path, &what(choice.clone()));
+        remember(&path, &what(choice.clone())).unwrap();
         assert_eq!(recall(&path).unwrap().choice, choice);
 
         fs::write(&path, "{").unwrap();
         assert!(recall(&path).is_none());
+
+        let elsewhere = cache.path().join("none").join(REMEMBERED);
+        assert!(remember(&elsewhere, &what(choice)).is_err());
     }
 }

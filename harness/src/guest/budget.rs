@@ -177,6 +177,7 @@ fn open(path: &Path) -> io::Result<File> {
         .read(true)
         .write(true)
         .open(path)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
 }
 
 /// Bytes that this machine, or the control group it is confined to, has.

@@ -22,6 +22,7 @@ const LEFT: u64 = 1 << 20;
 pub struct Card {
     name: String,
     node: Option<String>,
+    direct: bool,
     make: Arc<Make>,
     /// What it is, once one was made.
     identity: Arc<OnceLock<Identity>>,
@@ -50,7 +51,11 @@ impl Card {
 
     /// Likewise, its model being another program.
     pub fn served(name: impl Into<String>, server: Server) -> Self {
-        Self::by(name.into(), Arc::new(move || server.make()))
+        let direct = server.is_unjudged();
+        Self {
+            direct,
+            ..Self::by(name.into(), Arc::new(move || server.make()))
+        }
     }
 
     /// A card whose model is a server of vfio-user that listens at `path`; see [`Server::at`].
@@ -69,6 +74,7 @@ impl Card {
         Self {
             name,
             node: None,
+            direct: false,
             make,
             identity: Arc::default(),
             made: Arc::default(),
@@ -83,6 +89,11 @@ impl Card {
             node: Some(node.into()),
             ..self
         }
+    }
+
+    /// Whether QEMU reaches its model without us.
+    pub(super) fn is_direct(&self) -> bool {
+        self.direct
     }
 
     /// What people call it.

@@ -9,6 +9,7 @@ use std::{fs, io};
 
 use landfall_agent::protocol::GuestError;
 use landfall_device::serve::ServeError;
+use landfall_guest::Prepared;
 
 use super::bring::NotBrought;
 use super::budget::NoPlace;
@@ -130,6 +131,15 @@ pub enum What {
         #[source]
         source: io::Error,
     },
+    /// What the guest's console shows could not be written down.
+    #[error("cannot write {}", path.display())]
+    Log {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
     /// Guest memory could not be made.
     #[error("no memory for the guest")]
     Memory(#[source] MemoryError),
@@ -157,6 +167,18 @@ pub enum What {
     /// A module or a program could not be brought into the guest, which goes on.
     #[error(transparent)]
     NotBrought(#[from] NotBrought),
+    /// No guest starts, since the set-up is damaged.
+    #[error(
+        "parts of the set-up are damaged, and are made anew by the next run: {}",
+        list(files)
+    )]
+    Damaged {
+        /// Which.
+        files: Vec<PathBuf>,
+        /// What became of the guest.
+        #[source]
+        then: Box<What>,
+    },
     /// The options make no guest.
     #[error("{0}")]
     Options(String),
@@ -165,6 +187,14 @@ pub enum What {
 fn because(reason: &Option<String>) -> String {
     let reason = reason.as_ref();
     reason.map_or_else(String::new, |reason| format!(", {reason}"))
+}
+
+fn list(files: &[PathBuf]) -> String {
+    let names: Vec<_> = files
+        .iter()
+        .map(|file| file.display().to_string())
+        .collect();
+    names.join(", ")
 }
 
 impl From<NoPlace> for What {
@@ -187,7 +217,12 @@ impl What {
     /// Whether the host or the set-up is to blame, rather than the guest.
     pub fn is_hosts(&self) -> bool {
         match self {
-            Self::Start { .. } | Self::Host { .. } | Self::Memory(_) | Self::Card { .. } => true,
+            Self::Start { .. }
+            | Self::Host { .. }
+            | Self::Log { .. }
+            | Self::Memory(_)
+            | Self::Damaged { .. }
+            | Self::Card { .. } => true,
             Self::NotBrought(why) => !matches!(why, NotBrought::Kernel { .. }),
             _ => false,
         }
@@ -203,6 +238,18 @@ impl GuestFailed {
             evidence: None,
             bundle: None,
         }
+    }
+
+    /// The same, or, if the guest failed and what it booted from is damaged, that.
+    pub(super) fn or_damaged(mut self, prepared: &Prepared) -> Self {
+        if self.is_guests() {
+            let files = landfall_guest::recheck(prepared);
+            if !files.is_empty() {
+                let then = self.what;
+                self.what = Box::new(What::Damaged { files, then });
+            }
+        }
+        self
     }
 
     /// Whether the guest was powered off, as by a program in it, and QEMU ended well.

@@ -155,8 +155,12 @@ impl Machine {
     pub(super) fn add_card(&mut self, card: Card) -> Result<usize> {
         let index = self.cards.len();
         let with = self.options.card_options();
+        if card.is_direct() && !self.sockets.leads_elsewhere() {
+            let why = "a card that is not judged is reached by QEMU itself, which has given up root's rights by now: it must be there from the start, or Landfall run as an ordinary user";
+            return Err(GuestFailed::early(What::Options(why.to_owned())));
+        }
         let server = card
-            .serve(&self.socket(index), index, with)
+            .serve(&self.sockets.path(index), index, with)
             .map_err(GuestFailed::early)?;
         self.cards.push(server);
         self.options.cards.push(card);
@@ -188,7 +192,10 @@ impl Machine {
     }
 
     fn plug_card(&mut self, index: usize) -> Result<()> {
-        let socket = self.socket(index);
+        let socket = self.sockets.for_qemu(index).map_err(|source| {
+            let doing = "give QEMU the card's socket";
+            self.fail(What::Host { doing, source })
+        })?;
         self.monitor(&qmp::Command::PlugCard { index, socket })
             .map(drop)
     }

@@ -2,36 +2,38 @@
 
 //! A running guest: everything that has to be watched at the same time, and one place that waits.
 //!
-//! A thread each reads the console, the agent's port and the monitor; all put what they get into one inbox.
-//! Whoever waits for an answer drains that inbox, and so meets a panic, a dead QEMU or a Ctrl-C at once,
+//! A thread each reads the console, the agent's port and the monitor ([`super::inbox`]). Whoever waits for an answer drains that inbox, and so meets a panic, a dead QEMU or a Ctrl-C at once,
 //! whatever it is that was waited for.
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::RecvTimeoutError;
 use landfall_agent::protocol::{self, FromGuest, Hello, Reply, Request, ToGuest};
 use landfall_device::serve::CardServer;
 use landfall_guest::{Cancel, ModuleFiles, Prepared};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use serde_json::Value;
 
 use super::POOL_MODULE;
 use super::budget::{self, Budget, Place};
 use super::console;
 use super::failure::{GuestFailed, Result, What};
+use super::inbox::{Heard, Inbox};
 use super::logs::{CONSOLE_LOG, QEMU_LOG, logs_in, read_lossy, without_warnings};
 use super::options::{GuestOptions, Module};
 use super::snapshot::{NotRestored, Recipe};
+use super::sockets::Sockets;
 use super::start::{self, Launch};
 use super::started::{Clock, Started, WAIT};
 use crate::guest::memory::GuestMemory;
-use crate::guest::qemu::command;
 use crate::guest::qemu::process::Process;
 use crate::guest::qemu::qmp::{self, Message};
 use crate::guest::run_directory::RunDirectory;
@@ -40,19 +42,10 @@ use crate::guest::run_directory::RunDirectory;
 const TICK: Duration = Duration::from_millis(50);
 /// How long a dying guest may go on printing before its log is read.
 const LAST_WORDS: Duration = Duration::from_millis(700);
+/// How long a QEMU that has closed a connection may take to end; it may have much memory to give back.
+const ENDING: Duration = Duration::from_secs(10);
 /// Most monitor events kept.
 const MAX_EVENTS: usize = 1024;
-
-/// What the reading threads put into the inbox.
-#[derive(Debug)]
-pub(super) enum Inbox {
-    Agent(FromGuest),
-    AgentBroken(String),
-    Fatal(String),
-    Monitor(Message),
-    MonitorClosed,
-    ConsoleClosed,
-}
 
 /// Everything that belongs to one running guest. Dropping it kills and removes all of it.
 pub(crate) struct Machine {
@@ -61,7 +54,7 @@ pub(crate) struct Machine {
     pub(super) agent: UnixStream,
     pub(super) monitor: UnixStream,
     pub(super) console: Option<UnixStream>,
-    pub(super) inbox: Receiver<Inbox>,
+    pub(super) inbox: Inbox,
     pub(super) events: VecDeque<qmp::Event>,
     pub(crate) cards: Vec<CardServer>,
     pub(crate) memory: Arc<GuestMemory>,
@@ -69,6 +62,7 @@ pub(crate) struct Machine {
     pub(crate) started: Started,
     pub(crate) options: GuestOptions,
     pub(super) directory: RunDirectory,
+    pub(super) sockets: Sockets,
     pub(super) cancel: Cancel,
     pub(super) next_id: u32,
     pub(super) failed: Option<String>,
@@ -104,13 +98,24 @@ impl Machine {
         prepared: &Prepared,
         cancel: &Cancel,
     ) -> Result<Self> {
+        let started = Self::started(options, preload, bound, prepared, cancel);
+        started.map_err(|failed| failed.or_damaged(prepared))
+    }
+
+    fn started(
+        options: GuestOptions,
+        preload: &[Module],
+        bound: bool,
+        prepared: &Prepared,
+        cancel: &Cancel,
+    ) -> Result<Self> {
         options
             .check()
             .and_then(|()| start::check(&options, prepared))
             .map_err(|why| GuestFailed::early(What::Options(why)))?;
         let mut clock = Clock::start();
         let budget = Budget::of_machine(options.jobs);
-        let place = budget::take(&prepared.cache, budget, options.memory, cancel)
+        let place = budget::take(&prepared.writable, budget, options.memory, cancel)
             .map_err(|error| GuestFailed::early(error.into()))?;
         clock.lap(WAIT);
         let restored = Recipe::new(&options, preload, prepared)
@@ -160,7 +165,7 @@ impl Machine {
     pub(super) fn wait_for_hello(&mut self) -> Result<()> {
         let limit = self.options.deadlines.boot;
         let hello = self.wait_for("the guest's agent", limit, |message| match message {
-            Inbox::Agent(FromGuest::Hello(hello)) => Some(hello),
+            Heard::Agent(FromGuest::Hello(hello)) => Some(hello),
             _ => None,
         })?;
         if hello.protocol != protocol::VERSION {
@@ -184,7 +189,7 @@ impl Machine {
         let id = self.tell_agent(request)?;
         let limit = self.options.deadlines.request + allow;
         let outcome = self.wait_for(&waiting_for, limit, |message| match message {
-            Inbox::Agent(FromGuest::Reply { id: of, outcome }) if of == id => Some(outcome),
+            Heard::Agent(FromGuest::Reply { id: of, outcome }) if of == id => Some(outcome),
             _ => None,
         })?;
         // The guest is alive and well: no evidence, and the guest can be asked on.
@@ -196,30 +201,29 @@ impl Machine {
         self.check()?;
         let id = self.next_id;
         self.next_id += 1;
-        let Err(error) = protocol::write_frame(&mut self.agent, &ToGuest { id, request }) else {
-            return Ok(id);
-        };
-        // A dead QEMU shows here first; its end is the better thing to tell.
-        let ended = self.wait_for("QEMU's end", LAST_WORDS, |_| None::<()>);
-        Err(match ended {
-            Err(failed) if !matches!(*failed.what, What::TimedOut { .. }) => failed,
-            _ => self.fail(What::Host {
+        match protocol::write_frame(&mut self.agent, &ToGuest { id, request }) {
+            Ok(()) => Ok(id),
+            Err(source) => Err(self.broken(What::Host {
                 doing: "write to the agent",
-                source: error,
-            }),
-        })
+                source,
+            })),
+        }
     }
 
     /// Does a monitor command and returns what QEMU answers.
     pub(crate) fn monitor(&mut self, command: &qmp::Command) -> Result<Value> {
-        let (id, line) = self.tell_monitor(command)?;
+        self.command(command, None)
+    }
+
+    fn command(&mut self, command: &qmp::Command, file: Option<BorrowedFd<'_>>) -> Result<Value> {
+        let (id, line) = self.tell_monitor(command, file)?;
         let limit = self.options.deadlines.monitor;
         let answer = self.wait_for("QEMU's monitor", limit, |message| match message {
-            Inbox::Monitor(Message::Return {
+            Heard::Monitor(Message::Return {
                 id: Some(of),
                 value,
             }) if of == id => Some(Ok(value)),
-            Inbox::Monitor(Message::Error {
+            Heard::Monitor(Message::Error {
                 id: of,
                 description,
             }) if of.is_none_or(|of| of == id) => Some(Err(description)),
@@ -234,15 +238,31 @@ impl Machine {
         })
     }
 
-    /// Sends a monitor command; gives its number and its line.
-    fn tell_monitor(&mut self, command: &qmp::Command) -> Result<(u64, String)> {
+    /// Hands QEMU an open file, which it may not be able to open itself; gives the name under which it opens it.
+    pub(super) fn lend(&mut self, file: &File) -> Result<PathBuf> {
+        let answer = self.command(&qmp::Command::AddFile, Some(file.as_fd()))?;
+        qmp::lent(&answer).ok_or_else(|| {
+            let detail = format!("it answered {answer} to a file that it was given");
+            self.fail(What::Protocol {
+                who: "QEMU's monitor",
+                detail,
+            })
+        })
+    }
+
+    /// Sends a monitor command, with an open file if one goes with it; gives its number and its line.
+    fn tell_monitor(
+        &mut self,
+        command: &qmp::Command,
+        file: Option<BorrowedFd<'_>>,
+    ) -> Result<(u64, String)> {
         self.check()?;
         let id = u64::from(self.next_id);
         self.next_id += 1;
         let line = command.line(id);
-        match self.monitor.write_all(line.as_bytes()) {
+        match send(&mut self.monitor, line.as_bytes(), file) {
             Ok(()) => Ok((id, line)),
-            Err(source) => Err(self.fail(What::Host {
+            Err(source) => Err(self.broken(What::Host {
                 doing: "write to QEMU's monitor",
                 source,
             })),
@@ -262,7 +282,7 @@ impl Machine {
             return Ok(event);
         }
         self.wait_for(what, limit, |message| match message {
-            Inbox::Monitor(Message::Event(event)) if wanted(&event) => Some(event),
+            Heard::Monitor(Message::Event(event)) if wanted(&event) => Some(event),
             _ => None,
         })
     }
@@ -307,13 +327,15 @@ impl Machine {
         let until = Instant::now() + LAST_WORDS;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            match self.inbox.recv_timeout(left) {
-                Ok(Inbox::Fatal(line)) => return Err(self.fatal(line)),
-                Ok(Inbox::Agent(FromGuest::Event(protocol::Event::KernelFault { lines })))
+            match self.inbox.next(left) {
+                Ok(Heard::Fatal(line)) => return Err(self.fatal(line)),
+                Ok(Heard::Agent(FromGuest::Event(protocol::Event::KernelFault { lines })))
                     if !self.reports =>
                 {
                     return Err(self.fail(What::KernelFault { lines }));
                 }
+                Ok(Heard::NotLogged(source)) => return Err(self.not_logged(source)),
+                Ok(_) if left.is_zero() => return Ok(()),
                 Ok(_) => {}
                 // Every thread that reads has ended, or is not worth waiting for.
                 Err(_) => return Ok(()),
@@ -324,7 +346,7 @@ impl Machine {
     /// Ends QEMU through its monitor, without asking the guest.
     pub(crate) fn quit(&mut self) -> Result<()> {
         // Not answered for certain: QEMU may be gone before its answer is read.
-        self.tell_monitor(&qmp::Command::Quit)?;
+        self.tell_monitor(&qmp::Command::Quit, None)?;
         self.wait_for_end()
     }
 
@@ -364,24 +386,14 @@ impl Machine {
         self.console.take()
     }
 
-    /// The path for a card's socket.
-    pub(crate) fn socket(&self, index: usize) -> std::path::PathBuf {
-        socket(&self.directory, index)
-    }
-
     /// Whether the shell that was started ends within `limit`.
     pub(crate) fn shell_ends(&mut self, limit: Duration) -> Result<bool> {
         self.check()?;
         let ended = self.hear(limit, |message| match message {
-            Inbox::Agent(FromGuest::Event(protocol::Event::ShellEnded)) => Some(()),
+            Heard::Agent(FromGuest::Event(protocol::Event::ShellEnded)) => Some(()),
             _ => None,
         })?;
         Ok(ended.is_some())
-    }
-
-    /// Whether QEMU has ended.
-    pub(crate) fn has_ended(&mut self) -> bool {
-        !matches!(self.process.ended(), Ok(None))
     }
 
     /// QEMU's process number.
@@ -392,7 +404,7 @@ impl Machine {
     pub(super) fn greet_monitor(&mut self) -> Result<()> {
         let limit = self.options.deadlines.monitor;
         self.wait_for("QEMU's monitor", limit, |message| match message {
-            Inbox::Monitor(Message::Greeting) => Some(()),
+            Heard::Monitor(Message::Greeting) => Some(()),
             _ => None,
         })?;
         self.monitor(&qmp::Command::Capabilities).map(|_| ())
@@ -403,7 +415,7 @@ impl Machine {
         &mut self,
         waiting_for: &str,
         limit: Duration,
-        wanted: impl FnMut(Inbox) -> Option<T>,
+        wanted: impl FnMut(Heard) -> Option<T>,
     ) -> Result<T> {
         match self.hear(limit, wanted)? {
             Some(answer) => Ok(answer),
@@ -421,7 +433,7 @@ impl Machine {
     fn hear<T>(
         &mut self,
         limit: Duration,
-        mut wanted: impl FnMut(Inbox) -> Option<T>,
+        mut wanted: impl FnMut(Heard) -> Option<T>,
     ) -> Result<Option<T>> {
         let deadline = Instant::now() + limit;
         loop {
@@ -429,26 +441,24 @@ impl Machine {
                 return Err(self.fail(What::Interrupted));
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            match self.inbox.recv_timeout(left.min(TICK)) {
-                Ok(Inbox::Fatal(line)) => return Err(self.fatal(line)),
-                Ok(Inbox::Agent(FromGuest::Event(protocol::Event::KernelFault { lines })))
+            match self.inbox.next(left.min(TICK)) {
+                Ok(Heard::Fatal(line)) => return Err(self.fatal(line)),
+                Ok(Heard::Agent(FromGuest::Event(protocol::Event::KernelFault { lines })))
                     if !self.reports =>
                 {
                     return Err(self.fail(What::KernelFault { lines }));
                 }
-                Ok(Inbox::AgentBroken(detail)) => {
-                    if self.has_ended() {
-                        return Err(self.unasked_end());
-                    }
-                    return Err(self.fail(What::Protocol {
+                Ok(Heard::AgentBroken(detail)) => {
+                    return Err(self.broken(What::Protocol {
                         who: "the agent",
                         detail,
                     }));
                 }
-                Ok(Inbox::MonitorClosed | Inbox::ConsoleClosed) => return Err(self.unasked_end()),
-                Ok(Inbox::Monitor(Message::Event(event))) => {
+                Ok(Heard::NotLogged(source)) => return Err(self.not_logged(source)),
+                Ok(Heard::MonitorClosed | Heard::ConsoleClosed) => return Err(self.unasked_end()),
+                Ok(Heard::Monitor(Message::Event(event))) => {
                     self.remember(event.clone());
-                    if let Some(answer) = wanted(Inbox::Monitor(Message::Event(event))) {
+                    if let Some(answer) = wanted(Heard::Monitor(Message::Event(event))) {
                         self.events.pop_back();
                         return Ok(Some(answer));
                     }
@@ -458,9 +468,12 @@ impl Machine {
                         return Ok(Some(answer));
                     }
                 }
-                Err(RecvTimeoutError::Timeout) if left.is_zero() => return Ok(None),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(self.unasked_end()),
+            }
+            // However much else is said.
+            if left.is_zero() {
+                return Ok(None);
             }
         }
     }
@@ -482,9 +495,24 @@ impl Machine {
         }
     }
 
+    /// A connection to the guest or the monitor broke, which is told as `what`, unless QEMU is dying: that shows here
+    /// first, and is the better thing to tell.
+    fn broken(&mut self, what: What) -> GuestFailed {
+        match self.process.wait_until(Instant::now() + LAST_WORDS) {
+            Ok(None) => self.fail(what),
+            _ => self.unasked_end(),
+        }
+    }
+
+    /// The console's log takes no more, as on a full disk.
+    fn not_logged(&mut self, source: io::Error) -> GuestFailed {
+        let path = self.directory.file(CONSOLE_LOG);
+        self.fail(What::Log { path, source })
+    }
+
     /// QEMU closed a connection: it ended, or is about to. Its console tells why.
     fn unasked_end(&mut self) -> GuestFailed {
-        let ended = self.process.wait_until(Instant::now() + LAST_WORDS);
+        let ended = self.process.wait_until(Instant::now() + ENDING);
         self.drain_last_words();
         let log = self.console_log();
         if let Some(line) = log
@@ -534,9 +562,10 @@ impl Machine {
         let until = Instant::now() + LAST_WORDS;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            match self.inbox.recv_timeout(left) {
-                Ok(Inbox::ConsoleClosed) | Err(_) => return,
-                Ok(Inbox::Monitor(Message::Event(event))) => self.remember(event),
+            match self.inbox.next(left) {
+                Ok(Heard::ConsoleClosed) | Err(_) => return,
+                Ok(Heard::Monitor(Message::Event(event))) => self.remember(event),
+                Ok(_) if left.is_zero() => return,
                 Ok(_) => {}
             }
         }
@@ -570,9 +599,19 @@ impl Machine {
     }
 }
 
-/// The path for a card's socket.
-pub(super) fn socket(directory: &RunDirectory, index: usize) -> std::path::PathBuf {
-    directory.file(&command::card(index))
+/// Writes a line, with an open file beside its first bytes.
+fn send(stream: &mut UnixStream, line: &[u8], file: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let Some(file) = file else {
+        return stream.write_all(line);
+    };
+    let sent = sendmsg::<()>(
+        stream.as_raw_fd(),
+        &[IoSlice::new(line)],
+        &[ControlMessage::ScmRights(&[file.as_raw_fd()])],
+        MsgFlags::MSG_NOSIGNAL,
+        None,
+    )?;
+    stream.write_all(line.get(sent..).unwrap_or_default())
 }
 
 /// A request without its bulk, for messages.

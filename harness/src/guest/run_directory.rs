@@ -100,6 +100,11 @@ pub fn parent() -> PathBuf {
     }
 }
 
+/// What stands in for a cache that cannot be written: a directory of this user's beside those of runs.
+pub fn elsewhere() -> PathBuf {
+    parent().join(format!("landfall-{}", nix::unistd::geteuid()))
+}
+
 /// Whether sockets can be there: their paths are short, and go to QEMU as text, in options with commas between.
 fn is_good(parent: &Path) -> bool {
     let short = parent.as_os_str().len() + PREFIX.len() + 6 <= MAX_PATH;

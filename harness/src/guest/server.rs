@@ -22,7 +22,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
-use super::qemu::process::Process;
+use super::qemu::process::{Process, Rights};
 use super::run_directory::RunDirectory;
 
 /// What stands for the socket's path in a server's command line.
@@ -165,6 +165,11 @@ impl Server {
             unjudged: true,
             ..self
         }
+    }
+
+    /// Whether [`Server::unjudged`] was said.
+    pub(super) fn is_unjudged(&self) -> bool {
+        self.unjudged
     }
 
     /// What it is called if nobody says otherwise: what is started, or the socket.
@@ -373,7 +378,7 @@ impl Running {
         let mut command = Command::new(program);
         command.args(arguments);
         let log = File::create(directory.file(Self::LOG)).map_err(failed)?;
-        let process = Process::spawn(command, Vec::new(), &log).map_err(failed)?;
+        let process = Process::spawn(command, Vec::new(), &log, Rights::Kept).map_err(failed)?;
         Ok(Self {
             process,
             directory,

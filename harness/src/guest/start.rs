@@ -4,28 +4,27 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 
-use landfall_agent::protocol::{self, Hello, Request};
-use landfall_guest::{Cancel, Kernel, Prepared};
+use landfall_agent::protocol::{Hello, Request};
+use landfall_guest::{Cancel, Kernel, Prepared, RunAs};
 
-use super::console;
+use super::card::Card;
 use super::failure::{GuestFailed, Result, What};
+use super::inbox::Inbox;
 use super::logs::{CONSOLE_LOG, QEMU_LOG};
-use super::machine::{Inbox, Machine, socket};
+use super::machine::Machine;
 use super::options::{GuestOptions, Start};
+use super::sockets::Sockets;
 use super::started::Clock;
 use super::watch;
 use crate::guest::memory::{GuestMemory, Ram};
-use crate::guest::qemu::command::Machine as Description;
-use crate::guest::qemu::process::Process;
-use crate::guest::qemu::qmp::Message;
+use crate::guest::qemu::command::{Machine as Description, confined};
+use crate::guest::qemu::process::{Process, Rights};
 use crate::guest::qemu::tuning::{DEBUG_KERNEL, MOST_WORDS, joined};
 use crate::guest::run_directory::RunDirectory;
 
@@ -120,10 +119,16 @@ impl<'a> Launch<'a> {
             Some(memory) => Arc::clone(memory),
             None => Arc::new(self.fresh_memory()?),
         };
+        let run_as = run_as(options);
+        let user = match run_as {
+            RunAs::Nobody(user) => Some(user),
+            RunAs::Self_ | RunAs::Root(_) => None,
+        };
+        let (sockets, sockets_open) = Sockets::new(&directory, user)
+            .map_err(host("make the directory of the cards' sockets"))?;
         let mut cards = Vec::new();
         for (index, card) in options.cards.iter().enumerate() {
-            let path = socket(&directory, index);
-            let server = card.serve(&path, index, options.card_options())?;
+            let server = card.serve(&sockets.path(index), index, options.card_options())?;
             cards.push(server);
         }
         let pair = || UnixStream::pair().map_err(host("make a socket pair"));
@@ -132,10 +137,14 @@ impl<'a> Launch<'a> {
         let duplicate = std::os::fd::AsFd::as_fd(&*memory)
             .try_clone_to_owned()
             .map_err(host("duplicate the memory file"))?;
-        let sockets = (0..cards.len()).map(|index| socket(&directory, index));
+        let served = (0..cards.len()).map(|index| sockets.for_qemu(index));
         let (plugged, empty) = match &self.incoming {
             Some(_) => (Vec::new(), cards.len() + options.spare_ports),
-            None => (sockets.collect(), options.spare_ports),
+            None => {
+                let served: std::io::Result<_> = served.collect();
+                let served = served.map_err(host("give QEMU the cards' sockets"))?;
+                (served, options.spare_ports)
+            }
         };
         let description = Description {
             memory_fd: duplicate.as_raw_fd(),
@@ -150,31 +159,37 @@ impl<'a> Launch<'a> {
         };
         let mut qemu = Command::new(&prepared.qemu.program);
         qemu.args(&prepared.qemu.arguments)
+            .args(confined(prepared.qemu.sandbox, user))
             .args(description.arguments());
         fs::write(directory.file("command"), format!("{qemu:?}\n"))
             .map_err(host("write the command line to the run's directory"))?;
         let log = |name: &str| File::create(directory.file(name)).map_err(host("make a log file"));
-        let inherited = vec![
+        let mut inherited = vec![
             duplicate,
             theirs_qmp.into(),
             theirs_agent.into(),
             theirs_console.into(),
         ];
-        let process =
-            Process::spawn(qemu, inherited, &log(QEMU_LOG)?).map_err(|source| What::Start {
-                program: prepared.qemu.program.clone(),
-                source,
-            })?;
+        inherited.extend(sockets_open);
+        let rights = match user {
+            Some(_) => Rights::GivenUp,
+            None => Rights::NoMore,
+        };
+        let process = Process::spawn(qemu, inherited, &log(QEMU_LOG)?, rights);
+        let process = process.map_err(|source| What::Start {
+            program: prepared.qemu.program.clone(),
+            source,
+        })?;
 
         let clone = |stream: &UnixStream| stream.try_clone().map_err(host("duplicate a socket"));
-        let (sender, inbox) = mpsc::channel();
-        read_monitor(clone(&monitor)?, sender.clone());
-        read_agent(clone(&agent)?, sender.clone());
+        let mut inbox = Inbox::default();
+        inbox.monitor(clone(&monitor)?);
+        inbox.agent(clone(&agent)?, options.deadlines.request);
         let mut own_console = None;
         if options.shell {
             own_console = Some(console);
         } else {
-            watch_console(console, log(CONSOLE_LOG)?, sender);
+            inbox.console(console, log(CONSOLE_LOG)?);
         }
         for stream in [&agent, &monitor] {
             stream
@@ -198,6 +213,7 @@ impl<'a> Launch<'a> {
             started: Clock::start().finish(None),
             options: options.clone(),
             directory,
+            sockets,
             cancel: self.cancel.clone(),
             next_id: 1,
             failed: None,
@@ -220,6 +236,17 @@ impl Machine {
             data: b"1".to_vec(),
         };
         self.request(request, Duration::ZERO).map(drop)
+    }
+}
+
+/// As whom the guest's QEMU runs.
+fn run_as(options: &GuestOptions) -> RunAs {
+    match RunAs::of_this_process() {
+        RunAs::Nobody(_) if options.cards.iter().any(Card::is_direct) => {
+            let why = "it reaches a card of another program's, which is not judged";
+            RunAs::Root(why.to_owned())
+        }
+        run_as => run_as,
     }
 }
 
@@ -283,53 +310,4 @@ pub(super) fn describe(options: &GuestOptions, prepared: &Prepared) -> Descripti
             .collect(),
         extra: options.qemu_arguments.clone(),
     }
-}
-
-// The threads below end when QEMU's end of their socket closes, which its death sees to.
-
-fn read_monitor(stream: UnixStream, inbox: Sender<Inbox>) {
-    std::thread::spawn(move || {
-        for line in BufReader::new(stream).lines() {
-            let Ok(line) = line else { break };
-            // What is no message is in no way an answer; the wait for one tells.
-            if let Ok(message) = Message::parse(&line)
-                && inbox.send(Inbox::Monitor(message)).is_err()
-            {
-                return;
-            }
-        }
-        let _ = inbox.send(Inbox::MonitorClosed);
-    });
-}
-
-fn read_agent(stream: UnixStream, inbox: Sender<Inbox>) {
-    std::thread::spawn(move || {
-        let mut stream = BufReader::new(stream);
-        loop {
-            let message = match protocol::read_frame(&mut stream) {
-                Ok(Some(message)) => Inbox::Agent(message),
-                // The port closes with QEMU; the monitor's end tells.
-                Ok(None) => return,
-                Err(error) => {
-                    let _ = inbox.send(Inbox::AgentBroken(error.to_string()));
-                    return;
-                }
-            };
-            if inbox.send(message).is_err() {
-                return;
-            }
-        }
-    });
-}
-
-fn watch_console(stream: UnixStream, log: File, inbox: Sender<Inbox>) {
-    std::thread::spawn(move || {
-        let found = |line: &str| {
-            // A closed inbox means that nobody waits any more.
-            let _ = inbox.send(Inbox::Fatal(line.to_owned()));
-        };
-        // A console that cannot be read or logged is one that is closed.
-        let _ = console::watch(stream, log, found);
-        let _ = inbox.send(Inbox::ConsoleClosed);
-    });
 }

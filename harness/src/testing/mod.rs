@@ -82,6 +82,7 @@ pub fn most_guests() -> Option<std::num::NonZeroUsize> {
 pub fn setup_options() -> Option<SetupOptions> {
     let cache = crate::default_cache(|name| std::env::var_os(name))?;
     Some(SetupOptions {
+        elsewhere: Some(crate::guest::run_directory::elsewhere()),
         mirror: std::env::var("LANDFALL_MIRROR").ok(),
         ..SetupOptions::new(cache)
     })

@@ -330,7 +330,12 @@ fn members_too_many_or_too_few_are_refused() -> Result {
 fn a_set_up_that_names_what_is_not_in_the_archive_is_refused() -> Result {
     type Change = fn(&mut Stamp);
     let changes: [Change; 6] = [
-        |stamp| stamp.emulator = Emulator::Own(PathBuf::from("/bin/sh")),
+        |stamp| {
+            stamp.emulator = Emulator::Own {
+                program: PathBuf::from("/bin/sh"),
+                sandbox: false,
+            }
+        },
         |stamp| stamp.emulator = Emulator::Entry("../../x".to_owned()),
         |stamp| stamp.vmlinux = PathBuf::from("/boot/vmlinux"),
         |stamp| stamp.initramfs = PathBuf::from("initramfs-3c/../../x"),

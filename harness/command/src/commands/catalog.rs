@@ -16,6 +16,7 @@ use super::{Done, parts, prepare, prepare_debug, scenario};
 use crate::cli::{CatalogArguments, CatalogCommand, Common, LegsArguments, PartArguments};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
+use crate::output;
 use crate::progress::Progress;
 use crate::report;
 
@@ -79,7 +80,7 @@ pub(super) fn catalog(arguments: &CatalogArguments, cancel: &Cancel) -> Done {
         CatalogCommand::Matrix { .. } => matrix(&arguments.command, cancel),
         CatalogCommand::Gallery { list: true, .. } => {
             for pattern in &PATTERNS {
-                report::text(&format!("{:<22} {}\n", pattern.name, pattern.what));
+                output::text(&format!("{:<22} {}\n", pattern.name, pattern.what));
             }
             Ok(ExitCode::Clean)
         }
@@ -127,7 +128,7 @@ fn list(json: Option<&std::path::Path>) -> Done {
             class.number, class.name
         ));
     }
-    report::text(&text);
+    output::text(&text);
     Ok(ExitCode::Clean)
 }
 
@@ -170,7 +171,7 @@ fn run(numbers: &[u8], record: Option<&Path>, common: &Common, cancel: &Cancel) 
         report::write_json(path, &runs)?;
     }
     let passed = runs.classes.iter().filter(|run| run.passed).count();
-    report::text(&format!(
+    output::text(&format!(
         "{passed} of {} named, with silent clean twins; {} are not planted anywhere; {:.0} s\n",
         runs.classes.len(),
         entries.iter().filter(|entry| entry.legs.is_empty()).count(),
@@ -197,7 +198,7 @@ fn matrix(command: &CatalogCommand, cancel: &Cancel) -> Done {
     let progress = Mutex::new(progress);
     let matrix = catalog::matrix(*repeats, &kernels.platforms(), cancel, &teller(&progress))
         .map_err(|failed| Failure::of_catalog(&failed))?;
-    report::text(&catalog::table(&matrix));
+    output::text(&catalog::table(&matrix));
     if let Some(path) = &common.json {
         report::write_json(path, &matrix)?;
     }
@@ -224,15 +225,15 @@ fn clean(runs: u32, debug: bool, common: &Common, cancel: &Cancel) -> Done {
         report::write_json(path, &clean)?;
     }
     for (kind, count) in &clean.kinds {
-        report::text(&format!("{count:>4}  {kind}\n"));
+        output::text(&format!("{count:>4}  {kind}\n"));
     }
     let alarms = clean.alarms.len();
-    report::text(&format!(
+    output::text(&format!(
         "{} clean runs, {alarms} false alarms; {:.0} s\n",
         clean.runs, clean.seconds
     ));
     for alarm in &clean.alarms {
-        report::text(&format!("  {alarm}\n"));
+        output::text(&format!("  {alarm}\n"));
     }
     left(&clean.bundles);
     Ok(verdict(alarms == 0))
@@ -249,7 +250,7 @@ fn gallery(plan: &Plan, common: &Common, cancel: &Cancel) -> Done {
         report::write_json(path, &gallery)?;
     }
     for shown in gallery.shown.iter().filter(|shown| !shown.silent) {
-        report::text(&format!(
+        output::text(&format!(
             "  {}, {}: {}\n",
             shown.pattern,
             shown.leg,
@@ -258,11 +259,11 @@ fn gallery(plan: &Plan, common: &Common, cancel: &Cancel) -> Done {
     }
     for guest in &gallery.guests {
         for said in guest.not_judged.iter().chain(&guest.findings) {
-            report::text(&format!("  {}: {said}\n", guest.leg));
+            output::text(&format!("  {}: {said}\n", guest.leg));
         }
     }
     let silent = gallery.shown.iter().filter(|shown| shown.silent).count();
-    report::text(&format!(
+    output::text(&format!(
         "{silent} of {} silent, in {} guests; {:.0} s\n",
         gallery.shown.len(),
         gallery.guests.len(),
@@ -307,7 +308,7 @@ pub(super) fn legs(arguments: &LegsArguments, cancel: &Cancel) -> Done {
             format!("{class}{}: {}", found.name, found.text)
         });
         let first = said.next().unwrap_or_else(|| "clean".to_owned());
-        report::text(&format!(
+        output::text(&format!(
             "{:<11} {:>3} frames  {first}\n",
             run.leg, run.frames
         ));
@@ -318,13 +319,13 @@ pub(super) fn legs(arguments: &LegsArguments, cancel: &Cancel) -> Done {
             .map(|why| format!("not judged: {why}"));
         let others = run.findings.iter().cloned().chain(why).chain(hints);
         for more in said.chain(others).take(7) {
-            report::text(&format!("{:<24}{more}\n", ""));
+            output::text(&format!("{:<24}{more}\n", ""));
         }
     }
     let classes = |run: &catalog::LegRun| run.violations.first().map(|first| first.class);
     let first = runs.first().map(classes);
     let agree = runs.iter().all(|run| Some(classes(run)) == first);
-    report::text(match agree {
+    output::text(match agree {
         true => "The platforms agree.\n",
         false => {
             "The platforms differ: what only one of them shows depends on it, as missing syncs do on bounce buffers.\n"
@@ -361,7 +362,7 @@ pub(super) fn again(
 /// Tells of bundles.
 fn left<'a>(bundles: impl IntoIterator<Item = &'a PathBuf>) {
     for bundle in bundles {
-        report::text(&report::left(bundle));
+        output::text(&report::left(bundle));
     }
 }
 

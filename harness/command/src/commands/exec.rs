@@ -20,6 +20,7 @@ use crate::cli::{
 };
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
+use crate::output;
 use crate::progress::Progress;
 use crate::{report, terminal, tried};
 
@@ -49,7 +50,7 @@ impl<'a> Bench<'a> {
             true => Some(prepare_debug(&options, &prepared, cancel, progress)?),
             false => None,
         };
-        let choice = accelerator::choose(machine.accel, &prepared, &options.cache, cancel)
+        let choice = accelerator::choose(machine.accel, &prepared, cancel)
             .map_err(|failed| Failure::of_guest(&failed))?;
         let plain = GuestOptions::default();
         let machine = GuestOptions {
@@ -247,7 +248,7 @@ pub(super) fn shell(arguments: &ShellArguments, cancel: &Cancel) -> Done {
     let mut progress = Progress::new();
     let options = parts(&arguments.parts)?;
     let prepared = prepare(&options, cancel, &mut progress)?;
-    let choice = accelerator::choose(arguments.guest.accel, &prepared, &options.cache, cancel)
+    let choice = accelerator::choose(arguments.guest.accel, &prepared, cancel)
         .map_err(|failed| Failure::of_guest(&failed))?;
     let machine = GuestOptions {
         shell: true,
@@ -341,7 +342,7 @@ pub(super) fn build(arguments: &BuildModuleArguments, cancel: &Cancel) -> Done {
         }
         let name = module.file_name().unwrap_or_default();
         let to = arguments.output.join(name);
-        report::text(&format!(
+        output::text(&format!(
             "{} for Linux {}\n",
             to.display(),
             prepared.kernel_release

@@ -8,12 +8,12 @@ use super::Done;
 use crate::cli::ExplainArguments;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
-use crate::report;
+use crate::output;
 
 /// Tells the story of a failed run.
 pub(super) fn explain(arguments: &ExplainArguments) -> Done {
     let path = &arguments.bundle;
     let told = Bundle::open(path).and_then(|bundle| story(&bundle, &path.display().to_string()));
-    report::text(&told.map_err(|error| Failure::of_bundle(path, &error))?);
+    output::text(&told.map_err(|error| Failure::of_bundle(path, &error))?);
     Ok(ExitCode::Clean)
 }

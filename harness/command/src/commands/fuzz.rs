@@ -19,6 +19,7 @@ use super::{Done, parts, prepare};
 use crate::cli::FuzzArguments;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
+use crate::output;
 use crate::progress::Progress;
 use crate::report;
 
@@ -98,7 +99,7 @@ pub(super) fn fuzz(arguments: &FuzzArguments, cancel: &Cancel) -> Done {
     let set_up = parts(&arguments.parts)?;
     let mut progress = Progress::new();
     let prepared = prepare(&set_up, cancel, &mut progress)?;
-    let choice = accelerator::choose(arguments.accel, &prepared, &set_up.cache, cancel)
+    let choice = accelerator::choose(arguments.accel, &prepared, cancel)
         .map_err(|failed| Failure::of_guest(&failed))?;
     let mut player = Player {
         bundle,
@@ -159,7 +160,7 @@ pub(super) fn fuzz(arguments: &FuzzArguments, cancel: &Cancel) -> Done {
     if let Some(path) = &arguments.json {
         report::write_json(path, &fuzzed)?;
     }
-    report::text(&summary(&fuzzed, arguments));
+    output::text(&summary(&fuzzed, arguments));
     match &fuzzed.failure {
         None => Ok(ExitCode::Clean),
         Some(failed) => {

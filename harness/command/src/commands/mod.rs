@@ -36,6 +36,7 @@ use crate::cli::{
 };
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
+use crate::output;
 use crate::progress::Progress;
 use crate::report;
 
@@ -69,12 +70,20 @@ pub(crate) fn main(cli: Cli) -> ExitCode {
         Some(Command::Doctor(arguments)) => doctor(&arguments),
         Some(Command::PoolExercise(arguments)) => pool_exercise(&arguments, &cancel),
     };
-    match done {
+    let code = match done {
         Ok(code) => code,
         Err(failure) => {
             report::failure(&failure);
             failure.code
         }
+    };
+    // Who reads the code alone must not take for said what was not.
+    match output::failed() {
+        Some(error) if code == ExitCode::Clean => {
+            report::failure(&Failure::output(Path::new("standard output"), error));
+            ExitCode::Output
+        }
+        _ => code,
     }
 }
 
@@ -189,7 +198,7 @@ fn run_with(
     let prepared = prepare(&options, cancel, &mut progress)?;
     let mut timings = vec![timing("set-up", began)];
     let choosing = Instant::now();
-    let choice = accelerator::choose(arguments.guest.accel, &prepared, &options.cache, cancel)
+    let choice = accelerator::choose(arguments.guest.accel, &prepared, cancel)
         .map_err(|failed| Failure::of_guest(&failed))?;
     timings.push(timing("choose accelerator", choosing));
     progress.note(&report::booting(&prepared, &choice, &plan));
@@ -312,7 +321,10 @@ pub(crate) fn parts(arguments: &PartArguments) -> Result<SetupOptions, Failure> 
             landfall::default_cache(|name| std::env::var_os(name)).ok_or_else(Failure::no_cache)?
         }
     };
-    let mut options = SetupOptions::new(cache);
+    let mut options = SetupOptions {
+        elsewhere: Some(landfall::guest::run_directory::elsewhere()),
+        ..SetupOptions::new(cache)
+    };
     options.mirror.clone_from(&arguments.mirror);
     options.snapshot_limit = arguments.snapshot_limit;
     options.qemu.clone_from(&arguments.qemu);

@@ -18,6 +18,7 @@ use super::{Done, run_with};
 use crate::cli::{Cli, Command, OutputArguments, ReplayArguments, RunArguments};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
+use crate::output;
 use crate::report;
 
 /// Repeats verdicts. One that is another, or cannot be told, is not the end of it.
@@ -26,7 +27,7 @@ pub(super) fn replay(arguments: &ReplayArguments, cancel: &Cancel) -> Done {
     let mut code = ExitCode::Clean;
     for path in &arguments.bundles {
         if several {
-            report::text(&format!("{}: ", path.display()));
+            output::text(&format!("{}: ", path.display()));
         }
         let done = match arguments.live {
             true => live(path, arguments, cancel),
@@ -68,7 +69,7 @@ fn offline(path: &Path) -> Done {
         names_of_ledger(&judged.said)
     );
     text.push_str(&outcome(&comparison));
-    report::text(&bundle::printable(&text));
+    output::text(&bundle::printable(&text));
     Ok(code(comparison.is_same()))
 }
 
@@ -103,7 +104,7 @@ fn live(path: &Path, arguments: &ReplayArguments, cancel: &Cancel) -> Done {
         let scenario = bundle.text(bundle::SCENARIO).map_err(refused)?;
         let now = trial(&recorded.command, scenario, arguments, cancel)?;
         let (was, is) = (names_of_trial(&observed.violations), names_of_trial(&now));
-        report::text(&bundle::printable(&told(&was, &is)));
+        output::text(&bundle::printable(&told(&was, &is)));
         return Ok(code(was == is));
     }
     let wanted = wanted(arguments, &recorded.command)?;
@@ -127,7 +128,7 @@ fn live(path: &Path, arguments: &ReplayArguments, cancel: &Cancel) -> Done {
                 true => "the same as recorded".to_owned(),
                 false => format!("recorded was: {}", recorded.summary),
             };
-            report::text(&bundle::printable(&format!("\n{was}\n")));
+            output::text(&bundle::printable(&format!("\n{was}\n")));
             return Ok(code(same));
         }
         other => other?,
@@ -145,7 +146,7 @@ fn live(path: &Path, arguments: &ReplayArguments, cancel: &Cancel) -> Done {
             None => "the run was clean: the bundle is as it was\n",
         });
     }
-    report::text(&bundle::printable(&text));
+    output::text(&bundle::printable(&text));
     Ok(code(was == is))
 }
 

@@ -14,6 +14,7 @@ use super::{Done, parts, prepare};
 use crate::cli::SurveyArguments;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
+use crate::output;
 use crate::progress::Progress;
 use crate::report;
 
@@ -25,7 +26,7 @@ pub(super) fn survey(arguments: &SurveyArguments, cancel: &Cancel) -> Done {
     let set_up = parts(&arguments.parts)?;
     let mut progress = Progress::new();
     let prepared = prepare(&set_up, cancel, &mut progress)?;
-    let choice = accelerator::choose(arguments.accel, &prepared, &set_up.cache, cancel)
+    let choice = accelerator::choose(arguments.accel, &prepared, cancel)
         .map_err(|failed| Failure::of_guest(&failed))?;
     let options = Options {
         memory: arguments.memory,
@@ -46,7 +47,7 @@ pub(super) fn survey(arguments: &SurveyArguments, cancel: &Cancel) -> Done {
     };
     let survey = survey::survey(&options, &prepared, cancel, &tell)
         .map_err(|failed| Failure::of_survey(&failed))?;
-    report::text(&survey::table(&survey));
+    output::text(&survey::table(&survey));
     write(arguments, &survey)?;
     Ok(match survey.is_clean() {
         true => ExitCode::Clean,

@@ -17,8 +17,8 @@ use super::exec::{Bench, bundles};
 use crate::cli::{InitArguments, TestArguments};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
+use crate::output;
 use crate::progress::Progress;
-use crate::report;
 
 /// The file that `init` writes, and `test` reads.
 const FILE: &str = "landfall.toml";
@@ -76,7 +76,7 @@ pub(super) fn test(arguments: &TestArguments, cancel: &Cancel) -> Done {
         &mut progress,
     )?;
     if arguments.ktap {
-        report::text(&format!("KTAP version 1\n1..{}\n", tests.len()));
+        output::text(&format!("KTAP version 1\n1..{}\n", tests.len()));
     }
     let mut done = Vec::new();
     for (number, test) in tests.into_iter().enumerate() {
@@ -99,7 +99,7 @@ pub(super) fn test(arguments: &TestArguments, cancel: &Cancel) -> Done {
             took: began.elapsed(),
             came,
         };
-        report::text(&match arguments.ktap {
+        output::text(&match arguments.ktap {
             true => ktap(number + 1, &one),
             false => line(&one),
         });
@@ -110,7 +110,7 @@ pub(super) fn test(arguments: &TestArguments, cancel: &Cancel) -> Done {
     }
     if !arguments.ktap {
         let passed = done.iter().filter(|one| matches!(one.came, Came::Passed));
-        report::text(&format!("{} of {} passed\n", passed.count(), done.len()));
+        output::text(&format!("{} of {} passed\n", passed.count(), done.len()));
     }
     Ok(done
         .iter()
@@ -254,7 +254,7 @@ pub(super) fn init(arguments: &InitArguments) -> Done {
         file.write_all(TEMPLATE.as_bytes())
     };
     write().map_err(|error: io::Error| Failure::output(&path, &error))?;
-    report::text(&format!(
+    output::text(&format!(
         "{} is there; `landfall test` does what it says\n",
         path.display()
     ));

@@ -38,11 +38,13 @@ pub enum Command {
     QueryCapabilities,
     /// Switches these capabilities on for the migration that follows.
     SetCapabilities(Vec<Capability>),
+    /// Takes an open file, which is sent along; see [`lent`].
+    AddFile,
     /// How many threads move memory, where [`Capability::Multifd`] is on.
     SetChannels(u8),
-    /// Saves a stopped machine to a file; [`Event::Migration`] tells how it goes.
+    /// Saves a stopped machine to a file that it was lent; [`Event::Migration`] tells how it goes.
     Save(PathBuf),
-    /// Restores a machine that was started for it (`-incoming defer`) from such a file.
+    /// Restores a machine that was started for it (`-incoming defer`) from such a file, which it was lent.
     Restore(PathBuf),
     /// Answers how the migration went, with `error-desc` if it failed.
     QueryMigration,
@@ -121,6 +123,7 @@ impl Command {
                 "migrate-set-parameters",
                 json!({ "multifd-channels": count }),
             ),
+            Self::AddFile => ("add-fd", Value::Null),
             Self::Save(file) => ("migrate", json!({ "uri": file_uri(file) })),
             Self::Restore(file) => ("migrate-incoming", json!({ "uri": file_uri(file) })),
             Self::QueryMigration => ("query-migrate", Value::Null),
@@ -136,6 +139,12 @@ impl Command {
         }
         format!("{message}\n")
     }
+}
+
+/// The name under which QEMU opens the file that [`Command::AddFile`] gave it; `None` if that is no answer to it.
+pub fn lent(answer: &Value) -> Option<PathBuf> {
+    let set = answer.get("fdset-id")?.as_u64()?;
+    Some(format!("/dev/fdset/{set}").into())
 }
 
 fn file_uri(file: &Path) -> String {
@@ -337,6 +346,14 @@ mod tests {
             line.contains(r#""pcie_aer_inject_error port1 MALF_TLP""#),
             "{line}"
         );
+    }
+
+    #[test]
+    fn a_file_that_was_lent_has_a_name() {
+        let answer = json!({ "fdset-id": 2, "fd": 17 });
+        assert_eq!(lent(&answer).as_deref(), Some(Path::new("/dev/fdset/2")));
+        assert_eq!(lent(&json!({ "fdset-id": "x" })), None);
+        assert_eq!(lent(&Value::Null), None);
     }
 
     #[test]

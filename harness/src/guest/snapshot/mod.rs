@@ -125,9 +125,8 @@ fn save(
     })?;
     transport.set_up(machine).map_err(refused)?;
     let state = directory.join(STATE);
-    machine
-        .monitor(&Command::Save(state.clone()))
-        .map_err(refused)?;
+    let lent = machine.lend(&File::create(&state).map_err(kept)?)?;
+    machine.monitor(&Command::Save(lent)).map_err(refused)?;
     if let Some(why) = migrated(machine, "the machine's state to be saved")? {
         return Err(NotRestored::Cold(format!("QEMU does not save it: {why}")));
     }
@@ -294,9 +293,10 @@ fn revive(
         _ => RestoreFailed::Snapshot(failed.to_string()),
     };
     manifest.transport.set_up(machine).map_err(blame)?;
-    machine
-        .monitor(&Command::Restore(snapshot.file(STATE)))
-        .map_err(blame)?;
+    let state = File::open(snapshot.file(STATE))
+        .map_err(|error| RestoreFailed::Snapshot(error.to_string()))?;
+    let lent = machine.lend(&state).map_err(blame)?;
+    machine.monitor(&Command::Restore(lent)).map_err(blame)?;
     if let Some(why) = migrated(machine, "the machine's state to be restored").map_err(blame)? {
         return Err(RestoreFailed::Snapshot(format!("QEMU refuses it: {why}")));
     }

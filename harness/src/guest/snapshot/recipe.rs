@@ -252,6 +252,7 @@ mod tests {
                 program: file("qemu"),
                 arguments: Vec::new(),
                 version: "11.1.3".to_owned(),
+                sandbox: false,
             },
             vmlinux: file("vmlinux"),
             bzimage: None,
@@ -263,10 +264,12 @@ mod tests {
             module_warnings: Vec::new(),
             lock: Lock::default(),
             lock_file: directory.join("lock"),
+            parts_file: directory.join("parts"),
             timings: Vec::new(),
             cache_size: 0,
             warm: true,
             cache: directory.to_owned(),
+            writable: directory.to_owned(),
             snapshots: Snapshots::new(directory, SNAPSHOT_LIMIT, "setup"),
         }
     }
