@@ -22,7 +22,7 @@ use tar::{EntryType, Header};
 
 use crate::bytes::{Bytes, file};
 use crate::limit;
-use crate::text::words;
+use crate::text::{plain_words, words};
 
 /// Largest module that is unpacked, twice: a vector doubles as it grows.
 const MEMORY: usize = 600 << 20;
@@ -52,7 +52,7 @@ fn read(bytes: &[u8]) {
         1 => {
             let (_kept, path) = file(bytes.0);
             if let Err(why) = read_module(&path) {
-                words(&why);
+                plain_words(&why);
             }
         }
         2 => {
@@ -66,7 +66,7 @@ fn read(bytes: &[u8]) {
         }
         3 => match debug_info::of_module(bytes.0, &CALLS) {
             Ok(lines) => assert!(lines.len() <= CALLS.len()),
-            Err(why) => words(&why),
+            Err(why) => plain_words(&why),
         },
         _ => set_up(&mut bytes),
     }

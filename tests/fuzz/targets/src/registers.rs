@@ -179,9 +179,9 @@ fn drive(bytes: &[u8]) {
 impl Bench {
     fn act(&mut self, bytes: &mut Bytes<'_>) {
         match bytes.u8() % 14 {
-            0 | 1 => self.to_known(bytes, |bytes| bytes.u32().into()),
-            2 | 3 => self.to_known(bytes, |bytes| u64::from(bytes.u8()) * 0x400),
-            4 => self.to_known(bytes, |bytes| bytes.u8().into()),
+            0 | 1 => self.write_known(bytes, |bytes| bytes.u32().into()),
+            2 | 3 => self.write_known(bytes, |bytes| u64::from(bytes.u8()) * 0x400),
+            4 => self.write_known(bytes, |bytes| bytes.u8().into()),
             5 => {
                 if let Some(at) = bytes.choose(&self.known).copied() {
                     self.read(at.bar, at.offset, at.width.bytes().into());
@@ -235,7 +235,7 @@ impl Bench {
         }
     }
 
-    fn to_known(&mut self, bytes: &mut Bytes<'_>, value: impl FnOnce(&mut Bytes<'_>) -> u64) {
+    fn write_known(&mut self, bytes: &mut Bytes<'_>, value: impl FnOnce(&mut Bytes<'_>) -> u64) {
         if let Some(at) = bytes.choose(&self.known).copied() {
             let value = value(bytes).to_le_bytes();
             self.write(at.bar, at.offset, &value[..at.width.bytes().into()]);

@@ -5,6 +5,17 @@
 /// Longest refusal.
 const LONGEST: usize = 64 << 10;
 
+/// Checks what is said of bytes that are nobody's words: there is no value in it as Rust writes it.
+///
+/// # Panics
+/// There is.
+pub(crate) fn plain_words(said: &dyn std::error::Error) {
+    words(said);
+    let text = said.to_string();
+    let form = ['{', '}'].iter().any(|brace| text.contains(*brace)) || text.contains("Error(");
+    assert!(!form, "{text}");
+}
+
 /// Checks what is said when something is refused.
 ///
 /// # Panics
