@@ -3,7 +3,8 @@
 //! What the harness and the guest's PID 1 say to each other, each as the other's bytes: a guest is hostile, and what it is
 //! asked should at least not end it.
 //!
-//! The first byte says who reads, and whether the rest is a stream as it is or messages, of which each has its length first.
+//! The first byte says who reads, and whether the rest is a stream as it is or messages, of which each has its length first and
+//! is read by itself.
 //! What is understood is said again in the same words; nothing takes memory by the other's word.
 
 use std::io::Cursor;
@@ -23,24 +24,18 @@ const FOR_EACH: usize = 64;
 pub fn run(bytes: &[u8]) {
     let mut bytes = Bytes(bytes);
     let how = bytes.u8();
-    let stream = match how & 2 {
-        0 => bytes.0.to_vec(),
-        _ => framed(&mut bytes),
+    let read_one = |stream: &[u8]| match how & 1 {
+        0 => read::<FromGuest>(stream),
+        _ => read::<ToGuest>(stream),
     };
-    match how & 1 {
-        0 => read::<FromGuest>(&stream),
-        _ => read::<ToGuest>(&stream),
+    if how & 2 == 0 {
+        return read_one(bytes.0);
     }
-}
-
-fn framed(bytes: &mut Bytes<'_>) -> Vec<u8> {
-    let mut stream = Vec::new();
     while !bytes.is_empty() {
         let message = bytes.long();
-        stream.extend((message.len() as u32).to_le_bytes());
-        stream.extend(message);
+        let length = (message.len() as u32).to_le_bytes();
+        read_one(&[&length[..], message].concat());
     }
-    stream
 }
 
 fn read<T: DeserializeOwned + Serialize + PartialEq + std::fmt::Debug>(stream: &[u8]) {
