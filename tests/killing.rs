@@ -4,8 +4,10 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::symlink;
-use std::process::{Child, Output, Stdio};
+use std::process::{Output, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use landfall_device::random::Random;
@@ -21,6 +23,9 @@ fn number(variable: &str, otherwise: u64) -> u64 {
         .unwrap_or(otherwise)
 }
 
+/// How long a run may take, beside others on a loaded machine.
+const LONG: Duration = Duration::from_secs(300);
+
 /// A cache of the campaign's own, which shares the set-up, and a place for temporary files.
 struct Place {
     directory: tempfile::TempDir,
@@ -32,6 +37,26 @@ enum Victim {
     Harness(Signal),
     Qemu,
     Server,
+}
+
+/// One that was started.
+struct Run {
+    process: u32,
+    ended: mpsc::Receiver<io::Result<Output>>,
+}
+
+impl Run {
+    fn ends_within(&self, limit: Duration) -> Result<Option<Output>> {
+        match self.ended.recv_timeout(limit) {
+            Ok(output) => Ok(Some(output?)),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn end(&self) -> Result<Output> {
+        let output = self.ends_within(LONG)?;
+        Ok(output.ok_or_else(|| format!("a run did not end within {} s", LONG.as_secs()))?)
+    }
 }
 
 impl Place {
@@ -56,7 +81,7 @@ impl Place {
         self.directory.path().join("tmp")
     }
 
-    fn start(&self, victim: Victim) -> Result<Child> {
+    fn start(&self, victim: Victim) -> Result<Run> {
         let mut command = landfall();
         match victim {
             Victim::Server => {
@@ -74,7 +99,11 @@ impl Place {
             .env("LANDFALL_CACHE", self.cache())
             .env("TMPDIR", self.temporary());
         let log = File::create(self.directory.path().join("unread"))?;
-        Ok(command.stdout(log).stderr(Stdio::piped()).spawn()?)
+        let child = command.stdout(log).stderr(Stdio::piped()).spawn()?;
+        let (process, (end, ended)) = (child.id(), mpsc::channel());
+        // Who does not wait any more has failed.
+        std::thread::spawn(move || end.send(child.wait_with_output()));
+        Ok(Run { process, ended })
     }
 
     /// The processes that were started here, and theirs, dead ones that nobody has waited for left out.
@@ -100,9 +129,10 @@ impl Place {
     /// Starts a run, kills its victim after some time, and gives what it said.
     fn killed(&self, victim: Victim, after: Duration) -> Result<(Victim, Output)> {
         let run = self.start(victim)?;
-        // At a random moment: there is no event to wait for.
-        std::thread::sleep(after);
-        let harness = Pid::from_raw(i32::try_from(run.id())?);
+        if let Some(output) = run.ends_within(after)? {
+            return Ok((victim, output));
+        }
+        let harness = Pid::from_raw(i32::try_from(run.process)?);
         let (victim, whom, with) = match victim {
             Victim::Harness(signal) => (victim, harness, signal),
             Victim::Qemu | Victim::Server => {
@@ -111,7 +141,7 @@ impl Place {
                 } else {
                     "landfall-device"
                 };
-                match child_with(run.id(), word)? {
+                match child_with(run.process, word)? {
                     Some(process) => (
                         victim,
                         Pid::from_raw(i32::try_from(process)?),
@@ -124,7 +154,7 @@ impl Place {
         };
         // Who has ended meanwhile cannot be killed.
         let _ = kill(whom, with);
-        Ok((victim, ended(run)?))
+        Ok((victim, run.end()?))
     }
 
     /// Nothing of what was killed lives on.
@@ -146,7 +176,7 @@ impl Place {
 
     /// The next run is clean, and clears what the killed left in the file system.
     fn the_next_is_clean(&self, with: Victim, story: &str) -> Result {
-        let output = ended(self.start(with)?)?;
+        let output = self.start(with)?.end()?;
         let clean = if with == Victim::Server { 6 } else { 0 };
         assert_eq!(output.status.code(), Some(clean), "{story}: {output:?}");
         for entry in fs::read_dir(self.temporary())? {
@@ -189,21 +219,6 @@ fn names(processes: &BTreeSet<u32>) -> String {
         String::from_utf8_lossy(&line).replace('\0', " ")
     });
     lines.collect::<Vec<_>>().join("; ")
-}
-
-/// Waits for a run, which must come to its end.
-fn ended(mut run: Child) -> Result<Output> {
-    let until = Instant::now() + Duration::from_secs(300);
-    while run.try_wait()?.is_none() {
-        if Instant::now() > until {
-            run.kill()?;
-            return Err(
-                format!("it did not end within 300 s: {:?}", run.wait_with_output()?).into(),
-            );
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    Ok(run.wait_with_output()?)
 }
 
 /// Whether that is how a run ends whose victim died, or that had ended before.

@@ -2,13 +2,17 @@
 
 //! What the card cannot do is told by its registers, and the driver keeps to it.
 
+use landfall::Cancel;
 use landfall::guest::{GuestOptions, PoolOptions, PoolSource};
+use landfall::report::schema::Verdict;
 use landfall_cards::capture::CaptureOptions;
 use landfall_suite::capture::Configure;
 use landfall_suite::capture::{self, Device};
-use landfall_suite::run::{CapturePlan, Session};
+use landfall_suite::run::{self, CapturePlan, Session, Wishes};
 use landfall_tests::errno::{EINVAL, ENOMEM};
-use landfall_tests::{Result, assert_refused, boot, boot_loaded, capture_clean, kernel_log};
+use landfall_tests::{
+    Result, assert_refused, boot, boot_loaded, capture_clean, kernel_log, prepared, tcg,
+};
 
 /// Frames that must not cross a 64 KiB boundary, and must begin on 16 KiB, do neither.
 #[test]
@@ -124,4 +128,25 @@ fn frames_too_large_are_refused() -> Result {
     capture_clean(&guest, &card, &CapturePlan::default())?;
     drop(card);
     Ok(guest.power_off()?)
+}
+
+/// What a journal that is full does not know is neither wrong nor clean.
+#[test]
+fn a_full_journal_is_not_judged() -> Result {
+    let mut plan = Wishes::default().plan()?;
+    plan.guest.journal = 300;
+    let outcome = run::run(
+        &plan,
+        prepared(),
+        &tcg(),
+        Vec::new(),
+        &Cancel::default(),
+        &mut |_| (),
+    )?;
+
+    let report = outcome.report;
+    assert_eq!(report.verdict, Verdict::NotJudged, "{report:?}");
+    assert_eq!(report.violations, []);
+    assert!(report.summary.contains("journal"), "{}", report.summary);
+    Ok(())
 }

@@ -7,6 +7,7 @@ mod boot;
 mod bundle;
 mod catalog;
 mod cluster;
+mod confined;
 mod contract;
 mod debug;
 mod exec;

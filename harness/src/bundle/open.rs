@@ -10,12 +10,12 @@ use landfall_device::ledger::Judgement;
 use landfall_guest::Zstd;
 use serde::de::DeserializeOwned;
 use tar::{Archive, Entry, EntryType};
-use tempfile::TempDir;
 
 use super::manifest::{LARGEST_MANIFEST, NAME};
 use super::{BundleError, Judged, Manifest, Member, Refused, Run, judge, names};
 use crate::debug_info::Lines;
 use crate::evidence::{Item, MAX_PAGES, Observed, PAGE, Pages};
+use crate::guest::run_directory::RunDirectory;
 use crate::report::schema::Report;
 
 /// Most bytes of a file that is read whole.
@@ -27,7 +27,7 @@ pub struct Bundle {
     directory: PathBuf,
     manifest: Manifest,
     /// Where it was unpacked, if it is an archive.
-    _unpacked: Option<TempDir>,
+    _unpacked: Option<RunDirectory>,
 }
 
 impl Bundle {
@@ -41,7 +41,7 @@ impl Bundle {
             false => Some(unpack(path)?),
         };
         let directory = match &unpacked {
-            Some(unpacked) => unpacked.path().to_owned(),
+            Some(unpacked) => unpacked.file(UNPACKED),
             None => path.to_owned(),
         };
         let file = directory.join(NAME);
@@ -224,8 +224,11 @@ fn check(directory: &Path, member: &Member) -> Result<(), BundleError> {
     }
 }
 
+/// Name of the directory, in one of a run, that an archive is unpacked in.
+const UNPACKED: &str = "bundle";
+
 /// Unpacks an archive: the manifest, and then just the files that it names, in its order.
-fn unpack(path: &Path) -> Result<TempDir, BundleError> {
+fn unpack(path: &Path) -> Result<RunDirectory, BundleError> {
     let failed = |source| BundleError::Read {
         path: path.to_owned(),
         source,
@@ -234,10 +237,9 @@ fn unpack(path: &Path) -> Result<TempDir, BundleError> {
     let file = File::open(path).map_err(failed)?;
     let unpacked = Zstd::new(BufReader::new(file))
         .map_err(|error| foreign(format!("neither a directory nor a .tar.zst ({error})")))?;
-    let directory = tempfile::Builder::new()
-        .prefix("landfall-unpacked-")
-        .tempdir()
-        .map_err(failed)?;
+    let run = RunDirectory::new().map_err(failed)?;
+    let directory = run.file(UNPACKED);
+    std::fs::create_dir(&directory).map_err(failed)?;
     let mut archive = Archive::new(unpacked);
     // Raw: no long names, no sparse files, nothing that takes memory by the archive's word.
     let mut entries = archive.entries().map_err(failed)?.raw(true);
@@ -251,15 +253,15 @@ fn unpack(path: &Path) -> Result<TempDir, BundleError> {
     if first.size() > LARGEST_MANIFEST {
         return Err(BundleError::file(NAME, Refused::Large(LARGEST_MANIFEST)));
     }
-    write(&mut first, NAME, directory.path())?;
+    write(&mut first, NAME, &directory)?;
     drop(first);
-    let head = read(&directory.path().join(NAME), NAME, LARGEST_MANIFEST)?;
+    let head = read(&directory.join(NAME), NAME, LARGEST_MANIFEST)?;
     for member in Manifest::parse(&head)?.files {
         let mut entry = next(&member.name)?;
         expect(&entry, &member.name, Some(member.size))?;
-        write(&mut entry, &member.name, directory.path())?;
+        write(&mut entry, &member.name, &directory)?;
     }
-    Ok(directory)
+    Ok(run)
 }
 
 /// Refuses a member that is not the one that is to come.

@@ -2,9 +2,9 @@
 
 //! Writes a bundle: beside its place, the manifest last, and then renamed.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use landfall_device::journal::Journal;
@@ -17,10 +17,11 @@ use super::place::{is_archive, parent};
 use super::{BundleError, FORMAT, Manifest, Member, Place, Request, Run, drawing, map, names};
 use crate::debug_info::Lines;
 use crate::evidence::{Logs, Observed, Pages, Recorder};
+use crate::guest::run_directory::RunDirectory;
 use crate::report::map::{Canvas, draw};
 use crate::report::schema::Report;
 
-/// Beginning of the name of a bundle in the evidence place; while it is written a dot comes before it.
+/// Beginning of the name of a bundle in the evidence place.
 pub(super) const PREFIX: &str = "landfall-bundle-";
 /// Columns of the map.
 const COLUMNS: usize = 100;
@@ -67,26 +68,23 @@ pub fn store(parts: &Parts<'_>, evidence: &Path) -> Result<PathBuf, BundleError>
     };
     parts.request.place.check()?;
     fs::create_dir_all(parent).map_err(failed)?;
-    let temporary = tempfile::Builder::new()
-        .prefix(&format!(".{PREFIX}{word}"))
-        .permissions(fs::Permissions::from_mode(mode))
-        .tempdir_in(parent)
+    let temporary = RunDirectory::within(parent).map_err(failed)?;
+    let unnamed = temporary.file("bundle");
+    DirBuilder::new()
+        .mode(mode)
+        .create(&unnamed)
         .map_err(failed)?;
-    let manifest = fill(parts, temporary.path()).map_err(failed)?;
+    let manifest = fill(parts, &unnamed).map_err(failed)?;
     let Some(path) = path else {
-        let name = temporary.path().file_name().unwrap_or_default();
-        let name = name.to_string_lossy();
-        let place = parent.join(name.strip_prefix('.').unwrap_or(&name));
-        fs::rename(temporary.path(), &place).map_err(failed)?;
-        let _ = temporary.keep(); // it has its name
+        let place = parent.join(format!("{PREFIX}{word}{}", temporary.unique()));
+        fs::rename(&unnamed, &place).map_err(failed)?;
         return Ok(place);
     };
-    if is_archive(path) {
-        pack(&manifest, temporary.path(), path).map_err(failed)?;
-        return Ok(path.clone());
+    match is_archive(path) {
+        true => pack(&manifest, &unnamed, path),
+        false => replace(&unnamed, path, &temporary.file("old")),
     }
-    replace(temporary.path(), path).map_err(failed)?;
-    let _ = temporary.keep();
+    .map_err(failed)?;
     Ok(path.clone())
 }
 
@@ -96,16 +94,11 @@ fn mode(path: &Path) -> Option<u32> {
     status.is_dir().then(|| status.permissions().mode() & 0o777)
 }
 
-/// Gives a directory its name. A bundle that has it goes.
-fn replace(new: &Path, path: &Path) -> io::Result<()> {
-    if !path.exists() {
-        return fs::rename(new, path);
+/// Gives a directory its name. A bundle that has it becomes `old`.
+fn replace(new: &Path, path: &Path, old: &Path) -> io::Result<()> {
+    if path.exists() {
+        fs::rename(path, old)?;
     }
-    let old = tempfile::Builder::new()
-        .prefix(&format!(".{PREFIX}old-"))
-        .tempdir_in(parent(path))?;
-    // Over the empty directory; it and what it holds by then are removed when `old` goes.
-    fs::rename(path, old.path())?;
     fs::rename(new, path)
 }
 

@@ -6,16 +6,19 @@
 //! cache see each other's places, so a test suite, its threads and a `landfall run` beside it share the machine.
 //! A place is free again when its process ends, however it ends.
 //!
+//! Who waits longest is next: each who waits has a locked file, too, whose name says since when.
+//!
 //! A thread that has a guest already gets another at once: nobody else could end what it waits for.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use landfall_guest::Cancel;
 use nix::errno::Errno;
@@ -25,6 +28,10 @@ use nix::fcntl::{Flock, FlockArg};
 const LOOK: Duration = Duration::from_millis(20);
 /// How long to wait for other guests to end: a suite on a slow machine keeps them for minutes, not for hours.
 const LIMIT: Duration = Duration::from_secs(60 * 60);
+/// Beginning of the names of those who wait.
+const TURN: &str = "wait-";
+/// How long one may be there before its owner has it locked.
+const UNLOCKED: Duration = Duration::from_secs(2);
 /// Most places that are looked at.
 const MOST: usize = 1024;
 
@@ -88,9 +95,15 @@ pub(super) fn take(
     let directory = cache.join("guests");
     fs::create_dir_all(&directory)?;
     let began = Instant::now();
+    let mut turn = None;
     loop {
-        if let Some(file) = try_take(&directory, budget, memory)? {
+        if is_next(&directory, turn.as_ref())?
+            && let Some(file) = try_take(&directory, budget, memory)?
+        {
             return Ok(Place::of(Some(file), holder));
+        }
+        if turn.is_none() {
+            turn = Some(Turn::new(&directory)?);
         }
         if cancel.is_cancelled() {
             return Err(NoPlace::Cancelled);
@@ -131,6 +144,58 @@ impl Drop for Place {
 fn holders() -> MutexGuard<'static, HashMap<ThreadId, usize>> {
     static HOLDERS: LazyLock<Mutex<HashMap<ThreadId, usize>>> = LazyLock::new(Mutex::default);
     HOLDERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Somebody who waits, first come, first served; ends when dropped, or when the process does.
+struct Turn {
+    path: PathBuf,
+    _file: Flock<File>,
+}
+
+impl Turn {
+    fn new(directory: &Path) -> io::Result<Self> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let name = format!(
+            "{TURN}{:024}-{}-{}",
+            since.unwrap_or_default().as_nanos(),
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
+        let path = directory.join(name);
+        // Who looks whether it is a dead one's has it for a moment.
+        let file = Flock::lock(open(&path)?, FlockArg::LockExclusive);
+        let file = file.map_err(|(_, error)| error)?;
+        Ok(Self { path, _file: file })
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // One that stays is taken for a dead one's.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Whether nobody has waited for longer. What those left who died waiting is removed.
+fn is_next(directory: &Path, mine: Option<&Turn>) -> io::Result<bool> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if !name.starts_with(TURN) || mine.is_some_and(|mine| path >= mine.path) {
+            continue;
+        }
+        // Its owner may have had its turn since.
+        let Ok(file) = File::open(&path) else {
+            continue;
+        };
+        let age = file.metadata()?.modified()?.elapsed().unwrap_or_default();
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(_free) if age > UNLOCKED => drop(fs::remove_file(&path)),
+            _ => return Ok(false),
+        }
+    }
+    Ok(true)
 }
 
 /// Takes a place if there is one. One process looks at a time, so that two do not take the last memory; for the
@@ -274,6 +339,32 @@ mod tests {
 
         drop((first, second));
         assert!(other(cache.path(), one, MIB).is_some());
+    }
+
+    #[test]
+    fn who_waits_longest_is_next_and_the_dead_hold_nobody_up() {
+        let cache = tempfile::tempdir().unwrap();
+        let directory = cache.path();
+        let turns = [(); 2].map(|()| Turn::new(directory).unwrap());
+        let [first, second] = &turns;
+        assert!(is_next(directory, Some(first)).unwrap());
+        assert!(!is_next(directory, Some(second)).unwrap());
+        assert!(!is_next(directory, None).unwrap(), "nor who just came");
+
+        let dead = directory.join(format!("{TURN}0-1-1"));
+        fs::write(&dead, "").unwrap();
+        let now = is_next(directory, Some(first)).unwrap();
+        assert!(!now, "its owner may be about to lock it");
+        let then = SystemTime::now() - 2 * UNLOCKED;
+        open(&dead).unwrap().set_modified(then).unwrap();
+        assert!(is_next(directory, Some(first)).unwrap());
+        assert!(!dead.exists());
+
+        let [first, second] = turns;
+        drop(first);
+        assert!(is_next(directory, Some(&second)).unwrap());
+        drop(second);
+        assert_eq!(fs::read_dir(directory).unwrap().count(), 0);
     }
 
     #[test]

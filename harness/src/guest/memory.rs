@@ -6,11 +6,11 @@
 //! the file at once. It is read with `pread`, never mapped here: a guest that changes memory meanwhile can
 //! make the harness see old or new bytes, and nothing else. Pages that nobody touched take no memory.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
@@ -106,6 +106,7 @@ impl GuestMemory {
     pub fn split(bytes: u64, low: Option<u64>) -> Result<Self, MemoryError> {
         let make = || {
             let file = File::from(memfd_create("landfall-guest", MFdFlags::MFD_CLOEXEC)?);
+            file.set_permissions(Permissions::from_mode(0o600))?;
             file.set_len(bytes)?;
             Ok(file)
         };

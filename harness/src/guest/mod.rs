@@ -32,6 +32,7 @@ mod loading;
 mod logs;
 mod machine;
 pub mod memory;
+mod monitor;
 mod options;
 mod pool;
 pub mod qemu;

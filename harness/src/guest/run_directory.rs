@@ -8,7 +8,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
@@ -34,13 +34,20 @@ impl RunDirectory {
     /// # Errors
     /// What the file system gave.
     pub fn new() -> io::Result<Self> {
-        let parent = parent();
-        sweep(&parent);
-        Self::new_in(&parent)
+        Self::within(&parent())
+    }
+
+    /// Likewise, somewhere else, as for what is to get its name there when it is whole.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn within(parent: &Path) -> io::Result<Self> {
+        sweep(parent);
+        Self::new_in(parent)
     }
 
     fn new_in(parent: &Path) -> io::Result<Self> {
-        let directory = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
+        let directory = private().prefix(PREFIX).tempdir_in(parent)?;
         // Locked before it has its name, so that a sweep cannot find it unlocked.
         let unnamed = directory.path().join("lock.new");
         let lock = File::create_new(&unnamed)?;
@@ -55,6 +62,12 @@ impl RunDirectory {
     /// Where it is.
     pub fn path(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// What tells it from all others, for a name.
+    pub fn unique(&self) -> String {
+        let name = self.path().file_name().unwrap_or_default();
+        name.to_string_lossy().replacen(PREFIX, "", 1)
     }
 
     /// The path of a file in it.
@@ -74,7 +87,7 @@ impl RunDirectory {
             }
             None => {
                 let parent = self.directory.path().parent().unwrap_or(Path::new("/tmp"));
-                tempfile::Builder::new()
+                private()
                     .prefix("landfall-evidence-")
                     .tempdir_in(parent)?
                     .keep()
@@ -88,6 +101,13 @@ impl RunDirectory {
         }
         Ok(to)
     }
+}
+
+/// Makes directories that nobody else can look into.
+fn private<'a>() -> tempfile::Builder<'a, 'a> {
+    let mut builder = tempfile::Builder::new();
+    builder.permissions(fs::Permissions::from_mode(0o700));
+    builder
 }
 
 /// Where the directories of runs are, and what is left of them: the system's directory for temporary files, or

@@ -35,7 +35,13 @@ impl Started {
     /// From the first step to a guest that answers, with its cards in it; without the time for which another guest
     /// had to end first.
     pub fn total(&self) -> Duration {
-        let parts = self.parts.iter().filter(|(part, _)| part != WAIT);
+        let all: Duration = self.parts.iter().map(|(_, time)| *time).sum();
+        all - self.waited()
+    }
+
+    /// For how long another guest had to end first.
+    pub fn waited(&self) -> Duration {
+        let parts = self.parts.iter().filter(|(part, _)| part == WAIT);
         parts.map(|(_, time)| *time).sum()
     }
 }

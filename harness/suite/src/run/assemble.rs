@@ -115,7 +115,10 @@ impl Session {
     /// Ends the ledger and merges what all three views found.
     pub(super) fn findings(&mut self, jobs: &HashMap<u32, Job>) -> Findings {
         self.feed();
+        self.recorder.close(&self.journal);
         self.judged = self.recorder.finish();
+        // A journal that was full does not know all frames, and is not asked of any.
+        let jobs = Some(jobs).filter(|_| self.journal.dropped() == 0);
         let which = |entry| self.capture_of(entry);
         let judged = self.judged.violations.clone();
         let mut findings = Findings::from_ledger(judged, which, |dma| self.shift(dma));
@@ -247,13 +250,13 @@ fn driver_calls(entries: &[Entry]) -> u64 {
 impl Findings {
     /// Adds what one capture showed, in driver and memory.
     ///
-    /// `earlier` is what was lent in earlier captures.
+    /// `earlier` is what was lent in earlier captures; `jobs` what the journal knows of frames, if it was never full.
     fn captured(
         &mut self,
         number: usize,
         captured: &Captured,
         earlier: &[Range<u64>],
-        jobs: &HashMap<u32, Job>,
+        jobs: Option<&HashMap<u32, Job>>,
     ) {
         let spans = captured.spans();
         let specs: Vec<_> = captured
@@ -313,7 +316,7 @@ impl Findings {
 fn driver_disagrees(
     frame: &Frame,
     captured: &Captured,
-    jobs: &HashMap<u32, Job>,
+    jobs: Option<&HashMap<u32, Job>>,
 ) -> Option<String> {
     let completion = &frame.completion;
     if completion.result != OK {
@@ -327,7 +330,7 @@ fn driver_disagrees(
             captured.written()
         ));
     }
-    match jobs.get(&completion.sequence) {
+    match jobs?.get(&completion.sequence) {
         None => return Some("the card's journal does not know that frame".to_owned()),
         Some(job) if job.slot != completion.index => {
             return Some(format!("the card served slot {} for it", job.slot));

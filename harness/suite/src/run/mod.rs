@@ -153,6 +153,9 @@ fn watch(
     };
     let guest = clock.time(step, || guest.boot_loaded(prepared, cancel))?;
     let started = guest.started();
+    if started.waited() >= SHOWN {
+        clock.add("of it, waiting for other guests (--jobs)", started.waited());
+    }
     let watched = guest.watched();
 
     let neighbour = plan.neighbour.map(|at| take_page(&guest, at)).transpose()?;
@@ -237,6 +240,9 @@ struct Circumstances<'a> {
 /// Who is told of events.
 type Tell<'a> = &'a mut dyn FnMut(Event);
 
+/// A wait for other guests that is worth a line.
+const SHOWN: Duration = Duration::from_millis(100);
+
 /// Times the parts of a run.
 struct Clock<'a> {
     timings: Vec<Timing>,
@@ -253,16 +259,18 @@ impl Clock<'_> {
         (self.on_event)(Event::Started(step.to_owned()));
         let began = Instant::now();
         let result = work(self.on_event);
-        let elapsed = began.elapsed();
+        self.add(step, began.elapsed());
+        result
+    }
+
+    /// What took that long.
+    fn add(&mut self, step: &str, elapsed: Duration) {
+        let step = step.to_owned();
         self.timings.push(Timing {
-            step: step.to_owned(),
+            step: step.clone(),
             seconds: elapsed.as_secs_f64(),
         });
-        (self.on_event)(Event::Done {
-            step: step.to_owned(),
-            elapsed,
-        });
-        result
+        (self.on_event)(Event::Done { step, elapsed });
     }
 }
 
