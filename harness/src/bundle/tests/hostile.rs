@@ -173,8 +173,9 @@ fn an_archive_that_is_damaged_is_refused_in_words() {
         let mut next: Option<&dyn std::error::Error> = Some(&error);
         while let Some(error) = next {
             let said = error.to_string();
-            let form = |c| matches!(c, '{' | '}');
-            assert!(!said.contains(form) && !said.contains("Error("), "{said}");
+            // serde's own words may have a brace in quotes.
+            let forms = [" { ", "Error(", "Some("];
+            assert!(!forms.iter().any(|form| said.contains(form)), "{said}");
             next = error.source();
         }
     }
