@@ -148,8 +148,11 @@ fn line(stream: &mut impl BufRead) -> io::Result<Option<String>> {
 /// The agent's next word; `None` if it has closed its port.
 fn frame(stream: &mut BufReader<Timed>, limit: Duration) -> io::Result<Option<FromGuest>> {
     stream.get_mut().until = None;
-    if stream.fill_buf()?.is_empty() {
-        return Ok(None);
+    match stream.fill_buf() {
+        Ok([]) => return Ok(None),
+        // So it closes if something that was sent to it was not read.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+        begun => drop(begun?),
     }
     stream.get_mut().until = Some(Instant::now() + limit);
     protocol::read_frame(stream).map_err(|error| match error.kind() {

@@ -39,6 +39,8 @@ use crate::guest::run_directory::RunDirectory;
 const TICK: Duration = Duration::from_millis(50);
 /// How long a dying guest may go on printing before its log is read.
 const LAST_WORDS: Duration = Duration::from_millis(700);
+/// How long a QEMU may live on whose death is the better explanation.
+const DYING: Duration = Duration::from_secs(3);
 /// How long a QEMU that has closed a connection may take to end; it may have much memory to give back.
 const ENDING: Duration = Duration::from_secs(10);
 /// Most monitor events kept.
@@ -409,7 +411,7 @@ impl Machine {
     /// A connection to the guest or the monitor broke, which is told as `what`, unless QEMU is dying: that shows here
     /// first, and is the better thing to tell.
     pub(super) fn broken(&mut self, what: What) -> GuestFailed {
-        match self.process.wait_until(Instant::now() + LAST_WORDS) {
+        match self.process.wait_until(Instant::now() + DYING) {
             Ok(None) => self.fail(what),
             _ => self.unasked_end(),
         }
@@ -468,13 +470,13 @@ impl Machine {
         }
     }
 
-    /// Waits until the console is closed, or for a moment.
+    /// Hears what is still said until all connections are closed, or for a moment.
     fn drain_last_words(&mut self) {
         let until = Instant::now() + LAST_WORDS;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             match self.inbox.next(left) {
-                Ok(Heard::ConsoleClosed) | Err(_) => return,
+                Err(_) => return,
                 Ok(Heard::Monitor(Message::Event(event))) => self.remember(event),
                 Ok(_) if left.is_zero() => return,
                 Ok(_) => {}
