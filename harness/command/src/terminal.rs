@@ -4,7 +4,7 @@
 
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use landfall_guest::Cancel;
 use nix::sys::termios::{self, SetArg, Termios};
@@ -15,6 +15,8 @@ use crate::failure::Failure;
 const ESCAPE: u8 = 0x1d;
 /// How often a wait for the guest looks up.
 const TICK: Duration = Duration::from_millis(100);
+/// How long a console that does not fall silent is shown after the end.
+const LAST: Duration = Duration::from_secs(2);
 
 /// The terminal in raw mode, until this is dropped.
 struct Raw(Option<Termios>);
@@ -80,10 +82,11 @@ fn type_into(mut console: UnixStream, leave: &Cancel) {
     }
 }
 
-/// Copies the console to the screen.
+/// Copies the console to the screen. What was written before the end may come after the word of it.
 fn show(mut console: UnixStream, mut ended: impl FnMut() -> bool) -> io::Result<()> {
     let mut screen = io::stdout();
     let mut bytes = [0; 4096];
+    let mut last: Option<Instant> = None;
     loop {
         match console.read(&mut bytes) {
             Ok(0) => return Ok(()),
@@ -92,11 +95,17 @@ fn show(mut console: UnixStream, mut ended: impl FnMut() -> bool) -> io::Result<
                 screen.flush()?;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if last.is_some() {
+                    return Ok(());
+                }
+            }
             Err(error) => return Err(error),
         }
-        if ended() {
-            return Ok(());
+        match last {
+            Some(last) if last.elapsed() >= LAST => return Ok(()),
+            None if ended() => last = Some(Instant::now()),
+            _ => {}
         }
     }
 }
