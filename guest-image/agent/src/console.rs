@@ -44,7 +44,10 @@ pub(crate) fn shell(reaper: &Reaper) {
             .stdout(Stdio::from(open()?))
             .stderr(Stdio::from(open()?));
         let (_child, status) = reaper.spawn(&mut command)?;
-        status.recv().map_err(std::io::Error::other)
+        let status = status.recv().map_err(std::io::Error::other);
+        // Its end is told by another way: its last words first. A console that takes none is no reason to keep silent.
+        let _ = nix::sys::termios::tcdrain(open()?);
+        status
     })();
     if let Err(error) = ended {
         say(&format!("landfall-agent: shell on {path}: {error}"));

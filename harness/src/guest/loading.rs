@@ -15,9 +15,8 @@ use super::{milliseconds, protocol_error, region, unexpected, watch};
 use crate::guest::memory::ReadError;
 use crate::guest::qemu::qmp;
 
-/// How long a guest may take to find a card and bind it. It takes tenths of a second; five more if its kernel heard of the
-/// card before it was told to switch the slot on, which it does by itself then; and several times that on a loaded host.
-const BIND: Duration = Duration::from_secs(60);
+/// How long a guest may take to find a card and bind it; it takes tenths of a second.
+const BIND: Duration = Duration::from_secs(10);
 /// Where the kernel lists slots for hot-plug.
 const SLOTS: &str = "/sys/bus/pci/slots";
 

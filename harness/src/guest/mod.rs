@@ -37,6 +37,7 @@ mod options;
 mod pool;
 pub mod qemu;
 mod region;
+mod relay;
 mod requests;
 pub mod run_directory;
 mod server;

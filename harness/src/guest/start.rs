@@ -19,6 +19,7 @@ use super::inbox::Inbox;
 use super::logs::{CONSOLE_LOG, QEMU_LOG};
 use super::machine::Machine;
 use super::options::{GuestOptions, Start};
+use super::relay::relay;
 use super::sockets::Sockets;
 use super::started::Clock;
 use super::watch;
@@ -187,7 +188,7 @@ impl<'a> Launch<'a> {
         inbox.agent(clone(&agent)?, options.deadlines.request);
         let mut own_console = None;
         if options.shell {
-            own_console = Some(console);
+            own_console = Some(relay(console).map_err(host("read the console"))?);
         } else {
             inbox.console(console, log(CONSOLE_LOG)?);
         }
