@@ -28,6 +28,10 @@ pub(crate) fn say(line: &str) {
     }
 }
 
+/// A login shell, and its last words: at the end of whoever leads a session the kernel hangs its terminal up and throws
+/// away what that has not sent (`disassociate_ctty`). `stty` waits for that before it sets anything.
+const SESSION: &str = "/bin/busybox sh -l; status=$?; /bin/busybox stty echo; exit $status";
+
 /// Runs busybox's shell on the console to its end, as a session of its own with job control.
 pub(crate) fn shell(reaper: &Reaper) {
     let words = fs::read_to_string("/proc/cmdline").unwrap_or_default();
@@ -36,7 +40,7 @@ pub(crate) fn shell(reaper: &Reaper) {
     let ended = (|| -> std::io::Result<i32> {
         let mut command = Command::new("/bin/busybox");
         command
-            .args(["setsid", "-c", "/bin/busybox", "sh", "-l"])
+            .args(["setsid", "-c", "/bin/busybox", "sh", "-c", SESSION])
             .current_dir("/root")
             .env_clear()
             .envs(ENVIRONMENT)
@@ -44,10 +48,7 @@ pub(crate) fn shell(reaper: &Reaper) {
             .stdout(Stdio::from(open()?))
             .stderr(Stdio::from(open()?));
         let (_child, status) = reaper.spawn(&mut command)?;
-        let status = status.recv().map_err(std::io::Error::other);
-        // Its end is told by another way: its last words first. A console that takes none is no reason to keep silent.
-        let _ = nix::sys::termios::tcdrain(open()?);
-        status
+        status.recv().map_err(std::io::Error::other)
     })();
     if let Err(error) = ended {
         say(&format!("landfall-agent: shell on {path}: {error}"));
