@@ -111,7 +111,7 @@ impl Registers for Scratch {
     fn write(&mut self, _bar: u8, offset: u64, value: u32, _host: &mut dyn Host) {
         match offset as usize {
             SCRATCH::OFFSET => self.scratch = value,
-            ADDRESS::OFFSET => self.address = value,
+            ADDRESS::OFFSET => self.address = value & !3,
             GO::OFFSET if GO::from_raw(value).busy() => self.go = GO::compose(false, true),
             PENDING::OFFSET => self.pending = PENDING::from_raw(self.pending.into_raw() & !value),
             _ => {}

@@ -16,9 +16,9 @@ register! {
         31:0 value => u32;
     }
 
-    /// Bus address, below 4 GiB, that `GO` writes to.
+    /// Bus address, below 4 GiB, that `GO` writes to: a multiple of four, whose two lowest bits read 0.
     pub(crate) ADDRESS(u32) @ 0x08 {
-        31:0 address => u32;
+        31:2 doubleword => u32;
     }
 
     /// Write 1: writes `SCRATCH` to memory at `ADDRESS`, then interrupts.

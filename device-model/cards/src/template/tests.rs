@@ -25,6 +25,17 @@ fn go_writes_the_scratch_register_to_memory_and_interrupts() {
 }
 
 #[test]
+fn an_address_has_no_lowest_bits_and_a_write_ends_below_4_gib() {
+    let (mut device, mut host) = (Scratch::default(), FakeHost::default());
+    host.map((1 << 32) - 0x1000, 0x2000);
+    write(&mut device, &mut host, ADDRESS::OFFSET, u32::MAX);
+    assert_eq!(device.read(0, ADDRESS::OFFSET as u64), 0xffff_fffc);
+    write(&mut device, &mut host, GO::OFFSET, 1);
+    host.settle(&mut device);
+    assert_eq!(host.accesses(), [(Direction::Write, 0xffff_fffc, 4)]);
+}
+
+#[test]
 fn refused_write_is_told_and_reset_forgets_it() {
     let (mut device, mut host) = (Scratch::default(), FakeHost::default());
     host.refuses = Some(DmaError::NotMaster);
