@@ -50,7 +50,7 @@ pub(super) struct Engine {
     /// Channels that sent an interrupt since `ATTNSTATUS` was read.
     pub(super) attention: u32,
     /// Number of the next job; no reset begins it anew, nor the rest.
-    jobs: u64,
+    pub(super) jobs: u64,
     /// Copies that are over.
     copies: u64,
     late: Late,
@@ -179,10 +179,10 @@ impl Work {
 
 /// Bits of `CHANERR`.
 const NEXT: u32 = 1 << 2;
-const READ: u32 = 1 << 8;
-const WRITE: u32 = 1 << 9;
-const CONTROL: u32 = 1 << 10;
-const SIZE: u32 = 1 << 11;
+pub(super) const READ: u32 = 1 << 8;
+pub(super) const WRITE: u32 = 1 << 9;
+pub(super) const CONTROL: u32 = 1 << 10;
+pub(super) const SIZE: u32 = 1 << 11;
 const COMPLETION: u32 = 1 << 12;
 
 /// A channel.
