@@ -22,6 +22,8 @@ mod reporter;
 mod setup;
 mod store;
 
+#[doc(hidden)]
+pub use archive::what_is_imported;
 pub use archive::{Exported, Imported, export, import};
 pub use event::{Event, Step};
 pub use host::cancel::Cancel;
@@ -31,6 +33,7 @@ pub use image::elf::Dynamic;
 pub use image::files::ModuleFiles;
 pub use image::modinfo::{ModuleInfo, NotAModule};
 pub use image::stock::{StockModules, read_module};
+pub use image::zstd::Zstd;
 pub use kernel::driver::Built;
 pub use prepared::{Kernel, Prepared, Qemu};
 pub use setup::debug_kernel::{debug_kernel_is_there, prepare_debug};

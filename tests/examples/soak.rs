@@ -4,7 +4,7 @@
 //! guests in turn; and many at once. Looks at memory, descriptors, threads and disk, prints a table in Markdown, and
 //! ends with 1 if one of them is not flat.
 //!
-//!     cargo run --release -p landfall-tests --example soak -- MINUTES GUESTS AT-ONCE
+//!     cargo run --release -p landfall-tests --example soak -- MINUTES GUESTS AT-ONCE TIMES
 
 #![expect(clippy::print_stdout, reason = "it tells what it found")]
 
@@ -237,14 +237,14 @@ fn main() -> Result<ExitCode> {
     let words: Vec<u64> = (std::env::args().skip(1))
         .map(|word| word.parse())
         .collect::<std::result::Result<_, _>>()?;
-    let [minutes, count, at_once] = words.as_slice() else {
-        return Err("say MINUTES GUESTS AT-ONCE".into());
+    let [minutes, count, at_once, times] = words.as_slice() else {
+        return Err("say MINUTES GUESTS AT-ONCE TIMES".into());
     };
     println!("| what | of it | most, first half | most, second half | |");
     println!("|---|---|---:|---:|---|");
     let mut flat = stream(*minutes)?.tell();
     flat &= guests(*count, 1)?.tell();
-    flat &= guests(5 * at_once, usize::try_from(*at_once)?)?.tell();
+    flat &= guests(times * at_once, usize::try_from(*at_once)?)?.tell();
     Ok(if flat {
         ExitCode::SUCCESS
     } else {

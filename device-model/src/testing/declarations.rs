@@ -457,6 +457,19 @@ mod tests {
         assert!(said.contains("no cause"), "{said}");
     }
 
+    /// What may come later of one queue comes besides what another cause sends by the same vector, and once.
+    #[test]
+    fn what_waits_is_not_paid_for_by_another_cause() {
+        let vector = Vector(0);
+        let waits = told(Declaration::done(JobId(0), 0, Some(Owed::perhaps(vector))));
+        let cause = told(Declaration::cause(vector, "the link changed"));
+        let mut kinds = vec![unmasked(), begun(0), waits, cause, RAISED, RAISED];
+        assert_eq!(check_declarations(&all(), &kinds), Ok(()));
+        kinds.push(RAISED);
+        let said = check_declarations(&all(), &kinds).expect_err("one too many");
+        assert!(said.contains("no cause"), "{said}");
+    }
+
     #[test]
     fn whatever_it_does_not_keep_is_said() {
         let idle = || {

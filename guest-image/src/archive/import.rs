@@ -16,6 +16,7 @@ use super::manifest::{LARGEST_MANIFEST, Manifest, Member, NAME, What};
 use super::{ArchiveError, CHUNK, Refused, SPECIAL};
 use crate::event::{Event, Step};
 use crate::host::cancel::Cancel;
+use crate::image::embedded::{AGENT_SHA256, SOURCES_SHA256};
 use crate::qemu;
 use crate::setup::error::SetupError;
 use crate::setup::hold;
@@ -129,6 +130,21 @@ pub fn import(
         elapsed: began.elapsed(),
     });
     Ok(imported)
+}
+
+/// What an archive must say of itself to be imported with these options, by the words that stand for it where one is made up to
+/// be tried: `@key@`, `@kmod@`, `@agent@`.
+///
+/// # Errors
+/// If the options make no sense.
+#[doc(hidden)]
+pub fn what_is_imported(options: &SetupOptions) -> Result<[(String, String); 3], SetupError> {
+    let plan = Plan::new(options)?;
+    Ok([
+        ("@key@".to_owned(), plan.key),
+        ("@kmod@".to_owned(), SOURCES_SHA256.to_owned()),
+        ("@agent@".to_owned(), AGENT_SHA256.to_owned()),
+    ])
 }
 
 type Source = GzDecoder<BufReader<File>>;

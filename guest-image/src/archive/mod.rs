@@ -19,7 +19,7 @@ mod tests;
 
 pub use error::{ArchiveError, Refused};
 pub use export::{Exported, export};
-pub use import::{Imported, import};
+pub use import::{Imported, import, what_is_imported};
 
 /// How much is copied between two looks at whether to stop.
 const CHUNK: usize = 256 << 10;

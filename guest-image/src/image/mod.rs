@@ -10,3 +10,4 @@ pub(crate) mod initramfs;
 pub(crate) mod modinfo;
 pub(crate) mod stock;
 pub(crate) mod tree;
+pub(crate) mod zstd;

@@ -12,6 +12,7 @@ use lzma_rust2::XzReader;
 
 use super::initramfs::{self, LARGEST};
 use super::modinfo::normal;
+use super::zstd::Zstd;
 
 /// Modules below a directory, by name.
 #[derive(Clone, Debug)]
@@ -59,11 +60,7 @@ pub fn read_module(path: &Path) -> io::Result<Vec<u8>> {
     match &*bytes {
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => bounded(&mut XzReader::new(&*bytes, true)),
         [0x1f, 0x8b, ..] => bounded(&mut GzDecoder::new(&*bytes)),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-            let mut packed = &*bytes;
-            let stream = ruzstd::decoding::StreamingDecoder::new(&mut packed);
-            bounded(&mut stream.map_err(io::Error::other)?)
-        }
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => bounded(&mut Zstd::new(&*bytes)?),
         _ => Ok(bytes),
     }
 }

@@ -9,6 +9,8 @@ use std::io::{self, Read};
 use flate2::read::GzDecoder;
 use lzma_rust2::XzReader;
 
+use crate::image::zstd::Zstd;
+
 /// Where the header says how many sectors of 512 bytes come before the protected-mode code (0 means 4).
 const SETUP_SECTORS: usize = 0x1f1;
 /// `HdrS`.
@@ -95,9 +97,9 @@ pub(crate) fn read(file: Vec<u8>) -> Result<Vmlinux, VmlinuxError> {
 fn unpack(payload: &[u8]) -> Result<Vec<u8>, VmlinuxError> {
     let mut image = Vec::new();
     let unpacked = match payload {
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => ruzstd::decoding::StreamingDecoder::new(payload)
-            .map_err(io::Error::other)
-            .and_then(|stream| stream.take(LARGEST).read_to_end(&mut image)),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            Zstd::new(payload).and_then(|stream| stream.take(LARGEST).read_to_end(&mut image))
+        }
         [0x1f, 0x8b, ..] => GzDecoder::new(payload)
             .take(LARGEST)
             .read_to_end(&mut image),

@@ -7,7 +7,7 @@ use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use landfall_device::ledger::Judgement;
-use ruzstd::decoding::StreamingDecoder;
+use landfall_guest::Zstd;
 use serde::de::DeserializeOwned;
 use tar::{Archive, Entry, EntryType};
 
@@ -235,7 +235,7 @@ fn unpack(path: &Path) -> Result<RunDirectory, BundleError> {
     };
     let foreign = |why: String| BundleError::Foreign(why);
     let file = File::open(path).map_err(failed)?;
-    let unpacked = StreamingDecoder::new(BufReader::new(file))
+    let unpacked = Zstd::new(BufReader::new(file))
         .map_err(|error| foreign(format!("neither a directory nor a .tar.zst ({error})")))?;
     let run = RunDirectory::new().map_err(failed)?;
     let directory = run.file(UNPACKED);

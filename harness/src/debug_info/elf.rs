@@ -9,12 +9,12 @@ use std::collections::BTreeSet;
 use std::io::Read;
 
 use flate2::read::ZlibDecoder;
+use landfall_guest::Zstd;
 use object::read::{
     CompressionFormat, Object, ObjectKind, ObjectSection, ObjectSymbol, RelocationTarget,
     SectionIndex,
 };
 use object::{RelocationKind, SectionFlags, SectionKind, elf};
-use ruzstd::decoding::StreamingDecoder;
 
 use super::{Told, Unreadable};
 
@@ -124,7 +124,7 @@ impl<'a> Module<'a> {
                 unpack(ZlibDecoder::new(packed.data), packed.uncompressed_size)?
             }
             CompressionFormat::Zstandard => {
-                let decoder = StreamingDecoder::new(packed.data);
+                let decoder = Zstd::new(packed.data);
                 let decoder = decoder.map_err(|_| Unreadable::TooMuch)?;
                 unpack(decoder, packed.uncompressed_size)?
             }

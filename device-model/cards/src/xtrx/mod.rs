@@ -112,6 +112,12 @@ fn buffer(word: u32) -> (u64, u32) {
     ((word & !0xfff).into(), ((word & 0xfff) + 1) * 16)
 }
 
+/// As much of a length as there are addresses from one on, which have 32 bits.
+fn reachable(address: u64, length: u32) -> u32 {
+    let left = (1 << 32_u64) - address;
+    u32::try_from(left).map_or(length, |left| left.min(length))
+}
+
 impl Xtrx {
     /// Makes a card, as after power-on.
     pub fn new(options: XtrxOptions) -> Self {
@@ -190,6 +196,7 @@ impl Xtrx {
                 .saturating_mul(16)
                 .min(LONGEST);
         }
+        length = reachable(address, length);
         self.rx.free -= 1;
         let job = self.next_job();
         host.declare(Declaration::Begun {
@@ -211,7 +218,7 @@ impl Xtrx {
         let index = self.tx.sent % BUFFERS;
         let word = self.tx_buffers.get(index as usize).copied().unwrap_or(0);
         let (address, _) = buffer(word);
-        let length = self.tx.length;
+        let length = reachable(address, self.tx.length);
         let job = self.next_job();
         host.declare(Declaration::Begun {
             job,

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 use std::ops::RangeInclusive;
 
-use landfall_device::contract::{Declaration, JobId, Label, Promise};
-use landfall_device::journal::{Direction, Entry, Kind, Outcome};
+use landfall_device::contract::{Declaration, JobId, Label, Promise, Reset};
+use landfall_device::journal::{Direction, DriverState, Entry, Kind, Outcome};
 use landfall_device::ledger::Violation;
 
 use super::{Callers, range};
@@ -238,7 +238,14 @@ impl Timeline {
                 "card",
                 format!("holds its interrupt back: no bus mastering, vector {vector}"),
             ),
-            Kind::Reset { reset } => other("driver", format!("the card is reset ({reset:?})")),
+            Kind::Reset { reset } => {
+                let how = match reset {
+                    Reset::Device => "the whole device",
+                    Reset::FunctionLevel => "function-level",
+                    Reset::Register => "by its register",
+                };
+                other("driver", format!("the card is reset ({how})"))
+            }
             Kind::BusMaster { on } => other("driver", format!("bus mastering {}", switched(*on))),
             Kind::Decoding { on } => other("driver", format!("memory decoding {}", switched(*on))),
             Kind::PowerState { state } => other("driver", format!("power state D{state}")),
@@ -281,7 +288,16 @@ impl Timeline {
                 other("driver", format!("{at} {when} lent to {device}"))
             }
             Kind::Symbol { .. } | Kind::BusMapped { .. } | Kind::BusUnmapped { .. } => None,
-            Kind::Driver { driver, state } => other("driver", format!("{driver}: {state:?}")),
+            Kind::Driver { driver, state } => {
+                let state = match state {
+                    DriverState::Binding => "is about to bind",
+                    DriverState::Bound => "has bound",
+                    DriverState::NotBound => "has not bound",
+                    DriverState::Unbinding => "is about to unbind",
+                    DriverState::Unbound => "has unbound",
+                };
+                other("driver", format!("{driver} {state}"))
+            }
             Kind::KernelDown => other("driver", "the kernel goes down".to_owned()),
         }
     }

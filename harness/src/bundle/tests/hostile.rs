@@ -154,6 +154,34 @@ fn an_archive_that_was_cut_short_is_refused() {
     }
 }
 
+/// Damaged anywhere, it is refused, and all that is said of it is words: no form of Rust's for the values of a program.
+#[test]
+fn an_archive_that_is_damaged_is_refused_in_words() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = Place::At(directory.path().join("whole.tar.zst"));
+    let (path, _) = stored(place, directory.path()).unwrap();
+    let whole = fs::read(&path).unwrap();
+    let mut refused = 0;
+    for at in (0..whole.len()).step_by(31) {
+        let mut damaged = whole.clone();
+        damaged[at] = !damaged[at];
+        fs::write(&path, damaged).unwrap();
+        let Err(error) = Bundle::open(&path) else {
+            continue; // padding
+        };
+        refused += 1;
+        let mut next: Option<&dyn std::error::Error> = Some(&error);
+        while let Some(error) = next {
+            let said = error.to_string();
+            // serde's own words may have a brace in quotes.
+            let forms = [" { ", "Error(", "Some("];
+            assert!(!forms.iter().any(|form| said.contains(form)), "{said}");
+            next = error.source();
+        }
+    }
+    assert!(refused > 20, "{refused}");
+}
+
 fn wrong(stream: &str) -> String {
     judge(Cursor::new(stream), |_, _| ())
         .expect_err("it is refused")

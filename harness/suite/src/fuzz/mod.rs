@@ -296,7 +296,10 @@ impl std::fmt::Display for Wrong {
                 )?;
                 match &named[..] {
                     [] => Ok(()),
-                    named => write!(f, ", only with {named:?}"),
+                    named => {
+                        let named: Vec<_> = named.iter().map(u8::to_string).collect();
+                        write!(f, ", only with {}", named.join(", "))
+                    }
                 }
             }
             Self::FalseAlarm { text } => write!(f, "no fault that struck explains: {text}"),

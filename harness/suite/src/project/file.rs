@@ -20,6 +20,8 @@ pub const TEMPLATE: &str = include_str!("template.toml");
 const LONGEST: usize = 1 << 20;
 /// Most tests of a file.
 const MOST: usize = 10_000;
+/// Most bytes of what is said once for all tests, over all of them: each has it for itself.
+const MOST_REPEATED: usize = 32 << 20;
 /// What may be said once for all tests, and by each for itself.
 const SUBJECT: [&str; 11] = [
     "cards",
@@ -108,6 +110,14 @@ pub enum ProjectError {
     /// Larger than any such file.
     #[error("it is larger than any such file: {LONGEST} bytes and {MOST} tests are the most")]
     TooLarge,
+    /// What is said once for all tests is long, and so are they.
+    #[error(
+        "what it says for all tests comes to more than {MOST_REPEATED} bytes in {tests} of them"
+    )]
+    Repeated {
+        /// How many there are.
+        tests: usize,
+    },
 }
 
 /// What a part of the file says, as it is written.
@@ -191,6 +201,11 @@ impl Project {
         };
         let mut common = table.clone();
         common.remove("test");
+        let repeated = toml::to_string(&common).map_or(text.len(), |text| text.len());
+        if repeated.saturating_mul(tests.len()) > MOST_REPEATED {
+            let tests = tests.len();
+            return Err(ProjectError::Repeated { tests });
+        }
         let common = part(&common, everywhere)?;
         let mut project = Self { tests: Vec::new() };
         for (number, test) in tests.iter().enumerate() {
@@ -478,6 +493,14 @@ mod tests {
         assert!(test("timeout = \"long\"").contains("test 1"));
         assert!(test("[[test]]\nname = \"a\"").contains("another test"));
         assert!(test("[[test]]").contains("`name`"));
+        let many: String = (0..2000).map(|n| format!("[[test]]\nname={n}\n")).collect();
+        let many = many.replace("name=", "name=\"").replace("\n[[", "\"\n[[");
+        let long = format!(
+            "cards=[{}]\n{}\"",
+            "\"ring\",".repeat(4000),
+            many.trim_end()
+        );
+        assert!(wrong(&long).contains("in 2000 of them"), "{}", wrong(&long));
         assert!(wrong("").contains("no test"));
         assert!(wrong("test = 1").contains("[[test]]"));
         assert!(wrong("[[test]]\nname = \"a\"\n").contains("`cards`"));
