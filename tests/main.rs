@@ -19,6 +19,7 @@ mod gallery;
 mod grabber;
 mod headers;
 mod interrupts;
+mod ioatdma;
 mod killing;
 mod limits;
 mod lines;

@@ -42,6 +42,25 @@ fn uses(card: &str) -> &'static [Use<'static>] {
         (0, 0x40, 0x3f3),
         (0, 0x64, 1 << 24 | 0x10 << 17 | 0x30), // CSR2: acquire both fields
     ];
+    /// A copy of 256 bytes from 0x3000 to 0x4000, by a descriptor at 0x1000 that links to itself.
+    const IOATDMA: Use<'_> = &[
+        (RAM, 0x1000, 256),
+        (RAM, 0x1004, 9),
+        (RAM, 0x1008, 0x3000),
+        (RAM, 0x100c, 0),
+        (RAM, 0x1010, 0x4000),
+        (RAM, 0x1014, 0),
+        (RAM, 0x1018, 0x1000),
+        (RAM, 0x101c, 0),
+        (0, 0x00, 9 << 24), // INTRCTRL
+        (0, 0x84, 0x20),    // CHANCMD
+        (0, 0x98, 0x2000),  // CHANCMP
+        (0, 0x9c, 0),
+        (0, 0x80, 0x1d),   // CHANCTRL
+        (0, 0x90, 0x1000), // CHAINADDR
+        (0, 0x94, 0),
+        (0, 0x84, 4 << 16), // DMACOUNT
+    ];
     const POLLER: Use<'_> = &[
         (0, 8, 0x2000),
         (0, 12, 1),
@@ -82,6 +101,7 @@ fn uses(card: &str) -> &'static [Use<'static>] {
     match card {
         "capture" => &[CAPTURE, CAPTURE, STOP],
         "dt3155" => &[DT3155],
+        "ioatdma" => &[IOATDMA],
         "poller" => &[POLLER],
         "ring" => &[RING],
         "template" => &[TEMPLATE],

@@ -3,8 +3,8 @@
 //! The host's own [`register!`](crate::register), of the same grammar as the Linux kernel's: a driver in Rust compiles the
 //! same table.
 //!
-//! Supported: `VISIBILITY NAME(u32)[COUNT, stride = BYTES] @ OFFSET { HIGH:LOW field => TYPE; }` with doc
-//! comments everywhere, the array part being optional and `TYPE` one of `bool`, `u8`, `u16`, `u32`. Each
+//! Supported: `VISIBILITY NAME(WIDTH)[COUNT, stride = BYTES] @ OFFSET { HIGH:LOW field => TYPE; }` with doc
+//! comments everywhere, the array part being optional, `WIDTH` one of `u8`, `u16`, `u32`, and `TYPE` one of these or `bool`. Each
 //! register becomes a type with `OFFSET`, `from_raw`, `into_raw`, `compose` (all fields at once, in the order
 //! of the table) and a getter for each field; all of them together become the table `REGISTERS`, in which [`lookup`] finds
 //! names.
@@ -38,6 +38,8 @@ pub struct Description {
     pub name: &'static str,
     /// Offset of the first, bytes from the start of the BAR.
     pub offset: usize,
+    /// Bytes of each: 1, 2 or 4.
+    pub width: usize,
     /// How many there are; 1 unless it is an array.
     pub count: usize,
     /// Bytes from one to the next.
@@ -127,7 +129,7 @@ macro_rules! register {
     )*) => {
         /// Every register of this table, in its order.
         pub(crate) const REGISTERS: &[$crate::contract::register::Description] = &[
-            $( $crate::register!(@describe $name, $offset $(, $count, $stride)?) ),*
+            $( $crate::register!(@describe $name, $storage, $offset $(, $count, $stride)?) ),*
         ];
 
         $(
@@ -151,28 +153,31 @@ macro_rules! register {
 
                 /// Builds the register from its fields, in the order of the table.
                 $visibility fn compose($($field: $type),*) -> Self {
-                    Self(0 $( | ($crate::contract::register::Field::into_bits($field) << $low
-                        & $crate::contract::register::mask($high, $low)) )*)
+                    let raw = 0 $( | ($crate::contract::register::Field::into_bits($field) << $low
+                        & $crate::contract::register::mask($high, $low)) )*;
+                    Self($crate::contract::register::Field::from_bits(raw))
                 }
 
                 $(
                     $(#[$field_attribute])*
                     $visibility fn $field(self) -> $type {
                         let mask = $crate::contract::register::mask($high, $low);
-                        <$type as $crate::contract::register::Field>::from_bits((self.0 & mask) >> $low)
+                        let raw = $crate::contract::register::Field::into_bits(self.0);
+                        <$type as $crate::contract::register::Field>::from_bits((raw & mask) >> $low)
                     }
                 )*
             }
         )*
     };
-    (@describe $name:ident, $offset:literal) => {
+    (@describe $name:ident, $storage:ty, $offset:literal) => {
         $crate::contract::register::Description {
-            name: stringify!($name), offset: $offset, count: 1, stride: 4, array: false,
+            name: stringify!($name), offset: $offset, width: size_of::<$storage>(), count: 1, stride: 4, array: false,
         }
     };
-    (@describe $name:ident, $offset:literal, $count:expr, $stride:expr) => {
+    (@describe $name:ident, $storage:ty, $offset:literal, $count:expr, $stride:expr) => {
         $crate::contract::register::Description {
-            name: stringify!($name), offset: $offset, count: $count, stride: $stride, array: true,
+            name: stringify!($name), offset: $offset, width: size_of::<$storage>(), count: $count, stride: $stride,
+            array: true,
         }
     };
 }

@@ -103,6 +103,8 @@ pub(super) struct Held {
     pub(super) backing: bool,
     /// Its syncs are heard.
     pub(super) syncs: bool,
+    /// It is a bounce buffer: card and CPU have different bytes between two syncs.
+    pub(super) bounced: bool,
     /// What the card wrote and the CPU has not synced.
     pub(super) unseen: Vec<Unseen>,
     /// Parts that the CPU synced for itself, and not for the device since.

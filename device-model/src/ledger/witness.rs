@@ -74,6 +74,8 @@ pub(super) struct Life {
     /// It was told that it reaches for registers that are not there any more.
     pub(super) told_gone: bool,
     pub(super) due: Option<Due>,
+    /// While it binds, the card wrote what the driver never synced before it unmapped it: what to say if it gives the card up.
+    pub(super) unlooked: Option<Box<Violation>>,
     /// The card was reset under it, and does not decode since: what to say if that stays so.
     pub(super) struck: Option<Box<Violation>>,
 }
@@ -193,6 +195,7 @@ impl Witness {
             wrong: None,
             backing: call.backing,
             syncs: sort != Sort::Coherent && (call.bounced || self.syncs),
+            bounced: call.bounced,
             unseen: Vec::new(),
             cpu: Vec::new(),
         };

@@ -2,6 +2,8 @@
 
 //! Which packages a set-up is made of.
 
+use std::path::PathBuf;
+
 use crate::debian::apt::{Apt, BACKPORTS, Chosen, RELEASE};
 use crate::host::process::CommandError;
 
@@ -70,6 +72,9 @@ pub enum PackagesError {
         /// How many.
         found: usize,
     },
+    /// The kernel's source has no module of one file there, or it is not known which source the kernel has.
+    #[error("the kernel's source has no module {}", .0.display())]
+    NoFile(PathBuf),
     /// More than any guest should hold in memory.
     #[error("the packages take {} MB in a guest, and {} MB are the most", bytes >> 20, most >> 20)]
     TooLarge {

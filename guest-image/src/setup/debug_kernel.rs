@@ -263,7 +263,7 @@ impl Parts {
 }
 
 /// A package as apt names it.
-fn chosen(package: &Package) -> Chosen {
+pub(super) fn chosen(package: &Package) -> Chosen {
     let version = package.version.replace(':', "%3a");
     Chosen {
         name: package.name.clone(),
@@ -285,7 +285,8 @@ impl Work<'_> {
     ) -> Result<(), SetupError> {
         let namespaces = Namespaces::find(self.runner)?;
         if !parts.entry.exists() {
-            let archives = self.debug_source(&parts.source, mirror)?;
+            let source = &parts.source;
+            let archives = self.fetch_source(source, mirror, DISK + source.size, SECONDS)?;
             self.reporter.step(
                 Step::DebugKernel,
                 format!("Linux {}", parts.release),
@@ -331,13 +332,20 @@ impl Work<'_> {
         stamp::save(&DebugStamp::path(self.cache, &plan.key), &made).map_err(self.cache_failed())
     }
 
-    /// Fetches the source's package; gives the directory that it is in.
-    fn debug_source(&self, source: &Chosen, mirror: Option<&str>) -> Result<PathBuf, SetupError> {
+    /// Fetches the source's package; gives the directory that it is in. What is made of it takes so many bytes on disk, and
+    /// seconds.
+    pub(super) fn fetch_source(
+        &self,
+        source: &Chosen,
+        mirror: Option<&str>,
+        disk: u64,
+        seconds: u64,
+    ) -> Result<PathBuf, SetupError> {
         let (uri, apt, ()) = self.with_indexes(mirror, |_| Ok(()))?;
         let wanted = std::slice::from_ref(source);
         let missing = apt.missing(wanted);
-        let seconds = SECONDS + missing / MIRROR_SPEED;
-        self.check_disk(missing, DISK + source.size, source.size - missing, seconds)?;
+        let seconds = seconds + missing / MIRROR_SPEED;
+        self.check_disk(missing, disk, source.size - missing, seconds)?;
         let detail = format!("{} {} from {uri}", source.name, source.version);
         self.reporter.step(Step::Download, detail, || {
             let mut tick = || {

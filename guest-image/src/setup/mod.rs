@@ -6,6 +6,7 @@ pub(crate) mod debug_kernel;
 pub(crate) mod doctor;
 pub(crate) mod driver;
 pub(crate) mod error;
+pub(crate) mod kernel_source;
 pub(crate) mod options;
 pub(crate) mod packages;
 pub(crate) mod parts;

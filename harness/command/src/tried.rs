@@ -56,6 +56,10 @@ pub(crate) fn verdict(verdict: &Verdict) {
                 seen.calls,
                 seen.violations.len()
             );
+            for hint in &seen.hints {
+                let text = bundle::printable(&hint.text);
+                let _ = write!(lines, "{:<11} {card}: hint: {}: {text}", "", hint.name);
+            }
         }
     }
     output::text(&format!("{lines}{verdict}"));

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use landfall_guest::{
-    BuildFailed, Built, Cancel, Event, Prepared, SetupOptions, build_module, module_source,
+    BuildFailed, Built, Cancel, Event, Prepared, SetupOptions, build_module, kernel_source,
+    module_source,
 };
 
 /// A driver: where its module comes from, and its parameters.
@@ -32,6 +33,8 @@ pub enum DriverSource {
     Directory(PathBuf),
     /// A package of the distribution's with a module's source, as for DKMS, which is built likewise.
     Package(String),
+    /// A file of the kernel's source, such as `drivers/dma/dmatest.c`, that the distribution does not build; built likewise.
+    Kernel(PathBuf),
 }
 
 impl Driver {
@@ -67,6 +70,11 @@ impl Driver {
         Self::new(DriverSource::Package(name.into()))
     }
 
+    /// One that is built from a file of the source of the guest's kernel.
+    pub fn kernel(file: impl AsRef<Path>) -> Self {
+        Self::new(DriverSource::Kernel(file.as_ref().to_owned()))
+    }
+
     /// The same, its path below a directory unless that begins at the root.
     #[must_use]
     pub fn below(self, root: &Path) -> Self {
@@ -96,6 +104,10 @@ impl Driver {
                 fetched = module_source(setup, prepared, name, cancel, on_event)?;
                 &fetched
             }
+            DriverSource::Kernel(file) => {
+                fetched = kernel_source(setup, prepared, file, cancel, on_event)?;
+                &fetched
+            }
             _ => return Ok(None),
         };
         build_module(setup, prepared, directory, cancel, on_event).map(Some)
@@ -111,7 +123,7 @@ impl Driver {
     }
 }
 
-/// How a driver is said in words: `stock:NAME`, `image:NAME`, `package:NAME`, a path to an `X.ko`, or a path to a directory; behind it, its
+/// How a driver is said in words: `stock:NAME`, `image:NAME`, `package:NAME`, `kernel:FILE.c`, a path to an `X.ko`, or a path to a directory; behind it, its
 /// parameters. A path has a `/` in it, or is `.`.
 impl FromStr for Driver {
     type Err = String;
@@ -129,6 +141,7 @@ impl FromStr for Driver {
             Some(("stock", name)) => Self::stock(named(name)?),
             Some(("image", name)) => Self::image(named(name)?),
             Some(("package", name)) => Self::package(named(name)?),
+            Some(("kernel", file)) => Self::kernel(named(file)?),
             _ if what.contains(".ko") => Self::module(what),
             _ if what.contains('/') || what == "." || what == ".." => Self::build(what),
             _ => {
@@ -149,7 +162,9 @@ impl fmt::Display for Driver {
             DriverSource::Image(name) | DriverSource::Stock(name) | DriverSource::Package(name) => {
                 f.write_str(name)
             }
-            DriverSource::File(path) | DriverSource::Directory(path) => path.display().fmt(f),
+            DriverSource::File(path)
+            | DriverSource::Directory(path)
+            | DriverSource::Kernel(path) => path.display().fmt(f),
         }
     }
 }
@@ -172,6 +187,10 @@ mod tests {
         assert_eq!(parsed("./driver"), Ok(Driver::build("./driver")));
         assert_eq!(parsed("image:mine"), Ok(Driver::image("mine")));
         assert_eq!(parsed("package:x-dkms"), Ok(Driver::package("x-dkms")));
+        assert_eq!(
+            parsed("kernel:a/b.c x=1"),
+            Ok(Driver::kernel("a/b.c").with("x=1"))
+        );
         let said = parsed("dt3155").unwrap_err();
         assert!(
             said.contains("stock:dt3155") && said.contains("./dt3155"),

@@ -436,7 +436,10 @@ fn load(
         }
         (DriverSource::Stock(name), _) => guest.load_stock(name, parameters).map(|()| name.clone()),
         (DriverSource::File(path), _) => guest.load_file(path, parameters),
-        (DriverSource::Directory(_) | DriverSource::Package(_), built) => {
+        (
+            DriverSource::Directory(_) | DriverSource::Package(_) | DriverSource::Kernel(_),
+            built,
+        ) => {
             let ko = built.map_or(Path::new(""), |built| &built.ko);
             guest.load_file(ko, parameters)
         }

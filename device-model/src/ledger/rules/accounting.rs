@@ -158,6 +158,7 @@ impl Ledger {
                 let by = Brief::of(call);
                 self.witness
                     .give_back(number, by, wrong && held.sort == Sort::List);
+                self.unlooked(&held, by);
                 self.judge_return(held.range, Some(&held), by);
             }
             // A list that was wrong is told once.

@@ -6,7 +6,8 @@
 //!
 //! - Who *reads* what the card wrote syncs for the CPU before. Whether somebody reads only the CPU's accesses could tell:
 //!   memory that is handed over again unsynced is a hint, since a frame may be dropped unread. A vb2 buffer that goes
-//!   back to its user complete is for somebody to read.
+//!   back to its user complete is for somebody to read. A driver that refuses its card, having unmapped what the card wrote
+//!   while it tried it, may have looked before: a hint, too.
 //! - Who syncs for the CPU what the card is to *read*, wants to write it, and syncs for the device after that. What the
 //!   card only writes need not be given back to it. Memory of both directions is a hint: it may not have been changed.
 
@@ -15,7 +16,7 @@ use super::super::held::{Brief, Held, Unseen};
 use super::super::job::{Job, range};
 use super::super::{Ledger, Range, Violation};
 use crate::contract::{Direction, JobId, Piece};
-use crate::journal::{DriverCall, LendDirection};
+use crate::journal::{DriverCall, DriverState, LendDirection};
 
 impl Ledger {
     /// The card wrote a job, as many bytes as it says: the CPU sees them only after a sync.
@@ -126,6 +127,32 @@ impl Ledger {
         (violation.frame, violation.slot) = (job.label.frame, job.label.slot);
         violation.job = Some(number);
         self.with_write(violation, job.register_write)
+    }
+
+    /// A lend ends, which is a sync: what the card wrote there the CPU could not see before.
+    pub(super) fn unlooked(&mut self, held: &Held, by: Brief) {
+        let life = &self.witness.life;
+        let binding = life.state == Some(DriverState::Binding) && life.unlooked.is_none();
+        let Some(unseen) = held.unseen.first().filter(|_| binding && held.bounced) else {
+            return;
+        };
+        let text = format!(
+            "the driver {} gave the card up while it was binding, and what the card wrote to {} for job {} was synced for the CPU by its unmap alone: if the driver looked before that, it saw old bytes",
+            life.driver,
+            held.label(),
+            unseen.job
+        );
+        let mut violation = self.of_held(Class::MissingSyncForCpu, held, unseen.range, text);
+        violation.call = Some(self.witness.caller(by));
+        violation.job = Some(unseen.job);
+        self.witness.life.unlooked = Some(Box::new(violation));
+    }
+
+    /// A hint of class 37: the driver refuses the card.
+    pub(super) fn given_up(&mut self) {
+        if let Some(hint) = self.witness.life.unlooked.take() {
+            self.hint(*hint);
+        }
     }
 
     /// Class 37: a vb2 buffer went back to its user.

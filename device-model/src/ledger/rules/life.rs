@@ -32,8 +32,12 @@ impl Ledger {
                 self.leaks_at_unbound();
             }
             // What the kernel itself takes back for the driver comes right after this.
-            DriverState::NotBound => self.expect_no_lends(),
-            DriverState::Bound | DriverState::Unbinding => {}
+            DriverState::NotBound => {
+                self.given_up();
+                self.expect_no_lends();
+            }
+            DriverState::Bound => self.witness.life.unlooked = None,
+            DriverState::Unbinding => {}
         }
         self.witness.life.told_gone = false;
         self.witness.life.state = Some(state);

@@ -239,6 +239,30 @@ fn classes_37_and_38_are_syncs_that_are_missing() {
     shared(got()).hints(37);
 }
 
+/// Whether a driver looked before it unmapped, only its own accesses would tell; that it then refused the card may be why.
+#[test]
+fn class_37_is_also_a_self_test_that_compares_too_early() {
+    let mapped = |bounced| {
+        let buffer = DriverCall {
+            bounced,
+            ..call(Call::Map, 0x5000, 512, FromDevice)
+        };
+        let mapped = Stream::binding().call(buffer);
+        mapped.begins_with(0, vec![Piece::write(0x5000, 512)])
+    };
+    let wrote = |bounced| {
+        let wrote = mapped(bounced).writes(0x5000, 512);
+        wrote.reports(512).interrupts()
+    };
+    let unmapped = |stream: Stream| stream.call(call(Call::Unmap, 0x5000, 512, FromDevice));
+    let refuses = |stream| unmapped(stream).state(DriverState::NotBound);
+    refuses(wrote(true)).hints(37);
+    let cpu = call(Call::SyncForCpu, 0x5000, 512, FromDevice);
+    refuses(wrote(true).call(cpu)).is_clean();
+    refuses(wrote(false)).is_clean(); // nothing is between the two
+    unmapped(wrote(true)).state(DriverState::Bound).is_clean();
+}
+
 #[test]
 fn class_38_is_what_the_cpu_wrote_and_did_not_give_to_the_card() {
     let sends = |way| {

@@ -206,11 +206,7 @@ impl Plan<'_> {
         let known = registers(function.as_ref());
         let bars = identity.bars.iter().map(|bar| (bar.index, bar.size));
         let options = Options {
-            journal: if deaf {
-                DEAF
-            } else {
-                Options::default().journal
-            },
+            journal: if deaf { DEAF } else { KEPT },
             ..Options::default()
         };
         let server = CardServer::bind_with(self.socket, function, options).map_err(said)?;

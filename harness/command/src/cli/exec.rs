@@ -31,8 +31,8 @@ pub(crate) struct SubjectArguments {
     /// Let such a server map the guest's memory, with nothing of ours in between: its card is not judged then
     #[arg(long)]
     pub(crate) unjudged: bool,
-    /// A driver: stock:NAME of the guest's kernel, a directory with a Kbuild, package:NAME to build from a Debian package, or
-    /// an X.ko; behind it, in the same argument, its
+    /// A driver: stock:NAME of the guest's kernel, a directory with a Kbuild, package:NAME to build from a Debian package,
+    /// kernel:FILE.c to build from the kernel's source, or an X.ko; behind it, in the same argument, its
     /// parameters (repeatable) [default: what the card is usually tried with]
     #[arg(long = "driver", value_name = "DRIVER")]
     pub(crate) drivers: Vec<Driver>,
@@ -87,7 +87,10 @@ impl ExecArguments {
         let of_kernel = |driver: &Driver| {
             matches!(
                 driver.source,
-                DriverSource::Stock(_) | DriverSource::Image(_) | DriverSource::Package(_)
+                DriverSource::Stock(_)
+                    | DriverSource::Image(_)
+                    | DriverSource::Package(_)
+                    | DriverSource::Kernel(_)
             )
         };
         let program = self.program.first();
