@@ -7,6 +7,7 @@
 pub mod capture;
 pub mod dt3155;
 pub mod ioatdma;
+pub mod nvme;
 pub mod poller;
 pub mod ring;
 pub mod template;
@@ -19,10 +20,11 @@ use landfall_device::contract::Function;
 pub type Make = fn() -> Box<dyn Function>;
 
 /// Every card in its default make, by name.
-pub const SET: [(&str, Make); 8] = [
+pub const SET: [(&str, Make); 9] = [
     ("capture", || Box::<capture::CaptureCard>::default()),
     ("dt3155", || Box::<dt3155::Dt3155>::default()),
     ("ioatdma", || Box::<ioatdma::Ioat>::default()),
+    ("nvme", || Box::<nvme::Nvme>::default()),
     ("poller", || Box::<poller::Poller>::default()),
     ("ring", || Box::<ring::Ring>::default()),
     ("template", || Box::<template::Scratch>::default()),
@@ -45,6 +47,7 @@ pub fn usual(name: &str) -> Option<Usual> {
         "capture" => ("image:landfall_capture", &[]),
         "dt3155" => ("stock:dt3155", &["v4l-utils"]),
         "ioatdma" => ("stock:ioatdma", &[]),
+        "nvme" => ("stock:nvme", &[]),
         "tw686x" => ("stock:tw686x", &["v4l-utils"]),
         _ => return None,
     };
