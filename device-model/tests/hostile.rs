@@ -61,6 +61,21 @@ fn uses(card: &str) -> &'static [Use<'static>] {
         (0, 0x94, 0),
         (0, 0x84, 4 << 16), // DMACOUNT
     ];
+    /// Its controller says what it is, to memory at 0x3000.
+    const NVME: Use<'_> = &[
+        (RAM, 0x1000, 6),
+        (RAM, 0x1018, 0x3000),
+        (RAM, 0x101c, 0),
+        (RAM, 0x1028, 1),
+        (0, 0x14, 0),           // CC
+        (0, 0x24, 3 << 16 | 3), // AQA
+        (0, 0x28, 0x1000),      // ASQ
+        (0, 0x2c, 0),
+        (0, 0x30, 0x2000), // ACQ
+        (0, 0x34, 0),
+        (0, 0x14, 0x46_0001),
+        (0, 0x1000, 1), // SQTDBL[0]
+    ];
     const POLLER: Use<'_> = &[
         (0, 8, 0x2000),
         (0, 12, 1),
@@ -102,6 +117,7 @@ fn uses(card: &str) -> &'static [Use<'static>] {
         "capture" => &[CAPTURE, CAPTURE, STOP],
         "dt3155" => &[DT3155],
         "ioatdma" => &[IOATDMA],
+        "nvme" => &[NVME],
         "poller" => &[POLLER],
         "ring" => &[RING],
         "template" => &[TEMPLATE],

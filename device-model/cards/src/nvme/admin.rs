@@ -217,7 +217,7 @@ fn new_queue(command: &Command) -> Result<(u16, u16), Status> {
         return Err(QUEUE);
     }
     if most == 0 || most >= MOST_ENTRIES {
-        return Err(ENTRIES);
+        return Err(SIZE);
     }
     if command.word(11) & 1 == 0 {
         return Err(FIELD); // it has to be contiguous

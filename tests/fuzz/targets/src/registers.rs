@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use landfall_cards::capture::{CaptureCard, CaptureOptions, Fault, Planted, When};
-use landfall_cards::{SET, dt3155, ioatdma, poller, ring, tw686x};
+use landfall_cards::{SET, dt3155, ioatdma, nvme, poller, ring, tw686x};
 use landfall_device::contract::{
     Access, Declaration, DmaError, Function, InterruptKind, Next, Notice, Reset, STEP_BYTES, Setup,
     Width, split,
@@ -25,6 +25,8 @@ use crate::limit;
 
 const MOST: usize = 200;
 const PAGE: u64 = 4096;
+/// Which cards there are: in their default makes, then with faults.
+const WHICH: u8 = 32;
 /// Pages of memory from 0 on.
 const PAGES: u64 = 64;
 /// Most steps in a row.
@@ -67,7 +69,7 @@ impl Tried {
 }
 
 fn tried(bytes: &mut Bytes<'_>) -> Tried {
-    let which = usize::from(bytes.u8() % 16);
+    let which = usize::from(bytes.u8() % WHICH);
     if let Some((name, make)) = SET.get(which) {
         let asks = *name != POLLER;
         return Tried {
@@ -121,6 +123,16 @@ fn tried(bytes: &mut Bytes<'_>) -> Tried {
             };
             Tried::new(fault.is_none(), move || {
                 Box::new(ioatdma::Ioat::new(options.clone()))
+            })
+        }
+        5 => {
+            let fault = one(nvme::Fault::ALL.len()).map(|at| nvme::Fault::ALL[at]);
+            let options = nvme::NvmeOptions {
+                fault,
+                ..Default::default()
+            };
+            Tried::new(fault.is_none(), move || {
+                Box::new(nvme::Nvme::new(options.clone()))
             })
         }
         _ => capture(bytes, fault),
@@ -177,7 +189,7 @@ pub fn run(bytes: &[u8]) {
 
 fn drive(bytes: &[u8]) {
     let mut bytes = Bytes(bytes);
-    let which = bytes.0.first().map_or(0, |which| which % 16);
+    let which = bytes.0.first().map_or(0, |which| which % WHICH);
     let Tried { make, right, asks } = tried(&mut bytes);
     let card = make();
     let mut bench = Bench {
