@@ -24,6 +24,7 @@ mod killing;
 mod limits;
 mod lines;
 mod mutant;
+mod nvme;
 mod own_driver;
 mod placement;
 mod pool;
