@@ -37,7 +37,7 @@ fn shell(script: &str) -> [&str; 4] {
 fn disk(card: usize) -> String {
     let controllers = format!("/sys/bus/pci/devices/0000:{:02x}:00.0/nvme", card + 1);
     format!(
-        "until disk=$(ls {controllers} 2>/dev/null) && disk=/dev/${{disk}}n1 && [ -b $disk ]; do usleep 20000; done;"
+        "until disk=$(ls {controllers} 2>/dev/null) && disk=/dev/${{disk}}n1 && [ -b $disk ]; do sleep 0.02; done;"
     )
 }
 

@@ -159,7 +159,7 @@ impl Nvme {
             // A descriptor: its type, EUI-64, and how long it is.
             0x03 if namespace == NSID => {
                 page.put(0, &[1, 8]);
-                page.put(4, &EUI64);
+                page.put(4, &self.eui64());
             }
             0x00 | 0x02 | 0x03 => return Err(NAMESPACE),
             _ => return Err(FIELD),
@@ -167,12 +167,18 @@ impl Nvme {
         Ok(Answer::Data(page.0))
     }
 
+    /// The namespace's own number: a locally administered one.
+    fn eui64(&self) -> [u8; 8] {
+        let [first, second, third, fourth] = self.serial.to_be_bytes();
+        [0x52, 0x54, 0, 0x4c, first, second, third, fourth]
+    }
+
     /// (5.15.2.2)
     fn say_controller(&self, page: &mut Page) {
         let identity = self.identity();
         page.put(0, &identity.vendor.to_le_bytes());
         page.put(2, &identity.vendor.to_le_bytes());
-        page.put(4, b"1                   ");
+        page.put(4, format!("{:<20}", self.serial).as_bytes());
         page.put(24, b"Landfall NVMe                           ");
         page.put(64, b"1       ");
         page.put(77, &[MOST_PAGES]);
@@ -185,7 +191,8 @@ impl Nvme {
         page.put(512, &[0x66, 0x44]);
         page.put(516, &NSID.to_le_bytes());
         page.put(525, &[1]); // what is not flushed may be lost
-        page.put(768, b"nqn.2026-11.landfall:nvme");
+        let name = format!("nqn.2026-11.landfall:nvme:{}", self.serial);
+        page.put(768, name.as_bytes());
     }
 
     /// (5.15.2.1)
@@ -195,14 +202,12 @@ impl Nvme {
             page.put(at, &blocks.to_le_bytes());
         }
         page.put(25, &[BLOCKS.len() as u8 - 1, self.format]);
-        page.put(120, &EUI64);
+        page.put(120, &self.eui64());
         for (format, order) in (0..).zip(BLOCKS) {
             page.put(128 + 4 * format, &[0, 0, order, 0]);
         }
     }
 }
-
-const EUI64: [u8; 8] = [0x52, 0x54, 0, 0xff, 0xfe, 0x4c, 0x4e, 1];
 
 /// What the driver is given, less one: completion and submission queues.
 fn queues() -> u32 {

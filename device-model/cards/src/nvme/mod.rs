@@ -36,6 +36,7 @@ mod regs;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 pub use self::disk::Disk;
@@ -93,6 +94,8 @@ enum Late {
 /// The controller.
 #[derive(Debug)]
 pub struct Nvme {
+    /// Its serial number: of no two that are made it is the same.
+    serial: u32,
     disk: Disk,
     /// Which of [`BLOCKS`].
     format: u8,
@@ -128,7 +131,9 @@ impl Default for Nvme {
 impl Nvme {
     /// Makes a controller, as after power-on.
     pub fn new(options: NvmeOptions) -> Self {
+        static MADE: AtomicU32 = AtomicU32::new(0);
         Self {
+            serial: MADE.fetch_add(1, Ordering::Relaxed).wrapping_add(1),
             disk: options.disk,
             format: 0,
             fault: options.fault,
@@ -316,7 +321,8 @@ impl Device for Nvme {
             fault_read: self.fault_read,
         };
         let old = std::mem::replace(self, Self::new(options));
-        (self.format, self.jobs, self.reads) = (old.format, old.jobs, old.reads);
+        (self.serial, self.format) = (old.serial, old.format);
+        (self.jobs, self.reads) = (old.jobs, old.reads);
         // Only losing power ends what a broken card is about to do.
         self.late = match (kind, old.late) {
             (Reset::Device, Late::At(..)) => Late::Never,

@@ -207,6 +207,16 @@ fn it_says_what_it_is() {
     assert_eq!(bench.admin([0x06, 0, page, 0, 1, 0]), (0, 0));
     assert_eq!(bench.host.bytes(LISTS + 24, 13), b"Landfall NVMe");
     assert_eq!(bench.host.bytes(LISTS + 77, 1), [5]);
+    let own = |bench: &Bench| bench.host.bytes(LISTS + 768, 256);
+    let name = own(&bench);
+    bench.card.reset(Reset::Device);
+    assert_eq!(
+        bench.card.serial.to_string().as_bytes(),
+        bench.host.bytes(LISTS + 4, 20).trim_ascii_end()
+    );
+    let mut bench = on(NvmeOptions::default());
+    assert_eq!(bench.admin([0x06, 0, page, 0, 1, 0]), (0, 0));
+    assert_ne!(own(&bench), name, "another controller");
     assert_eq!(bench.admin([0x06, 1, page, 0, 0, 0]), (0, 0));
     assert_eq!(bench.host.bytes(LISTS, 8), (64_u64 << 11).to_le_bytes());
     assert_eq!(bench.host.bytes(LISTS + 4095, 2), [0, 0xee]);
