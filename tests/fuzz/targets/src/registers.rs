@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use landfall_cards::capture::{CaptureCard, CaptureOptions, Fault, Planted, When};
-use landfall_cards::{SET, dt3155, poller, ring, tw686x};
+use landfall_cards::{SET, dt3155, endpoint, ioatdma, poller, ring, tw686x};
 use landfall_device::contract::{
     Access, Declaration, DmaError, Function, InterruptKind, Next, Notice, Reset, STEP_BYTES, Setup,
     Width, split,
@@ -38,8 +38,8 @@ const MEMORY: usize = 64 << 20;
 const POLLER: &str = "poller";
 
 /// Where each card has registers, which takes a while to find out.
-fn known(which: u8, card: &dyn Function) -> Vec<Access> {
-    static KNOWN: Mutex<BTreeMap<u8, Vec<Access>>> = Mutex::new(BTreeMap::new());
+fn known(which: usize, card: &dyn Function) -> Vec<Access> {
+    static KNOWN: Mutex<BTreeMap<usize, Vec<Access>>> = Mutex::new(BTreeMap::new());
     let mut known = KNOWN.lock().expect("nobody panics with it");
     known
         .entry(which)
@@ -47,51 +47,70 @@ fn known(which: u8, card: &dyn Function) -> Vec<Access> {
         .clone()
 }
 
-/// A card, and whether it is to be right.
-fn card(bytes: &mut Bytes<'_>) -> (Box<dyn Fn() -> Box<dyn Function>>, bool) {
-    let which = usize::from(bytes.u8());
-    if let Some((_, make)) = SET.get(which % 16) {
-        return (Box::new(make), true);
+/// How many cards there are besides the set, with faults or of another make.
+const OTHERS: usize = 7;
+
+/// Which card a byte means: one of the set by its lower half, one of the others by both.
+fn which(byte: u8) -> usize {
+    let (upper, lower) = (usize::from(byte / 16), usize::from(byte % 16));
+    match lower.checked_sub(SET.len()) {
+        None => lower,
+        Some(other) => SET.len() + (upper + other) % OTHERS,
+    }
+}
+
+/// A maker of a card that may have a fault, and whether it has none.
+fn faulty<F: Copy + 'static, C: Function + 'static>(
+    fault: u8,
+    all: &[F],
+    make: impl Fn(Option<F>) -> C + 'static,
+) -> (Box<dyn Fn() -> Box<dyn Function>>, bool) {
+    let fault = all.get(usize::from(fault)).copied();
+    (Box::new(move || Box::new(make(fault))), fault.is_none())
+}
+
+/// A card, whether it is to be right, and whether it looks whether it may by looking.
+fn card(bytes: &mut Bytes<'_>) -> (Box<dyn Fn() -> Box<dyn Function>>, bool, bool) {
+    let which = which(bytes.u8());
+    if let Some((name, make)) = SET.get(which) {
+        return (Box::new(make), true, *name == POLLER);
     }
     let fault = bytes.u8();
-    let one = move |count: usize| (usize::from(fault) < count).then_some(usize::from(fault));
-    match which % 16 - SET.len() {
-        0 => {
-            let fault = one(dt3155::Fault::ALL.len()).map(|at| dt3155::Fault::ALL[at]);
-            let options = dt3155::Dt3155Options {
+    let (make, right) = match which - SET.len() {
+        0 => faulty(fault, &dt3155::Fault::ALL, |fault| {
+            dt3155::Dt3155::new(dt3155::Dt3155Options {
                 fault,
                 ..Default::default()
-            };
-            (
-                Box::new(move || Box::new(dt3155::Dt3155::new(options.clone()))),
-                fault.is_none(),
-            )
-        }
-        1 => {
-            let fault = one(tw686x::Fault::ALL.len()).map(|at| tw686x::Fault::ALL[at]);
-            let options = tw686x::Tw686xOptions {
+            })
+        }),
+        1 => faulty(fault, &tw686x::Fault::ALL, |fault| {
+            tw686x::Tw686x::new(tw686x::Tw686xOptions {
                 fault,
                 ..Default::default()
-            };
-            (
-                Box::new(move || Box::new(tw686x::Tw686x::new(options.clone()))),
-                fault.is_none(),
-            )
-        }
-        2 => {
-            let fault = one(ring::Fault::ALL.len()).map(|at| ring::Fault::ALL[at]);
-            let options = ring::RingOptions {
+            })
+        }),
+        2 => faulty(fault, &ring::Fault::ALL, |fault| {
+            ring::Ring::new(ring::RingOptions {
                 fault,
                 ..Default::default()
-            };
-            (
-                Box::new(move || Box::new(ring::Ring::new(options.clone()))),
-                fault.is_none(),
-            )
-        }
-        3 => (Box::new(|| Box::new(poller::Poller::new(true))), true),
-        _ => capture(bytes, fault),
-    }
+            })
+        }),
+        3 => return (Box::new(|| Box::new(poller::Poller::new(true))), true, true),
+        4 => capture(bytes, fault),
+        5 => faulty(fault, &endpoint::Fault::ALL, |fault| {
+            endpoint::Endpoint::new(endpoint::EndpointOptions {
+                fault,
+                ..Default::default()
+            })
+        }),
+        _ => faulty(fault, &ioatdma::Fault::ALL, |fault| {
+            ioatdma::Ioat::new(ioatdma::IoatOptions {
+                fault,
+                ..Default::default()
+            })
+        }),
+    };
+    (make, right, false)
 }
 
 /// A capture card of any make, with any faults.
@@ -145,12 +164,9 @@ pub fn run(bytes: &[u8]) {
 
 fn drive(bytes: &[u8]) {
     let mut bytes = Bytes(bytes);
-    let which = bytes.0.first().map_or(0, |which| which % 16);
-    let (make, right) = card(&mut bytes);
+    let which = bytes.0.first().map_or(0, |byte| which(*byte));
+    let (make, right, polls) = card(&mut bytes);
     let card = make();
-    let polls = SET
-        .get(usize::from(which))
-        .map_or(which == 10, |(name, _)| *name == POLLER);
     let mut bench = Bench {
         known: known(which, card.as_ref()),
         asks: !polls,
