@@ -47,6 +47,9 @@ fn known(which: usize, card: &dyn Function) -> Vec<Access> {
         .clone()
 }
 
+/// Makes a card, always the same.
+type Make = Box<dyn Fn() -> Box<dyn Function>>;
+
 /// How many cards there are besides the set, with faults or of another make.
 const OTHERS: usize = 7;
 
@@ -64,13 +67,13 @@ fn faulty<F: Copy + 'static, C: Function + 'static>(
     fault: u8,
     all: &[F],
     make: impl Fn(Option<F>) -> C + 'static,
-) -> (Box<dyn Fn() -> Box<dyn Function>>, bool) {
+) -> (Make, bool) {
     let fault = all.get(usize::from(fault)).copied();
     (Box::new(move || Box::new(make(fault))), fault.is_none())
 }
 
 /// A card, whether it is to be right, and whether it looks whether it may by looking.
-fn card(bytes: &mut Bytes<'_>) -> (Box<dyn Fn() -> Box<dyn Function>>, bool, bool) {
+fn card(bytes: &mut Bytes<'_>) -> (Make, bool, bool) {
     let which = which(bytes.u8());
     if let Some((name, make)) = SET.get(which) {
         return (Box::new(make), true, *name == POLLER);
@@ -114,7 +117,7 @@ fn card(bytes: &mut Bytes<'_>) -> (Box<dyn Fn() -> Box<dyn Function>>, bool, boo
 }
 
 /// A capture card of any make, with any faults.
-fn capture(bytes: &mut Bytes<'_>, faults: u8) -> (Box<dyn Fn() -> Box<dyn Function>>, bool) {
+fn capture(bytes: &mut Bytes<'_>, faults: u8) -> (Make, bool) {
     let mut options = CaptureOptions {
         address_bits: [24, 32, 36, 40, 64][usize::from(bytes.u8() % 5)],
         align_shift: bytes.u8() % 13,
