@@ -47,10 +47,36 @@ fn known(which: usize, card: &dyn Function) -> Vec<Access> {
         .clone()
 }
 
-/// Makes a card, always the same.
-type Make = Box<dyn Fn() -> Box<dyn Function>>;
+/// What is tried.
+struct Tried {
+    make: Box<dyn Fn() -> Box<dyn Function>>,
+    /// It is to be right.
+    right: bool,
+    /// It asks whether it may master the bus.
+    asks: bool,
+}
 
-/// How many cards there are besides the set, with faults or of another make.
+impl Tried {
+    fn new(right: bool, make: impl Fn() -> Box<dyn Function> + 'static) -> Self {
+        Self {
+            make: Box::new(make),
+            right,
+            asks: true,
+        }
+    }
+
+    /// A card that may have one of these faults.
+    fn faulty<F: Copy + 'static, C: Function + 'static>(
+        fault: u8,
+        all: &[F],
+        make: impl Fn(Option<F>) -> C + 'static,
+    ) -> Self {
+        let fault = all.get(usize::from(fault)).copied();
+        Self::new(fault.is_none(), move || Box::new(make(fault)))
+    }
+}
+
+/// How many cards there are besides the set: with faults, or of another make.
 const OTHERS: usize = 7;
 
 /// Which card a byte means: one of the set by its lower half, one of the others by both.
@@ -62,62 +88,58 @@ fn which(byte: u8) -> usize {
     }
 }
 
-/// A maker of a card that may have a fault, and whether it has none.
-fn faulty<F: Copy + 'static, C: Function + 'static>(
-    fault: u8,
-    all: &[F],
-    make: impl Fn(Option<F>) -> C + 'static,
-) -> (Make, bool) {
-    let fault = all.get(usize::from(fault)).copied();
-    (Box::new(move || Box::new(make(fault))), fault.is_none())
-}
-
-/// A card, whether it is to be right, and whether it looks whether it may by looking.
-fn card(bytes: &mut Bytes<'_>) -> (Make, bool, bool) {
+fn tried(bytes: &mut Bytes<'_>) -> Tried {
     let which = which(bytes.u8());
     if let Some((name, make)) = SET.get(which) {
-        return (Box::new(make), true, *name == POLLER);
+        let asks = *name != POLLER;
+        return Tried {
+            asks,
+            ..Tried::new(true, make)
+        };
     }
     let fault = bytes.u8();
-    let (make, right) = match which - SET.len() {
-        0 => faulty(fault, &dt3155::Fault::ALL, |fault| {
+    match which - SET.len() {
+        0 => Tried::faulty(fault, &dt3155::Fault::ALL, |fault| {
             dt3155::Dt3155::new(dt3155::Dt3155Options {
                 fault,
                 ..Default::default()
             })
         }),
-        1 => faulty(fault, &tw686x::Fault::ALL, |fault| {
+        1 => Tried::faulty(fault, &tw686x::Fault::ALL, |fault| {
             tw686x::Tw686x::new(tw686x::Tw686xOptions {
                 fault,
                 ..Default::default()
             })
         }),
-        2 => faulty(fault, &ring::Fault::ALL, |fault| {
+        2 => Tried::faulty(fault, &ring::Fault::ALL, |fault| {
             ring::Ring::new(ring::RingOptions {
                 fault,
                 ..Default::default()
             })
         }),
-        3 => return (Box::new(|| Box::new(poller::Poller::new(true))), true, true),
-        4 => capture(bytes, fault),
-        5 => faulty(fault, &endpoint::Fault::ALL, |fault| {
+        3 => Tried {
+            asks: false,
+            ..Tried::new(true, || Box::new(poller::Poller::new(true)))
+        },
+        4 => Tried::faulty(fault, &ioatdma::Fault::ALL, |fault| {
+            ioatdma::Ioat::new(ioatdma::IoatOptions {
+                fault,
+                channels: 3,
+                ..Default::default()
+            })
+        }),
+        5 => Tried::faulty(fault, &endpoint::Fault::ALL, |fault| {
             endpoint::Endpoint::new(endpoint::EndpointOptions {
                 fault,
                 ..Default::default()
             })
         }),
-        _ => faulty(fault, &ioatdma::Fault::ALL, |fault| {
-            ioatdma::Ioat::new(ioatdma::IoatOptions {
-                fault,
-                ..Default::default()
-            })
-        }),
-    };
-    (make, right, false)
+        _ => capture(bytes, fault),
+    }
 }
 
 /// A capture card of any make, with any faults.
-fn capture(bytes: &mut Bytes<'_>, faults: u8) -> (Make, bool) {
+fn capture(bytes: &mut Bytes<'_>, faults: u8) -> Tried {
     let mut options = CaptureOptions {
         address_bits: [24, 32, 36, 40, 64][usize::from(bytes.u8() % 5)],
         align_shift: bytes.u8() % 13,
@@ -146,8 +168,7 @@ fn capture(bytes: &mut Bytes<'_>, faults: u8) -> (Make, bool) {
         }
     }
     let right = options.faults.is_empty();
-    let make = move || -> Box<dyn Function> { Box::new(CaptureCard::new(options.clone())) };
-    (Box::new(make), right)
+    Tried::new(right, move || Box::new(CaptureCard::new(options.clone())))
 }
 
 /// A card in a machine that is not there.
@@ -168,11 +189,11 @@ pub fn run(bytes: &[u8]) {
 fn drive(bytes: &[u8]) {
     let mut bytes = Bytes(bytes);
     let which = bytes.0.first().map_or(0, |byte| which(*byte));
-    let (make, right, polls) = card(&mut bytes);
+    let Tried { make, right, asks } = tried(&mut bytes);
     let card = make();
     let mut bench = Bench {
         known: known(which, card.as_ref()),
-        asks: !polls,
+        asks,
         card,
         host: FakeHost::default(),
         right,
