@@ -220,3 +220,40 @@ fn a_card_that_does_wrong_is_named_by_landfall_or_by_the_selftest() -> Result {
     verdict.discard()?;
     Ok(())
 }
+
+/// Kills what sleeps and hears no signal, and tells its name.
+const KILL: &str = "for task in /proc/[0-9]*; do if grep -q 'disk sleep' $task/status; then cat $task/comm; \
+    kill -9 ${task#/proc/}; fi; done 2>/dev/null";
+
+/// Waits until the selftest sleeps, and still does when it was killed.
+fn wait_for_hang(guest: &Guest<Booted>) -> landfall::guest::Result<Vec<String>> {
+    let end = Instant::now() + SHORT;
+    let mut seen = 0;
+    while seen < 2 {
+        if Instant::now() > end {
+            return Ok(vec!["the selftest does not hang".to_owned()]);
+        }
+        let ran = guest.run(&["/bin/busybox", "sh", "-c", KILL], SHORT)?;
+        seen += usize::from(ran.stdout.contains("pci_endpoint_te"));
+    }
+    Ok(Vec::new())
+}
+
+/// The driver's own: it waits for a transfer without end. Of an interrupt that is lost nobody tells but Landfall; who waits stays,
+/// whatever kills it, and with it the module.
+#[test]
+fn a_transfer_whose_interrupt_is_lost_hangs_the_driver_and_landfall_says_why() -> Result {
+    let script = format!("{SELFTEST} -f pci_ep_data_transfer >/dev/null 2>&1 &");
+    let trial = driven([card("endpoint", Some(Fault::LostInterrupt), 0)])?;
+    let trial = trial.run(["/bin/busybox", "sh", "-c", &script]);
+    let verdict = trial.look(wait_for_hang).verdict()?;
+
+    verdict.assert_named(Class::LostInterrupt);
+    let leg = &verdict.legs[0];
+    assert_eq!(leg.looks, [""; 0]);
+    let (_, seen) = &leg.cards[0];
+    let died = seen.died.as_deref().unwrap_or_default();
+    assert!(died.contains("pci_endpoint_test"), "{died}");
+    verdict.discard()?;
+    Ok(())
+}
