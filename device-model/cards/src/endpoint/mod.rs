@@ -61,6 +61,11 @@ const INTERRUPT: u32 = 1 << 6;
 const SOURCE_REFUSED: u32 = 1 << 7;
 const DESTINATION_REFUSED: u32 = 1 << 8;
 const RUNG: u32 = 1 << 9;
+/// Of each of these the next bit says that it was not done.
+const ENABLED: u32 = 1 << 10;
+const DISABLED: u32 = 1 << 12;
+const SWAPPED: u32 = 1 << 14;
+const PUT_BACK: u32 = 1 << 16;
 
 /// How the function is made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -131,16 +136,14 @@ impl Endpoint {
     /// Makes one, as after power-on.
     pub fn new(options: EndpointOptions) -> Self {
         let caps = CAPS::compose(0, true, true, true, true, true, true);
-        let none = Bits {
-            reset: u32::MAX,
-            ..Bits::KEPT
-        };
         Self {
             options,
             file: RegisterFile::new(REGISTERS)
                 .with(COMMAND::OFFSET, Bits::acting(u32::MAX))
                 .with(CAPS::OFFSET, Bits::fixed(caps.into_raw()))
-                .with(DB_BAR::OFFSET, none)
+                .with(DB_BAR::OFFSET, Bits::fixed(u32::MAX))
+                .with(DB_OFFSET::OFFSET, Bits::FIXED)
+                .with(DB_DATA::OFFSET, Bits::FIXED)
                 .with(DOORBELL::OFFSET, Bits::acting(u32::MAX)),
             memory: std::array::from_fn(|_| Backing::new(MEMORY).ok()),
             swapped: [false; 5],
@@ -223,33 +226,38 @@ impl Endpoint {
         }
     }
 
+    /// Whether the doorbell is.
+    fn is_enabled(&self) -> bool {
+        self.file.get(DB_BAR::OFFSET) == 0
+    }
+
     /// Enables the doorbell, or disables it, unless it is so already; gives the bits of `STATUS`.
     fn turn_doorbell(&mut self, on: bool) -> u32 {
-        let is_on = self.file.get(DB_BAR::OFFSET) == 0;
-        if is_on == on {
-            return if on { 1 << 11 } else { 1 << 13 };
+        let done = if on { ENABLED } else { DISABLED };
+        if self.is_enabled() == on {
+            return done << 1;
         }
         self.file.put(DB_BAR::OFFSET, if on { 0 } else { u32::MAX });
         if on {
             self.file.put(DB_OFFSET::OFFSET, DOORBELL::OFFSET as u32);
             self.file.put(DB_DATA::OFFSET, RING);
         }
-        if on { 1 << 10 } else { 1 << 12 }
+        done
     }
 
     /// Swaps the halves of a BAR and marks them, or undoes that; gives the bits of `STATUS`.
     fn swap(&mut self, set_up: bool, bar: u32) -> u32 {
-        let (done, failed) = if set_up { (14, 15) } else { (16, 17) };
+        let done = if set_up { SWAPPED } else { PUT_BACK };
         let index = (bar as usize).wrapping_sub(1);
         let (Some(Some(memory)), Some(swapped)) =
             (self.memory.get(index), self.swapped.get_mut(index))
         else {
-            return 1 << failed;
+            return done << 1;
         };
         let was = std::mem::replace(swapped, set_up);
         let mut bytes = [0; MEMORY as usize];
         match (set_up, was) {
-            (false, false) => return 1 << failed,
+            (false, false) => return done << 1,
             // Both halves are filled anyway.
             (true, _) => {
                 let (low, high) = bytes.split_at_mut(MEMORY as usize / 2);
@@ -263,7 +271,7 @@ impl Endpoint {
             }
         }
         memory.write(0, &bytes);
-        1 << done
+        done
     }
 
     /// Does a command, of a transfer a piece; gives what came of it, bits of `STATUS`, bytes and what went wrong, if it is over.
@@ -437,7 +445,7 @@ impl Registers for Endpoint {
                     self.work = Some(Command { job, asked, what });
                 }
             }
-            DOORBELL::OFFSET if self.file.get(DB_BAR::OFFSET) == 0 && value == RING => {
+            DOORBELL::OFFSET if self.is_enabled() && value == RING => {
                 self.tell(RUNG, host, |owed| {
                     let why = "the doorbell was rung".into();
                     owed.map(|owed| Declaration::Cause { owed, why })

@@ -79,13 +79,13 @@ register! {
         0:0 unaligned => bool;
     }
 
-    /// The BAR in which the doorbell is; all-ones while it is disabled.
+    /// The BAR in which the doorbell is; all-ones while it is disabled. Read-only.
     pub(crate) DB_BAR(u32) @ 0x34 { 31:0 bar => u32; }
 
-    /// Where in it.
+    /// Where in it. Read-only.
     pub(crate) DB_OFFSET(u32) @ 0x38 { 31:0 offset => u32; }
 
-    /// What rings it.
+    /// What rings it. Read-only.
     pub(crate) DB_DATA(u32) @ 0x3c { 31:0 data => u32; }
 
     /// The doorbell. Reads 0.

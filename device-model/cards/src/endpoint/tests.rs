@@ -247,12 +247,13 @@ fn the_line_is_a_pulse_unless_it_is_switched_off() {
 fn the_doorbell_rings_while_it_is_enabled_and_by_its_own_data() {
     let mut bench = usual();
     let data = RING;
+    bench.put(DB_BAR::OFFSET, 0);
     bench.put(DOORBELL::OFFSET, data);
     assert_eq!(bench.vectors(), [0; 0]);
-    assert_eq!(bench.command(0x80), 1 << 13 | INTERRUPT);
+    assert_eq!(bench.command(0x80), DISABLED << 1 | INTERRUPT);
     assert_eq!(bench.get(DB_BAR::OFFSET), u32::MAX);
-    assert_eq!(bench.command(0x40), 1 << 10 | INTERRUPT);
-    assert_eq!(bench.command(0x40), 1 << 11 | INTERRUPT);
+    assert_eq!(bench.command(0x40), ENABLED | INTERRUPT);
+    assert_eq!(bench.command(0x40), ENABLED << 1 | INTERRUPT);
     assert_eq!(bench.get(DB_BAR::OFFSET), 0);
     assert_eq!(bench.get(DB_OFFSET::OFFSET) as usize, DOORBELL::OFFSET);
     assert_eq!(bench.get(DB_DATA::OFFSET), data);
@@ -262,7 +263,7 @@ fn the_doorbell_rings_while_it_is_enabled_and_by_its_own_data() {
     assert_eq!(bench.get(STATUS::OFFSET), 0);
     bench.put(DOORBELL::OFFSET, data);
     assert_eq!(bench.get(STATUS::OFFSET), RUNG | INTERRUPT);
-    assert_eq!(bench.command(0x80), 1 << 12 | INTERRUPT);
+    assert_eq!(bench.command(0x80), DISABLED | INTERRUPT);
     assert_eq!(bench.vectors(), [2; 5]);
     bench.keeps_its_word();
 }
@@ -272,17 +273,17 @@ fn halves_of_a_bar_are_swapped_marked_and_put_back() {
     let mut bench = usual();
     let half = MEMORY as usize / 2;
     bench.put(SIZE::OFFSET, 2);
-    assert_eq!(bench.command(0x200), 1 << 17 | INTERRUPT);
-    assert_eq!(bench.command(0x100), 1 << 14 | INTERRUPT);
+    assert_eq!(bench.command(0x200), PUT_BACK << 1 | INTERRUPT);
+    assert_eq!(bench.command(0x100), SWAPPED | INTERRUPT);
     let halves = |low: u8, high: u8| [vec![low; half], vec![high; half]].concat();
     assert_eq!(bench.memory(2), halves(0x60, 0x61));
     assert_eq!(bench.memory(1), halves(0, 0));
-    assert_eq!(bench.command(0x200), 1 << 16 | INTERRUPT);
+    assert_eq!(bench.command(0x200), PUT_BACK | INTERRUPT);
     assert_eq!(bench.memory(2), halves(0x61, 0x60));
     for bar in [0, 6, u32::MAX] {
         bench.put(SIZE::OFFSET, bar);
-        assert_eq!(bench.command(0x100), 1 << 15 | INTERRUPT);
-        assert_eq!(bench.command(0x200), 1 << 17 | INTERRUPT);
+        assert_eq!(bench.command(0x100), SWAPPED << 1 | INTERRUPT);
+        assert_eq!(bench.command(0x200), PUT_BACK << 1 | INTERRUPT);
     }
     bench.keeps_its_word();
 }
@@ -329,7 +330,7 @@ fn a_transfer_waits_for_the_bus_and_nothing_else_does() {
     bench.host.settle(&mut bench.card);
     assert_eq!(bench.get(STATUS::OFFSET), 1 << 2 | INTERRUPT);
     bench.host.refuses = Some(DmaError::NotMaster);
-    assert_eq!(bench.command(0x40), 1 << 10 | INTERRUPT);
+    assert_eq!(bench.command(0x40), ENABLED | INTERRUPT);
     bench.keeps_its_word();
 }
 
