@@ -10,6 +10,7 @@ mod cluster;
 mod confined;
 mod contract;
 mod debug;
+mod endpoint;
 mod exec;
 mod failures;
 mod faults;

@@ -42,6 +42,28 @@ fn uses(card: &str) -> &'static [Use<'static>] {
         (0, 0x40, 0x3f3),
         (0, 0x64, 1 << 24 | 0x10 << 17 | 0x30), // CSR2: acquire both fields
     ];
+    /// A copy of 256 bytes from 0x3000 to 0x4000, and then the same written.
+    const ENDPOINT: Use<'_> = &[
+        (0, 0x0c, 0x3000), // SRC
+        (0, 0x10, 0),
+        (0, 0x14, 0x4000), // DST
+        (0, 0x18, 0),
+        (0, 0x1c, 256),  // SIZE
+        (0, 0x24, 1),    // IRQ_TYPE
+        (0, 0x28, 1),    // IRQ_NUMBER
+        (0, 0x04, 0x20), // COMMAND
+        (0, 0x04, 0x10),
+    ];
+    /// A BAR's halves swapped, its doorbell enabled and rung.
+    const BARS: Use<'_> = &[
+        (0, 0x1c, 2),
+        (0, 0x24, 0),
+        (0, 0x04, 0x100),
+        (0, 0x04, 0x200),
+        (0, 0x04, 0x40),
+        (0, 0x40, 0x0d00_4be1),
+        (0, 0x04, 0x80),
+    ];
     /// A copy of 256 bytes from 0x3000 to 0x4000, by a descriptor at 0x1000 that links to itself.
     const IOATDMA: Use<'_> = &[
         (RAM, 0x1000, 256),
@@ -116,6 +138,7 @@ fn uses(card: &str) -> &'static [Use<'static>] {
     match card {
         "capture" => &[CAPTURE, CAPTURE, STOP],
         "dt3155" => &[DT3155],
+        "endpoint" => &[ENDPOINT, BARS],
         "ioatdma" => &[IOATDMA],
         "nvme" => &[NVME],
         "poller" => &[POLLER],

@@ -84,6 +84,17 @@ pub fn packages(names: &[&str]) -> Result<Packages, TrialFailed> {
         .map_err(|error| TrialFailed::SetUp(causes(&error)))
 }
 
+/// Selftests of the kernel's, such as `pci_endpoint`, for [`Trial::packages`]; built on first use, which takes minutes.
+///
+/// # Errors
+/// Why they cannot be built, with all causes.
+pub fn selftests(names: &[&str]) -> Result<Packages, TrialFailed> {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let options = setup_options().unwrap_or_default();
+    landfall_guest::selftests(&options, prepared()?, &names, &Cancel::default(), &mut tell)
+        .map_err(|error| TrialFailed::SetUp(causes(&error)))
+}
+
 /// Most guests at once, if `LANDFALL_JOBS` says so.
 pub fn most_guests() -> Option<std::num::NonZeroUsize> {
     std::env::var("LANDFALL_JOBS").ok()?.parse().ok()
