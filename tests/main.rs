@@ -38,5 +38,6 @@ mod tidy;
 mod trial;
 mod tw686x;
 mod userspace;
+mod video;
 mod witness;
 mod witness_hears;

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Our capture driver as what everybody's tools know, `/dev/videoN`, under Debian's v4l-utils and with the witness.
+
+use std::time::Duration;
+
+use landfall::guest::{Guest, GuestOptions, Loaded, POOL_MODULE};
+use landfall::judge::{Leg, judge};
+use landfall_cards::capture::CaptureOptions;
+use landfall_cards::capture::pattern::{FrameSpec, Pattern, Pixel, fill};
+use landfall_suite::capture::{self, CAPTURE_MODULE, Device};
+use landfall_tests::errno::{EBUSY, EWOULDBLOCK};
+use landfall_tests::{Result, SHORT, assert_refused, boot_loaded, prepared};
+
+/// Time for a program that uses a card for some seconds, on a busy host.
+const PROGRAM: Duration = Duration::from_secs(240);
+/// One that rests so long is not done with a frame before a test is over.
+const FOREVER: Duration = Duration::from_secs(3600);
+const UNBIND: &str = "/sys/bus/pci/drivers/landfall_capture/unbind";
+const USED: &str = "/sys/kernel/debug/landfall_pool/used";
+
+/// A guest with two such cards, bound.
+fn guest(leg: Leg, rest: Duration) -> Result<Guest<Loaded>> {
+    let card = CaptureOptions {
+        rest,
+        ..CaptureOptions::default()
+    };
+    let guest = boot_loaded(leg.of(GuestOptions {
+        cards: vec![capture::card(card.clone()), capture::card(card.clone())],
+        archives: prepared().video.clone(),
+        ..capture::guest(card)
+    }))?;
+    for card in 0..2 {
+        guest.wait_for_path(&format!("/dev/video{card}"), SHORT)?;
+    }
+    Ok(guest)
+}
+
+/// Runs a program that must succeed.
+fn run(guest: &Guest<Loaded>, argv: &[&str]) -> Result<String> {
+    let ran = guest.run(argv, PROGRAM)?;
+    assert_eq!((ran.status, ran.timed_out), (0, false), "{ran:?}");
+    Ok(ran.stdout)
+}
+
+/// A script that must succeed.
+fn script(guest: &Guest<Loaded>, text: &str) -> Result<String> {
+    run(guest, &["/bin/sh", "-ec", text])
+}
+
+/// Asserts that nothing is said of either card, and that everything was judged.
+fn assert_silent(guest: &Guest<Loaded>, leg: Leg) {
+    for card in 0..2 {
+        guest.sync_card(card);
+        let journal = guest.journal(card).expect("a card");
+        let said = judge(&journal, leg.platform(guest.memory().ram()));
+        assert!(said.is_clean() && said.hints.is_empty(), "{said:#?}");
+        let accesses = said.groups.iter().find(|group| group.name == "access");
+        assert!(accesses.is_some_and(|group| group.off.is_none()));
+    }
+}
+
+/// Unloads the driver and asserts that the pool has everything back.
+fn assert_nothing_is_left(guest: &Guest<Loaded>) -> Result {
+    guest.unload_module(CAPTURE_MODULE)?;
+    let used = guest.read_text(USED)?;
+    assert!(
+        !used.contains("frame") && !used.contains("selftest"),
+        "{used}"
+    );
+    Ok(guest.unload_module(POOL_MODULE)?)
+}
+
+fn compliance(leg: Leg, size: &str) -> Result {
+    // The test reads twice without waiting, right after the start, and demands the same answer both times: the first frame
+    // comes so late that even on a busy host no such read finds one.
+    let guest = guest(leg, Duration::from_millis(300))?;
+    let format = format!("--set-fmt-video={size}");
+    for device in ["/dev/video0", "/dev/video1"] {
+        run(&guest, &["/usr/bin/v4l2-ctl", "-d", device, &format])?;
+    }
+    let argv = "/usr/bin/v4l2-compliance -d /dev/video0 -e /dev/video1 -s10";
+    let ran = guest.run(&argv.split(' ').collect::<Vec<_>>(), PROGRAM)?;
+
+    let total = ran
+        .stdout
+        .lines()
+        .find(|line| line.starts_with("Total for"));
+    assert_eq!(
+        total,
+        Some("Total for landfall device /dev/video0: 59, Succeeded: 59, Failed: 0, Warnings: 0"),
+        "{ran:?}"
+    );
+    for way in [
+        "read/write",
+        "MMAP (no poll, REQBUFS)",
+        "MMAP (epoll, CREATE_BUFS)",
+        "DMABUF (no poll)",
+        "DMABUF (select)",
+    ] {
+        let passed = format!("test {way}: OK\n");
+        assert!(ran.stdout.contains(&passed), "{way}: {}", ran.stdout);
+    }
+    assert_nothing_is_left(&guest)?;
+    assert_silent(&guest, leg);
+    Ok(guest.power_off()?)
+}
+
+/// V4L2's own conformance test passes whole, by MMAP, by reads and with another card's memory, without a warning; no access
+/// of the card in all of it is amiss, and no memory is left behind.
+#[test]
+fn v4l2_compliance_passes_on_our_driver() -> Result {
+    compliance(Leg::Plain, "width=320,height=240,pixelformat=YUYV")
+}
+
+/// Likewise behind an IOMMU.
+#[test]
+fn v4l2_compliance_passes_on_our_driver_behind_an_iommu() -> Result {
+    compliance(Leg::Iommu, "width=320,height=240,pixelformat=RGB3")
+}
+
+/// Likewise through bounce buffers, of which none is larger than 256 KiB.
+#[test]
+fn v4l2_compliance_passes_on_our_driver_through_bounce_buffers() -> Result {
+    compliance(Leg::Swiotlb, "width=240,height=160,pixelformat=YUYV")
+}
+
+/// Likewise with memory on both sides of 4 GiB.
+#[test]
+fn v4l2_compliance_passes_on_our_driver_above_4_gib() -> Result {
+    compliance(Leg::High, "width=320,height=240,pixelformat=GREY")
+}
+
+/// What v4l2-ctl stores is what the card sent, byte for byte, in every format, frame after frame.
+#[test]
+fn frames_that_v4l2_ctl_stores_are_the_cards() -> Result {
+    const FRAMES: usize = 12;
+    let (width, height) = (322, 242);
+    let guest = guest(Leg::Plain, Duration::ZERO)?;
+    let mut captured = 0;
+    for (pixel, fourcc) in [
+        (Pixel::Yuyv, "YUYV"),
+        (Pixel::Grey, "GREY"),
+        (Pixel::Rgb24, "RGB3"),
+    ] {
+        let format = format!("width={width},height={height},pixelformat={fourcc}");
+        script(
+            &guest,
+            &format!(
+                "v4l2-ctl -d /dev/video0 --set-fmt-video={format} --stream-mmap=4 --stream-count={FRAMES} \
+                 --stream-to=/tmp/frames"
+            ),
+        )?;
+        let spec = |slot: u8, sequence| FrameSpec {
+            pattern: Pattern::Test,
+            pixel,
+            width,
+            height,
+            stride: width * pixel.bytes(),
+            sequence,
+            slot,
+        };
+        let bytes = spec(0, 0).frame_bytes() as usize;
+        let mut sent = vec![0; bytes];
+        for index in 0..FRAMES {
+            let stored = guest.read_file_at("/tmp/frames", (index * bytes) as u64, bytes as u32)?;
+            // The slots go round, and the card counts on from stream to stream.
+            let first = u64::from_le_bytes(stored[..8].try_into()?);
+            let sequence = (first >> 32) as u32 & 0xff_ffff;
+            if index == 0 {
+                assert!(sequence >= captured, "{fourcc}: frame {sequence} again");
+                captured = sequence;
+            }
+            assert_eq!(sequence, captured + index as u32, "{fourcc}");
+            fill(&mut sent, 0, &spec((index % 4) as u8, sequence));
+            assert!(
+                stored == sent,
+                "{fourcc}: frame {index} is not what the card sent"
+            );
+        }
+        captured += FRAMES as u32;
+        let more = guest.read_file_at("/tmp/frames", (FRAMES * bytes) as u64, 1)?;
+        assert_eq!(more, [0; 0]);
+    }
+    assert_nothing_is_left(&guest)?;
+    assert_silent(&guest, Leg::Plain);
+    Ok(guest.power_off()?)
+}
+
+/// Starts a stream that sleeps in DQBUF, of a card that is not done with a frame before the test is over.
+fn sleep_in_dqbuf(guest: &Guest<Loaded>) -> Result {
+    script(
+        guest,
+        "v4l2-ctl -d /dev/video0 --stream-mmap=3 --stream-count=1 >/tmp/out 2>&1 & echo $! >/tmp/pid; \
+         until grep -q vb2_core_dqbuf /proc/$!/stack; do [ -d /proc/$! ]; done",
+    )
+    .map(drop)
+}
+
+/// A process that sleeps in DQBUF holds the module, and is woken by an unbind, after which nothing is lent and nothing is lost.
+#[test]
+fn an_unbind_wakes_who_sleeps_in_dqbuf() -> Result {
+    for leg in [Leg::Plain, Leg::Iommu, Leg::Swiotlb] {
+        let guest = guest(leg, FOREVER)?;
+        script(
+            &guest,
+            "v4l2-ctl -d /dev/video0 --set-fmt-video=width=240,height=160",
+        )?;
+        sleep_in_dqbuf(&guest)?;
+
+        assert_refused(guest.unload_module(CAPTURE_MODULE), EWOULDBLOCK);
+        guest.write_file(UNBIND, "0000:01:00.0")?;
+        script(&guest, "while [ -d /proc/$(cat /tmp/pid) ]; do :; done")?;
+
+        assert_nothing_is_left(&guest)?;
+        assert_silent(&guest, leg);
+        guest.power_off()?;
+    }
+    Ok(())
+}
+
+/// Starts waiting for an event, to be told in a file.
+fn wait_for_event(guest: &Guest<Loaded>, event: &str) -> Result {
+    script(
+        guest,
+        &format!(
+            "v4l2-ctl -d /dev/video0 --wait-for-event={event} >/tmp/event 2>&1 & echo $! >/tmp/waiter; \
+             until grep -q v4l2_event_dequeue /proc/$!/stack; do [ -d /proc/$! ]; done"
+        ),
+    )
+    .map(drop)
+}
+
+/// What was told of the event.
+fn told_of_event(guest: &Guest<Loaded>) -> Result<String> {
+    script(
+        guest,
+        "while [ -d /proc/$(cat /tmp/waiter) ]; do :; done; cat /tmp/event",
+    )
+}
+
+/// Who asks is told that a frame begins, while the card is still at work on it, and that a stream ends with its card.
+#[test]
+fn the_beginning_of_a_frame_and_the_end_of_a_stream_are_events() -> Result {
+    let guest = guest(Leg::Plain, FOREVER)?;
+    wait_for_event(&guest, "frame_sync")?;
+    sleep_in_dqbuf(&guest)?;
+    let told = told_of_event(&guest)?;
+    assert!(told.contains("frame_sync 0"), "{told}");
+
+    wait_for_event(&guest, "eos")?;
+    guest.write_file(UNBIND, "0000:01:00.0")?;
+    let told = told_of_event(&guest)?;
+    assert!(told.contains("eos"), "{told}");
+    assert_nothing_is_left(&guest)?;
+    assert_silent(&guest, Leg::Plain);
+    Ok(guest.power_off()?)
+}
+
+/// A process that is killed in DQBUF leaves nothing lent, and the next stream gets its frames.
+#[test]
+fn a_killed_stream_leaves_nothing_lent() -> Result {
+    let guest = guest(Leg::Iommu, FOREVER)?;
+    sleep_in_dqbuf(&guest)?;
+    script(
+        &guest,
+        "kill -9 $(cat /tmp/pid); while [ -d /proc/$(cat /tmp/pid) ]; do :; done",
+    )?;
+
+    let used = guest.read_text(USED)?;
+    assert!(!used.contains("frame"), "{used}");
+    assert_nothing_is_left(&guest)?;
+    assert_silent(&guest, Leg::Iommu);
+    Ok(guest.power_off()?)
+}
+
+/// The two device files are one card: whoever has it keeps the other out, in either order, and lets go of it.
+#[test]
+fn a_card_has_one_user_whichever_file_it_came_by() -> Result {
+    let guest = guest(Leg::Plain, FOREVER)?;
+    let stream = "v4l2-ctl -d /dev/video0 --stream-mmap=3 --stream-count=1";
+    let file = Device::open(&guest, 0)?;
+    let refused = script(&guest, &format!("{stream} 2>&1"))?;
+    assert!(
+        refused.contains("VIDIOC_STREAMON returned -1 (Device or resource busy)"),
+        "{refused}"
+    );
+    file.close()?;
+
+    sleep_in_dqbuf(&guest)?;
+    assert_refused(Device::open(&guest, 0).map(drop), EBUSY);
+    script(
+        &guest,
+        "kill $(cat /tmp/pid); while [ -d /proc/$(cat /tmp/pid) ]; do :; done",
+    )?;
+    Device::open(&guest, 0)?.close()?;
+    Ok(guest.power_off()?)
+}
