@@ -42,7 +42,7 @@ pub struct Usual {
 /// What the card of that name is usually tried with, if anything is.
 pub fn usual(name: &str) -> Option<Usual> {
     let (driver, packages): (_, &[_]) = match name {
-        "capture" => ("image:landfall_capture", &[]),
+        "capture" => ("image:landfall_capture", &["v4l-utils"]),
         "dt3155" => ("stock:dt3155", &["v4l-utils"]),
         "ioatdma" => ("stock:ioatdma", &[]),
         "tw686x" => ("stock:tw686x", &["v4l-utils"]),
