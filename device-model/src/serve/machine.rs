@@ -188,14 +188,13 @@ impl<W: Wire> Machine<W> {
             return witness.write_mailbox(at, from, &self.journal);
         }
         self.watch.stop();
+        let mut masters = false;
         for effect in self.config.write(offset, from) {
             match effect {
                 Effect::FunctionLevelReset => self.reset_function(Reset::FunctionLevel),
                 Effect::BusMaster(on) => {
                     self.journal.push(Kind::BusMaster { on });
-                    if on {
-                        self.notice(Notice::BusMaster);
-                    }
+                    masters = on;
                 }
                 Effect::Power(state) => {
                     self.journal.push(Kind::PowerState { state });
@@ -204,6 +203,10 @@ impl<W: Wire> Machine<W> {
                     self.journal.push(Kind::Decoding { on });
                 }
             }
+        }
+        // One write may do several of them, and the function acts when all are told.
+        if masters {
+            self.notice(Notice::BusMaster);
         }
         self.release_held();
         self.tell_setup();

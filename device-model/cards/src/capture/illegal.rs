@@ -4,7 +4,7 @@
 
 use super::engine::CaptureCard;
 use super::registers::slot_register;
-use super::regs::{self, FORMAT, GEOMETRY, STRIDE};
+use super::regs::{self, FORMAT, GEOMETRY, SLOT_STATUS, STRIDE};
 use landfall_device::contract::{Declaration, Host};
 
 impl CaptureCard {
@@ -31,7 +31,11 @@ impl CaptureCard {
             let job = r.job.as_ref()?;
             return Some(format!("job {} was in work", job.number));
         }
-        let (slot, _) = slot_register(offset)?;
+        let (slot, register) = slot_register(offset)?;
+        // What the card records there is read-only.
+        if register >= SLOT_STATUS::OFFSET {
+            return None;
+        }
         let slot = u8::try_from(slot).ok()?;
         if r.queue.contains(&slot) {
             return Some(format!("slot {slot} was queued"));

@@ -16,10 +16,19 @@ use crate::random::Random;
 use crate::serve::LocalCard;
 use crate::testing::hostile::{Audit, Store, operations};
 
-/// How long the card waits for such a server.
-const PATIENCE: Duration = Duration::from_millis(20);
-/// How long a call may take on a machine that has much else to do; each may ask for several things.
-const LIMIT: Duration = Duration::from_secs(5);
+/// How long things may take.
+#[derive(Clone, Copy)]
+struct Times {
+    /// How long the card waits for such a server.
+    patience: Duration,
+    /// How long a call may take on a machine that has much else to do; each may ask for several things.
+    limit: Duration,
+}
+
+const TIMES: Times = Times {
+    patience: Duration::from_millis(20),
+    limit: Duration::from_secs(5),
+};
 /// Accesses of a machine to one card.
 const CALLS: u64 = 60;
 /// Where the card finds memory, and how much of it.
@@ -114,7 +123,7 @@ struct Outcome {
 }
 
 /// One card of such a server, in a machine that uses it as anybody would.
-fn one(seed: u64, commands: &Arc<AtomicU64>) -> Result<Outcome, String> {
+fn one(seed: u64, times: Times, commands: &Arc<AtomicU64>) -> Result<Outcome, String> {
     let mut random = Random::new(seed);
     let counted = Arc::clone(commands);
     let honest = [10, 100, 1000, u64::MAX][random.index(4)];
@@ -128,11 +137,11 @@ fn one(seed: u64, commands: &Arc<AtomicU64>) -> Result<Outcome, String> {
     };
     let (stream, thread) = server(move |server| server.twin = twin, each);
     let options = Options {
-        patience: PATIENCE,
+        patience: times.patience,
         ..Options::default()
     };
     let within = |began: Instant, what: &str| match began.elapsed() {
-        took if took > LIMIT => Err(format!("{what} took {took:?}")),
+        took if took > times.limit => Err(format!("{what} took {took:?}")),
         _ => Ok(()),
     };
     let began = Instant::now();
@@ -219,6 +228,18 @@ fn is_gone(card: &LocalCard) -> usize {
     entries.filter(|entry| told(&entry.kind)).count()
 }
 
+/// A card that waits for longer than a call may take is told of.
+#[test]
+fn a_call_that_takes_too_long_is_told() {
+    let times = Times {
+        patience: Duration::from_millis(200),
+        limit: Duration::from_millis(100),
+    };
+    let mut said = (0..50).filter_map(|seed| one(seed, times, &Arc::default()).err());
+    let said = said.next().expect("one of them falls silent");
+    assert!(said.contains(" took "), "{said}");
+}
+
 #[test]
 fn no_server_gets_past_the_card_that_it_is() {
     let (seed, most) = operations();
@@ -226,7 +247,7 @@ fn no_server_gets_past_the_card_that_it_is() {
     let mut outcomes = Vec::new();
     while commands.load(Ordering::Relaxed) < most {
         let number = outcomes.len() as u64;
-        let outcome = one(seed << 32 | number, &commands);
+        let outcome = one(seed << 32 | number, TIMES, &commands);
         outcomes.push(outcome.unwrap_or_else(|why| panic!("seed {seed}, server {number}: {why}")));
     }
     let count = |what: fn(&Outcome) -> bool| outcomes.iter().filter(|one| what(one)).count();

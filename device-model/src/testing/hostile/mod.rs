@@ -109,6 +109,8 @@ struct Plan<'a> {
     socket: &'a Path,
     uses: &'a [Use<'a>],
     limit: Duration,
+    /// How long it may take to end.
+    ending: Duration,
     /// The card may cut its connection.
     severs: bool,
     /// The card is right: it keeps what it declares, and is as new after a reset.
@@ -158,6 +160,7 @@ impl Campaign<'_> {
             socket: self.socket,
             uses: self.uses,
             limit: LIMIT,
+            ending: ENDING,
             severs: !right,
             right,
         };
@@ -231,7 +234,7 @@ impl Plan<'_> {
         guest.stores.iter_mut().try_for_each(Store::check)?;
         let began = Instant::now();
         drop(server);
-        if began.elapsed() > ENDING {
+        if began.elapsed() > self.ending {
             return Err(format!("its threads took {:?} to end", began.elapsed()));
         }
         guest.stores.iter_mut().try_for_each(Store::check)?;

@@ -6,9 +6,11 @@ use std::sync::mpsc;
 
 use super::*;
 use crate::contract::{
-    Bar, Declares, Device, Host, Identity, Next, RegisterName, Registers, Reset, Vector,
+    Bar, Declares, Device, DmaError, Host, Identity, Next, Notice, RegisterName, Registers, Reset,
+    Tag, Vector,
 };
 use crate::dma::map::Request;
+use crate::journal::Outcome;
 use crate::ledger::Class;
 
 /// How a card is wrong.
@@ -25,6 +27,10 @@ enum Wrong {
     Panics,
     /// It does not come back for a second.
     Stalls,
+    /// It does not end for a second.
+    Lingers,
+    /// Not at all: it reaches for memory as soon as it has the bus.
+    Hastens,
 }
 
 /// A card with one register.
@@ -33,6 +39,20 @@ pub(super) struct Plain {
     wrong: Wrong,
     value: u32,
     memory: Option<File>,
+}
+
+/// A second, in which nothing comes.
+fn second() {
+    let (_kept, never) = mpsc::channel::<()>();
+    never.recv_timeout(Duration::from_secs(1)).unwrap_err();
+}
+
+impl Drop for Plain {
+    fn drop(&mut self) {
+        if self.wrong == Wrong::Lingers {
+            second();
+        }
+    }
 }
 
 impl Device for Plain {
@@ -65,6 +85,12 @@ impl Device for Plain {
     fn line(&self) -> bool {
         false
     }
+
+    fn notice(&mut self, notice: Notice, host: &mut dyn Host) {
+        if notice == Notice::BusMaster && self.wrong == Wrong::Hastens {
+            let _ = host.dma_write(0, &[1], Tag::default());
+        }
+    }
 }
 
 impl Registers for Plain {
@@ -88,10 +114,7 @@ impl Registers for Plain {
             }
             (Wrong::Interrupts, _) => host.raise(Vector(0)),
             (Wrong::Panics, _) => panic!("as planted"),
-            (Wrong::Stalls, _) => {
-                let (_kept, never) = mpsc::channel::<()>();
-                never.recv_timeout(Duration::from_secs(1)).unwrap_err();
-            }
+            (Wrong::Stalls, _) => second(),
             _ => {}
         }
     }
@@ -122,6 +145,7 @@ impl Bench {
             socket: &self.socket,
             uses: &[],
             limit: Duration::from_millis(500),
+            ending: Duration::from_millis(500),
             severs: !right,
             right,
         }
@@ -157,10 +181,47 @@ fn a_card_that_is_wrong_in_one_way_is_told_of() {
         (Wrong::Interrupts, "it has no cause"),
         (Wrong::Panics, "panicked: as planted"),
         (Wrong::Stalls, "is not answered within 500ms"),
+        (Wrong::Lingers, "to end"),
     ] {
         let said = bench.said(wrong).expect_err(why);
         assert!(said.contains(why), "{wrong:?}: {said}");
     }
+}
+
+/// One write to configuration space may give a card the bus and take its power: it acts when both are told.
+#[test]
+fn a_card_acts_when_all_that_a_write_does_is_told() {
+    let mut card = LocalCard::new(Box::new(Plain {
+        wrong: Wrong::Hastens,
+        value: 0,
+        memory: None,
+    }));
+    // It has the bus already.
+    card.write_config(4, &[2, 0]);
+    let before = card.journal().len() as usize;
+    let mut bytes = [0; 0x41];
+    card.read_config(4, &mut bytes);
+    bytes[0] |= 4;
+    bytes[0x40] |= 3; // PMCSR
+    card.write_config(4, &bytes);
+    let entries = card.journal().entries_from(0);
+    let kinds: Vec<_> = entries
+        .iter()
+        .skip(before)
+        .map(|entry| &entry.kind)
+        .collect();
+    let refused = Outcome::Refused(DmaError::NotPowered);
+    assert!(
+        matches!(
+            kinds[..],
+            [
+                Kind::BusMaster { on: true },
+                Kind::PowerState { state: 3 },
+                Kind::Access { outcome, .. },
+            ] if *outcome == refused
+        ),
+        "{kinds:?}"
+    );
 }
 
 /// Of a panic the journal tells, and the verdict does: before, the card was only silent from there on.
@@ -170,7 +231,8 @@ fn a_model_that_panics_is_gone_and_nothing_is_clean() {
     let wrong = Wrong::Panics;
     let server = bench.serve(Box::new(Plain {
         wrong,
-        ..Plain::default()
+        value: 0,
+        memory: None,
     }));
     let mut machine = machine::Machine::connect(&bench.socket, LIMIT, false).unwrap();
     machine.write(7, 4, &[6, 0], false).unwrap();

@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use landfall_cards::capture::{CaptureCard, CaptureOptions, Fault, Planted, When};
-use landfall_cards::{SET, dt3155, poller, ring, tw686x};
+use landfall_cards::{SET, dt3155, ioatdma, poller, ring, tw686x};
 use landfall_device::contract::{
     Access, Declaration, DmaError, Function, InterruptKind, Next, Notice, Reset, STEP_BYTES, Setup,
     Width, split,
@@ -47,25 +47,46 @@ fn known(which: u8, card: &dyn Function) -> Vec<Access> {
         .clone()
 }
 
-/// A card, and whether it is to be right.
-fn card(bytes: &mut Bytes<'_>) -> (Box<dyn Fn() -> Box<dyn Function>>, bool) {
-    let which = usize::from(bytes.u8());
-    if let Some((_, make)) = SET.get(which % 16) {
-        return (Box::new(make), true);
+/// What is tried.
+struct Tried {
+    make: Box<dyn Fn() -> Box<dyn Function>>,
+    /// It is to be right.
+    right: bool,
+    /// It asks whether it may master the bus.
+    asks: bool,
+}
+
+impl Tried {
+    fn new(right: bool, make: impl Fn() -> Box<dyn Function> + 'static) -> Self {
+        Self {
+            make: Box::new(make),
+            right,
+            asks: true,
+        }
+    }
+}
+
+fn tried(bytes: &mut Bytes<'_>) -> Tried {
+    let which = usize::from(bytes.u8() % 16);
+    if let Some((name, make)) = SET.get(which) {
+        let asks = *name != POLLER;
+        return Tried {
+            asks,
+            ..Tried::new(true, make)
+        };
     }
     let fault = bytes.u8();
     let one = move |count: usize| (usize::from(fault) < count).then_some(usize::from(fault));
-    match which % 16 - SET.len() {
+    match which - SET.len() {
         0 => {
             let fault = one(dt3155::Fault::ALL.len()).map(|at| dt3155::Fault::ALL[at]);
             let options = dt3155::Dt3155Options {
                 fault,
                 ..Default::default()
             };
-            (
-                Box::new(move || Box::new(dt3155::Dt3155::new(options.clone()))),
-                fault.is_none(),
-            )
+            Tried::new(fault.is_none(), move || {
+                Box::new(dt3155::Dt3155::new(options.clone()))
+            })
         }
         1 => {
             let fault = one(tw686x::Fault::ALL.len()).map(|at| tw686x::Fault::ALL[at]);
@@ -73,10 +94,9 @@ fn card(bytes: &mut Bytes<'_>) -> (Box<dyn Fn() -> Box<dyn Function>>, bool) {
                 fault,
                 ..Default::default()
             };
-            (
-                Box::new(move || Box::new(tw686x::Tw686x::new(options.clone()))),
-                fault.is_none(),
-            )
+            Tried::new(fault.is_none(), move || {
+                Box::new(tw686x::Tw686x::new(options.clone()))
+            })
         }
         2 => {
             let fault = one(ring::Fault::ALL.len()).map(|at| ring::Fault::ALL[at]);
@@ -84,18 +104,31 @@ fn card(bytes: &mut Bytes<'_>) -> (Box<dyn Fn() -> Box<dyn Function>>, bool) {
                 fault,
                 ..Default::default()
             };
-            (
-                Box::new(move || Box::new(ring::Ring::new(options.clone()))),
-                fault.is_none(),
-            )
+            Tried::new(fault.is_none(), move || {
+                Box::new(ring::Ring::new(options.clone()))
+            })
         }
-        3 => (Box::new(|| Box::new(poller::Poller::new(true))), true),
+        3 => Tried {
+            asks: false,
+            ..Tried::new(true, || Box::new(poller::Poller::new(true)))
+        },
+        4 => {
+            let fault = one(ioatdma::Fault::ALL.len()).map(|at| ioatdma::Fault::ALL[at]);
+            let options = ioatdma::IoatOptions {
+                fault,
+                channels: 3,
+                ..Default::default()
+            };
+            Tried::new(fault.is_none(), move || {
+                Box::new(ioatdma::Ioat::new(options.clone()))
+            })
+        }
         _ => capture(bytes, fault),
     }
 }
 
 /// A capture card of any make, with any faults.
-fn capture(bytes: &mut Bytes<'_>, faults: u8) -> (Box<dyn Fn() -> Box<dyn Function>>, bool) {
+fn capture(bytes: &mut Bytes<'_>, faults: u8) -> Tried {
     let mut options = CaptureOptions {
         address_bits: [24, 32, 36, 40, 64][usize::from(bytes.u8() % 5)],
         align_shift: bytes.u8() % 13,
@@ -124,8 +157,7 @@ fn capture(bytes: &mut Bytes<'_>, faults: u8) -> (Box<dyn Fn() -> Box<dyn Functi
         }
     }
     let right = options.faults.is_empty();
-    let make = move || -> Box<dyn Function> { Box::new(CaptureCard::new(options.clone())) };
-    (Box::new(make), right)
+    Tried::new(right, move || Box::new(CaptureCard::new(options.clone())))
 }
 
 /// A card in a machine that is not there.
@@ -146,14 +178,11 @@ pub fn run(bytes: &[u8]) {
 fn drive(bytes: &[u8]) {
     let mut bytes = Bytes(bytes);
     let which = bytes.0.first().map_or(0, |which| which % 16);
-    let (make, right) = card(&mut bytes);
+    let Tried { make, right, asks } = tried(&mut bytes);
     let card = make();
-    let polls = SET
-        .get(usize::from(which))
-        .map_or(which == 10, |(name, _)| *name == POLLER);
     let mut bench = Bench {
         known: known(which, card.as_ref()),
-        asks: !polls,
+        asks,
         card,
         host: FakeHost::default(),
         right,

@@ -169,6 +169,8 @@ fn writes_at_the_wrong_time_are_noted() {
         "SLOT_CLIP_SIZE[1] was written while slot 1 was queued"
     );
     assert_eq!(illegal(&mut bench, SLOT_SIZE::OFFSET + 0x80, 0), None);
+    let record = illegal(&mut bench, SLOT_STATUS::OFFSET + 0x40, 0);
+    assert_eq!(record, None, "it is read-only");
 }
 
 #[test]
