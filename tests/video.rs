@@ -200,6 +200,42 @@ fn frames_that_v4l2_ctl_stores_are_the_cards() -> Result {
     Ok(guest.power_off()?)
 }
 
+/// The largest picture that is offered arrives whole.
+#[test]
+fn a_frame_of_3840_by_2160_arrives_whole() -> Result {
+    const PIECE: usize = 1 << 20;
+    let guest = guest(Leg::Iommu, Duration::ZERO)?;
+    let sizes = script(&guest, "v4l2-ctl -d /dev/video0 --list-framesizes=GREY")?;
+    assert!(sizes.contains("3840x2160"), "{sizes}");
+    script(
+        &guest,
+        "v4l2-ctl -d /dev/video0 --set-fmt-video=width=3840,height=2160,pixelformat=GREY --stream-mmap=2 \
+         --stream-count=1 --stream-to=/tmp/frame",
+    )?;
+    let spec = FrameSpec {
+        pattern: Pattern::Test,
+        pixel: Pixel::Grey,
+        width: 3840,
+        height: 2160,
+        stride: 3840,
+        sequence: 0,
+        slot: 0,
+    };
+    let bytes = spec.frame_bytes() as usize;
+    let mut sent = vec![0; bytes];
+    fill(&mut sent, 0, &spec);
+    for (at, sent) in (0..).step_by(PIECE).zip(sent.chunks(PIECE)) {
+        let stored = guest.read_file_at("/tmp/frame", at, PIECE as u32)?;
+        assert!(
+            stored == sent,
+            "what begins at {at} is not what the card sent"
+        );
+    }
+    assert_nothing_is_left(&guest)?;
+    assert_silent(&guest, Leg::Iommu);
+    Ok(guest.power_off()?)
+}
+
 /// Of thousands of frames, small ones and as fast as buffers come, none is lost and no interrupt is missed, whether the program
 /// waits or polls. The driver's statistics are controls, and count them.
 #[test]
