@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use landfall::guest::{Guest, GuestOptions, Loaded, POOL_MODULE};
 use landfall::judge::{Leg, judge};
-use landfall_cards::capture::CaptureOptions;
 use landfall_cards::capture::pattern::{FrameSpec, Pattern, Pixel, fill};
+use landfall_cards::capture::{CaptureOptions, Fault, Planted};
 use landfall_device::journal::Kind;
+use landfall_device::ledger::Judgement;
 use landfall_suite::capture::{self, CAPTURE_MODULE, Device};
 use landfall_tests::errno::{EBUSY, EWOULDBLOCK};
 use landfall_tests::{Result, SHORT, assert_refused, boot_loaded, prepared};
@@ -26,10 +27,15 @@ fn guest(leg: Leg, rest: Duration) -> Result<Guest<Loaded>> {
         rest,
         ..CaptureOptions::default()
     };
+    guest_of(leg, [card.clone(), card])
+}
+
+/// A guest with these cards, bound.
+fn guest_of(leg: Leg, cards: [CaptureOptions; 2]) -> Result<Guest<Loaded>> {
     let guest = boot_loaded(leg.of(GuestOptions {
-        cards: vec![capture::card(card.clone()), capture::card(card.clone())],
         archives: prepared().video.clone(),
-        ..capture::guest(card)
+        cards: cards.map(capture::card).into(),
+        ..capture::guest(CaptureOptions::default())
     }))?;
     for card in 0..2 {
         guest.wait_for_path(&format!("/dev/video{card}"), SHORT)?;
@@ -49,15 +55,25 @@ fn script(guest: &Guest<Loaded>, text: &str) -> Result<String> {
     run(guest, &["/bin/sh", "-ec", text])
 }
 
-/// Asserts that nothing is said of either card, and that everything was judged.
+/// The verdict on a card, from its journal alone.
+fn verdict(guest: &Guest<Loaded>, card: usize, leg: Leg) -> Judgement {
+    guest.sync_card(card);
+    let journal = guest.journal(card).expect("a card");
+    judge(&journal, leg.platform(guest.memory().ram()))
+}
+
+/// Asserts that nothing is said of a card, and that everything was judged.
+fn assert_card_silent(guest: &Guest<Loaded>, card: usize, leg: Leg) {
+    let said = verdict(guest, card, leg);
+    assert!(said.is_clean() && said.hints.is_empty(), "{said:#?}");
+    let accesses = said.groups.iter().find(|group| group.name == "access");
+    assert!(accesses.is_some_and(|group| group.off.is_none()));
+}
+
+/// Likewise of both.
 fn assert_silent(guest: &Guest<Loaded>, leg: Leg) {
     for card in 0..2 {
-        guest.sync_card(card);
-        let journal = guest.journal(card).expect("a card");
-        let said = judge(&journal, leg.platform(guest.memory().ram()));
-        assert!(said.is_clean() && said.hints.is_empty(), "{said:#?}");
-        let accesses = said.groups.iter().find(|group| group.name == "access");
-        assert!(accesses.is_some_and(|group| group.off.is_none()));
+        assert_card_silent(guest, card, leg);
     }
 }
 
@@ -197,6 +213,51 @@ fn frames_that_v4l2_ctl_stores_are_the_cards() -> Result {
     );
     assert_nothing_is_left(&guest)?;
     assert_silent(&guest, Leg::Plain);
+    Ok(guest.power_off()?)
+}
+
+/// The twin of all that is silent here: of two cards the one that writes a byte too far, and half of a frame, is named for the
+/// byte, and the half is seen to be missing.
+#[test]
+fn a_card_that_misbehaves_in_a_stream_is_named_and_its_twin_is_not() -> Result {
+    let bad = CaptureOptions {
+        faults: vec![Planted::at(Fault::Overrun, 1), Planted::at(Fault::Short, 3)],
+        ..CaptureOptions::default()
+    };
+    let guest = guest_of(Leg::Plain, [CaptureOptions::default(), bad])?;
+    for (card, whole) in [(0, [true; 5]), (1, [true, true, true, false, true])] {
+        script(
+            &guest,
+            &format!(
+                "v4l2-ctl -d /dev/video{card} --set-fmt-video=width=64,height=64,pixelformat=GREY --stream-mmap=5 \
+                 --stream-count=5 --stream-to=/tmp/frames"
+            ),
+        )?;
+        for (index, whole) in (0..5u8).zip(whole) {
+            let spec = FrameSpec {
+                pattern: Pattern::Test,
+                pixel: Pixel::Grey,
+                width: 64,
+                height: 64,
+                stride: 64,
+                sequence: index.into(),
+                slot: index,
+            };
+            let mut sent = [0; 4096];
+            fill(&mut sent, 0, &spec);
+            let stored = guest.read_file_at("/tmp/frames", u64::from(index) * 4096, 4096)?;
+            assert_eq!(stored == sent, whole, "card {card}, frame {index}");
+        }
+    }
+    assert_card_silent(&guest, 0, Leg::Plain);
+    let violations = verdict(&guest, 1, Leg::Plain).violations;
+    let first = violations.first().expect("a violation");
+    assert_eq!(
+        first.class.map(|class| class.number()),
+        Some(1),
+        "{first:#?}"
+    );
+    assert_eq!((first.frame, first.length), (Some(1), 1), "{first:#?}");
     Ok(guest.power_off()?)
 }
 
