@@ -42,6 +42,28 @@ fn uses(card: &str) -> &'static [Use<'static>] {
         (0, 0x40, 0x3f3),
         (0, 0x64, 1 << 24 | 0x10 << 17 | 0x30), // CSR2: acquire both fields
     ];
+    /// A copy of 256 bytes from 0x3000 to 0x4000, and then the same written.
+    const ENDPOINT: Use<'_> = &[
+        (0, 0x0c, 0x3000), // SRC
+        (0, 0x10, 0),
+        (0, 0x14, 0x4000), // DST
+        (0, 0x18, 0),
+        (0, 0x1c, 256),  // SIZE
+        (0, 0x24, 1),    // IRQ_TYPE
+        (0, 0x28, 1),    // IRQ_NUMBER
+        (0, 0x04, 0x20), // COMMAND
+        (0, 0x04, 0x10),
+    ];
+    /// A BAR's halves swapped, its doorbell enabled and rung.
+    const BARS: Use<'_> = &[
+        (0, 0x1c, 2),
+        (0, 0x24, 0),
+        (0, 0x04, 0x100),
+        (0, 0x04, 0x200),
+        (0, 0x04, 0x40),
+        (0, 0x40, 0x0d00_4be1),
+        (0, 0x04, 0x80),
+    ];
     /// A copy of 256 bytes from 0x3000 to 0x4000, by a descriptor at 0x1000 that links to itself.
     const IOATDMA: Use<'_> = &[
         (RAM, 0x1000, 256),
@@ -60,6 +82,21 @@ fn uses(card: &str) -> &'static [Use<'static>] {
         (0, 0x90, 0x1000), // CHAINADDR
         (0, 0x94, 0),
         (0, 0x84, 4 << 16), // DMACOUNT
+    ];
+    /// Its controller says what it is, to memory at 0x3000.
+    const NVME: Use<'_> = &[
+        (RAM, 0x1000, 6),
+        (RAM, 0x1018, 0x3000),
+        (RAM, 0x101c, 0),
+        (RAM, 0x1028, 1),
+        (0, 0x14, 0),           // CC
+        (0, 0x24, 3 << 16 | 3), // AQA
+        (0, 0x28, 0x1000),      // ASQ
+        (0, 0x2c, 0),
+        (0, 0x30, 0x2000), // ACQ
+        (0, 0x34, 0),
+        (0, 0x14, 0x46_0001),
+        (0, 0x1000, 1), // SQTDBL[0]
     ];
     const POLLER: Use<'_> = &[
         (0, 8, 0x2000),
@@ -101,7 +138,9 @@ fn uses(card: &str) -> &'static [Use<'static>] {
     match card {
         "capture" => &[CAPTURE, CAPTURE, STOP],
         "dt3155" => &[DT3155],
+        "endpoint" => &[ENDPOINT, BARS],
         "ioatdma" => &[IOATDMA],
+        "nvme" => &[NVME],
         "poller" => &[POLLER],
         "ring" => &[RING],
         "template" => &[TEMPLATE],

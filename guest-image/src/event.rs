@@ -32,6 +32,8 @@ pub enum Step {
     Packages,
     /// The debug kernel is built.
     DebugKernel,
+    /// A selftest of the kernel's is built.
+    Selftest,
     /// The set-up is written to a file.
     Export,
     /// A set-up is read from a file and checked.
@@ -51,6 +53,7 @@ impl fmt::Display for Step {
             Self::Initramfs => "initramfs",
             Self::Packages => "packages",
             Self::DebugKernel => "debug kernel",
+            Self::Selftest => "selftest",
             Self::Export => "export",
             Self::Import => "import",
         })

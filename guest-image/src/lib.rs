@@ -46,6 +46,7 @@ pub use setup::packages::{Packages, module_source, packages};
 pub use setup::parts::recheck;
 pub use setup::prepare;
 pub use setup::prune::{Pruned, prune};
+pub use setup::selftest::{SELFTESTS, selftests};
 pub use store::cache::{CacheSize, size};
 pub use store::hash::file_sha256;
 pub use store::lock::{Lock, Package};
@@ -68,4 +69,5 @@ pub mod failures {
     pub use crate::qemu::QemuError;
     pub use crate::setup::debug_kernel::DebugKernelError;
     pub use crate::setup::plan::OptionsError;
+    pub use crate::setup::selftest::SelftestError;
 }

@@ -39,7 +39,7 @@
 #define LW_LIST 0x38 /* entries of the list (low half), which of its segments this is (high half) */
 #define LW_TEXT 0x40 /* 8 bytes more of a name, each time; NULs at its end are not of it */
 #define LW_SHORT 0x48 /* LW_LENGTH below 4 GiB (low half), lower half of a kernel address for LW_CALLER */
-#define LW_GROUP 0x50 /* which list: number of the event that told its first segment */
+#define LW_GROUP 0x50 /* which list: number of the event that told its first segment; or as LW_OP_LINK says */
 #define LW_COMMIT 0x58 /* what it is, and the end of the event */
 
 /* Fields of LW_COMMIT. */
@@ -68,6 +68,8 @@
 #define LW_OP_POOL_RETURN 13
 #define LW_OP_BLOCK_ALLOC 14
 #define LW_OP_BLOCK_FREE 15
+#define LW_OP_LINK 16 /* within a range of the driver's, which begins at LW_GROUP */
+#define LW_OP_UNLINK 17 /* all that was linked there */
 #define LW_OP_ATTACHED 32 /* LW_ADDRESS, LW_PHYS: first byte of the kernel's text, first after its read-only data */
 #define LW_OP_SYMBOL 33 /* LW_ADDRESS is called LW_TEXT */
 #define LW_OP_DRIVER 34 /* the driver LW_TEXT is now LW_DRIVER_* */

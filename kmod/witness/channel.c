@@ -217,6 +217,7 @@ static bool lends(const struct witness_event *event)
 	case LW_OP_MAP_LIST:
 	case LW_OP_ALLOC:
 	case LW_OP_BLOCK_ALLOC:
+	case LW_OP_LINK:
 	case LW_OP_POOL_LEND:
 	case LW_OP_SYNC_FOR_DEVICE:
 	case LW_OP_QUEUE:

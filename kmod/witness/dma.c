@@ -405,10 +405,68 @@ static void at_need_unmap(struct ftrace_regs *regs, unsigned long caller)
 		hear_syncs(dev);
 }
 
-static void at_iova(struct ftrace_regs *regs, unsigned long caller)
+#if IS_ENABLED(CONFIG_IOMMU_DMA)
+/*
+ * Bus addresses that a driver has of its own, and links memory to, piece by piece. What other devices' drivers link is
+ * not kept: it comes back by ranges.
+ */
+static int instead_of_link(struct device *dev, struct dma_iova_state *state, phys_addr_t phys, size_t offset,
+			   size_t size, enum dma_data_direction dir, unsigned long attrs)
 {
-	witness_tell_unheard((void *)ARGUMENT(regs, 0), "dma_iova_link");
+	struct witness_event event = {
+		.op = LW_OP_LINK,
+		.address = state->addr + offset,
+		.phys = phys,
+		.length = size,
+		.group = state->addr,
+		.direction = direction(dir),
+		.listed = true,
+		.skip_sync = attrs & DMA_ATTR_SKIP_CPU_SYNC,
+	};
+	struct witness_card *card;
+	bool pool;
+	int error;
+
+	witness_instead_begin();
+	error = dma_iova_link(dev, state, phys, offset, size, dir, attrs);
+	if (error)
+		goto out;
+	rcu_read_lock();
+	card = witness_find(dev);
+	if (card) {
+		event.memory = witness_memory(phys, size, attrs & DMA_ATTR_MMIO);
+		event.bounced = behind(dev, event.address) != phys;
+		event.caller = witness_caller(&pool);
+		witness_post(card, &event);
+		witness_arrive(card);
+	}
+	rcu_read_unlock();
+out:
+	witness_instead_end();
+	return error;
 }
+
+static void tell_unlinked(struct device *dev, const struct dma_iova_state *state, size_t offset, size_t size,
+			  enum dma_data_direction dir)
+{
+	/* Of a range to which nothing was linked, the kernel unlinks nothing. */
+	if (size && witness_watches(dev))
+		witness_tell_one(dev, LW_OP_UNLINK, state->addr + offset, WITNESS_NOT_TOLD, size, direction(dir),
+				 LW_MEMORY_PLAIN, false, 0);
+}
+
+static void at_unlink(struct ftrace_regs *regs, unsigned long caller)
+{
+	tell_unlinked((void *)ARGUMENT(regs, 0), (void *)ARGUMENT(regs, 1), ARGUMENT(regs, 2), ARGUMENT(regs, 3),
+		      (enum dma_data_direction)ARGUMENT(regs, 4));
+}
+
+static void at_iova_destroy(struct ftrace_regs *regs, unsigned long caller)
+{
+	tell_unlinked((void *)ARGUMENT(regs, 0), (void *)ARGUMENT(regs, 1), 0, ARGUMENT(regs, 2),
+		      (enum dma_data_direction)ARGUMENT(regs, 3));
+}
+#endif
 
 static void at_attach(struct ftrace_regs *regs, unsigned long caller)
 {
@@ -434,7 +492,9 @@ static const struct witness_hook hooks[] = {
 	{ dma_pool_destroy, .entry = witness_at_pool_destroy },
 	{ dma_pool_free, .entry = witness_at_pool_free },
 #if IS_ENABLED(CONFIG_IOMMU_DMA)
-	{ dma_iova_link, .entry = at_iova },
+	{ dma_iova_link, .instead = instead_of_link },
+	{ dma_iova_unlink, .entry = at_unlink },
+	{ dma_iova_destroy, .entry = at_iova_destroy },
 #endif
 #if IS_ENABLED(CONFIG_IOMMU_API)
 	{ iommu_attach_device, .entry = at_attach },

@@ -179,20 +179,25 @@ static int masks(struct lender *lender)
 	return error;
 }
 
-/* What the witness does not hear. Found: whether the kernel has it for this device. */
+/* Two pages linked and given back as one, then each by itself. Found: whether the kernel has that for this device. */
 static int iova(struct lender *lender)
 {
+	const phys_addr_t phys[2] = { page_to_phys(lender->pages[0]), page_to_phys(lender->pages[1]) };
 	struct dma_iova_state state = {};
-	phys_addr_t phys = page_to_phys(lender->pages[0]);
+	unsigned int i;
 
-	found = dma_iova_try_alloc(lender->dev, &state, phys, PAGE_SIZE);
+	found = dma_iova_try_alloc(lender->dev, &state, phys[0], 2 * PAGE_SIZE);
 	if (!found)
 		return 0;
-	if (dma_iova_link(lender->dev, &state, phys, 0, PAGE_SIZE, DMA_TO_DEVICE, 0)) {
-		dma_iova_free(lender->dev, &state);
-		return -EIO;
+	for (i = 0; i < 2; i++) {
+		if (dma_iova_link(lender->dev, &state, phys[i], i * PAGE_SIZE, PAGE_SIZE, DMA_TO_DEVICE, 0))
+			return -EIO;
 	}
-	dma_iova_sync(lender->dev, &state, 0, PAGE_SIZE);
+	if (dma_iova_sync(lender->dev, &state, 0, 2 * PAGE_SIZE))
+		return -EIO;
+	dma_iova_unlink(lender->dev, &state, 0, 2 * PAGE_SIZE, DMA_TO_DEVICE, 0);
+	if (dma_iova_link(lender->dev, &state, phys[1], 0, PAGE_SIZE, DMA_TO_DEVICE, 0))
+		return -EIO;
 	dma_iova_destroy(lender->dev, &state, PAGE_SIZE, DMA_TO_DEVICE, 0);
 	return 0;
 }

@@ -6,7 +6,9 @@
 
 pub mod capture;
 pub mod dt3155;
+pub mod endpoint;
 pub mod ioatdma;
+pub mod nvme;
 pub mod poller;
 pub mod ring;
 pub mod template;
@@ -19,10 +21,12 @@ use landfall_device::contract::Function;
 pub type Make = fn() -> Box<dyn Function>;
 
 /// Every card in its default make, by name.
-pub const SET: [(&str, Make); 8] = [
+pub const SET: [(&str, Make); 10] = [
     ("capture", || Box::<capture::CaptureCard>::default()),
     ("dt3155", || Box::<dt3155::Dt3155>::default()),
+    ("endpoint", || Box::<endpoint::Endpoint>::default()),
     ("ioatdma", || Box::<ioatdma::Ioat>::default()),
+    ("nvme", || Box::<nvme::Nvme>::default()),
     ("poller", || Box::<poller::Poller>::default()),
     ("ring", || Box::<ring::Ring>::default()),
     ("template", || Box::<template::Scratch>::default()),
@@ -37,18 +41,30 @@ pub struct Usual {
     pub driver: &'static str,
     /// Debian packages with programs that use it.
     pub packages: &'static [&'static str],
+    /// Selftests of the kernel's, as `landfall exec --selftest` takes them.
+    pub selftests: &'static [&'static str],
 }
 
 /// What the card of that name is usually tried with, if anything is.
 pub fn usual(name: &str) -> Option<Usual> {
-    let (driver, packages): (_, &[_]) = match name {
-        "capture" => ("image:landfall_capture", &["v4l-utils"]),
-        "dt3155" => ("stock:dt3155", &["v4l-utils"]),
-        "ioatdma" => ("stock:ioatdma", &[]),
-        "tw686x" => ("stock:tw686x", &["v4l-utils"]),
+    let (driver, packages, selftests): (_, &[_], &[_]) = match name {
+        "capture" => ("image:landfall_capture", &["v4l-utils"], &[]),
+        "dt3155" => ("stock:dt3155", &["v4l-utils"], &[]),
+        "endpoint" => (
+            "kernel:drivers/misc/pci_endpoint_test.c",
+            &[],
+            &["pci_endpoint"],
+        ),
+        "ioatdma" => ("stock:ioatdma", &[], &[]),
+        "nvme" => ("stock:nvme", &[], &[]),
+        "tw686x" => ("stock:tw686x", &["v4l-utils"], &[]),
         _ => return None,
     };
-    Some(Usual { driver, packages })
+    Some(Usual {
+        driver,
+        packages,
+        selftests,
+    })
 }
 
 /// Their names.

@@ -39,6 +39,10 @@ pub enum Call {
     BlockAlloc,
     /// `dma_pool_free`.
     BlockFree,
+    /// `dma_iova_link`: memory at some of the bus addresses that the driver has of its own.
+    Link,
+    /// `dma_iova_unlink`, `dma_iova_destroy`: all that was linked there comes back.
+    Unlink,
     /// `dma_sync_single_for_cpu`, `dma_sync_sg_for_cpu`: the CPU's for now.
     SyncForCpu,
     /// `dma_sync_single_for_device`, `dma_sync_sg_for_device`: the device's again.
@@ -66,6 +70,8 @@ impl Call {
             Self::Free => "dma_free_coherent",
             Self::BlockAlloc => "dma_pool_alloc",
             Self::BlockFree => "dma_pool_free",
+            Self::Link => "dma_iova_link",
+            Self::Unlink => "dma_iova_unlink or destroy",
             Self::SyncForCpu => "dma_sync for the CPU",
             Self::SyncForDevice => "dma_sync for the device",
             Self::Queue => "vb2_buf_queue",

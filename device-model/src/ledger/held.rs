@@ -49,6 +49,7 @@ impl Brief {
 pub(super) enum Sort {
     Single,
     List,
+    Link,
     Coherent,
     Block,
 }
@@ -59,6 +60,7 @@ impl Sort {
         match self {
             Self::Single => "dma_map_single",
             Self::List => "dma_map_sg",
+            Self::Link => "dma_iova_link",
             Self::Coherent => "dma_alloc_coherent",
             Self::Block => "dma_pool_alloc",
         }
@@ -69,9 +71,20 @@ impl Sort {
         match self {
             Self::Single => "dma_unmap_single",
             Self::List => "dma_unmap_sg",
+            Self::Link => "dma_iova_unlink",
             Self::Coherent => "dma_free_coherent",
             Self::Block => "dma_pool_free",
         }
+    }
+
+    /// It is of memory that the driver had already, with a direction.
+    pub(super) const fn is_streaming(self) -> bool {
+        matches!(self, Self::Single | Self::List | Self::Link)
+    }
+
+    /// Several of them may be one to the card.
+    pub(super) const fn is_part(self) -> bool {
+        matches!(self, Self::List | Self::Link)
     }
 }
 
@@ -116,7 +129,7 @@ impl Held {
         let what = match self.sort {
             Sort::Coherent => "coherent memory",
             Sort::Block => "block",
-            Sort::Single | Sort::List => "mapping",
+            Sort::Single | Sort::List | Sort::Link => "mapping",
         };
         format!("{what} {} ({})", self.by.number, self.sort.begins())
     }
@@ -129,7 +142,7 @@ impl Held {
             kind: match self.sort {
                 Sort::Coherent => LendKind::Coherent,
                 Sort::Block => LendKind::Block,
-                Sort::Single | Sort::List => LendKind::Streaming,
+                Sort::Single | Sort::List | Sort::Link => LendKind::Streaming,
             },
             slot: None,
             distance: self.range.distance(part.start, part.length),
@@ -165,7 +178,7 @@ impl Held {
     /// made one range of several.
     pub(super) fn memory(&self, scattered: bool) -> Option<Range> {
         let start = self.phys?;
-        let length = if scattered && self.sort != Sort::Single {
+        let length = if scattered && !matches!(self.sort, Sort::Single | Sort::Link) {
             self.range.length.min(PAGE - start % PAGE)
         } else {
             self.range.length
@@ -179,8 +192,7 @@ impl Held {
         let start = memory.start.checked_div(line)? * line;
         let end = memory.end().checked_next_multiple_of(line)?;
         let length = end - start;
-        let streaming = matches!(self.sort, Sort::Single | Sort::List);
-        streaming.then_some(Range { start, length })
+        self.sort.is_streaming().then_some(Range { start, length })
     }
 }
 

@@ -21,6 +21,8 @@ const MOST_SYMBOLS: usize = 4096;
 const MOST_ELSEWHERE: usize = 1 << 16;
 /// Set in the number of a list, which is an event's and no lend's.
 const OF_A_LIST: u64 = 1 << 63;
+/// Of the numbers of ranges that memory is linked to, which are where they begin: these two.
+const OF_A_RANGE: u64 = 3 << 62;
 /// Most segments that one access is followed over.
 const MOST_SEGMENTS: usize = 4096;
 /// Longest name of a caller that is kept, bytes.
@@ -204,9 +206,12 @@ impl Witness {
         }
         if let Some(list) = call
             .list
-            .filter(|_| sort == Sort::List || sort == Sort::Coherent)
+            .filter(|_| sort.is_part() || sort == Sort::Coherent)
         {
-            held.list = list | OF_A_LIST;
+            held.list = match sort {
+                Sort::Link => list | OF_A_RANGE,
+                _ => list | OF_A_LIST,
+            };
             self.lists.entry(held.list).or_default().insert(number);
         }
         self.enter(number, held);
@@ -254,6 +259,16 @@ impl Witness {
         self.those(first, last)
     }
 
+    /// Lends of memory that was linked and begins in `range`, as many as come back at once.
+    pub(super) fn linked(&self, range: Range) -> Vec<(u64, Held)> {
+        let starts = self.starts.range((range.start, Sort::Single, 0, 0)..);
+        let within = starts.take_while(|(start, ..)| *start < range.end());
+        let links = within.filter(|(_, sort, ..)| *sort == Sort::Link);
+        links
+            .filter_map(|&(.., number)| Some((number, self.live.get(&number)?.clone())))
+            .collect()
+    }
+
     fn those(&self, first: (u64, Sort, u64, u64), last: (u64, Sort, u64, u64)) -> Vec<(u64, Held)> {
         let those = self.starts.range(first..=last).take(16);
         those
@@ -276,7 +291,7 @@ impl Witness {
             return self.held(found.number);
         }
         let held = self.held(found.number)?;
-        let inside = held.sort == Sort::List && held.range.end() > range.start;
+        let inside = held.sort.is_part() && held.range.end() > range.start;
         (inside && self.reach(held, range.end()) >= range.end()).then_some(held)
     }
 
@@ -300,10 +315,10 @@ impl Witness {
     pub(super) fn reach(&self, held: &Held, wanted: u64) -> u64 {
         let mut end = held.range.end();
         for _ in 0..MOST_SEGMENTS {
-            if held.sort != Sort::List || end >= wanted {
+            if !held.sort.is_part() || end >= wanted {
                 break;
             }
-            let next = self.starting(end, Sort::List);
+            let next = self.starting(end, held.sort);
             let follows = |next: &Held| {
                 next.list == held.list && next.direction == held.direction && next.range.length > 0
             };

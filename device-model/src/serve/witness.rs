@@ -85,7 +85,7 @@ const OP_KERNEL_DOWN: u8 = 35;
 const OP_UNHEARD: u8 = 36;
 const OP_ELSEWHERE: u8 = 37;
 
-const CALLS: [Call; 15] = [
+const CALLS: [Call; 17] = [
     Call::Map,
     Call::MapList,
     Call::MapFailed,
@@ -101,6 +101,8 @@ const CALLS: [Call; 15] = [
     Call::PoolReturn,
     Call::BlockAlloc,
     Call::BlockFree,
+    Call::Link,
+    Call::Unlink,
 ];
 
 const DIRECTIONS: [LendDirection; 3] = [

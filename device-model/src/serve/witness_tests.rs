@@ -111,7 +111,7 @@ fn header_and_model_agree() {
         ("LW_DIRECTION_FROM_DEVICE", 2),
         ("LW_MEMORY_INVALID", MEMORIES.len() - 1),
         ("LW_DRIVER_UNBOUND", STATES.len() - 1),
-        ("LW_OP_BLOCK_FREE", CALLS.len()),
+        ("LW_OP_UNLINK", CALLS.len()),
     ] {
         assert_eq!(defined(name), last as u64, "{name}");
     }
@@ -135,6 +135,8 @@ fn each_operation_is_the_call_of_its_name() {
         ("LW_OP_POOL_RETURN", Call::PoolReturn),
         ("LW_OP_BLOCK_ALLOC", Call::BlockAlloc),
         ("LW_OP_BLOCK_FREE", Call::BlockFree),
+        ("LW_OP_LINK", Call::Link),
+        ("LW_OP_UNLINK", Call::Unlink),
     ];
     for (name, call) in names {
         let mut bench = Bench::default();

@@ -42,8 +42,9 @@ const BEGINNINGS: [&str; 17] = [
     "rcu: INFO: ",
     "UBSAN: ",
     "refcount_t: ",
-    "Call Trace:",
+    TRACE,
 ];
+const TRACE: &str = "Call Trace:";
 /// Words with which it says so anywhere in a line.
 const WORDS: [&str; 3] = [
     "list_add corruption",
@@ -97,9 +98,10 @@ fn follow(port: &Port) -> io::Result<()> {
         .read(true)
         .custom_flags(O_NONBLOCK)
         .open("/dev/kmsg")?;
+    let mut sense = Sense::default();
     loop {
         if let Some(line) = next(&mut log, None)?
-            && is_fault(&line)
+            && sense.begins_fault(&line)
         {
             let lines = rest_of(&mut log, line)?;
             port.send(&FromGuest::Event(Event::KernelFault { lines }));
@@ -153,7 +155,27 @@ fn text(record: &[u8]) -> String {
     message.lines().next().unwrap_or_default().to_owned()
 }
 
-/// Whether a line begins the report of a fault.
+/// Tells faults from what the kernel tells of memory that it could not give, with a trace, too: that is handled by who asked.
+#[derive(Default)]
+struct Sense {
+    /// The next trace is of such memory.
+    refused: bool,
+}
+
+impl Sense {
+    /// Whether a line begins the report of a fault.
+    fn begins_fault(&mut self, line: &str) -> bool {
+        // `name: page allocation failure: order:8, mode:0x40dc0(GFP_KERNEL|...), nodemask=(null)`, and all else of `warn_alloc`
+        if line.contains(", mode:0x") && line.contains("nodemask=") {
+            self.refused = true;
+            return false;
+        }
+        let of_it = line.starts_with(TRACE) && std::mem::take(&mut self.refused);
+        !of_it && is_fault(line)
+    }
+}
+
+/// Whether a line looks like the first of the report of a fault.
 fn is_fault(line: &str) -> bool {
     BEGINNINGS
         .iter()
@@ -171,6 +193,24 @@ mod tests {
 
         assert_eq!(text(record), "WARNING: at drivers/x.c:1; twice");
         assert_eq!(text(b"no head at all"), "no head at all");
+    }
+
+    #[test]
+    fn memory_that_was_refused_is_no_fault_and_hides_none() {
+        let refused = "pci_endpoint_te: page allocation failure: order:8, mode:0x40dc0(GFP_KERNEL|__GFP_ZERO|__GFP_COMP), \
+                       nodemask=(null),cpuset=/,mems_allowed=0";
+        let mut sense = Sense::default();
+        let mut begins = |line: &str| sense.begins_fault(line);
+        assert!(begins(TRACE), "of nobody knows what");
+        for line in [
+            refused,
+            "CPU: 0 UID: 0 PID: 116 Comm: pci_endpoint_te",
+            TRACE,
+        ] {
+            assert!(!begins(line), "{line}");
+        }
+        assert!(begins(TRACE), "the next one is not of it");
+        assert!(!begins(refused) && begins("WARNING: at drivers/x.c:1"));
     }
 
     #[test]

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::debian::apt::Chosen;
+use crate::debian::apt::{Apt, Chosen};
+use crate::debian::packages::PackagesError;
 use crate::debian::unpack::{UnpackError, unpack};
 use crate::event::{Event, Step};
 use crate::host::cancel::Cancel;
@@ -262,6 +263,11 @@ impl Parts {
     }
 }
 
+/// Beside the source nothing is fetched.
+pub(super) fn alone(_: &Apt) -> Result<Vec<Chosen>, PackagesError> {
+    Ok(Vec::new())
+}
+
 /// A package as apt names it.
 pub(super) fn chosen(package: &Package) -> Chosen {
     let version = package.version.replace(':', "%3a");
@@ -286,7 +292,8 @@ impl Work<'_> {
         let namespaces = Namespaces::find(self.runner)?;
         if !parts.entry.exists() {
             let source = &parts.source;
-            let archives = self.fetch_source(source, mirror, DISK + source.size, SECONDS)?;
+            let disk = DISK + source.size;
+            let (archives, _) = self.fetch_source(source, alone, mirror, disk, SECONDS)?;
             self.reporter.step(
                 Step::DebugKernel,
                 format!("Linux {}", parts.release),
@@ -332,33 +339,35 @@ impl Work<'_> {
         stamp::save(&DebugStamp::path(self.cache, &plan.key), &made).map_err(self.cache_failed())
     }
 
-    /// Fetches the source's package; gives the directory that it is in. What is made of it takes so many bytes on disk, and
-    /// seconds.
+    /// Fetches the source's package, and those that `beside` chooses; gives the directory that they are in, and these. What is
+    /// made of them takes so many bytes on disk, and seconds.
     pub(super) fn fetch_source(
         &self,
         source: &Chosen,
+        beside: impl FnOnce(&Apt) -> Result<Vec<Chosen>, PackagesError>,
         mirror: Option<&str>,
         disk: u64,
         seconds: u64,
-    ) -> Result<PathBuf, SetupError> {
-        let (uri, apt, ()) = self.with_indexes(mirror, |_| Ok(()))?;
-        let wanted = std::slice::from_ref(source);
-        let missing = apt.missing(wanted);
+    ) -> Result<(PathBuf, Vec<Chosen>), SetupError> {
+        let (uri, apt, beside) = self.with_indexes(mirror, beside)?;
+        let wanted: Vec<Chosen> = beside.iter().chain([source]).cloned().collect();
+        let total: u64 = wanted.iter().map(|package| package.size).sum();
+        let missing = apt.missing(&wanted);
         let seconds = seconds + missing / MIRROR_SPEED;
-        self.check_disk(missing, disk, source.size - missing, seconds)?;
+        self.check_disk(missing, disk, total - missing, seconds)?;
         let detail = format!("{} {} from {uri}", source.name, source.version);
         self.reporter.step(Step::Download, detail, || {
             let mut tick = || {
-                let fetched = apt.fetched(wanted);
-                self.reporter.bytes(Step::Download, fetched, source.size);
+                let fetched = apt.fetched(&wanted);
+                self.reporter.bytes(Step::Download, fetched, total);
             };
-            apt.fetch(wanted, &mut tick)
+            apt.fetch(&wanted, &mut tick)
                 .map_err(|source| SetupError::Download {
                     mirror: uri.clone(),
                     source,
                 })
         })?;
-        Ok(apt.archives())
+        Ok((apt.archives(), beside))
     }
 }
 

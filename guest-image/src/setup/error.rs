@@ -20,6 +20,7 @@ use crate::kernel::modules::ModulesError;
 use crate::qemu::QemuError;
 use crate::setup::debug_kernel::DebugKernelError;
 use crate::setup::plan::OptionsError;
+use crate::setup::selftest::SelftestError;
 
 /// A set-up failed.
 ///
@@ -104,6 +105,9 @@ pub enum SetupError {
     /// The debug kernel.
     #[error("there is no debug kernel")]
     DebugKernel(#[from] DebugKernelError),
+    /// A selftest of the kernel's.
+    #[error("there is no such selftest for guests")]
+    Selftest(#[from] SelftestError),
     /// The initramfs.
     #[error("the guest's file system could not be written")]
     Initramfs(#[from] InitramfsError),
@@ -194,7 +198,7 @@ impl SetupError {
             Self::Packages(PackagesError::NoSeries { .. }) => {
                 format!("update Landfall, whose newer versions know newer kernels; or {OWN}")
             }
-            Self::DebugKernel(DebugKernelError::NoToolchain) => {
+            Self::DebugKernel(DebugKernelError::NoToolchain) | Self::Selftest(SelftestError::NoSource) => {
                 "`landfall setup --refresh`, without a kernel of your own, makes one that can build".to_owned()
             }
             Self::Disk { .. } => "free some room, or move the cache with LANDFALL_CACHE".to_owned(),

@@ -16,7 +16,7 @@ use crate::event::{Event, Step};
 use crate::host::cancel::Cancel;
 use crate::host::process::Runner;
 use crate::prepared::Prepared;
-use crate::setup::debug_kernel::chosen;
+use crate::setup::debug_kernel::{alone, chosen};
 use crate::setup::error::SetupError;
 use crate::setup::options::SetupOptions;
 use crate::setup::work::{Making, Work};
@@ -102,7 +102,8 @@ impl Work<'_> {
         mirror: Option<&str>,
     ) -> Result<(), SetupError> {
         let source = chosen(source);
-        let archives = self.fetch_source(&source, mirror, 2 * source.size, SECONDS)?;
+        let disk = 2 * source.size;
+        let (archives, _) = self.fetch_source(&source, alone, mirror, disk, SECONDS)?;
         let detail = format!("{} of {} {}", file.display(), source.name, source.version);
         let made = self.reporter.step(Step::Packages, detail, || {
             entry.make(|path| {

@@ -12,6 +12,7 @@ pub(crate) mod packages;
 pub(crate) mod parts;
 pub(crate) mod plan;
 pub(crate) mod prune;
+pub(crate) mod selftest;
 pub(crate) mod stamp;
 pub(crate) mod work;
 

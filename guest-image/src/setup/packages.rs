@@ -37,16 +37,27 @@ const DISK: u64 = 10;
 /// Bytes a second that packages come and are unpacked with, for an estimate.
 const SPEED: u64 = 4 << 20;
 
-/// Debian packages that were fetched and unpacked. None of their scripts was run: nothing is configured, no service is
-/// set up, and no alternatives (such as `editor`) are chosen.
+/// Files for guests: Debian packages that were fetched and unpacked, or selftests of the kernel's that were built. No script of
+/// a package's was run: nothing is configured, no service is set up, and no alternatives (such as `editor`) are chosen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Packages {
-    /// Name and version of each, those included that others need.
+    /// Name and version of each package, those included that others need; of selftests the kernel's source.
     pub versions: Vec<(String, String)>,
     /// What guests need of them: newc cpio archives, for [`Prepared`]'s guests to unpack in this order.
     pub archives: Vec<PathBuf>,
     /// Bytes of memory that those take in a guest.
     pub unpacked: u64,
+}
+
+impl Packages {
+    /// These and others.
+    #[must_use]
+    pub fn with(mut self, others: Self) -> Self {
+        self.versions.extend(others.versions);
+        self.archives.extend(others.archives);
+        self.unpacked += others.unpacked;
+        self
+    }
 }
 
 /// What of packages is wanted.
@@ -132,7 +143,7 @@ pub fn module_source(
     }
 }
 
-fn gone(prepared: &Prepared) -> SetupError {
+pub(super) fn gone(prepared: &Prepared) -> SetupError {
     SetupError::Cache {
         path: prepared.cache.clone(),
         source: std::io::Error::other(GONE),
@@ -202,7 +213,7 @@ fn entry(cache: &Cache, prepared: &Prepared, names: &[String], wanted: Wanted) -
     cache.entry(KIND, &key.finish())
 }
 
-fn read(entry: &Entry) -> Option<Packages> {
+pub(super) fn read(entry: &Entry) -> Option<Packages> {
     let list = fs::read(entry.path.join("list")).ok()?;
     let List { versions, unpacked } = serde_json::from_slice(&list).ok()?;
     Some(Packages {
@@ -243,7 +254,7 @@ impl Work<'_> {
                     let files = path.join("tree");
                     fs::create_dir(&files)?;
                     unpack(&chosen, &apt.archives(), &files, self.runner, &tick)?;
-                    finish(path, &files, &chosen, wanted)
+                    finish(path, &files, &chosen, wanted == Wanted::Programs)
                 })
             })
             .map_err(SetupError::from)?;
@@ -253,12 +264,16 @@ impl Work<'_> {
     }
 }
 
-fn finish(entry: &Path, files: &Path, chosen: &[Chosen], wanted: Wanted) -> Result<(), Making> {
-    let unpacked = match wanted {
-        Wanted::Files => 0,
-        Wanted::Programs => {
-            tree::write(entry, ARCHIVE, files).map_err(|error| Making(error.into()))?
-        }
+/// Writes what an entry tells of itself, and archives for guests if it is for them.
+pub(super) fn finish(
+    entry: &Path,
+    files: &Path,
+    chosen: &[Chosen],
+    archived: bool,
+) -> Result<(), Making> {
+    let unpacked = match archived {
+        false => 0,
+        true => tree::write(entry, ARCHIVE, files).map_err(|error| Making(error.into()))?,
     };
     if unpacked > MOST {
         return Err(Making(

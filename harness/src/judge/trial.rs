@@ -223,7 +223,7 @@ impl Trial {
         self
     }
 
-    /// Brings packages into the guest, from its start.
+    /// Brings packages, or selftests of the kernel's, into the guest, from its start.
     #[must_use]
     pub fn packages(mut self, packages: &Packages) -> Self {
         self.options.archives.extend(packages.archives.clone());

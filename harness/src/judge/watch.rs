@@ -9,7 +9,7 @@ use landfall_device::contract::{Declaration, DmaError};
 use landfall_device::journal::{Entry, Journal, Kind, Outcome};
 use landfall_device::ledger::{Platform, Violation};
 
-use super::{ask_others, drain, record};
+use super::{ask_others, causes, drain, record};
 use crate::evidence::{MAX_PAGES, Named, Observed, Pages, Trace};
 use crate::guest::console_findings;
 use crate::guest::memory::GuestMemory;
@@ -42,7 +42,7 @@ impl Death {
     /// The failure, if neither can be.
     pub fn of(failed: GuestFailed) -> Result<Self, GuestFailed> {
         let line = failed.kernel_line.clone();
-        let words = line.unwrap_or_else(|| failed.to_string());
+        let words = line.unwrap_or_else(|| causes(&failed));
         match may_be_drivers(&failed) {
             true => Ok(Self {
                 words: Some(words),

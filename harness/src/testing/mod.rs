@@ -25,7 +25,7 @@
 use std::io::Write;
 use std::sync::OnceLock;
 
-use landfall_guest::{Cancel, Event, Prepared, SetupOptions};
+use landfall_guest::{Cancel, Event, Packages, Prepared, SetupOptions};
 
 use crate::bundle::Place;
 use crate::judge::{Context, Trial, TrialFailed, Verdict, causes};
@@ -71,6 +71,28 @@ pub fn prepared_debug() -> Result<Option<&'static Prepared>, TrialFailed> {
         .as_ref()
         .map_err(|why| TrialFailed::SetUp(why.clone()));
     prepared.map(Option::as_ref)
+}
+
+/// Packages of the distribution's, with all that they need, for [`Trial::packages`].
+///
+/// # Errors
+/// As [`prepared`]; or one is not there.
+pub fn packages(names: &[&str]) -> Result<Packages, TrialFailed> {
+    let (setup, prepared) = (setup_options().unwrap_or_default(), prepared()?);
+    let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+    landfall_guest::packages(&setup, prepared, &names, &Cancel::default(), &mut tell)
+        .map_err(|error| TrialFailed::SetUp(causes(&error)))
+}
+
+/// Selftests of the kernel's, such as `pci_endpoint`, for [`Trial::packages`]; built on first use, which takes minutes.
+///
+/// # Errors
+/// Why they cannot be built, with all causes.
+pub fn selftests(names: &[&str]) -> Result<Packages, TrialFailed> {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let options = setup_options().unwrap_or_default();
+    landfall_guest::selftests(&options, prepared()?, &names, &Cancel::default(), &mut tell)
+        .map_err(|error| TrialFailed::SetUp(causes(&error)))
 }
 
 /// Most guests at once, if `LANDFALL_JOBS` says so.

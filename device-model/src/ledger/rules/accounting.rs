@@ -26,6 +26,8 @@ impl Ledger {
             Call::MapList => self.lent(call, Sort::List),
             Call::Alloc => self.lent(call, Sort::Coherent),
             Call::BlockAlloc => self.lent(call, Sort::Block),
+            Call::Link => self.lent(call, Sort::Link),
+            Call::Unlink => self.unlinked(call),
             Call::MapFailed => self.witness.life.failed = true,
             Call::Unmap => self.returned(call, Sort::Single),
             Call::UnmapList => self.returned(call, Sort::List),
@@ -155,11 +157,8 @@ impl Ledger {
             Some((number, held)) => {
                 let first = sort != Sort::List || call.part == 0;
                 let wrong = first && self.judge_end(call, sort, &held);
-                let by = Brief::of(call);
-                self.witness
-                    .give_back(number, by, wrong && held.sort == Sort::List);
-                self.unlooked(&held, by);
-                self.judge_return(held.range, Some(&held), by);
+                let whole = wrong && held.sort == Sort::List;
+                self.ended(number, &held, Brief::of(call), whole);
             }
             // A list that was wrong is told once.
             None if sort == Sort::List && call.part > 0 => {}
@@ -167,18 +166,64 @@ impl Ledger {
         }
     }
 
+    /// All that was linked to some bus addresses comes back: class 39. Nothing may be linked there: some kernels' functions
+    /// call each other, and one that ends a range is heard twice.
+    fn unlinked(&mut self, call: &DriverCall) {
+        let range = Range {
+            start: call.address,
+            length: call.length,
+        };
+        let links = self.witness.linked(range);
+        let first = self.witness.at(range.start).map(|(_, held)| held);
+        let before =
+            first.is_some_and(|held| held.sort == Sort::Link && held.range.start < range.start);
+        let beyond = |held: &Held| held.range.end() > range.end();
+        if before || links.iter().any(|(_, held)| beyond(held)) {
+            self.unheard("dma_iova_unlink of a part of what was linked", false);
+        }
+        let by = Brief::of(call);
+        let mut told = false;
+        for (number, held) in links.into_iter().filter(|(_, held)| !beyond(held)) {
+            if !told && held.direction != call.direction {
+                told = true;
+                let text = format!(
+                    "{} ended with another direction than it began with",
+                    held.label()
+                );
+                let mut violation = self.of_held(Class::WrongDirection, &held, held.range, text);
+                violation.call = Some(self.witness.caller(by));
+                self.report(violation);
+            }
+            self.ended(number, &held, by, false);
+        }
+    }
+
+    /// A lend is over: what was still going on with it.
+    fn ended(&mut self, number: u64, held: &Held, by: Brief, whole: bool) {
+        self.witness.give_back(number, by, whole);
+        self.unlooked(held, by);
+        self.judge_return(held.range, Some(held), by);
+    }
+
     /// Which lend a call ends: of those that begin at its address one of its kind and length, else one of its kind,
     /// else any.
     fn pick(&self, call: &DriverCall, sort: Sort) -> Option<(u64, Held)> {
         let right = |those: Vec<(u64, Held)>| {
             let fits = |held: &Held| {
-                let direction = !is_streaming(sort) || held.direction == call.direction;
+                let direction = !sort.is_streaming() || held.direction == call.direction;
                 direction && (sort != Sort::List || held.entries == call.entries)
             };
             let best = those.iter().position(|(_, held)| fits(held)).unwrap_or(0);
             those.into_iter().nth(best)
         };
-        let kinds = [sort, Sort::Single, Sort::List, Sort::Coherent, Sort::Block];
+        let kinds = [
+            sort,
+            Sort::Single,
+            Sort::List,
+            Sort::Link,
+            Sort::Coherent,
+            Sort::Block,
+        ];
         right(self.witness.exactly(call.address, sort, call.length)).or_else(|| {
             kinds
                 .into_iter()
@@ -207,7 +252,7 @@ impl Ledger {
                 sort.ends()
             );
             (Class::UnmapSize, text)
-        } else if is_streaming(sort) && held.direction != call.direction {
+        } else if sort.is_streaming() && held.direction != call.direction {
             let text = format!("{label} ended with another direction than it began with");
             (Class::WrongDirection, text)
         } else {
@@ -299,9 +344,4 @@ impl Ledger {
         (violation.address, violation.length) = (call.address, call.length);
         self.report(violation);
     }
-}
-
-/// Whether it is a mapping of memory that the driver had already, with a direction.
-fn is_streaming(sort: Sort) -> bool {
-    matches!(sort, Sort::Single | Sort::List)
 }

@@ -35,6 +35,61 @@ fn lists_end_as_a_whole_whatever_was_merged() {
     over(0x7100_0000, 1024).is(1);
 }
 
+/// Two pieces of memory at the beginning of a range of the driver's, and another range behind.
+fn linked() -> Stream {
+    let link = |range, address, length| DriverCall {
+        list: Some(range),
+        phys: address << 4,
+        ..call(Call::Link, address, length, FromDevice)
+    };
+    Stream::bound()
+        .call(link(0x7000_0000, 0x7000_0000, 4096))
+        .call(link(0x7000_0000, 0x7000_1000, 4096))
+        .call(link(0x7000_2000, 0x7000_2000, 4096))
+}
+
+fn unlinks(stream: Stream, address: u64, length: u64) -> Stream {
+    stream.call(call(Call::Unlink, address, length, FromDevice))
+}
+
+#[test]
+fn what_is_linked_is_lent_until_its_range_comes_back() {
+    let all = |stream| unlinks(unlinks(stream, 0x7000_0000, 8192), 0x7000_2000, 4096);
+    let writes = |stream: Stream, at, length| stream.untagged(Direction::Write, at, length);
+    all(writes(linked(), 0x7000_0800, 4096))
+        .unbinds()
+        .is_clean();
+    // Into another range is another lend, and past the last is none.
+    writes(linked(), 0x7000_1800, 4096).is(1);
+    writes(linked(), 0x7000_2800, 4096).is(1);
+    writes(all(linked()), 0x7000_1000, 64).is(7);
+    linked().unbinds().is(53);
+    // One by one is right, too, and to hear of it twice.
+    let first = || unlinks(linked(), 0x7000_0000, 4096);
+    writes(first(), 0x7000_1000, 64).is_clean();
+    writes(first(), 0x7000_0000, 64).is(7);
+    let rest = |stream| unlinks(unlinks(stream, 0x7000_1000, 4096), 0x7000_2000, 4096);
+    rest(first()).unbinds().is_clean();
+    rest(unlinks(first(), 0x7000_0000, 4096))
+        .unbinds()
+        .is_clean();
+    let reads = call(Call::Unlink, 0x7000_0000, 8192, ToDevice);
+    linked().call(reads).is(39);
+    linked().unmap(0x7000_0000, 4096, FromDevice).is(50);
+}
+
+/// A part of what was linked at once: what of it is left is not known.
+#[test]
+fn of_a_link_that_was_cut_nothing_is_concluded() {
+    let writes = |stream: Stream, at| stream.untagged(Direction::Write, at, 64);
+    for (address, left) in [(0x7000_0000, 0x7000_1800), (0x7000_0800, 0x7000_0400)] {
+        let cut = || unlinks(linked(), address, 6144);
+        writes(cut(), left).is_clean();
+        assert!(!cut().judged().unheard.is_empty());
+        writes(cut(), 0x9000_0000).is_not_judged();
+    }
+}
+
 #[test]
 fn class_4_is_a_lend_beyond_the_width_of_the_card() {
     let with = |bits| Stream::bound().declaring(|declares| declares.limits.address_bits = bits);

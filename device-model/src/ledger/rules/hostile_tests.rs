@@ -29,9 +29,11 @@ fn hostile_call() -> impl Strategy<Value = Kind> {
         Call::Done,
         Call::PoolLend,
         Call::PoolReturn,
+        Call::Link,
+        Call::Unlink,
     ];
     let memory = [Memory::Plain, Memory::Text, Memory::Stack, Memory::Invalid];
-    let fields = (number(), number(), number(), 0usize..15, 0usize..3, 0u32..4);
+    let fields = (number(), number(), number(), 0usize..17, 0usize..3, 0u32..4);
     let marks = (any::<bool>(), any::<bool>(), any::<bool>(), 0u64..4);
     (fields, 0usize..4, marks, 0u16..2).prop_map(
         move |((address, phys, length, which, direction, part), kind, marks, cpu)| {

@@ -39,6 +39,9 @@ pub(crate) struct SubjectArguments {
     /// A Debian package for the guest, with all that it needs (repeatable)
     #[arg(long = "package", value_name = "NAME")]
     pub(crate) packages: Vec<String>,
+    /// A selftest of the kernel's, such as pci_endpoint, which is built; the guest has it in /opt/kselftest/NAME (repeatable)
+    #[arg(long = "selftest", value_name = "NAME")]
+    pub(crate) selftests: Vec<String>,
     /// A file of the host's for the guest (repeatable)
     #[arg(long = "file", value_name = "SRC:DST", value_parser = file)]
     pub(crate) files: Vec<(PathBuf, String)>,

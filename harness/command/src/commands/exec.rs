@@ -10,7 +10,9 @@ use landfall::bundle::Place;
 use landfall::evidence::Named;
 use landfall::guest::{Driver, Guest, GuestFailed, GuestOptions, Running, What, accelerator};
 use landfall::judge::{Context, Leg, Outcome, Trial, TrialFailed, Verdict};
-use landfall_guest::{Cancel, Packages, Prepared, SetupOptions, debug_kernel_is_there, packages};
+use landfall_guest::{
+    Cancel, Packages, Prepared, SetupOptions, debug_kernel_is_there, packages, selftests,
+};
 use landfall_suite::project::{CardChoice, Subject};
 
 use super::{Done, command_line, guest, parts, prepare, prepare_debug};
@@ -81,7 +83,7 @@ impl<'a> Bench<'a> {
         root: &Path,
         progress: &mut Progress,
     ) -> Result<Trial, Failure> {
-        let brought = self.packages(&subject.packages, progress)?;
+        let brought = self.packages(subject, progress)?;
         for driver in &subject.drivers {
             let driver = driver.clone().below(root);
             tried::warnings(&self.build(&driver, progress)?);
@@ -91,14 +93,14 @@ impl<'a> Bench<'a> {
             .map_err(|error| Failure::usage_of(&error))
     }
 
-    fn packages(&self, names: &[String], progress: &mut Progress) -> Result<Packages, Failure> {
-        let brought = packages(
-            &self.options,
-            &self.prepared,
-            names,
-            self.cancel,
-            &mut |event| progress.setup(event),
-        );
+    fn packages(&self, subject: &Subject, progress: &mut Progress) -> Result<Packages, Failure> {
+        let (options, prepared, cancel) = (&self.options, &self.prepared, self.cancel);
+        let events = &mut |event| progress.setup(event);
+        let brought = packages(options, prepared, &subject.packages, cancel, events);
+        let brought = brought.and_then(|brought| {
+            let built = selftests(options, prepared, &subject.selftests, cancel, events)?;
+            Ok(brought.with(built))
+        });
         progress.finish();
         brought.map_err(|error| Failure::of_setup(&error))
     }
@@ -153,6 +155,7 @@ fn subject(arguments: &SubjectArguments) -> Subject {
         unjudged: arguments.unjudged,
         drivers: arguments.drivers.clone(),
         packages: arguments.packages.clone(),
+        selftests: arguments.selftests.clone(),
         files: arguments.files.clone(),
         ..Subject::default()
     }

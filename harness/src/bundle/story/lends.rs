@@ -189,7 +189,7 @@ fn more(text: &mut String, count: usize) {
 fn lends(call: Call) -> bool {
     matches!(
         call,
-        Call::Map | Call::MapList | Call::Alloc | Call::PoolLend | Call::Queue
+        Call::Map | Call::MapList | Call::Link | Call::Alloc | Call::PoolLend | Call::Queue
     )
 }
 

@@ -23,7 +23,7 @@ const MOST: usize = 10_000;
 /// Most bytes of what is said once for all tests, over all of them: each has it for itself.
 const MOST_REPEATED: usize = 32 << 20;
 /// What may be said once for all tests, and by each for itself.
-const SUBJECT: [&str; 11] = [
+const SUBJECT: [&str; 12] = [
     "cards",
     "card-sockets",
     "card-commands",
@@ -31,6 +31,7 @@ const SUBJECT: [&str; 11] = [
     "unjudged",
     "drivers",
     "packages",
+    "selftests",
     "files",
     "legs",
     "run",
@@ -131,6 +132,7 @@ struct Part {
     unjudged: Option<bool>,
     drivers: Option<Vec<String>>,
     packages: Option<Vec<String>>,
+    selftests: Option<Vec<String>>,
     files: Option<Vec<String>>,
     legs: Option<Vec<String>>,
     run: Option<Program>,
@@ -276,6 +278,7 @@ impl Part {
             unjudged: self.unjudged.or(common.unjudged).unwrap_or_default(),
             drivers: drivers.map_err(|why| wrong("drivers", why))?,
             packages: said(&self.packages, &common.packages),
+            selftests: said(&self.selftests, &common.selftests),
             files: files.map_err(|why| wrong("files", why))?,
             program: match program {
                 None => Vec::new(),
@@ -417,6 +420,7 @@ mod tests {
             r#"
             cards = ["ring"]
             drivers = ["./driver rate=2"]
+            selftests = ["vfio"]
             legs = ["plain", "iommu"]
             timeout = 9
             [[test]]
@@ -443,6 +447,7 @@ mod tests {
             binds.subject.drivers,
             [Driver::build("./driver").with("rate=2")]
         );
+        assert_eq!(binds.subject.selftests, ["vfio"]);
         assert_eq!(binds.subject.legs, [Leg::Plain, Leg::Iommu]);
         assert_eq!(binds.subject.patience, Some(Duration::from_secs(9)));
         assert_eq!(binds.expect, Expect::Clean);

@@ -33,6 +33,8 @@ pub struct Subject {
     pub drivers: Vec<Driver>,
     /// Debian packages.
     pub packages: Vec<String>,
+    /// Selftests of the kernel's.
+    pub selftests: Vec<String>,
     /// Files of the host's, and their places in the guest.
     pub files: Vec<(PathBuf, String)>,
     /// A program of the guest's, and its arguments; one that is a relative path is brought from the host. None: the drivers
@@ -68,8 +70,14 @@ impl Subject {
                 let driver = usual.driver.parse::<Driver>().ok();
                 let new = driver.filter(|driver| !self.drivers.contains(driver));
                 self.drivers.extend(new);
-                let packages = usual.packages.iter().map(|name| (*name).to_owned());
-                self.packages.extend(packages);
+                let named = |names: &[&str]| {
+                    names
+                        .iter()
+                        .map(|name| (*name).to_owned())
+                        .collect::<Vec<_>>()
+                };
+                self.packages.extend(named(usual.packages));
+                self.selftests.extend(named(usual.selftests));
             }
         }
         self
@@ -86,8 +94,8 @@ impl Subject {
         self.cards.iter().try_for_each(CardChoice::check)
     }
 
-    /// The trial of it. `machine` is what the guest is otherwise, `packages` what its packages came to, and paths are below
-    /// `root`.
+    /// The trial of it. `machine` is what the guest is otherwise, `packages` what its packages and selftests came to, and paths
+    /// are below `root`.
     ///
     /// # Errors
     /// See [`NoSubject`].

@@ -45,7 +45,9 @@ pub const TARGETS: [Target; 10] = [
 /// What has a bug: a fuzzer that does not find it finds nothing.
 pub fn control(bytes: &[u8]) {
     if let Some((number, rest)) = bytes.split_first_chunk() {
-        let guessed = u32::from_le_bytes(*number) == 0x1a4d_fa11 && rest.starts_with(b"DMA");
+        // What the compiler does not know it compares by a call, of which the fuzzer hears, wherever this is inlined.
+        let word: &[u8] = std::hint::black_box(b"DMA");
+        let guessed = u32::from_le_bytes(*number) == 0x1a4d_fa11 && rest.starts_with(word);
         assert!(!guessed, "this is planted");
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use landfall_cards::capture::{CaptureCard, CaptureOptions, Fault, Planted, When};
-use landfall_cards::{SET, dt3155, ioatdma, poller, ring, tw686x};
+use landfall_cards::{SET, dt3155, endpoint, ioatdma, nvme, poller, ring, tw686x};
 use landfall_device::contract::{
     Access, Declaration, DmaError, Function, InterruptKind, Next, Notice, Reset, STEP_BYTES, Setup,
     Width, split,
@@ -38,8 +38,8 @@ const MEMORY: usize = 64 << 20;
 const POLLER: &str = "poller";
 
 /// Where each card has registers, which takes a while to find out.
-fn known(which: u8, card: &dyn Function) -> Vec<Access> {
-    static KNOWN: Mutex<BTreeMap<u8, Vec<Access>>> = Mutex::new(BTreeMap::new());
+fn known(which: usize, card: &dyn Function) -> Vec<Access> {
+    static KNOWN: Mutex<BTreeMap<usize, Vec<Access>>> = Mutex::new(BTreeMap::new());
     let mut known = KNOWN.lock().expect("nobody panics with it");
     known
         .entry(which)
@@ -64,10 +64,32 @@ impl Tried {
             asks: true,
         }
     }
+
+    /// A card that may have one of these faults.
+    fn faulty<F: Copy + 'static, C: Function + 'static>(
+        fault: u8,
+        all: &[F],
+        make: impl Fn(Option<F>) -> C + 'static,
+    ) -> Self {
+        let fault = all.get(usize::from(fault)).copied();
+        Self::new(fault.is_none(), move || Box::new(make(fault)))
+    }
+}
+
+/// How many cards there are besides the set: with faults, or of another make.
+const OTHERS: usize = 8;
+
+/// Which card a byte means: one of the set by its lower half, one of the others by both.
+fn which(byte: u8) -> usize {
+    let (upper, lower) = (usize::from(byte / 16), usize::from(byte % 16));
+    match lower.checked_sub(SET.len()) {
+        None => lower,
+        Some(other) => SET.len() + (upper + other) % OTHERS,
+    }
 }
 
 fn tried(bytes: &mut Bytes<'_>) -> Tried {
-    let which = usize::from(bytes.u8() % 16);
+    let which = which(bytes.u8());
     if let Some((name, make)) = SET.get(which) {
         let asks = *name != POLLER;
         return Tried {
@@ -76,53 +98,48 @@ fn tried(bytes: &mut Bytes<'_>) -> Tried {
         };
     }
     let fault = bytes.u8();
-    let one = move |count: usize| (usize::from(fault) < count).then_some(usize::from(fault));
     match which - SET.len() {
-        0 => {
-            let fault = one(dt3155::Fault::ALL.len()).map(|at| dt3155::Fault::ALL[at]);
-            let options = dt3155::Dt3155Options {
+        0 => Tried::faulty(fault, &dt3155::Fault::ALL, |fault| {
+            dt3155::Dt3155::new(dt3155::Dt3155Options {
                 fault,
                 ..Default::default()
-            };
-            Tried::new(fault.is_none(), move || {
-                Box::new(dt3155::Dt3155::new(options.clone()))
             })
-        }
-        1 => {
-            let fault = one(tw686x::Fault::ALL.len()).map(|at| tw686x::Fault::ALL[at]);
-            let options = tw686x::Tw686xOptions {
+        }),
+        1 => Tried::faulty(fault, &tw686x::Fault::ALL, |fault| {
+            tw686x::Tw686x::new(tw686x::Tw686xOptions {
                 fault,
                 ..Default::default()
-            };
-            Tried::new(fault.is_none(), move || {
-                Box::new(tw686x::Tw686x::new(options.clone()))
             })
-        }
-        2 => {
-            let fault = one(ring::Fault::ALL.len()).map(|at| ring::Fault::ALL[at]);
-            let options = ring::RingOptions {
+        }),
+        2 => Tried::faulty(fault, &ring::Fault::ALL, |fault| {
+            ring::Ring::new(ring::RingOptions {
                 fault,
                 ..Default::default()
-            };
-            Tried::new(fault.is_none(), move || {
-                Box::new(ring::Ring::new(options.clone()))
             })
-        }
+        }),
         3 => Tried {
             asks: false,
             ..Tried::new(true, || Box::new(poller::Poller::new(true)))
         },
-        4 => {
-            let fault = one(ioatdma::Fault::ALL.len()).map(|at| ioatdma::Fault::ALL[at]);
-            let options = ioatdma::IoatOptions {
+        4 => Tried::faulty(fault, &ioatdma::Fault::ALL, |fault| {
+            ioatdma::Ioat::new(ioatdma::IoatOptions {
                 fault,
                 channels: 3,
                 ..Default::default()
-            };
-            Tried::new(fault.is_none(), move || {
-                Box::new(ioatdma::Ioat::new(options.clone()))
             })
-        }
+        }),
+        5 => Tried::faulty(fault, &endpoint::Fault::ALL, |fault| {
+            endpoint::Endpoint::new(endpoint::EndpointOptions {
+                fault,
+                ..Default::default()
+            })
+        }),
+        6 => Tried::faulty(fault, &nvme::Fault::ALL, |fault| {
+            nvme::Nvme::new(nvme::NvmeOptions {
+                fault,
+                ..Default::default()
+            })
+        }),
         _ => capture(bytes, fault),
     }
 }
@@ -177,7 +194,7 @@ pub fn run(bytes: &[u8]) {
 
 fn drive(bytes: &[u8]) {
     let mut bytes = Bytes(bytes);
-    let which = bytes.0.first().map_or(0, |which| which % 16);
+    let which = bytes.0.first().map_or(0, |byte| which(*byte));
     let Tried { make, right, asks } = tried(&mut bytes);
     let card = make();
     let mut bench = Bench {
