@@ -40,5 +40,6 @@ mod tidy;
 mod trial;
 mod tw686x;
 mod userspace;
+mod video;
 mod witness;
 mod witness_hears;

@@ -4,8 +4,8 @@
 //!
 //! A card wants one physically contiguous range for each frame. The driver takes such ranges from
 //! `landfall_pool`, maps them through the DMA API, hands them to the card slot by slot, and shows them to
-//! user space through mmap of `/dev/landfall-captureN`. What user space asks for is in `uapi.rs`, what the
-//! card understands in the device model's `regs.rs`, which is compiled here unchanged.
+//! user space as `/dev/videoN` (V4L2), and through mmap of `/dev/landfall-captureN`, whose calls are in `uapi.rs`. One of the two
+//! has the card at a time. What the card understands is in the device model's `regs.rs`, which is compiled here unchanged.
 //!
 //! | file | subject |
 //! |---|---|
@@ -15,12 +15,16 @@
 //! | `irq.rs` | the interrupt |
 //! | `geometry.rs` | what makes a frame, and the card's limits (pure) |
 //! | `memory.rs` | buffers of the pool that this card can reach |
-//! | `session.rs`, `wait.rs` | what an open file does with the card |
+//! | `session.rs`, `wait.rs` | who has the card, what an open file does with it, what is completed |
+//! | `format.rs` | pictures as V4L2 knows them (pure) |
+//! | `stream.rs` | the card as `/dev/videoN` |
+//! | `thunks.rs`, `video.c`, `queue.c` | the structures of V4L2 and videobuf2, and what they ask `stream.rs`; nothing is decided |
 //! | `view.rs` | what user space is told |
 //! | `file.rs`, `map.rs` | ioctl and mmap |
 
 mod card;
 mod file;
+mod format;
 mod geometry;
 mod irq;
 #[path = "../include/landfall_pool.rs"]
@@ -34,6 +38,8 @@ mod raw;
 mod regs;
 mod ring;
 mod session;
+mod stream;
+mod thunks;
 mod uapi;
 mod view;
 mod wait;

@@ -27,10 +27,26 @@ const SHORT_DEADLINE: Delta = Delta::from_millis(1000);
 /// How often to look.
 const POLL: Delta = Delta::from_micros(200);
 
+/// A range of bus addresses; of no bytes: none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Extent {
+    pub(crate) dma: u64,
+    pub(crate) length: u64,
+}
+
+impl From<&Mapped> for Extent {
+    fn from(mapped: &Mapped) -> Self {
+        Extent {
+            dma: mapped.dma(),
+            length: mapped.length(),
+        }
+    }
+}
+
 /// What a slot holds: a frame's buffer and, perhaps, its clip mask.
-pub(crate) struct SlotTable<'a> {
-    pub(crate) frame: &'a Mapped,
-    pub(crate) clip: Option<&'a Mapped>,
+pub(crate) struct SlotTable {
+    pub(crate) frame: Extent,
+    pub(crate) clip: Extent,
 }
 
 /// The outcome of a slot's job, as the card tells it.
@@ -102,19 +118,23 @@ impl Registers {
             );
             bar.write_reg(regs::STRIDE::zeroed().with_bytes(geometry.stride));
             bar.write_reg(regs::INTERVAL::zeroed().with_microseconds(interval_us));
-            bar.write_reg(regs::IRQ_ENABLE::zeroed().with_done(true));
+        })
+    }
+
+    /// Enables the interrupt, `begun`: also when a frame begins.
+    pub(crate) fn enable(&self, begun: bool) -> Result {
+        self.access(|bar| {
+            bar.write_reg(regs::IRQ_ENABLE::zeroed().with_begun(begun).with_done(true));
         })
     }
 
     /// Fills a slot of the table.
-    pub(crate) fn program_slot(&self, slot: u8, table: &SlotTable<'_>) -> Result {
+    pub(crate) fn program_slot(&self, slot: u8, table: &SlotTable) -> Result {
         let at = usize::from(slot);
-        let (base, size) = (
-            halves(table.frame.dma()),
-            u32::try_from(table.frame.length())?,
-        );
-        let clip = halves(table.clip.map_or(0, Mapped::dma));
-        let clip_size = u32::try_from(table.clip.map_or(0, Mapped::length))?;
+        let base = halves(table.frame.dma);
+        let size = u32::try_from(table.frame.length)?;
+        let clip = halves(table.clip.dma);
+        let clip_size = u32::try_from(table.clip.length)?;
         self.access(|bar| {
             macro_rules! put {
                 ($($register:ident = $value:expr;)*) => {{
@@ -139,6 +159,11 @@ impl Registers {
     /// Hands a slot to the card.
     pub(crate) fn queue(&self, slot: u8) -> Result {
         self.access(|bar| bar.write_reg(regs::QUEUE::zeroed().with_slot(slot)))
+    }
+
+    /// The number that the next frame will carry.
+    pub(crate) fn next_sequence(&self) -> Result<u32> {
+        self.access(|bar| bar.read(regs::SEQUENCE).next())
     }
 
     /// Sets `run`.

@@ -2,7 +2,11 @@
 
 //! `/dev/landfall-captureN`: open, close, ioctl, mmap.
 
-use super::{map, session::Session, uapi, LocalModule};
+use super::{
+    map,
+    session::{Session, User},
+    uapi, LocalModule,
+};
 use kernel::{
     fs::File,
     miscdevice::{MiscDevice, MiscDeviceOptions, MiscDeviceRegistration},
@@ -84,7 +88,7 @@ pub(crate) struct OpenFile(Arc<Session>);
 
 impl Drop for OpenFile {
     fn drop(&mut self) {
-        self.0.close();
+        self.0.let_go();
     }
 }
 
@@ -110,7 +114,7 @@ impl MiscDevice for OpenFile {
         // before the registration is, and so not during this call.
         let node = unsafe { &*kernel::container_of!(core::ptr::from_ref(misc), Node, misc) };
         let place = KBox::<Self>::new_uninit(GFP_KERNEL)?;
-        node.session.open()?;
+        node.session.claim(User::File(None))?;
         Ok(place.write(OpenFile(node.session.clone())))
     }
 

@@ -115,6 +115,16 @@ pub(crate) struct RawLimits {
     pub(crate) max_clip: u32,
 }
 
+/// Of a format, by its number in `FORMAT.pixel`.
+pub(crate) const fn bytes_per_pixel(pixel: u8) -> Option<u32> {
+    match pixel {
+        0 => Some(2),
+        1 => Some(1),
+        2 => Some(3),
+        _ => None,
+    }
+}
+
 /// A frame that the card can take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
@@ -155,12 +165,7 @@ impl Geometry {
             .ok_or(Refusal::Size)?;
         let pixel = u8::try_from(pixel).map_err(|_| Refusal::Pixel)?;
         let offered = limits.formats.checked_shr(pixel.into()).unwrap_or(0) & 1 == 1;
-        let bytes: u32 = match pixel {
-            0 => 2,
-            1 => 1,
-            2 => 3,
-            _ => return Err(Refusal::Pixel),
-        };
+        let bytes = bytes_per_pixel(pixel).ok_or(Refusal::Pixel)?;
         if !offered {
             return Err(Refusal::Pixel);
         }

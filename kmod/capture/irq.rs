@@ -5,9 +5,9 @@
 //! A register read takes long, so only what decides is read here: the causes and the done bits. A slot's
 //! record is read by who takes the completion.
 
-use super::{card::Registers, ring::Ring};
+use super::{card::Registers, ring::Ring, session::Session};
 use kernel::{
-    irq::{Handler, IrqReturn},
+    irq::{IrqReturn, ThreadedHandler, ThreadedIrqReturn},
     new_condvar, new_spinlock_irq,
     prelude::*,
     sync::{
@@ -35,6 +35,10 @@ pub(crate) struct Line {
 pub(crate) struct Shared {
     /// Which slots the card has.
     pub(crate) ring: Ring,
+    /// What completes goes to a stream.
+    pub(crate) streams: bool,
+    /// A frame has begun, and the stream has not been told.
+    pub(crate) begun: bool,
     /// The driver is unbound: nothing will come any more.
     pub(crate) gone: bool,
 }
@@ -50,29 +54,41 @@ impl Line {
     }
 }
 
-/// The handler of one card.
-pub(crate) struct Interrupt(pub(crate) Arc<Line>);
+/// The handler of one card. A stream's buffers are given back by its thread: that takes register reads.
+pub(crate) struct Interrupt(pub(crate) Arc<Session>);
 
-impl Handler for Interrupt {
-    fn handle(&self) -> IrqReturn {
-        let line = &*self.0;
+impl ThreadedHandler for Interrupt {
+    fn handle(&self) -> ThreadedIrqReturn {
+        let line = &*self.0.line;
         // First the causes are cleared, then the done bits read: what completes in between raises anew.
         let Some(causes) = line
             .registers
             .acknowledge()
             .filter(|causes| causes.into_raw() != 0)
         else {
-            return IrqReturn::None;
+            return ThreadedIrqReturn::None;
         };
         line.taken.fetch_add(1, Relaxed);
+        let mut shared = line.shared.lock();
+        shared.begun |= causes.begun();
         if causes.done() {
             // The bits are read with the lock held: else a slot could be taken back and lent again
             // between the read and here, and an old bit be taken for a new completion.
-            let mut shared = line.shared.lock();
             let done = line.registers.done();
             shared.ring.complete(done);
         }
+        let streams = shared.streams;
+        drop(shared);
         line.changed.notify_all();
+        if streams {
+            ThreadedIrqReturn::WakeThread
+        } else {
+            ThreadedIrqReturn::Handled
+        }
+    }
+
+    fn handle_threaded(&self) -> IrqReturn {
+        self.0.deliver();
         IrqReturn::Handled
     }
 }

@@ -7,8 +7,11 @@ use super::{
     file::Node,
     geometry::Limits,
     irq::{Interrupt, Line},
-    memory, module_parameters, raw, regs,
+    memory, module_parameters,
+    raw::{self, VideoDevice},
+    regs,
     session::{SelfTest, Session},
+    stream::Video,
 };
 use kernel::{
     bindings,
@@ -37,13 +40,14 @@ kernel::pci_device_table!(
 
 /// What lives from probe to unbind. The fields are dropped in this order, after [`Session::unbind`] has
 /// stopped the card, unmapped its memory and given it back: no new opens; no more interrupts; vectors;
-/// bus mastering and decoders off.
+/// bus mastering and decoders off. `/dev/videoN` ends before all that.
 #[pin_data]
 pub(crate) struct Binding<'bound> {
+    video: VideoDevice,
     #[pin]
     node: Node,
     #[pin]
-    interrupt: irq::Registration<'bound, Interrupt>,
+    interrupt: irq::ThreadedRegistration<'bound, Interrupt>,
     /// Boxed, since `interrupt` refers to it.
     vectors: KBox<pci::IrqVectorRegistration<'bound>>,
     session: Arc<Session>,
@@ -76,21 +80,24 @@ impl pci::Driver for CaptureDriver {
             // dropped before them; if the initialiser fails, what was made later is dropped earlier.
             let request = unsafe { &*core::ptr::from_ref(&*vectors) }.index(0)?.into();
             let line = Arc::pin_init(Line::new(registers), GFP_KERNEL)?;
-            let session = Session::new(pdev.into(), line.clone(), limits, number(kind), self_test);
+            let session = Session::new(pdev.into(), line, limits, number(kind), self_test);
             let session = Arc::pin_init(session, GFP_KERNEL)?;
+            let stream = Arc::pin_init(Video::new(session.clone()), GFP_KERNEL)?;
             Ok(try_pin_init!(Binding {
                 enabled,
                 vectors,
                 // SAFETY: the driver core drops the `Binding`; nobody forgets it.
                 interrupt <- unsafe {
-                    let handler = Ok::<_, Error>(Interrupt(line));
-                    irq::Registration::new(request, sharing(kind), c"landfall_capture", handler)
+                    let handler = Ok::<_, Error>(Interrupt(session.clone()));
+                    irq::ThreadedRegistration::new(request, sharing(kind), c"landfall_capture", handler)
                 },
                 node <- Node::new(session.clone()),
+                video: VideoDevice::new(pdev, stream, limits.slots)?,
                 _: {
                     dev_info!(
                         pdev,
-                        "landfall-capture{}: {} address bits, frames up to {} bytes, {:?}\n",
+                        "video{}, landfall-capture{}: {} address bits, frames up to {} bytes, {:?}\n",
+                        video.number(),
                         node.number(),
                         limits.address_bits,
                         limits.max_frame,
@@ -103,6 +110,7 @@ impl pci::Driver for CaptureDriver {
     }
 
     fn unbind<'bound>(_pdev: &'bound pci::Device<Core<'_>>, binding: Pin<&Binding<'bound>>) {
+        binding.video.unregister();
         binding.session.unbind();
     }
 }

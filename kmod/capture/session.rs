@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! What an open file does with the card.
+//! Who has the card, and what an open file does with it.
 
 use super::{
-    card::SlotTable,
+    card::{Extent, SlotTable},
     geometry::{Geometry, Limits},
     irq::Line,
     landfall_pool::Mapped,
-    memory, raw, uapi,
+    memory, raw,
+    ring::SLOTS,
+    stream::Stream,
+    uapi,
 };
 use kernel::{
     device,
@@ -15,10 +18,10 @@ use kernel::{
     new_mutex, pci,
     prelude::*,
     str::CString,
-    sync::{aref::ARef, Arc, Mutex},
+    sync::{aref::ARef, atomic::Atomic, Arc, Mutex},
 };
 
-/// One card that the driver has bound, or had. Open files and the binding hold it.
+/// One card that the driver has bound, or had. Open files and the binding hold it. It has one user at a time.
 ///
 /// Lock order: `state`, then `line.shared`, then nothing. No user memory is touched with either held.
 #[pin_data]
@@ -28,6 +31,10 @@ pub(crate) struct Session {
     pub(crate) limits: Limits,
     /// As `uapi::Info::interrupt`.
     pub(crate) interrupt: u32,
+    /// Frames that arrived whole.
+    pub(crate) frames: Atomic<u64>,
+    /// Those that did not.
+    pub(crate) failed_frames: Atomic<u64>,
     #[pin]
     pub(crate) state: Mutex<State>,
 }
@@ -37,25 +44,41 @@ pub(crate) struct Session {
 pub(crate) struct State {
     /// The driver is bound: the card may be touched.
     pub(crate) bound: bool,
-    /// A file is open.
-    pub(crate) open: bool,
+    pub(crate) user: User,
     /// `CONTROL.run` is set.
     pub(crate) running: bool,
+    /// How many want to know when a frame begins.
+    pub(crate) watchers: u32,
     /// That the card was reset behind our back has been said, for this run.
     pub(crate) reset_reported: bool,
     /// The card stayed busy, so its bus mastering was taken away; the next start gives it back.
     pub(crate) master_cleared: bool,
-    /// What `CONFIGURE` set up; `None` before.
-    pub(crate) capture: Option<Capture>,
     /// The self-test's area, lent as long as the driver is bound.
     pub(crate) self_test: Option<SelfTest>,
 }
 
-/// A capture that was configured.
-pub(crate) struct Capture {
+/// Who has the card.
+#[derive(Default)]
+pub(crate) enum User {
+    #[default]
+    Nobody,
+    /// A file of `/dev/landfall-captureN`, and what `CONFIGURE` set up; `None` before.
+    File(Option<Capture>),
+    /// `/dev/videoN`.
+    Stream(KBox<Stream>),
+}
+
+/// What is captured.
+#[derive(Clone, Copy)]
+pub(crate) struct Setup {
     pub(crate) geometry: Geometry,
     pub(crate) pattern: u8,
     pub(crate) interval_us: u32,
+}
+
+/// A capture that was configured.
+pub(crate) struct Capture {
+    setup: Setup,
     pub(crate) buffers: KVec<Buffer>,
 }
 
@@ -86,6 +109,8 @@ impl Session {
             line,
             limits,
             interrupt,
+            frames: Atomic::new(0),
+            failed_frames: Atomic::new(0),
             state <- new_mutex!(State {
                 bound: true,
                 self_test: Some(self_test),
@@ -94,23 +119,22 @@ impl Session {
         })
     }
 
-    /// The one user comes.
-    pub(crate) fn open(&self) -> Result {
+    /// The one user comes. `EBUSY` if another is there.
+    pub(crate) fn claim(&self, user: User) -> Result {
         let mut state = self.state.lock();
         state.bound()?;
-        if state.open {
+        let User::Nobody = state.user else {
             return Err(EBUSY);
-        }
-        state.open = true;
+        };
+        state.user = user;
         Ok(())
     }
 
-    /// The one user goes: the card is stopped, and its buffers are freed.
-    pub(crate) fn close(&self) {
+    /// The one user goes: the card is stopped, and the buffers of a file are freed.
+    pub(crate) fn let_go(&self) {
         let mut state = self.state.lock();
         let _ = self.halt(&mut state, false);
-        state.capture = None;
-        state.open = false;
+        state.user = User::Nobody;
     }
 
     /// The driver is unbound: files stay open, but there is no card any more.
@@ -119,7 +143,7 @@ impl Session {
         let _ = self.halt(&mut state, true);
         // If the card does not answer or does not become idle, this keeps it off the memory.
         raw::clear_master(&self.pdev);
-        state.capture = None;
+        state.free();
         state.self_test = None;
         state.bound = false;
         self.line.shared.lock().gone = true;
@@ -146,20 +170,19 @@ impl Session {
             EINVAL
         })?;
         let pattern = u8::try_from(wish.pattern)?;
-        state.capture = None;
+        state.free();
         self.line.shared.lock().ring.clear();
         let buffers = self.buffers(&geometry, &wish)?;
         wish.stride = geometry.stride;
         wish.clip = u32::try_from(geometry.clip_size)?;
         wish.frame_size = geometry.frame_size;
-        let capture = Capture {
+        let setup = Setup {
             geometry,
             pattern,
             interval_us: wish.interval_us,
-            buffers,
         };
-        capture.program(&self.line)?;
-        state.capture = Some(capture);
+        state.user = User::File(Some(Capture { setup, buffers }));
+        self.program(state).inspect_err(|_| state.free())?;
         Ok(wish)
     }
 
@@ -216,7 +239,7 @@ impl Session {
     /// # Safety
     ///
     /// The driver is bound, and stays so as long as the reference is used.
-    unsafe fn bound_device(&self) -> &device::Device<device::Bound> {
+    pub(crate) unsafe fn bound_device(&self) -> &device::Device<device::Bound> {
         let device: &device::Device = self.pdev.as_ref();
         // SAFETY: the type differs in a marker only, and the caller promises what the marker says.
         unsafe { &*core::ptr::from_ref(device).cast() }
@@ -225,10 +248,9 @@ impl Session {
     pub(crate) fn queue(&self, index: u32) -> Result {
         let mut state = self.state.lock();
         state.bound()?;
-        let running = state.running;
         let buffer = state.buffer(index)?;
         let slot = slot(index)?;
-        if !self.line.shared.lock().ring.lend(slot) {
+        if self.line.shared.lock().ring.is_out(slot) {
             return Err(EBUSY);
         }
         buffer.queued = buffer.queued.wrapping_add(1);
@@ -236,16 +258,33 @@ impl Session {
         if let Some(clip) = &buffer.clip {
             clip.to_card();
         }
-        // Before the start the card is not told: a reset in between would make it forget.
-        if running {
-            self.line.registers.queue(slot)?;
+        self.lend(&mut state, slot)
+    }
+
+    /// Hands a slot to the card. Before the start the card is not told: a reset in between would make it forget.
+    pub(crate) fn lend(&self, state: &mut State, slot: u8) -> Result {
+        if !self.line.shared.lock().ring.lend(slot) {
+            return Err(EBUSY);
         }
-        Ok(())
+        if !state.running {
+            return Ok(());
+        }
+        if let User::Stream(stream) = &mut state.user {
+            if let Some(table) = stream.tell(slot) {
+                self.line.registers.program_slot(slot, &table)?;
+            }
+        }
+        self.line.registers.queue(slot)
     }
 
     pub(crate) fn start(&self) -> Result {
         let mut state = self.state.lock();
         state.bound()?;
+        self.begin(&mut state)
+    }
+
+    /// Programs the card, gives it what is queued and has it run.
+    pub(crate) fn begin(&self, state: &mut State) -> Result {
         if state.running {
             return Err(EBUSY);
         }
@@ -253,15 +292,34 @@ impl Session {
             raw::set_master(&self.pdev);
             state.master_cleared = false;
         }
-        let capture = state.capture.as_ref().ok_or(EINVAL)?;
-        capture.program(&self.line)?;
-        let ring = self.line.shared.lock().ring;
+        self.program(state)?;
+        let mut shared = self.line.shared.lock();
+        shared.streams = matches!(state.user, User::Stream(_));
+        let ring = shared.ring;
+        drop(shared);
         for slot in ring.lent() {
             self.line.registers.queue(slot)?;
         }
         self.line.registers.run()?;
         state.running = true;
         state.reset_reported = false;
+        Ok(())
+    }
+
+    /// Programs the card completely.
+    fn program(&self, state: &mut State) -> Result {
+        let setup = state.setup().ok_or(EINVAL)?;
+        let registers = &self.line.registers;
+        registers.program(&setup.geometry, setup.pattern, setup.interval_us)?;
+        registers.enable(state.is_watched())?;
+        if let User::Stream(stream) = &mut state.user {
+            stream.forget();
+        }
+        for slot in (0u8..).take(SLOTS) {
+            if let Some(table) = state.user.table(slot) {
+                registers.program_slot(slot, &table)?;
+            }
+        }
         Ok(())
     }
 
@@ -277,14 +335,14 @@ impl Session {
         if state.running {
             return Err(EBUSY);
         }
-        state.capture = None;
+        state.free();
         self.line.shared.lock().ring.clear();
         Ok(())
     }
 
     /// Stops the card if it runs, or `surely`, and takes every buffer back. Afterwards the card writes nothing more,
     /// whatever is returned.
-    fn halt(&self, state: &mut State, surely: bool) -> Result {
+    pub(crate) fn halt(&self, state: &mut State, surely: bool) -> Result {
         if !state.bound {
             return Ok(());
         }
@@ -304,12 +362,12 @@ impl Session {
             dev_err!(self.pdev, "the card stayed busy after stop and was reset\n");
         }
         state.running = false;
-        self.line.shared.lock().ring.clear();
-        for buffer in state
-            .capture
-            .iter()
-            .flat_map(|capture| capture.buffers.iter())
-        {
+        let mut shared = self.line.shared.lock();
+        shared.ring.clear();
+        shared.streams = false;
+        shared.begun = false;
+        drop(shared);
+        for buffer in state.buffers() {
             buffer.frame.to_cpu();
         }
         stopped
@@ -325,26 +383,65 @@ impl State {
         }
     }
 
-    /// Buffer `index`, by the user's word.
+    /// Whether it is to be told when a frame begins.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watchers > 0 && matches!(self.user, User::Stream(_))
+    }
+
+    /// What is to be captured.
+    fn setup(&self) -> Option<Setup> {
+        match &self.user {
+            User::File(capture) => capture.as_ref().map(|capture| capture.setup),
+            User::Stream(stream) => Some(stream.setup),
+            User::Nobody => None,
+        }
+    }
+
+    /// A file's buffers.
+    pub(crate) fn buffers(&self) -> impl Iterator<Item = &Buffer> {
+        let capture = match &self.user {
+            User::File(capture) => capture.as_ref(),
+            _ => None,
+        };
+        capture
+            .into_iter()
+            .flat_map(|capture| capture.buffers.iter())
+    }
+
+    /// Frees them.
+    fn free(&mut self) {
+        if let User::File(capture) = &mut self.user {
+            *capture = None;
+        }
+    }
+
+    /// Buffer `index` of a file, by the user's word.
     pub(crate) fn buffer(&mut self, index: u32) -> Result<&mut Buffer> {
-        let buffers = &mut self.capture.as_mut().ok_or(EINVAL)?.buffers;
-        buffers.get_mut(usize::try_from(index)?).ok_or(EINVAL)
+        let User::File(Some(capture)) = &mut self.user else {
+            return Err(EINVAL);
+        };
+        let index = usize::try_from(index)?;
+        capture.buffers.get_mut(index).ok_or(EINVAL)
     }
 }
 
-impl Capture {
-    /// Programs the card completely.
-    fn program(&self, line: &Line) -> Result {
-        line.registers
-            .program(&self.geometry, self.pattern, self.interval_us)?;
-        for (slot, buffer) in (0u8..).zip(self.buffers.iter()) {
-            let table = SlotTable {
-                frame: &buffer.frame,
-                clip: buffer.clip.as_ref(),
-            };
-            line.registers.program_slot(slot, &table)?;
+impl User {
+    /// What the card is to be told of a slot.
+    fn table(&mut self, slot: u8) -> Option<SlotTable> {
+        match self {
+            User::File(capture) => {
+                let buffer = capture.as_ref()?.buffers.get(usize::from(slot))?;
+                Some(SlotTable {
+                    frame: (&buffer.frame).into(),
+                    clip: buffer
+                        .clip
+                        .as_ref()
+                        .map_or_else(Extent::default, Extent::from),
+                })
+            }
+            User::Stream(stream) => stream.tell(slot),
+            User::Nobody => None,
         }
-        Ok(())
     }
 }
 

@@ -59,6 +59,16 @@ impl Session {
         })
     }
 
+    /// As `enum landfall_statistic` has them.
+    pub(crate) fn statistic(&self, which: u32) -> u64 {
+        match which {
+            0 => self.frames.load(Relaxed),
+            1 => self.failed_frames.load(Relaxed),
+            2 => self.line.taken.load(Relaxed),
+            _ => self.interrupt.into(),
+        }
+    }
+
     pub(crate) fn buffer(&self, index: u32) -> Result<uapi::Buffer> {
         let mut state = self.state.lock();
         state.bound()?;
@@ -90,11 +100,7 @@ impl Session {
         let state = self.state.lock();
         state.bound()?;
         let mut lends = KVec::with_capacity(uapi::MAX_LENDS, GFP_KERNEL)?;
-        let buffers = state
-            .capture
-            .iter()
-            .flat_map(|capture| capture.buffers.iter());
-        for (index, buffer) in (0..).zip(buffers) {
+        for (index, buffer) in (0..).zip(state.buffers()) {
             let lend = |kind, direction, lent: &Mapped| uapi::Lend {
                 kind,
                 index,

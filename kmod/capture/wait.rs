@@ -2,8 +2,17 @@
 
 //! Waiting for a frame.
 
-use super::{raw, session::Session, uapi};
-use kernel::{prelude::*, sync::CondVarTimeoutResult, time::msecs_to_jiffies};
+use super::{
+    card::Record,
+    raw, regs,
+    session::{Session, State},
+    uapi,
+};
+use kernel::{
+    prelude::*,
+    sync::{atomic::Relaxed, CondVarTimeoutResult},
+    time::msecs_to_jiffies,
+};
 
 impl Session {
     /// Waits for the oldest completion.
@@ -39,13 +48,9 @@ impl Session {
     fn collect(&self) -> Result<Option<uapi::Completion>> {
         let mut state = self.state.lock();
         state.bound()?;
-        // Taken and read with the state locked, so that no stop comes between. The slot stays in the ring
-        // until the card has let go of it.
-        let Some(slot) = self.line.shared.lock().ring.first_completed() else {
+        let Some((slot, record)) = self.next_completed(&state)? else {
             return Ok(None);
         };
-        let record = self.line.registers.take_back(slot)?;
-        self.line.shared.lock().ring.take();
         state.buffer(slot.into())?.frame.to_cpu();
         Ok(Some(uapi::Completion {
             timeout_ms: 0,
@@ -56,6 +61,22 @@ impl Session {
             card_time_ns: record.card_time_ns,
             guest_time_ns: raw::monotonic_ns(),
         }))
+    }
+
+    /// Takes the oldest completion from the card. With the state locked, so that no stop comes between.
+    pub(crate) fn next_completed(&self, _: &State) -> Result<Option<(u8, Record)>> {
+        // The slot stays in the ring until the card has let go of it.
+        let Some(slot) = self.line.shared.lock().ring.first_completed() else {
+            return Ok(None);
+        };
+        let record = self.line.registers.take_back(slot)?;
+        self.line.shared.lock().ring.take();
+        let count = match record.result {
+            regs::RESULT_OK => &self.frames,
+            _ => &self.failed_frames,
+        };
+        count.fetch_add(1, Relaxed);
+        Ok(Some((slot, record)))
     }
 
     /// Nothing came in time: because the card is dead, or was reset, or is just slow?

@@ -50,9 +50,11 @@
 #define CARD_STATUS_QUEUED              GENMASK(15, 8)
 #define CARD_STATUS_BUSY                BIT(0)
 #define CARD_IRQ_STATUS                 0x018
+#define CARD_IRQ_STATUS_BEGUN           BIT(2)
 #define CARD_IRQ_STATUS_IDLE            BIT(1)
 #define CARD_IRQ_STATUS_DONE            BIT(0)
 #define CARD_IRQ_ENABLE                 0x01c
+#define CARD_IRQ_ENABLE_BEGUN           BIT(2)
 #define CARD_IRQ_ENABLE_IDLE            BIT(1)
 #define CARD_IRQ_ENABLE_DONE            BIT(0)
 #define CARD_FORMAT                     0x020

@@ -11,6 +11,9 @@
 
 #include <linux/types.h>
 
+struct dma_buf;
+struct module;
+
 /* landfall_pool_request.flags: no CPU mapping of the buffer is cached, the kernel's own included. */
 #define LANDFALL_POOL_UNCACHED 1u
 /* landfall_pool_request.flags: the smallest gap that fits, whatever the parameter fit= says. */
@@ -65,6 +68,16 @@ int landfall_pool_allocate(const struct landfall_pool_request *request,
  * Returns 0, or -EINVAL for a buffer that is not lent in this way; that is reported and changes nothing.
  */
 int landfall_pool_free(const struct landfall_pool_buffer *buffer);
+
+/*
+ * Makes a dma-buf of a buffer that is lent, with those flags of a file (O_RDWR and the like). The dma-buf holds `owner`, and
+ * has `release` called with `hold`, once, when nobody has it any more; until then the buffer must not be freed. May sleep.
+ *
+ * Returns an ERR_PTR: -EOPNOTSUPP for memory without page structures, such as a carve-out, -ENOMEM; `hold` is still the
+ * caller's then.
+ */
+struct dma_buf *landfall_pool_export(const struct landfall_pool_buffer *buffer, int flags, struct module *owner,
+				     void (*release)(void *hold), void *hold);
 
 /*
  * Adds a region: NAME[:PAGES[:BITS]] as in the parameter source=. May sleep, and take long.

@@ -14,7 +14,11 @@ use kernel::{
     page::{PAGE_SHIFT, PAGE_SIZE},
     prelude::*,
     str::CString,
-    sync::{aref::ARef, Arc},
+    sync::{
+        aref::ARef,
+        atomic::{Atomic, Relaxed},
+        Arc,
+    },
     types::ForeignOwnable,
 };
 
@@ -42,6 +46,13 @@ pub(crate) struct RawBuffer {
 extern "C" {
     fn landfall_pool_allocate(request: *const RawRequest, buffer: *mut RawBuffer) -> c_int;
     fn landfall_pool_free(buffer: *const RawBuffer) -> c_int;
+    fn landfall_pool_export(
+        buffer: *const RawBuffer,
+        flags: c_int,
+        owner: *mut c_void,
+        release: unsafe extern "C" fn(hold: *mut c_void),
+        hold: *mut c_void,
+    ) -> *mut c_void;
 }
 
 /// What a buffer must be like; the fields are those of `struct landfall_pool_request`.
@@ -62,7 +73,11 @@ pub(crate) struct Request {
 }
 
 /// A buffer of the pool; it goes back when this is dropped, which may sleep.
-pub(crate) struct Buffer(RawBuffer);
+pub(crate) struct Buffer {
+    raw: RawBuffer,
+    /// Areas of processes, and dma-bufs, that show it.
+    shown: Atomic<u32>,
+}
 
 // SAFETY: the buffer belongs to no thread; its bytes are only reached through raw pointers.
 unsafe impl Send for Buffer {}
@@ -89,23 +104,66 @@ impl Buffer {
         };
         // SAFETY: both point to what the header asks for, and the owner is a terminated string.
         kernel::error::to_result(unsafe { landfall_pool_allocate(&request, &mut buffer) })?;
-        Ok(Buffer(buffer))
+        Ok(Buffer {
+            raw: buffer,
+            shown: Atomic::new(0),
+        })
+    }
+
+    /// How many areas of processes, and dma-bufs, show it.
+    pub(crate) fn shown(&self) -> u32 {
+        self.shown.load(Relaxed)
+    }
+
+    /// One more holder, which shows it to others.
+    fn show(self: &Arc<Self>) -> *mut c_void {
+        self.shown.fetch_add(1, Relaxed);
+        self.clone().into_foreign().cast()
+    }
+
+    /// That holder lets go. May sleep.
+    ///
+    /// # Safety
+    ///
+    /// `hold` came from [`Buffer::show`], and is used no more.
+    unsafe fn let_go(hold: *mut c_void) {
+        // SAFETY: the caller's promise.
+        let buffer = unsafe { <Arc<Buffer> as ForeignOwnable>::from_foreign(hold.cast()) };
+        buffer.shown.fetch_sub(1, Relaxed);
+    }
+
+    /// Makes a dma-buf of its pages, which holds it and the module `owner`. `EOPNOTSUPP` if they have no page structures.
+    pub(crate) fn export(
+        self: &Arc<Self>,
+        flags: c_int,
+        owner: *mut bindings::module,
+    ) -> Result<NonNull<bindings::dma_buf>> {
+        let hold = self.show();
+        // SAFETY: `hold` keeps the buffer until `exported_free` is called, once.
+        let made =
+            unsafe { landfall_pool_export(&self.raw, flags, owner.cast(), exported_free, hold) };
+        let made = kernel::error::from_err_ptr(made);
+        made.and_then(|made| NonNull::new(made.cast()).ok_or(ENOMEM))
+            .inspect_err(|_| {
+                // SAFETY: not taken over.
+                unsafe { Self::let_go(hold) }
+            })
     }
 
     /// CPU physical address.
     pub(crate) fn phys(&self) -> u64 {
-        self.0.phys
+        self.raw.phys
     }
 
     /// Bytes of its pages.
     pub(crate) fn allocated(&self) -> u64 {
-        self.0.allocated
+        self.raw.allocated
     }
 
     /// Where the kernel sees it, as 8-byte words; valid as long as this. A card or a user may write there
     /// at any time, so no reference to it may be made.
     pub(crate) fn words(&self) -> Result<NonNull<u64>> {
-        NonNull::new(self.0.virt.cast()).ok_or(EFAULT)
+        NonNull::new(self.raw.virt.cast()).ok_or(EFAULT)
     }
 
     /// Sets the first `bytes` to `value`. Before it is handed to anyone.
@@ -138,7 +196,7 @@ impl Buffer {
         })?;
         // SAFETY: the area is being set up; on success `close` will be called for it.
         unsafe {
-            (*area).vm_private_data = self.clone().into_foreign().cast();
+            (*area).vm_private_data = self.show();
             (*area).vm_ops = &OPERATIONS.0;
         }
         Ok(())
@@ -149,7 +207,7 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         // SAFETY: the pool gave us this buffer; nobody uses it any more, as this was the last holder. A
         // refusal was reported by the pool.
-        unsafe { landfall_pool_free(&self.0) };
+        unsafe { landfall_pool_free(&self.raw) };
     }
 }
 
@@ -186,8 +244,8 @@ static OPERATIONS: Operations = Operations(bindings::vm_operations_struct {
 unsafe extern "C" fn open(area: *mut bindings::vm_area_struct) {
     // SAFETY: `map` put the buffer there, and this area's predecessor holds it.
     let buffer = unsafe { <Arc<Buffer> as ForeignOwnable>::borrow((*area).vm_private_data.cast()) };
-    let one_more: Arc<Buffer> = buffer.into();
-    let _ = one_more.into_foreign();
+    let buffer: Arc<Buffer> = buffer.into();
+    buffer.show();
 }
 
 /// An area is gone: one holder less. May sleep.
@@ -197,7 +255,17 @@ unsafe extern "C" fn open(area: *mut bindings::vm_area_struct) {
 /// As for [`open`], once for each area.
 unsafe extern "C" fn close(area: *mut bindings::vm_area_struct) {
     // SAFETY: this area's hold was taken in `map` or `open`, and ends here.
-    drop(unsafe { <Arc<Buffer> as ForeignOwnable>::from_foreign((*area).vm_private_data.cast()) });
+    unsafe { Buffer::let_go((*area).vm_private_data) };
+}
+
+/// A dma-buf is gone: likewise.
+///
+/// # Safety
+///
+/// `hold` is what [`Buffer::export`] gave, once.
+unsafe extern "C" fn exported_free(hold: *mut c_void) {
+    // SAFETY: the caller's promise.
+    unsafe { Buffer::let_go(hold) };
 }
 
 /// The `struct device` behind a device. It is valid as long as the reference.

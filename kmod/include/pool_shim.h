@@ -11,7 +11,6 @@
 #include <linux/mm_types.h>
 #include <linux/types.h>
 
-struct dma_buf;
 struct kmem_cache;
 struct page;
 
@@ -56,16 +55,5 @@ u64 landfall_pool_shim_page_phys(struct page *page);
 
 int landfall_pool_shim_uncached(void *address, unsigned long pages, bool uncached);
 pgprot_t landfall_pool_shim_uncached_protection(pgprot_t protection);
-
-/* A buffer as pool/dmabuf.c needs it; `hold` goes to landfall_pool_exported_free when nobody needs it. */
-struct landfall_pool_exported {
-	u64 phys;
-	u64 bytes;
-	void *virt;
-	void *hold;
-};
-
-int landfall_pool_shim_export(const struct landfall_pool_exported *buffer);
-void landfall_pool_exported_free(void *hold);
 
 #endif

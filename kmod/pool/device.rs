@@ -5,7 +5,7 @@
 
 use super::{
     landfall_pool::{self, Buffer, Request},
-    shim::{self, Exported},
+    shim,
     source::{Memory, Wanted},
     stats, uapi, LocalModule,
 };
@@ -14,12 +14,12 @@ use kernel::{
     fs::File,
     miscdevice::{MiscDevice, MiscDeviceRegistration},
     mm::virt::{flags, VmaNew},
+    module::this_module,
     new_mutex,
     prelude::*,
     str::CString,
     sync::{Arc, Mutex},
     transmute::{AsBytes, FromBytes},
-    types::ForeignOwnable,
     uaccess::{UserPtr, UserSlice},
 };
 
@@ -165,41 +165,16 @@ impl OpenFile {
 
     fn export(&self, ask: &mut uapi::Export) -> Result {
         let held = self.held(ask.handle)?;
-        if held.uncached || shim::direct_map(held.buffer.phys(), held.buffer.allocated()).is_none()
-        {
-            // A dma-buf is a list of page structures, which a carve-out does not have; and importers map cached.
+        if held.uncached {
+            // Importers map cached.
             return Err(EOPNOTSUPP);
         }
-        let buffer = Exported {
-            phys: held.buffer.phys(),
-            bytes: held.buffer.allocated(),
-            virt: held.buffer.words()?.as_ptr().cast(),
-            hold: held.buffer.clone().into_foreign().cast(),
-        };
-        // SAFETY: `hold` keeps the buffer, which is RAM with page structures.
-        match unsafe { shim::export(&buffer) } {
-            Ok(fd) => {
-                ask.fd = fd;
-                Ok(())
-            }
-            Err(error) => {
-                // SAFETY: made above, and not taken over.
-                drop(unsafe { <Arc<Buffer> as ForeignOwnable>::from_foreign(buffer.hold.cast()) });
-                Err(error)
-            }
-        }
+        let owner = this_module::<LocalModule>().as_ptr();
+        let made = held.buffer.export(bindings::O_RDWR as c_int, owner)?;
+        // SAFETY: just made.
+        ask.fd = unsafe { shim::descriptor(made) }?;
+        Ok(())
     }
-}
-
-/// A dma-buf is gone.
-///
-/// # Safety
-///
-/// `hold` is what [`OpenFile::export`] gave, once.
-#[no_mangle]
-pub(crate) unsafe extern "C" fn landfall_pool_exported_free(hold: *mut c_void) {
-    // SAFETY: the caller's promise.
-    drop(unsafe { <Arc<Buffer> as ForeignOwnable>::from_foreign(hold.cast()) });
 }
 
 fn mmap_offset(handle: u32) -> u64 {

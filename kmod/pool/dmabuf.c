@@ -2,21 +2,28 @@
 /*
  * A buffer of the pool as a dma-buf: one physically contiguous piece, for other drivers and for user space.
  *
- * The dma-buf holds the buffer, and the module.
+ * The dma-buf holds the buffer, and the module that made it.
  */
 #include <linux/dma-buf.h>
 #include <linux/dma-mapping.h>
 #include <linux/dma-resv.h>
-#include <linux/fcntl.h>
 #include <linux/iosys-map.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/scatterlist.h>
 #include <linux/slab.h>
 
+#include "landfall_pool.h"
 #include "pool_shim.h"
 
 MODULE_IMPORT_NS("DMA_BUF");
+
+/* What a dma-buf holds. */
+struct exported {
+	struct landfall_pool_buffer buffer;
+	void (*release)(void *hold);
+	void *hold;
+};
 
 /* What one importer has mapped; dma_buf.attachments is protected by the reservation lock. */
 struct mapping {
@@ -27,7 +34,7 @@ struct mapping {
 
 static int attach(struct dma_buf *dmabuf, struct dma_buf_attachment *attachment)
 {
-	const struct landfall_pool_exported *buffer = dmabuf->priv;
+	const struct exported *exported = dmabuf->priv;
 	struct mapping *mapping = kzalloc(sizeof(*mapping), GFP_KERNEL);
 	int error;
 
@@ -38,7 +45,7 @@ static int attach(struct dma_buf *dmabuf, struct dma_buf_attachment *attachment)
 		kfree(mapping);
 		return error;
 	}
-	sg_set_page(mapping->table.sgl, phys_to_page(buffer->phys), buffer->bytes, 0);
+	sg_set_page(mapping->table.sgl, phys_to_page(exported->buffer.phys), exported->buffer.allocated, 0);
 	attachment->priv = mapping;
 	return 0;
 }
@@ -106,26 +113,26 @@ static int end_cpu_access(struct dma_buf *dmabuf, enum dma_data_direction direct
 /* dma-buf has checked the range, and the area holds the dma-buf. */
 static int map_user(struct dma_buf *dmabuf, struct vm_area_struct *area)
 {
-	const struct landfall_pool_exported *buffer = dmabuf->priv;
+	const struct exported *exported = dmabuf->priv;
 
-	return remap_pfn_range(area, area->vm_start, PHYS_PFN(buffer->phys) + area->vm_pgoff,
+	return remap_pfn_range(area, area->vm_start, PHYS_PFN(exported->buffer.phys) + area->vm_pgoff,
 			       area->vm_end - area->vm_start, area->vm_page_prot);
 }
 
 static int map_kernel(struct dma_buf *dmabuf, struct iosys_map *map)
 {
-	const struct landfall_pool_exported *buffer = dmabuf->priv;
+	const struct exported *exported = dmabuf->priv;
 
-	iosys_map_set_vaddr(map, buffer->virt);
+	iosys_map_set_vaddr(map, exported->buffer.virt);
 	return 0;
 }
 
 static void release(struct dma_buf *dmabuf)
 {
-	struct landfall_pool_exported *buffer = dmabuf->priv;
+	struct exported *exported = dmabuf->priv;
 
-	landfall_pool_exported_free(buffer->hold);
-	kfree(buffer);
+	exported->release(exported->hold);
+	kfree(exported);
 }
 
 static const struct dma_buf_ops operations = {
@@ -140,34 +147,31 @@ static const struct dma_buf_ops operations = {
 	.release = release,
 };
 
-/* Returns a file descriptor. On error the hold stays the caller's. */
-int landfall_pool_shim_export(const struct landfall_pool_exported *buffer)
+struct dma_buf *landfall_pool_export(const struct landfall_pool_buffer *buffer, int flags, struct module *owner,
+				     void (*release)(void *hold), void *hold)
 {
 	DEFINE_DMA_BUF_EXPORT_INFO(info);
-	struct landfall_pool_exported *copy = kmemdup(buffer, sizeof(*buffer), GFP_KERNEL);
+	struct exported *exported;
 	struct dma_buf *dmabuf;
-	struct file *file;
-	int fd;
 
-	if (!copy)
-		return -ENOMEM;
-	fd = get_unused_fd_flags(O_CLOEXEC);
-	if (fd < 0) {
-		kfree(copy);
-		return fd;
-	}
+	/* A dma-buf is a list of page structures, which a carve-out does not have. */
+	if (!landfall_pool_shim_direct_map(buffer->phys, buffer->allocated))
+		return ERR_PTR(-EOPNOTSUPP);
+	exported = kzalloc(sizeof(*exported), GFP_KERNEL);
+	if (!exported)
+		return ERR_PTR(-ENOMEM);
+	exported->buffer = *buffer;
+	exported->release = release;
+	exported->hold = hold;
 	info.exp_name = "landfall_pool";
+	info.owner = owner;
 	info.ops = &operations;
-	info.size = buffer->bytes;
-	info.flags = O_RDWR;
-	info.priv = copy;
+	info.size = buffer->allocated;
+	info.flags = flags;
+	info.priv = exported;
 	dmabuf = dma_buf_export(&info);
-	if (IS_ERR(dmabuf)) {
-		put_unused_fd(fd);
-		kfree(copy);
-		return PTR_ERR(dmabuf);
-	}
-	file = dmabuf->file;
-	fd_install(fd, file);
-	return fd;
+	if (IS_ERR(dmabuf))
+		kfree(exported);
+	return dmabuf;
 }
+EXPORT_SYMBOL_GPL(landfall_pool_export);

@@ -10,15 +10,6 @@ use kernel::{bindings, error::to_result, page::PAGE_SIZE, prelude::*};
 /// Bytes of a page.
 pub(crate) const PAGE: u64 = PAGE_SIZE as u64;
 
-/// `struct landfall_pool_exported`.
-#[repr(C)]
-pub(crate) struct Exported {
-    pub(crate) phys: u64,
-    pub(crate) bytes: u64,
-    pub(crate) virt: *mut c_void,
-    pub(crate) hold: *mut c_void,
-}
-
 extern "C" {
     fn landfall_pool_shim_source() -> *const c_char;
     fn landfall_pool_shim_reserve_name() -> *const c_char;
@@ -56,7 +47,6 @@ extern "C" {
     fn landfall_pool_shim_uncached(address: *mut c_void, pages: c_ulong, uncached: bool) -> c_int;
     fn landfall_pool_shim_uncached_protection(protection: bindings::pgprot_t)
         -> bindings::pgprot_t;
-    fn landfall_pool_shim_export(buffer: *const Exported) -> c_int;
 }
 
 /// A `charp` parameter.
@@ -129,16 +119,17 @@ pub(crate) unsafe fn set_uncached(virt: *mut c_void, pages: u64, uncached: bool)
     to_result(unsafe { landfall_pool_shim_uncached(virt, pages as c_ulong, uncached) })
 }
 
-/// Makes a dma-buf of a buffer; `hold` goes to `landfall_pool_exported_free` when the dma-buf is gone, or
-/// stays with the caller on error.
+/// A file descriptor of a dma-buf, which it takes over.
 ///
 /// # Safety
 ///
-/// `hold` keeps the memory, which is RAM with page structures.
-pub(crate) unsafe fn export(buffer: &Exported) -> Result<c_int> {
+/// The dma-buf was just made, and nobody else has it.
+pub(crate) unsafe fn descriptor(dmabuf: NonNull<bindings::dma_buf>) -> Result<c_int> {
     // SAFETY: the caller's promise.
-    let fd = unsafe { landfall_pool_shim_export(buffer) };
+    let fd = unsafe { bindings::dma_buf_fd(dmabuf.as_ptr(), bindings::O_CLOEXEC as c_int) };
     if fd < 0 {
+        // SAFETY: it is still ours.
+        unsafe { bindings::dma_buf_put(dmabuf.as_ptr()) };
         return Err(Error::from_errno(fd));
     }
     Ok(fd)

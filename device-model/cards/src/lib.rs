@@ -48,7 +48,7 @@ pub struct Usual {
 /// What the card of that name is usually tried with, if anything is.
 pub fn usual(name: &str) -> Option<Usual> {
     let (driver, packages, selftests): (_, &[_], &[_]) = match name {
-        "capture" => ("image:landfall_capture", &[], &[]),
+        "capture" => ("image:landfall_capture", &["v4l-utils"], &[]),
         "dt3155" => ("stock:dt3155", &["v4l-utils"], &[]),
         "endpoint" => (
             "kernel:drivers/misc/pci_endpoint_test.c",

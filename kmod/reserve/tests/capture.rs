@@ -2,11 +2,14 @@
 
 //! The pure parts of `landfall_capture`, compiled here for the host.
 
+#[path = "../../capture/format.rs"]
+mod format;
 #[path = "../../capture/geometry.rs"]
 mod geometry;
 #[path = "../../capture/ring.rs"]
 mod ring;
 
+use format::Picture;
 use geometry::{Geometry, Limits, RawLimits, Refusal};
 use ring::Ring;
 
@@ -197,4 +200,124 @@ fn limits_that_make_no_sense_are_refused() {
         ..RAW
     };
     assert_eq!(Limits::new(all_ones), None, "what a dead card reads");
+}
+
+const YUYV: u32 = u32::from_le_bytes(*b"YUYV");
+const GREY: u32 = u32::from_le_bytes(*b"GREY");
+const RGB24: u32 = u32::from_le_bytes(*b"RGB3");
+
+/// A card whose largest frame and formats are these.
+fn card(max_frame: u32, formats: u16) -> Limits {
+    Limits::new(RawLimits {
+        max_frame,
+        formats,
+        ..RAW
+    })
+    .expect("a good card")
+}
+
+#[test]
+fn the_formats_are_those_that_the_card_has() {
+    let all: Vec<_> = (0..4)
+        .map(|index| format::format(&limits(), index))
+        .collect();
+    assert_eq!(all, [Some(YUYV), Some(GREY), Some(RGB24), None]);
+
+    let colour = card(1 << 20, 0b1101);
+    assert_eq!(format::format(&colour, 1), Some(RGB24));
+    assert_eq!(format::format(&colour, 2), None);
+    assert_eq!(format::sizes(&colour, GREY), None);
+    assert_eq!(format::fit(&colour, picture(GREY, 64, 48, 0)).fourcc, YUYV);
+}
+
+fn picture(fourcc: u32, width: u32, height: u32, stride: u32) -> Picture {
+    Picture {
+        fourcc,
+        width,
+        height,
+        stride,
+        size: 0,
+    }
+}
+
+/// Whatever is wished, by whatever card: what it is brought to is a frame that this card takes, and stays as it is.
+#[test]
+fn what_is_nearest_to_a_wish_is_a_frame_and_stays() {
+    let edges = [
+        0,
+        1,
+        2,
+        3,
+        63,
+        64,
+        65,
+        640,
+        3839,
+        3840,
+        3841,
+        65535,
+        65536,
+        u32::MAX,
+    ];
+    for max_frame in [8, 4096, 1 << 20, 64 << 20, u32::MAX] {
+        let card = card(max_frame, 0b111);
+        for (fourcc, width) in [YUYV, GREY, RGB24, 0]
+            .iter()
+            .flat_map(|f| edges.map(|w| (*f, w)))
+        {
+            for (height, stride) in edges.iter().flat_map(|h| edges.map(|s| (*h, s))) {
+                let wish = picture(fourcc, width, height, stride);
+                let fits = format::fit(&card, wish);
+                if fits == Picture::default() {
+                    assert_eq!(format::sizes(&card, YUYV), None, "{wish:?}");
+                    continue;
+                }
+                let geometry = format::geometry(&card, &fits)
+                    .unwrap_or_else(|why| panic!("{wish:?}: {why:?}"));
+                assert_eq!(fits.size, fits.stride * fits.height);
+                assert!(geometry.frame_size <= fits.size.into());
+                assert_eq!(format::fit(&card, fits), fits, "{wish:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_size_that_is_offered_is_taken_as_it_is_and_a_stride_that_is_possible_too() {
+    let card = limits();
+    for fourcc in [YUYV, GREY, RGB24] {
+        let sizes = format::sizes(&card, fourcc).expect("a format of the card's");
+        assert_eq!((sizes.max_width, sizes.max_height), (3840, 2160));
+        for (width, height) in [
+            (sizes.min_width, sizes.min_height),
+            (3840, 2160),
+            (322, 241),
+        ] {
+            let fits = format::fit(&card, picture(fourcc, width, height, 0));
+            assert_eq!(
+                (fits.fourcc, fits.width, fits.height),
+                (fourcc, width, height)
+            );
+        }
+    }
+    assert_eq!(format::fit(&card, picture(GREY, 64, 48, 100)).stride, 100);
+    assert_eq!(format::fit(&card, picture(GREY, 64, 48, 63)).stride, 64);
+    assert_eq!(
+        format::first(&card),
+        Picture {
+            size: 640 * 480 * 2,
+            ..picture(YUYV, 640, 480, 1280)
+        }
+    );
+}
+
+#[test]
+fn an_interval_is_what_is_nearest_and_the_shortest_is_as_soon_as_can_be() {
+    assert_eq!(format::interval(1, 25), 40_000);
+    for nonsense in [(0, 0), (0, 1), (1, 0), (1, u32::MAX)] {
+        assert_eq!(format::interval(nonsense.0, nonsense.1), format::SHORTEST);
+    }
+    assert_eq!(format::interval(u32::MAX, 1), format::LONGEST);
+    assert_eq!(format::pace(format::SHORTEST), 0);
+    assert_eq!(format::pace(40_000), 40_000);
 }

@@ -201,7 +201,7 @@ impl CaptureCard {
         if self.registers.irq_enable.idle() {
             host.declare(Declaration::cause(VECTOR, "the card became idle"));
         }
-        self.cause(IRQ_STATUS::compose(true, false), host);
+        self.cause(IRQ_STATUS::compose(false, true, false), host);
     }
 
     /// Begins the next job if it is time.
@@ -270,7 +270,13 @@ impl CaptureCard {
             Ok(spec)
         });
         match checked {
-            Ok(spec) => self.accept(job, &slot, spec, host),
+            Ok(spec) => {
+                self.accept(job, &slot, spec, host);
+                if self.registers.irq_enable.begun() {
+                    host.declare(Declaration::cause(VECTOR, "a frame began"));
+                    self.cause(IRQ_STATUS::compose(true, false, false), host);
+                }
+            }
             Err(result) => {
                 let record = Record {
                     job,
@@ -408,7 +414,7 @@ impl CaptureCard {
             owed,
         });
         if told {
-            self.cause(IRQ_STATUS::compose(false, true), host);
+            self.cause(IRQ_STATUS::compose(false, false, true), host);
         }
     }
 

@@ -118,7 +118,7 @@ impl CaptureCard {
             let bytes = job.spec.frame_bytes();
             // Of these accesses, refused or not, nobody is told.
             match strike.what {
-                Fault::EarlyIrq => self.cause(IRQ_STATUS::compose(false, true), host),
+                Fault::EarlyIrq => self.cause(IRQ_STATUS::compose(false, false, true), host),
                 Fault::EarlyDone if !job.completed => {
                     job.completed = true;
                     self.complete(&job.record(RESULT_OK, bytes), true, host);

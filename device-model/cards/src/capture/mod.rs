@@ -64,7 +64,7 @@
 //!
 //! # Interrupt
 //!
-//! Every event of a cause sets its bit in `IRQ_STATUS`. INTx is asserted while `IRQ_STATUS & IRQ_ENABLE`
+//! Every event of a cause sets its bit in `IRQ_STATUS`, except that a frame's beginning does so only while that is enabled. INTx is asserted while `IRQ_STATUS & IRQ_ENABLE`
 //! is not 0. A message is sent at every event of an enabled cause, also if its bit was still set, and when
 //! `IRQ_ENABLE` enables a cause that is set; a driver may so find nothing to do. Messages wait while bus
 //! mastering is off.

@@ -215,7 +215,7 @@ impl CaptureCard {
     fn enable(&mut self, value: IRQ_ENABLE, host: &mut dyn Host) {
         let r = &mut self.registers;
         let before = r.irq_enable.into_raw();
-        r.irq_enable = IRQ_ENABLE::compose(value.idle(), value.done());
+        r.irq_enable = IRQ_ENABLE::compose(value.begun(), value.idle(), value.done());
         let now = r.irq_enable.into_raw();
         if (before == 0) != (now == 0) {
             let (vector, masked) = (None, now == 0);

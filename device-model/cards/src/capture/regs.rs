@@ -77,6 +77,8 @@ register! {
 
     /// Causes of the interrupt. Write 1 to clear.
     pub(crate) IRQ_STATUS(u32) @ 0x018 {
+        /// A frame has begun: number [`SEQUENCE`] `next` - 1. Set only while it is enabled.
+        2:2 begun => bool;
         /// The engine became idle after `run` was cleared.
         1:1 idle => bool;
         /// A slot was completed, well or not: see [`DONE`].
@@ -85,6 +87,8 @@ register! {
 
     /// Which causes raise the interrupt (one vector, vector 0).
     pub(crate) IRQ_ENABLE(u32) @ 0x01c {
+        /// See [`IRQ_STATUS`].
+        2:2 begun => bool;
         /// See [`IRQ_STATUS`].
         1:1 idle => bool;
         /// See [`IRQ_STATUS`].

@@ -509,6 +509,18 @@ fn enabling_a_pending_cause_raises_it() {
     assert_eq!((bench.host.interrupts, bench.card.line()), (1, true));
 }
 
+/// A frame's beginning is a cause for whoever asks, and leaves no trace for others.
+#[test]
+fn a_frame_that_begins_is_told_to_who_asks() {
+    for (enabled, causes, interrupts) in [(1, 1, 1), (5, 5, 2)] {
+        let mut bench = Bench::good();
+        bench.set(IRQ_ENABLE::OFFSET, enabled);
+        bench.capture(0);
+        assert_eq!(bench.get(IRQ_STATUS::OFFSET), causes);
+        assert_eq!(bench.host.interrupts, interrupts);
+    }
+}
+
 #[test]
 fn self_test_complements_eight_bytes() {
     let mut bench = Bench::good();
