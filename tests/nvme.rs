@@ -52,11 +52,12 @@ fn said(leg: &Judged, program: usize) -> &str {
 #[test]
 fn fio_verifies_what_it_wrote_on_three_platforms() -> Result {
     let mut script = disk(0);
-    for depth in [1, 4, 32] {
+    // Each CPU has a queue of its own, and a vector.
+    for (depth, cpu) in [(1, 0), (4, 1), (32, 0)] {
         let _ = write!(
             script,
             "fio --name=verify --filename=$disk --rw=randwrite --bssplit=512/20:4k/40:64k/20:256k/20 --size=4M --iodepth={depth} \
-             --ioengine=libaio --direct=1 --verify=crc32c --verify_fatal=1 --minimal >&2 || exit {depth};"
+             --cpus_allowed={cpu} --ioengine=libaio --direct=1 --verify=crc32c --verify_fatal=1 --minimal >&2 || exit {depth};"
         );
     }
     // The other format, and a controller that begins anew; then a flush.
@@ -134,8 +135,8 @@ fn a_card_that_does_wrong_is_named_by_landfall_or_by_its_user() -> Result {
     ];
     let count = cards.len();
     let mut trial = cards.into_iter().fold(Trial::new(), Trial::plug);
-    // A command without an interrupt is looked for after two seconds, not thirty.
-    let core = Driver::stock("nvme_core").with("io_timeout=2");
+    // A command without an interrupt is looked for after five seconds, not thirty.
+    let core = Driver::stock("nvme_core").with("io_timeout=5");
     trial = trial.driver(core).driver(Driver::stock("nvme"));
     for number in 0..count {
         let script = disk(number)
@@ -148,14 +149,16 @@ fn a_card_that_does_wrong_is_named_by_landfall_or_by_its_user() -> Result {
     let stop =
         disk(count - 1) + "d=${disk%n1}; echo 1 >/sys/class/nvme/${d#/dev/}/reset_controller";
     trial = trial.run(shell(&stop));
-    let trial = trial.run(shell("dmesg | grep -c 'completion polled'"));
+    let polled =
+        disk(3) + "d=${disk%n1}; dmesg | grep -c \"nvme ${d#/dev/}: .* completion polled\"";
+    let trial = trial.run(shell(&polled));
     let trial = trial.look(move |guest| wait_for_late_write(guest, count - 1));
     let verdict = trial.on([Leg::Iommu]).verdict()?;
 
     let leg = &verdict.legs[0];
     let differs: Vec<_> = (0..count).map(|number| said(leg, number).trim()).collect();
     assert_eq!(differs, ["0", "1", "0", "0", "0"]);
-    assert_eq!(said(leg, count + 1), "1\n", "what its driver says");
+    assert_ne!(said(leg, count + 1), "0\n", "what its driver says");
     assert_eq!(leg.looks, [""; 0]);
     let named = |seen: &Observed| {
         let classes = seen.violations.iter().map(|violation| violation.class);
