@@ -9,9 +9,8 @@ use landfall::guest::{Booted, Card, Driver, Guest};
 use landfall::judge::{Judged, Leg, Trial};
 use landfall::testing::selftests;
 use landfall_cards::endpoint::{Endpoint, EndpointOptions, Fault};
-use landfall_device::journal::{Direction, Kind};
 use landfall_device::ledger::Class;
-use landfall_tests::{Result, SHORT};
+use landfall_tests::{Result, SHORT, named, wait_for_late_write};
 
 const SELFTEST: &str = "/opt/kselftest/pci_endpoint/pci_endpoint_test";
 
@@ -123,36 +122,6 @@ fn with_bounce_buffers_and_in_fragmented_memory_the_long_transfers_alone_fail() 
     Ok(())
 }
 
-/// Whether the card wrote late.
-fn is_late(kind: &Kind) -> bool {
-    matches!(
-        kind,
-        Kind::Access {
-            direction: Direction::Write,
-            length: 64,
-            ..
-        }
-    )
-}
-
-fn wait_for_late_write(guest: &Guest<Booted>, card: usize) -> landfall::guest::Result<Vec<String>> {
-    let end = Instant::now() + SHORT;
-    let wrote = || {
-        let entries = guest.journal(card).map(|journal| journal.entries_from(0));
-        entries
-            .unwrap_or_default()
-            .iter()
-            .any(|entry| is_late(&entry.kind))
-    };
-    while !wrote() {
-        if Instant::now() > end {
-            return Ok(vec!["the late write never came".to_owned()]);
-        }
-        guest.ping()?;
-    }
-    Ok(Vec::new())
-}
-
 /// The selftest on the card of that number: it knows the first alone, so the others get that one's name.
 fn on(trial: Trial, card: usize, which: &str) -> Trial {
     let names = "[ -e /dev/e0 ] || for node in /dev/pci-endpoint-test.*; do mv $node /dev/e${node##*.}; done";
@@ -181,7 +150,7 @@ fn a_card_that_does_wrong_is_named_by_landfall_or_by_the_selftest() -> Result {
         };
     }
     let verdict = trial
-        .look(|guest| wait_for_late_write(guest, 4))
+        .look(|guest| wait_for_late_write(guest, 4, 64))
         .verdict()?;
 
     let leg = &verdict.legs[0];
@@ -201,15 +170,6 @@ fn a_card_that_does_wrong_is_named_by_landfall_or_by_the_selftest() -> Result {
         "{}",
         corrupt.stderr
     );
-    let named = |seen: &landfall::evidence::Observed| {
-        let classes = seen.violations.iter().map(|violation| violation.class);
-        classes.collect::<Vec<_>>()
-    };
-    let named: Vec<_> = leg
-        .cards
-        .iter()
-        .map(|(name, seen)| (name.as_str(), named(seen)))
-        .collect();
     let class = |class: Class| vec![Some(class.number())];
     let expected = [
         ("right", vec![]),
@@ -218,7 +178,7 @@ fn a_card_that_does_wrong_is_named_by_landfall_or_by_the_selftest() -> Result {
         ("lost", class(Class::LostInterrupt)),
         ("late", class(Class::DoneTooEarly)),
     ];
-    assert_eq!(named, expected, "{verdict}");
+    assert_eq!(named(leg), expected, "{verdict}");
     verdict.discard()?;
     Ok(())
 }

@@ -3,14 +3,11 @@
 //! A driver that nobody here wrote, Debian's own ioatdma, with the kernel's own client of it, dmatest, which compares every byte
 //! that it had copied and those beside them; and a card that does wrong in five ways, each of which somebody names.
 
-use std::time::Instant;
-
-use landfall::guest::{Booted, Card, Driver, Guest};
+use landfall::guest::{Card, Driver};
 use landfall::judge::{Judged, Leg, Trial};
 use landfall_cards::ioatdma::{Fault, Ioat, IoatOptions};
-use landfall_device::journal::{Direction, Kind};
 use landfall_device::ledger::Class;
-use landfall_tests::{Result, SHORT};
+use landfall_tests::{Result, named, wait_for_late_write};
 
 /// Copies of each of dmatest's threads.
 const COPIES: usize = 50;
@@ -119,36 +116,6 @@ fn with_bounce_buffers_the_self_test_looks_too_early() -> Result {
     Ok(())
 }
 
-/// Whether the card wrote late.
-fn is_late(kind: &Kind) -> bool {
-    matches!(
-        kind,
-        Kind::Access {
-            direction: Direction::Write,
-            length: 64,
-            ..
-        }
-    )
-}
-
-fn wait_for_late_write(guest: &Guest<Booted>, card: usize) -> landfall::guest::Result<Vec<String>> {
-    let end = Instant::now() + SHORT;
-    let wrote = || {
-        let entries = guest.journal(card).map(|journal| journal.entries_from(0));
-        entries
-            .unwrap_or_default()
-            .iter()
-            .any(|entry| is_late(&entry.kind))
-    };
-    while !wrote() {
-        if Instant::now() > end {
-            return Ok(vec!["the late write never came".to_owned()]);
-        }
-        guest.ping()?;
-    }
-    Ok(Vec::new())
-}
-
 /// Five cards under one driver: a wrong byte dmatest sees, as it should, and Landfall cannot; the others Landfall names, and the
 /// driver sees none of them. The one that is right is clean. Behind an IOMMU, which keeps what is late from others' memory.
 #[test]
@@ -163,7 +130,7 @@ fn a_card_that_does_wrong_is_named_by_landfall_or_by_the_driver() -> Result {
     let trial = driven(cards).driver(dmatest()).on([Leg::Iommu]);
     let trial = copies(trial, &[0, 1, 2, 3], 1);
     let verdict = trial
-        .look(|guest| wait_for_late_write(guest, 4))
+        .look(|guest| wait_for_late_write(guest, 4, 64))
         .verdict()?;
 
     let leg = &verdict.legs[0];
@@ -173,15 +140,6 @@ fn a_card_that_does_wrong_is_named_by_landfall_or_by_the_driver() -> Result {
         "{leg:?}"
     );
     assert_eq!(leg.looks, [""; 0]);
-    let named = |seen: &landfall::evidence::Observed| {
-        let classes = seen.violations.iter().map(|violation| violation.class);
-        classes.collect::<Vec<_>>()
-    };
-    let named: Vec<_> = leg
-        .cards
-        .iter()
-        .map(|(name, seen)| (name.as_str(), named(seen)))
-        .collect();
     let class = |class: Class| vec![Some(class.number())];
     let expected = [
         ("right", vec![]),
@@ -190,7 +148,7 @@ fn a_card_that_does_wrong_is_named_by_landfall_or_by_the_driver() -> Result {
         ("lost", class(Class::LostInterrupt)),
         ("late", class(Class::AfterStop)),
     ];
-    assert_eq!(named, expected, "{verdict}");
+    assert_eq!(named(leg), expected, "{verdict}");
     verdict.discard()?;
     Ok(())
 }

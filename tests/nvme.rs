@@ -5,16 +5,14 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::time::Instant;
 
-use landfall::evidence::Observed;
-use landfall::guest::{Booted, Card, Driver, Guest};
+use landfall::guest::{Card, Driver};
 use landfall::judge::{Judged, Leg, Trial};
 use landfall::testing::packages;
 use landfall_cards::nvme::{Fault, Nvme, NvmeOptions};
-use landfall_device::journal::{Direction, Kind};
+use landfall_device::journal::Kind;
 use landfall_device::ledger::Class;
-use landfall_tests::{Result, SHORT};
+use landfall_tests::{Result, named, wait_for_late_write};
 
 /// Which read strikes: one of the test's, for the kernel looks for partitions first.
 const FAULT_READ: u64 = 40;
@@ -93,34 +91,6 @@ fn fio_verifies_what_it_wrote_on_three_platforms() -> Result {
     Ok(())
 }
 
-/// Whether the card wrote late.
-fn is_late(kind: &Kind) -> bool {
-    matches!(
-        kind,
-        Kind::Access {
-            direction: Direction::Write,
-            length: 64,
-            ..
-        }
-    )
-}
-
-fn wait_for_late_write(guest: &Guest<Booted>, card: usize) -> landfall::guest::Result<Vec<String>> {
-    let end = Instant::now() + SHORT;
-    let wrote = || {
-        let journal = guest.journal(card).map(|journal| journal.entries_from(0));
-        let entries = journal.unwrap_or_default();
-        entries.iter().any(|entry| is_late(&entry.kind))
-    };
-    while !wrote() {
-        if Instant::now() > end {
-            return Ok(vec!["the late write never came".to_owned()]);
-        }
-        guest.ping()?;
-    }
-    Ok(Vec::new())
-}
-
 /// Five cards under one driver: a wrong byte its user sees, as he should, and Landfall cannot; the others Landfall names, and of
 /// these the driver sees the interrupt that does not come. The one that is right is clean. Behind an IOMMU, which keeps what is late
 /// from others' memory.
@@ -152,7 +122,7 @@ fn a_card_that_does_wrong_is_named_by_landfall_or_by_its_user() -> Result {
     let polled =
         disk(3) + "d=${disk%n1}; dmesg | grep -c \"nvme ${d#/dev/}: .* completion polled\"";
     let trial = trial.run(shell(&polled));
-    let trial = trial.look(move |guest| wait_for_late_write(guest, count - 1));
+    let trial = trial.look(move |guest| wait_for_late_write(guest, count - 1, 64));
     let verdict = trial.on([Leg::Iommu]).verdict()?;
 
     let leg = &verdict.legs[0];
@@ -160,12 +130,6 @@ fn a_card_that_does_wrong_is_named_by_landfall_or_by_its_user() -> Result {
     assert_eq!(differs, ["0", "1", "0", "0", "0"]);
     assert_ne!(said(leg, count + 1), "0\n", "what its driver says");
     assert_eq!(leg.looks, [""; 0]);
-    let named = |seen: &Observed| {
-        let classes = seen.violations.iter().map(|violation| violation.class);
-        classes.collect::<Vec<_>>()
-    };
-    let of_card = |(name, seen): &(String, Observed)| (name.clone(), named(seen));
-    let named: Vec<_> = leg.cards.iter().map(of_card).collect();
     let class = |class: Class| vec![Some(class.number())];
     let expected = [
         ("right", vec![]),
@@ -174,8 +138,7 @@ fn a_card_that_does_wrong_is_named_by_landfall_or_by_its_user() -> Result {
         ("lost", class(Class::LostInterrupt)),
         ("late", class(Class::AfterStop)),
     ];
-    let expected = expected.map(|(name, classes)| (name.to_owned(), classes));
-    assert_eq!(named, expected, "{verdict}");
+    assert_eq!(named(leg), expected, "{verdict}");
     verdict.discard()?;
     Ok(())
 }

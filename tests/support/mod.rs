@@ -6,15 +6,16 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use landfall::guest::accelerator::Choice;
 use landfall::guest::qemu::command::Engine;
 use landfall::guest::{Booted, Guest, GuestOptions, Loaded, Running, What};
+use landfall::judge::Judged;
 use landfall::report::schema::{Report, Violation};
 use landfall::{Cancel, testing};
 use landfall_cards::capture::CaptureOptions;
-use landfall_device::journal::Kind;
+use landfall_device::journal::{Direction, Kind};
 use landfall_guest::Prepared;
 use landfall_suite::capture::{self, Device};
 use landfall_suite::capture::{CardInfo, Configure};
@@ -35,6 +36,41 @@ pub mod errno {
     pub const ENODEV: i32 = 19;
     pub const EINVAL: i32 = 22;
     pub const EOPNOTSUPP: i32 = 95;
+}
+
+/// Waits until a card writes so many bytes at once, as it does when nothing is to be written any more; says it if that never
+/// comes.
+///
+/// # Errors
+/// The guest is gone.
+pub fn wait_for_late_write(
+    guest: &Guest<Booted>,
+    card: usize,
+    bytes: u64,
+) -> landfall::guest::Result<Vec<String>> {
+    let end = Instant::now() + SHORT;
+    let is_it = |kind: &Kind| matches!(kind, Kind::Access { direction: Direction::Write, length, .. } if *length == bytes);
+    let wrote = || {
+        let journal = guest.journal(card).map(|journal| journal.entries_from(0));
+        let entries = journal.unwrap_or_default();
+        entries.iter().any(|entry| is_it(&entry.kind))
+    };
+    while !wrote() {
+        if Instant::now() > end {
+            return Ok(vec!["the late write never came".to_owned()]);
+        }
+        guest.ping()?;
+    }
+    Ok(Vec::new())
+}
+
+/// What was named on a platform: each card, and the classes of its violations.
+pub fn named(leg: &Judged) -> Vec<(&str, Vec<Option<u8>>)> {
+    let cards = leg.cards.iter().map(|(name, seen)| {
+        let classes = seen.violations.iter().map(|violation| violation.class);
+        (name.as_str(), classes.collect())
+    });
+    cards.collect()
 }
 
 /// A guest with a capture card and its driver.
