@@ -8,7 +8,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use landfall::guest::{EvidenceOptions, GuestOptions, What};
+use landfall::Cancel;
+use landfall::guest::{EvidenceOptions, Guest, GuestOptions, What};
 use landfall_suite::capture::Device;
 use landfall_tests::errno::EIO;
 use landfall_tests::{
@@ -102,6 +103,25 @@ fn ctrl_c_leaves_nothing_behind() -> Result {
     Ok(())
 }
 
+/// Whoever asked first may have passed over it; the guest is not blamed for that later.
+#[test]
+fn a_guest_that_was_interrupted_says_so_however_often_it_is_asked() -> Result {
+    let cancel = Cancel::default();
+    let guest = Guest::configure(GuestOptions::default()).boot(prepared(), &cancel)?;
+
+    cancel.cancel();
+
+    for _ in 0..2 {
+        let asked = guest.read_text("/proc/version");
+        let failed = asked.err().ok_or("it answers")?;
+        assert!(
+            matches!(*failed.what, What::Interrupted) && !failed.is_guests(),
+            "{failed}"
+        );
+    }
+    Ok(())
+}
+
 /// A harness that is killed takes its guest with it, and the next run clears what it left.
 #[test]
 fn a_killed_harness_takes_its_guest_along() -> Result {
@@ -160,9 +180,9 @@ fn a_directory_for_temporary_files_can_be_anything() -> Result {
         .path()
         .join(std::ffi::OsStr::from_bytes(b"a,b\xff"));
     let shared = temporary.path().join("shared");
-    fs::create_dir_all(shared.join("landfall-run-trap"))?;
+    fs::create_dir_all(&shared)?;
     fs::create_dir(&odd)?;
-    let trap = shared.join("landfall-run-trap/lock");
+    let trap = shared.join("landfall-run-trap");
     nix::unistd::mkfifo(&trap, nix::sys::stat::Mode::S_IRWXU)?;
     for place in [&shared, &odd] {
         let ran = landfall()

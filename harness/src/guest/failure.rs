@@ -112,6 +112,8 @@ pub enum What {
     Gone {
         /// How it failed then.
         earlier: String,
+        /// The host, or the set-up, was to blame.
+        hosts: bool,
     },
     /// QEMU could not be started.
     #[error("cannot start QEMU at {}", program.display())]
@@ -223,6 +225,7 @@ impl What {
             | Self::Memory(_)
             | Self::Damaged { .. }
             | Self::Card { .. } => true,
+            Self::Gone { hosts, .. } => *hosts,
             Self::NotBrought(why) => !matches!(why, NotBrought::Kernel { .. }),
             _ => false,
         }

@@ -64,7 +64,7 @@ pub(crate) struct Machine {
     pub(super) sockets: Sockets,
     pub(super) cancel: Cancel,
     pub(super) next_id: u32,
-    pub(super) failed: Option<String>,
+    pub(super) failed: Option<Earlier>,
     /// If it fails now, something else is tried: no evidence is kept.
     pub(super) on_trial: bool,
     /// What its kernel reports is for [`crate::guest::console_findings`] to judge: only a panic ends it.
@@ -401,8 +401,10 @@ impl Machine {
     /// Refuses further use of a guest that failed.
     pub(super) fn check(&self) -> Result<()> {
         match &self.failed {
-            Some(earlier) => Err(GuestFailed::early(What::Gone {
-                earlier: earlier.clone(),
+            Some(Earlier::Interrupted) => Err(GuestFailed::early(What::Interrupted)),
+            Some(Earlier::Failed { what, hosts }) => Err(GuestFailed::early(What::Gone {
+                earlier: what.clone(),
+                hosts: *hosts,
             })),
             None => Ok(()),
         }
@@ -486,9 +488,15 @@ impl Machine {
 
     /// Ends the guest and makes the failure, with its evidence.
     pub(super) fn fail(&mut self, what: What) -> GuestFailed {
-        self.failed = Some(what.to_string());
-        self.process.kill();
         let interrupted = matches!(what, What::Interrupted);
+        self.failed = Some(match interrupted {
+            true => Earlier::Interrupted,
+            false => Earlier::Failed {
+                what: what.to_string(),
+                hosts: what.is_hosts(),
+            },
+        });
+        self.process.kill();
         let kernel_line = match &what {
             What::Panicked { line } => Some(line.clone()),
             What::KernelFault { lines } => lines.first().cloned(),
@@ -510,6 +518,13 @@ impl Machine {
             bundle: None,
         }
     }
+}
+
+/// What ended a guest that is asked again: the same is to blame then, whoever passed over it the first time.
+#[derive(Debug)]
+pub(super) enum Earlier {
+    Interrupted,
+    Failed { what: String, hosts: bool },
 }
 
 /// A request without its bulk, for messages.

@@ -4,7 +4,8 @@
 //!
 //! A run has one directory of its own, for sockets and logs, which goes with it. If the run failed, its logs
 //! are copied to an evidence directory first. A run that was killed cannot remove its directory; the next
-//! one finds it unlocked and does.
+//! one finds it unlocked and does, at whatever moment of its life the run was killed: the lock is the
+//! directory's own, so that there is none without.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -16,14 +17,13 @@ use tempfile::TempDir;
 
 /// What the directories of runs are called.
 const PREFIX: &str = "landfall-run-";
-/// The file in them that a living run holds locked.
-const LOCK: &str = "lock";
 /// Longest path of a run's directory: a socket's path has 107 bytes, and its name needs some.
 const MAX_PATH: usize = 80;
 
 /// The directory of a run.
 #[derive(Debug)]
 pub struct RunDirectory {
+    // Removed first, and unlocked then.
     directory: TempDir,
     _lock: File,
 }
@@ -47,16 +47,20 @@ impl RunDirectory {
     }
 
     fn new_in(parent: &Path) -> io::Result<Self> {
-        let directory = private().prefix(PREFIX).tempdir_in(parent)?;
-        // Locked before it has its name, so that a sweep cannot find it unlocked.
-        let unnamed = directory.path().join("lock.new");
-        let lock = File::create_new(&unnamed)?;
-        lock.try_lock().map_err(io::Error::from)?;
-        fs::rename(unnamed, directory.path().join(LOCK))?;
-        Ok(Self {
-            directory,
-            _lock: lock,
-        })
+        loop {
+            let directory = private().prefix(PREFIX).tempdir_in(parent)?;
+            // A sweep that found it unlocked has it, or had it: then another is made.
+            match open(directory.path()) {
+                Ok(lock) if takes(&lock) != Taken::BySomebody && is(directory.path(), &lock) => {
+                    return Ok(Self {
+                        directory,
+                        _lock: lock,
+                    });
+                }
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
     }
 
     /// Where it is.
@@ -95,7 +99,7 @@ impl RunDirectory {
         };
         for entry in fs::read_dir(self.path())? {
             let entry = entry?;
-            if entry.file_type()?.is_file() && entry.file_name() != LOCK {
+            if entry.file_type()?.is_file() {
                 fs::copy(entry.path(), to.join(entry.file_name()))?;
             }
         }
@@ -137,35 +141,56 @@ fn sweep(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else {
         return;
     };
+    let us = nix::unistd::geteuid().as_raw();
     for entry in entries.flatten() {
-        if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
-            continue;
-        }
-        let ours = entry
-            .metadata()
-            .is_ok_and(|status| status.is_dir() && status.uid() == nix::unistd::geteuid().as_raw());
-        if ours
-            && let Some(lock) = open_lock(&entry.path().join(LOCK))
-            && !matches!(lock.try_lock(), Err(TryLockError::WouldBlock))
+        let path = entry.path();
+        if entry.file_name().to_string_lossy().starts_with(PREFIX)
+            && let Ok(lock) = open(&path)
+            && lock.metadata().is_ok_and(|status| status.uid() == us)
+            && takes(&lock) == Taken::ByUs
+            && is(&path, &lock)
         {
-            let _ = fs::remove_dir_all(entry.path());
+            let _ = fs::remove_dir_all(path);
         }
     }
 }
 
-/// Opens a lock without waiting for anybody and without following a link; `None` if it is no file of ours.
-fn open_lock(path: &Path) -> Option<File> {
-    let flags = OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
+/// Opens a directory, and nothing else, without waiting for anybody and without following a link.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
     let mut options = File::options();
-    let lock = options.read(true).custom_flags(flags.bits()).open(path);
-    let lock = lock.ok()?;
-    let status = lock.metadata().ok()?;
-    let ours = status.is_file() && status.uid() == nix::unistd::geteuid().as_raw();
-    ours.then_some(lock)
+    options.read(true).custom_flags(flags.bits()).open(path)
+}
+
+/// Who has a directory now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    ByUs,
+    BySomebody,
+    /// Directories cannot be locked there, as on some network file systems: nobody sweeps.
+    ByNobody,
+}
+
+fn takes(directory: &File) -> Taken {
+    match directory.try_lock() {
+        Ok(()) => Taken::ByUs,
+        Err(TryLockError::WouldBlock) => Taken::BySomebody,
+        Err(TryLockError::Error(_)) => Taken::ByNobody,
+    }
+}
+
+/// Whether that is still the directory's path.
+fn is(path: &Path, directory: &File) -> bool {
+    let identity = |status: fs::Metadata| (status.dev(), status.ino());
+    let named = fs::symlink_metadata(path).map(identity);
+    let opened = directory.metadata().map(identity);
+    matches!((named, opened), (Ok(named), Ok(opened)) if named == opened)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     #[test]
@@ -182,49 +207,70 @@ mod tests {
             fs::read_to_string(kept.join("console.log")).unwrap(),
             "hello"
         );
-        assert!(!kept.join(LOCK).exists());
         assert!(!place.exists());
     }
 
+    /// Also what one left that was killed at its very first step, or while it was removing.
     #[test]
     fn a_sweep_removes_what_the_dead_left_and_nothing_else() {
         let parent = tempfile::tempdir().unwrap();
         let alive = RunDirectory::new_in(parent.path()).unwrap();
         let dead = parent.path().join(format!("{PREFIX}dead"));
+        let empty = parent.path().join(format!("{PREFIX}empty"));
         let other = parent.path().join("other");
-        for directory in [&dead, &other] {
+        for directory in [&dead, &empty, &other] {
             fs::create_dir(directory).unwrap();
-            fs::write(directory.join(LOCK), "").unwrap();
         }
+        fs::write(dead.join("console.log"), "").unwrap();
 
         sweep(parent.path());
 
-        assert!(!dead.exists());
+        assert!(!dead.exists() && !empty.exists());
         assert!(alive.path().exists() && other.exists());
     }
 
-    /// Whoever can write there can put anything there: what is no file of ours is neither waited for nor followed.
+    /// Whoever can write there can put anything there: what is no directory of ours is neither waited for nor followed.
     #[test]
     fn a_sweep_waits_for_nobody_and_follows_nothing() {
         let parent = tempfile::tempdir().unwrap();
-        let dead = |name: &str| {
-            let path = parent.path().join(format!("{PREFIX}{name}"));
-            fs::create_dir(&path).unwrap();
-            path
-        };
-        let (pipe, link, directory) = (dead("pipe"), dead("link"), dead("directory"));
-        let all = nix::sys::stat::Mode::S_IRWXU;
-        nix::unistd::mkfifo(&pipe.join(LOCK), all).unwrap();
+        let named = |name: &str| parent.path().join(format!("{PREFIX}{name}"));
+        let (pipe, file, link) = (named("pipe"), named("file"), named("link"));
         let elsewhere = parent.path().join("elsewhere");
-        fs::write(&elsewhere, "").unwrap();
-        std::os::unix::fs::symlink(&elsewhere, link.join(LOCK)).unwrap();
-        fs::create_dir(directory.join(LOCK)).unwrap();
-        let to = parent.path().join(format!("{PREFIX}to"));
-        std::os::unix::fs::symlink(dead("real"), &to).unwrap();
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        fs::write(&file, "").unwrap();
+        fs::create_dir(&elsewhere).unwrap();
+        fs::write(elsewhere.join("theirs"), "").unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
 
         sweep(parent.path()); // comes back
 
-        assert!(pipe.exists() && link.exists() && directory.exists() && to.is_symlink());
+        assert!(pipe.exists() && file.exists() && link.is_symlink());
+        assert!(elsewhere.join("theirs").exists());
+    }
+
+    /// Between its making and its locking a sweep may have a new directory: its maker makes another.
+    #[test]
+    fn nobody_gets_a_directory_that_a_sweep_takes_away() {
+        let parent = tempfile::tempdir().unwrap();
+        let (path, done) = (parent.path(), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        sweep(path);
+                    }
+                });
+            }
+            for _ in 0..2000 {
+                let run = RunDirectory::new_in(path).unwrap();
+                fs::write(run.file("console.log"), "").unwrap();
+                sweep(path);
+                assert!(run.file("console.log").exists());
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        sweep(path);
+        assert_eq!(fs::read_dir(path).unwrap().count(), 0);
     }
 
     #[test]
