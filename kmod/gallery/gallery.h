@@ -18,6 +18,7 @@
 #include <linux/pci.h>
 #include <linux/wait.h>
 
+#include "landfall_kernel.h"
 #include "landfall_ring.h"
 
 /* How long anything may take that the card does by itself. */
@@ -229,5 +230,13 @@ extern const struct pattern ring_patterns[], job_patterns[], interrupt_patterns[
 /* bugs.c: for main.c, around everything else. */
 int bugs_init(void);
 void bugs_exit(void);
+
+/* The CPU after this one, and after the last the first. */
+static inline unsigned int next_cpu(unsigned int cpu)
+{
+	const unsigned int next = cpumask_next(cpu, cpu_online_mask);
+
+	return next < nr_cpu_ids ? next : cpumask_first(cpu_online_mask);
+}
 
 #endif

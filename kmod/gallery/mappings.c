@@ -313,7 +313,7 @@ static int other_cpu(struct gallery *g)
 		if (error)
 			queue_stop(q);
 		work_on_cpu(cpu, unmap_there, &there);
-		cpu = cpumask_next_wrap(cpu, cpu_online_mask);
+		cpu = next_cpu(cpu);
 		error = error ?: received(q, &over, b.virt, 0, BYTES);
 		buffer_put(g, &b);
 	}

@@ -182,7 +182,7 @@ static int at_once(struct gallery *g, unsigned int count, const struct wish *wis
 			break;
 		}
 		kthread_bind(task, cpu);
-		cpu = cpumask_next_wrap(cpu, cpu_online_mask);
+		cpu = next_cpu(cpu);
 		wake_up_process(task);
 	}
 	for (i = 0; i < begun; i++) {

@@ -335,7 +335,12 @@ static int map_vmalloc(struct mutant *m, struct loan *loan)
 
 	if (loan->slot < 0)
 		return mutant_map(m, loan);
+#ifdef HAVE_DMA_MAP_PHYS
 	loan->dma = dma_map_phys(m->dev, phys, loan->bytes, loan->direction, 0);
+#else
+	/* By its page, which is none: what it stands for is all that is looked at. */
+	loan->dma = dma_map_page(m->dev, pfn_to_page(PHYS_PFN(phys)), offset_in_page(phys), loan->bytes, loan->direction);
+#endif
 	loan->lent = !dma_mapping_error(m->dev, loan->dma);
 	return loan->lent ? 0 : -EIO;
 }

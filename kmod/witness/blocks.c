@@ -22,14 +22,18 @@ static LIST_HEAD(pools);
 static DEFINE_RAW_SPINLOCK(pools_lock);
 
 struct dma_pool *witness_instead_of_pool_create(const char *name, struct device *dev, size_t size, size_t align,
-					       size_t boundary, int node)
+					       size_t boundary POOL_NODE)
 {
 	struct dma_pool *made;
 	struct pool *pool = NULL;
 	unsigned long flags;
 
 	witness_instead_begin();
+#ifdef HAVE_DMA_POOL_NODES
 	made = dma_pool_create_node(name, dev, size, align, boundary, node);
+#else
+	made = dma_pool_create(name, dev, size, align, boundary);
+#endif
 	if (made && witness_watches(dev)) {
 		pool = kmalloc(sizeof(*pool), GFP_KERNEL);
 		if (!pool)

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
  * The calls of the DMA API. What lends is traced by the kernel when it is done, before the call returns; what takes
- * back is told before it is done: the lists are traced so. dma_unmap_phys and dma_free_attrs are not (the former is
- * traced afterwards, the latter not if the memory is the device's own, and also if there is nothing to free), and a
- * hook sees them at their entry.
+ * back is told before it is done: the lists are traced so. Unmaps of single ranges and dma_free_attrs are not (the
+ * former are traced afterwards, the latter not if the memory is the device's own, and also if there is nothing to free),
+ * and a hook sees them at their entry.
  */
 #include <linux/array_size.h>
 #include <linux/dma-map-ops.h>
@@ -135,11 +135,9 @@ void witness_dma_binding(struct device *dev)
 		witness_tell_unheard(dev, "maps of a driver that manages its DMA itself");
 }
 
-static void on_map_phys(void *data, struct device *dev, phys_addr_t phys, dma_addr_t address, size_t size,
-			enum dma_data_direction dir, unsigned long attrs)
+static void tell_mapped(struct device *dev, phys_addr_t phys, dma_addr_t address, size_t size,
+			enum dma_data_direction dir, unsigned long attrs, bool mmio)
 {
-	const bool mmio = attrs & DMA_ATTR_MMIO;
-
 	if (address != DMA_MAPPING_ERROR)
 		witness_others_lend(dev, address, size, direction(dir));
 	if (!witness_watches(dev))
@@ -152,6 +150,30 @@ static void on_map_phys(void *data, struct device *dev, phys_addr_t phys, dma_ad
 		witness_tell_one(dev, LW_OP_MAP, address, phys, size, direction(dir), witness_memory(phys, size, mmio),
 			 behind(dev, address) != phys, attrs);
 }
+
+#ifdef HAVE_DMA_MAP_PHYS
+static void on_map_phys(void *data, struct device *dev, phys_addr_t phys, dma_addr_t address, size_t size,
+			enum dma_data_direction dir, unsigned long attrs)
+{
+	tell_mapped(dev, phys, address, size, dir, attrs, attrs & DMA_ATTR_MMIO);
+}
+
+#define MAPPED(X) X(dma_map_phys, on_map_phys)
+#else
+static void on_map_page(void *data, struct device *dev, phys_addr_t phys, dma_addr_t address, size_t size,
+			enum dma_data_direction dir, unsigned long attrs)
+{
+	tell_mapped(dev, phys, address, size, dir, attrs, false);
+}
+
+static void on_map_resource(void *data, struct device *dev, phys_addr_t phys, dma_addr_t address, size_t size,
+			    enum dma_data_direction dir, unsigned long attrs)
+{
+	tell_mapped(dev, phys, address, size, dir, attrs, true);
+}
+
+#define MAPPED(X) X(dma_map_page, on_map_page) X(dma_map_resource, on_map_resource)
+#endif
 
 static void on_alloc(void *data, struct device *dev, void *virt, dma_addr_t address, size_t size,
 		     enum dma_data_direction dir, gfp_t flags, unsigned long attrs)
@@ -312,7 +334,7 @@ static void on_sync_sg_device(void *data, struct device *dev, struct scatterlist
 }
 
 #define PROBES(X)                                          \
-	X(dma_map_phys, on_map_phys)                       \
+	MAPPED(X)                                          \
 	X(dma_alloc, on_alloc)                             \
 	X(dma_alloc_pages, on_alloc)                       \
 	X(dma_alloc_sgt, on_alloc_sgt)                     \
@@ -365,7 +387,7 @@ static void leave(void)
 
 #define ARGUMENT(regs, n) ftrace_regs_get_argument(regs, n)
 
-static void at_unmap_phys(struct ftrace_regs *regs, unsigned long caller)
+static void at_unmap(struct ftrace_regs *regs, unsigned long caller)
 {
 	struct device *dev = (void *)ARGUMENT(regs, 0);
 	struct witness_event event = {
@@ -397,6 +419,7 @@ static void at_free(struct ftrace_regs *regs, unsigned long caller)
 		on_free(NULL, dev, NULL, ARGUMENT(regs, 3), ARGUMENT(regs, 1), DMA_BIDIRECTIONAL, 0);
 }
 
+#ifdef HAVE_DMA_NEED_UNMAP
 static void at_need_unmap(struct ftrace_regs *regs, unsigned long caller)
 {
 	struct device *dev = (void *)ARGUMENT(regs, 0);
@@ -404,8 +427,10 @@ static void at_need_unmap(struct ftrace_regs *regs, unsigned long caller)
 	if (witness_watches(dev))
 		hear_syncs(dev);
 }
+#endif
 
-#if IS_ENABLED(CONFIG_IOMMU_DMA)
+#if IS_ENABLED(CONFIG_IOMMU_DMA) && defined(HAVE_DMA_IOVA)
+#define HEARS_IOVA
 /*
  * Bus addresses that a driver has of its own, and links memory to, piece by piece. What other devices' drivers link is
  * not kept: it comes back by ranges.
@@ -486,12 +511,19 @@ static int instead_of_set_mask(struct device *dev, u64 mask)
 }
 
 static const struct witness_hook hooks[] = {
-	{ dma_unmap_phys, .entry = at_unmap_phys },
+#ifdef HAVE_DMA_MAP_PHYS
+	{ dma_unmap_phys, .entry = at_unmap },
+#else
+	{ dma_unmap_page_attrs, .entry = at_unmap },
+	{ dma_unmap_resource, .entry = at_unmap },
+#endif
 	{ dma_free_attrs, .entry = at_free },
+#ifdef HAVE_DMA_NEED_UNMAP
 	{ dma_need_unmap, .entry = at_need_unmap },
+#endif
 	{ dma_pool_destroy, .entry = witness_at_pool_destroy },
 	{ dma_pool_free, .entry = witness_at_pool_free },
-#if IS_ENABLED(CONFIG_IOMMU_DMA)
+#ifdef HEARS_IOVA
 	{ dma_iova_link, .instead = instead_of_link },
 	{ dma_iova_unlink, .entry = at_unlink },
 	{ dma_iova_destroy, .entry = at_iova_destroy },
@@ -500,7 +532,11 @@ static const struct witness_hook hooks[] = {
 	{ iommu_attach_device, .entry = at_attach },
 #endif
 	{ dma_set_mask, .instead = instead_of_set_mask },
+#ifdef HAVE_DMA_POOL_NODES
 	{ dma_pool_create_node, .instead = witness_instead_of_pool_create },
+#else
+	{ dma_pool_create, .instead = witness_instead_of_pool_create },
+#endif
 	{ dma_pool_alloc, .instead = witness_instead_of_pool_alloc },
 	{ pci_bus_write_config_byte, .instead = witness_instead_of_bus_write_byte },
 	{ pci_bus_write_config_word, .instead = witness_instead_of_bus_write_word },

@@ -164,8 +164,13 @@ void witness_tell_unheard(struct device *dev, const char *what);
 
 /* blocks.c, config.c: what dma.c hooks. */
 struct dma_pool;
+#ifdef HAVE_DMA_POOL_NODES
+#define POOL_NODE , int node
+#else
+#define POOL_NODE
+#endif
 struct dma_pool *witness_instead_of_pool_create(const char *name, struct device *dev, size_t size, size_t align,
-						size_t boundary, int node);
+						size_t boundary POOL_NODE);
 void *witness_instead_of_pool_alloc(struct dma_pool *made, gfp_t flags, dma_addr_t *handle);
 void witness_at_pool_destroy(struct ftrace_regs *regs, unsigned long caller);
 void witness_at_pool_free(struct ftrace_regs *regs, unsigned long caller);

@@ -13,6 +13,8 @@
 #include <linux/scatterlist.h>
 #include <linux/string.h>
 
+#include "landfall_kernel.h"
+
 #define POLLER_VENDOR 0x1b36
 #define POLLER_DEVICE 0x4c48
 #define POLLER_SCRATCH 4
@@ -180,6 +182,7 @@ static int masks(struct lender *lender)
 }
 
 /* Two pages linked and given back as one, then each by itself. Found: whether the kernel has that for this device. */
+#ifdef HAVE_DMA_IOVA
 static int iova(struct lender *lender)
 {
 	const phys_addr_t phys[2] = { page_to_phys(lender->pages[0]), page_to_phys(lender->pages[1]) };
@@ -201,6 +204,12 @@ static int iova(struct lender *lender)
 	dma_iova_destroy(lender->dev, &state, PAGE_SIZE, DMA_TO_DEVICE, 0);
 	return 0;
 }
+#else
+static int iova(struct lender *lender)
+{
+	return 0;
+}
+#endif
 
 /* Lends to a device that is no card: some that last, some that came back, and many for their cost. */
 static int others(struct lender *lender)
