@@ -182,7 +182,7 @@ fn a_directory_for_temporary_files_can_be_anything() -> Result {
     let shared = temporary.path().join("shared");
     fs::create_dir_all(&shared)?;
     fs::create_dir(&odd)?;
-    let trap = shared.join("landfall-run-trap");
+    let trap = shared.join("landfall-run.trap");
     nix::unistd::mkfifo(&trap, nix::sys::stat::Mode::S_IRWXU)?;
     for place in [&shared, &odd] {
         let ran = landfall()

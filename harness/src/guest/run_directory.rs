@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::OFlag;
 use tempfile::TempDir;
 
-/// What the directories of runs are called.
-const PREFIX: &str = "landfall-run-";
+/// What the directories of runs are called. Not `landfall-run-`: those of an older Landfall, which locks a file in them, are its own.
+const PREFIX: &str = "landfall-run.";
 /// Longest path of a run's directory: a socket's path has 107 bytes, and its name needs some.
 const MAX_PATH: usize = 80;
 
