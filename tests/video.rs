@@ -196,24 +196,21 @@ fn frames_that_v4l2_ctl_stores_are_the_cards() -> Result {
         let more = guest.read_file_at("/tmp/frames", (FRAMES * bytes) as u64, 1)?;
         assert_eq!(more, [0; 0]);
     }
-    let paced = |kind: &Kind| {
-        let Kind::Register { name, value, .. } = kind else {
-            return false;
-        };
-        name.name == "INTERVAL" && *value == 5000
-    };
-    let journal = guest.journal(0).expect("a card");
-    assert_eq!(
-        journal
-            .entries_from(0)
-            .iter()
-            .filter(|entry| paced(&entry.kind))
-            .count(),
-        3
-    );
+    assert_eq!(intervals(&guest), [5000; 3]);
     assert_nothing_is_left(&guest)?;
     assert_silent(&guest, Leg::Plain);
     Ok(guest.power_off()?)
+}
+
+/// The intervals that the first card was programmed with, microseconds.
+fn intervals(guest: &Guest<Loaded>) -> Vec<u64> {
+    let entries = guest.journal(0).expect("a card").entries_from(0);
+    let interval = |kind: &Kind| match kind {
+        Kind::Register { name, value, .. } => (name.name == "INTERVAL").then_some(*value),
+        _ => None,
+    };
+    let intervals = entries.iter().filter_map(|entry| interval(&entry.kind));
+    intervals.collect()
 }
 
 /// The twin of all that is silent here: of two cards the one that writes a byte too far, and half of a frame, is named for the
@@ -535,6 +532,15 @@ fn what_the_agent_wants_is_had_to_the_letter_or_refused() -> Result {
     card.queue(0)?;
     assert_refused(card.queue(0), EINVAL);
     assert_refused(card.queue(2), EINVAL);
+    for interval_us in [1000, 2_000_000, 20_000, 0] {
+        card.configure(&Configure {
+            interval_us,
+            ..odd.clone()
+        })?;
+        card.start()?;
+        card.stop()?;
+    }
+    assert_eq!(intervals(&guest), [10, 1000, 2_000_000, 20_000, 0]);
 
     for (format, width, buffers) in [(0x4747_4747, 64, 1), (0, 0, 1), (0, 64, 0)] {
         let wrong = Configure {

@@ -46,7 +46,7 @@ const MAX_HEIGHT: u32 = 2160;
 /// What is wished at first.
 const FIRST: (u32, u32) = (640, 480);
 
-/// The shortest interval that can be had by V4L2's own call, microseconds.
+/// The shortest interval that V4L2's calls know, microseconds; it means: as soon as there is a buffer.
 pub(crate) const SHORTEST: u32 = 1000;
 /// The longest.
 pub(crate) const LONGEST: u32 = 1_000_000;
@@ -150,21 +150,21 @@ pub(crate) fn exactly(wish: &Picture, geometry: &Geometry) -> Picture {
     }
 }
 
-/// Microseconds nearest to `numerator / denominator` seconds. No time, or nonsense, is 0: as soon as there is a buffer.
+/// Microseconds nearest to `numerator / denominator` seconds. The shortest, and nonsense, is 0: as soon as there is a buffer.
 pub(crate) fn interval(numerator: u32, denominator: u32) -> u32 {
     let microseconds = u64::from(numerator)
         .saturating_mul(1_000_000)
-        .checked_div(denominator.into());
-    match microseconds {
-        None => 0,
-        Some(_) if numerator == 0 => 0,
-        Some(microseconds) => u32::try_from(microseconds)
-            .unwrap_or(u32::MAX)
-            .clamp(SHORTEST, LONGEST),
+        .checked_div(denominator.into())
+        .unwrap_or(0);
+    let microseconds = u32::try_from(microseconds).unwrap_or(u32::MAX);
+    if microseconds > SHORTEST {
+        microseconds.min(LONGEST)
+    } else {
+        0
     }
 }
 
-/// What is told of an interval: V4L2 has no word for none.
+/// What V4L2 is told of an interval.
 pub(crate) fn told(interval: u32) -> u32 {
     if interval == 0 {
         SHORTEST

@@ -239,10 +239,7 @@ fn configure(file: &File, wanted: &Configure) -> Result<Configured, Errno> {
         Err(Errno::EINVAL | Errno::ENOTTY) if pattern == 0 => {}
         set => set?,
     }
-    let configured = match set_up(file, wanted)? {
-        Some(configured) => configured,
-        None => set_up_exactly(file, wanted)?,
-    };
+    let configured = set_up(file, wanted)?;
     let got = v4l2::request(file, wanted.buffers)?;
     if got < wanted.buffers {
         v4l2::request(file, 0)?;
@@ -251,13 +248,13 @@ fn configure(file: &File, wanted: &Configure) -> Result<Configured, Errno> {
     Ok(configured)
 }
 
-/// Sets it by V4L2's own calls; `None` if that does not come to what is wanted.
-fn set_up(file: &File, wanted: &Configure) -> Result<Option<Configured>, Errno> {
+/// Sets it by V4L2's own calls and, if those do not surely come to what is wanted, by our own driver's.
+fn set_up(file: &File, wanted: &Configure) -> Result<Configured, Errno> {
     let size = (wanted.width, wanted.height);
     let plain = !wanted.clip && wanted.at == 0 && wanted.iova == 0;
     let kept = (wanted.format, size, wanted.stride, wanted.interval_us) == (0, (0, 0), 0, 0);
     if kept && plain {
-        return v4l2::picture(file).map(|picture| Some(configured(&picture)));
+        return v4l2::picture(file).map(|picture| configured(&picture));
     }
     let set = v4l2::set_picture(file, wanted.format, size, wanted.stride)?;
     let paced = match v4l2::set_interval(file, wanted.interval_us) {
@@ -269,11 +266,20 @@ fn set_up(file: &File, wanted: &Configure) -> Result<Option<Configured>, Errno> 
             wanted.interval_us == 0 || set == u64::from(wanted.interval_us) * u64::from(denominator)
         }
     };
-    let as_wanted = (set.width, set.height) == (wanted.width, wanted.height)
+    let as_wanted = (set.width, set.height) == size
         && (wanted.format == 0 || set.pixelformat == wanted.format)
-        && wanted.stride == 0
-        && paced;
-    Ok((as_wanted && plain).then(|| configured(&set)))
+        && (wanted.stride == 0 || set.bytesperline == wanted.stride)
+        && paced
+        && plain;
+    if as_wanted && wanted.stride == 0 && wanted.interval_us == 0 {
+        return Ok(configured(&set));
+    }
+    // Bytes behind the last line, and an interval that a driver takes for none, V4L2's calls do not show.
+    match set_up_exactly(file, wanted, set.pixelformat) {
+        Err(Errno::ENOTTY) if as_wanted => Ok(configured(&set)),
+        Err(Errno::ENOTTY) => Err(Errno::EINVAL),
+        set => set,
+    }
 }
 
 /// What the driver has set, in the protocol's words.
@@ -288,10 +294,10 @@ fn configured(picture: &Picture) -> Configured {
     }
 }
 
-/// Sets it by our own driver's call.
-fn set_up_exactly(file: &File, wanted: &Configure) -> Result<Configured, Errno> {
+/// Sets it by our own driver's call, `liked` being the format if none is wanted; `ENOTTY` of another driver.
+fn set_up_exactly(file: &File, wanted: &Configure, liked: u32) -> Result<Configured, Errno> {
     let format = match wanted.format {
-        0 => v4l2::picture(file)?.pixelformat,
+        0 => liked,
         format => format,
     };
     let mut argument = uapi::Setup {
@@ -305,10 +311,7 @@ fn set_up_exactly(file: &File, wanted: &Configure) -> Result<Configured, Errno> 
         at: wanted.at,
         iova: wanted.iova,
     };
-    match ioctl(file, uapi::SETUP, &mut argument) {
-        Err(Errno::ENOTTY) => return Err(Errno::EINVAL),
-        set => set?,
-    }
+    ioctl(file, uapi::SETUP, &mut argument)?;
     Ok(Configured {
         format,
         width: wanted.width,
