@@ -23,7 +23,7 @@ const PIECE: u64 = 1 << 20;
 /// Pictures of which it is told what is wrong.
 const TOLD: usize = 10;
 
-/// What is to be streamed: what the driver has set, as it is.
+/// What is to be streamed, in the size and format that the driver has set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Pictures.
@@ -49,7 +49,8 @@ pub struct Streamed {
     pub wrong: Vec<String>,
 }
 
-/// Streams from the first video device of the card at that port, counted from 0, whose driver is loaded.
+/// Streams from the first video device of the card at that port, counted from 0, whose driver is loaded. What is not as
+/// `camera` says is told, not an error.
 ///
 /// # Errors
 /// If the guest refuses: `ENOENT` if the driver has made no video device.
@@ -189,10 +190,10 @@ fn compare(
             sent.len()
         ));
     }
-    let mut wrong = (0u64..).zip(bytes.iter().zip(&sent));
-    let mut wrong = wrong.by_ref().filter(|(_, (is, was))| is != was);
-    if let Some((at, (is, was))) = wrong.next() {
-        let more = match wrong.count() {
+    let pairs = (0u64..).zip(bytes.iter().zip(&sent));
+    let mut differ = pairs.filter(|(_, (is, was))| is != was);
+    if let Some((at, (is, was))) = differ.next() {
+        let more = match differ.count() {
             0 => String::new(),
             more => format!(", and so are {more} more"),
         };
