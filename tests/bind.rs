@@ -29,7 +29,7 @@ fn a_card_works_again_after_unbind_and_bind() -> Result {
         guest.write_file(UNBIND, &address)?;
         assert_eq!(guest.used()?, [], "unbound: everything is back in the pool");
         guest.write_file(BIND, &address)?;
-        guest.wait_for_path("/dev/landfall-capture0", SHORT)?;
+        guest.wait_for_path("/dev/video0", SHORT)?;
         let card = Device::open(&guest, 0)?;
         capture_clean(&guest, &card, &CapturePlan::default())?;
     }
@@ -76,7 +76,7 @@ fn modules_reload_and_refuse_while_in_use() -> Result {
         guest.load_module(POOL_MODULE, "source=reserve")?;
         guest.load_module(CAPTURE_MODULE, "")?;
     }
-    guest.wait_for_path("/dev/landfall-capture0", SHORT)?;
+    guest.wait_for_path("/dev/video0", SHORT)?;
     capture_clean(&guest, &Device::open(&guest, 0)?, &CapturePlan::default())?;
     Ok(guest.power_off()?)
 }

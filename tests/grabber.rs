@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 
 use landfall::guest::{Booted, Card, Guest, GuestOptions, Iommu, Module, WITNESS_MODULE};
 use landfall::judge::judge;
+use landfall_cards::Camera;
 use landfall_cards::dt3155::{Dt3155, Dt3155Options, Fault, Standard, picture};
 use landfall_device::journal::{Call, Kind, Outcome};
 use landfall_device::ledger::{Judgement, Platform, Violation};
-use landfall_tests::{Result, SHORT, boot, prepared};
+use landfall_suite::video;
+use landfall_tests::{Result, SHORT, boot, landfall, prepared};
 
 const DRIVER: &str = "dt3155";
 const UNBIND: &str = "/sys/bus/pci/drivers/dt3155/unbind";
@@ -306,5 +308,66 @@ fn v4l2_compliance_passes_under_the_witness() -> Result {
         "{ran:?}"
     );
     assert_silent(&guest, CLEAN);
+    Ok(guest.power_off()?)
+}
+
+/// `landfall run` is the same job with a stock driver as with our own: each byte of each frame is compared, pictures are saved, and
+/// the exit code is that of the verdict.
+#[test]
+fn run_streams_from_a_stock_driver_and_compares_every_byte() -> Result {
+    prepared();
+    let saved = tempfile::tempdir()?;
+    let ran = landfall()
+        .args(["run", "--card", "dt3155", "--frames", "3", "--save-frames"])
+        .arg(saved.path())
+        .output()?;
+    let said = String::from_utf8_lossy(&ran.stdout);
+    assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+    let told = format!(
+        "3 frames of 768x576 GREY: {} bytes as the card sent them",
+        3 * FRAME
+    );
+    assert!(
+        said.contains(&told) && said.contains("0 violations"),
+        "{said}"
+    );
+    for frame in 0..3 {
+        let path = saved
+            .path()
+            .join(format!("capture1-frame00{frame}-768x576.png"));
+        assert_eq!(std::fs::read(path)?.get(1..4), Some(&b"PNG"[..]));
+    }
+    Ok(())
+}
+
+/// The twins of that: a byte that is not what the card sent is named with its picture, a byte that is written beside the picture
+/// by the verdict, and nothing is said of the card that does neither.
+#[test]
+fn a_stream_that_is_not_what_the_card_sent_is_told() -> Result {
+    let guest = guest(Some(Fault::Overrun), GuestOptions::default())?;
+    let plan = video::Plan {
+        frames: 5,
+        save: None,
+    };
+    for card in [CLEAN, FAULTY] {
+        let streamed = video::stream(&guest, card, picture::sent, &plan)?;
+        assert_eq!(streamed.wrong, [""; 0]);
+        assert_eq!((streamed.right, streamed.bytes), (5, 5 * FRAME as u64));
+    }
+    assert_named(&guest, &[1]);
+
+    let other: Camera = |bytes, line, lines| {
+        let (number, mut sent) = picture::sent(bytes, line, lines)?;
+        sent[1000] ^= 1;
+        Some((number, sent))
+    };
+    let streamed = video::stream(&guest, CLEAN, other, &plan)?;
+    assert_eq!(streamed.right, 0);
+    assert_eq!(streamed.wrong.len(), 5, "{:?}", streamed.wrong);
+    assert!(
+        streamed.wrong[0].starts_with("frame 0: byte 1000 is 0x"),
+        "{:?}",
+        streamed.wrong
+    );
     Ok(guest.power_off()?)
 }

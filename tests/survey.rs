@@ -147,7 +147,7 @@ fn adopted_huge_pages_are_captured_into_and_go_back() -> Result {
         landfall_cards::capture::CaptureOptions::default(),
     ))?;
     guest.load_module(CAPTURE_MODULE, "interrupt=1")?;
-    guest.wait_for_path("/dev/landfall-capture0", SHORT)?;
+    guest.wait_for_path("/dev/video0", SHORT)?;
     let guest = {
         drop(pool);
         guest.loaded_by_hand()

@@ -241,7 +241,7 @@ const LEVELS: [(&str, &[&str]); 5] = [
         &[
             "capture verify scenario exercise project",
             "run",
-            "fuzz catalog survey",
+            "fuzz catalog survey video",
         ],
     ),
     (

@@ -187,7 +187,7 @@ fn it_lives_through_resets_and_hot_plugs() -> Result {
     assert_whole(&entries(&guest)?);
 
     let second = guest.plug(capture::card(CaptureOptions::default()))?;
-    guest.wait_for_path("/dev/landfall-capture1", SHORT)?;
+    guest.wait_for_path("/dev/video1", SHORT)?;
     let card = Device::open(&guest, u8::try_from(second)?)?;
     capture_clean(&guest, &card, &CapturePlan::default())?;
     card.close()?;

@@ -4,8 +4,8 @@
 //!
 //! A card wants one physically contiguous range for each frame. The driver takes such ranges from
 //! `landfall_pool`, maps them through the DMA API, hands them to the card slot by slot, and shows them to
-//! user space as `/dev/videoN` (V4L2), and through mmap of `/dev/landfall-captureN`, whose calls are in `uapi.rs`. One of the two
-//! has the card at a time. What the card understands is in the device model's `regs.rs`, which is compiled here unchanged.
+//! user space as `/dev/videoN` (V4L2). What V4L2 has no word for are calls of the same file, in `uapi.rs`. What the card
+//! understands is in the device model's `regs.rs`, which is compiled here unchanged.
 //!
 //! | file | subject |
 //! |---|---|
@@ -15,15 +15,15 @@
 //! | `irq.rs` | the interrupt |
 //! | `geometry.rs` | what makes a frame, and the card's limits (pure) |
 //! | `memory.rs` | buffers of the pool that this card can reach |
-//! | `session.rs`, `wait.rs` | who has the card, what an open file does with it, what is completed |
+//! | `session.rs` | what is mapped for the card, start, stop, what is completed |
 //! | `format.rs` | pictures as V4L2 knows them (pure) |
 //! | `stream.rs` | the card as `/dev/videoN` |
 //! | `thunks.rs`, `video.c`, `queue.c` | the structures of V4L2 and videobuf2, and what they ask `stream.rs`; nothing is decided |
-//! | `view.rs` | what user space is told |
-//! | `file.rs`, `map.rs` | ioctl and mmap |
+//! | `call.rs`, `view.rs` | the calls of `uapi.rs`, and what user space is told by them |
+//! | `map.rs` | mmap |
 
+mod call;
 mod card;
-mod file;
 mod format;
 mod geometry;
 mod irq;
@@ -42,7 +42,6 @@ mod stream;
 mod thunks;
 mod uapi;
 mod view;
-mod wait;
 
 use kernel::io::register;
 

@@ -44,12 +44,14 @@ impl From<&Mapped> for Extent {
 }
 
 /// What a slot holds: a frame's buffer and, perhaps, its clip mask.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SlotTable {
     pub(crate) frame: Extent,
     pub(crate) clip: Extent,
 }
 
 /// The outcome of a slot's job, as the card tells it.
+#[derive(Clone, Copy)]
 pub(crate) struct Record {
     pub(crate) result: u8,
     pub(crate) sequence: u32,

@@ -46,7 +46,7 @@ const MAX_HEIGHT: u32 = 2160;
 /// What is wished at first.
 const FIRST: (u32, u32) = (640, 480);
 
-/// The shortest interval, microseconds; it means: as soon as there is a buffer.
+/// The shortest interval that V4L2's calls know, microseconds; it means: as soon as there is a buffer.
 pub(crate) const SHORTEST: u32 = 1000;
 /// The longest.
 pub(crate) const LONGEST: u32 = 1_000_000;
@@ -134,28 +134,41 @@ pub(crate) fn fit(limits: &Limits, wish: Picture) -> Picture {
     }
 }
 
-/// What the card is told of a picture that fits.
-pub(crate) fn geometry(limits: &Limits, picture: &Picture) -> Result<Geometry, Refusal> {
-    let pixel = pixel(limits, picture.fourcc).ok_or(Refusal::Pixel)?;
-    let size = (picture.width, picture.height);
-    Geometry::new(limits, size, picture.stride, pixel.into(), false, 1)
+/// What the card is told of a picture, if it takes it as it is. `stride` 0: as tight as can be.
+pub(crate) fn geometry(limits: &Limits, wish: &Picture, clip: bool) -> Result<Geometry, Refusal> {
+    let pixel = pixel(limits, wish.fourcc).ok_or(Refusal::Pixel)?;
+    let size = (wish.width, wish.height);
+    Geometry::new(limits, size, wish.stride, pixel.into(), clip)
 }
 
-/// Microseconds nearest to `numerator / denominator` seconds; 0, or nonsense, is the shortest.
+/// That picture, with no byte behind its last line.
+pub(crate) fn exactly(wish: &Picture, geometry: &Geometry) -> Picture {
+    Picture {
+        stride: geometry.stride,
+        size: u32::try_from(geometry.frame_size).unwrap_or(u32::MAX),
+        ..*wish
+    }
+}
+
+/// Microseconds nearest to `numerator / denominator` seconds. The shortest, and nonsense, is 0: as soon as there is a buffer.
 pub(crate) fn interval(numerator: u32, denominator: u32) -> u32 {
     let microseconds = u64::from(numerator)
         .saturating_mul(1_000_000)
         .checked_div(denominator.into())
         .unwrap_or(0);
     let microseconds = u32::try_from(microseconds).unwrap_or(u32::MAX);
-    microseconds.clamp(SHORTEST, LONGEST)
-}
-
-/// As `INTERVAL.microseconds`.
-pub(crate) fn pace(interval: u32) -> u32 {
-    if interval > SHORTEST {
-        interval
+    if microseconds > SHORTEST {
+        microseconds.min(LONGEST)
     } else {
         0
+    }
+}
+
+/// What V4L2 is told of an interval.
+pub(crate) fn told(interval: u32) -> u32 {
+    if interval == 0 {
+        SHORTEST
+    } else {
+        interval
     }
 }

@@ -15,8 +15,6 @@ pub(crate) enum Refusal {
     TooLarge,
     /// The clip mask is larger than the card takes, or the card takes none.
     Clip,
-    /// Buffers: none, or more than the card has slots.
-    Buffers,
 }
 
 impl Refusal {
@@ -28,7 +26,6 @@ impl Refusal {
             Refusal::Stride => "the stride is shorter than a line",
             Refusal::TooLarge => "the frame is larger than the card takes",
             Refusal::Clip => "the card takes no clip mask of this size",
-            Refusal::Buffers => "there must be at least one buffer, and a slot for each",
         }
     }
 }
@@ -143,18 +140,14 @@ pub(crate) struct Geometry {
 }
 
 impl Geometry {
-    /// Checks `buffers` frames of `width` by `height` pixels. `stride` 0: as tight as can be.
+    /// Checks a frame of `width` by `height` pixels. `stride` 0: as tight as can be.
     pub(crate) fn new(
         limits: &Limits,
         (width, height): (u32, u32),
         stride: u32,
         pixel: u32,
         clip: bool,
-        buffers: u32,
     ) -> Result<Self, Refusal> {
-        if buffers == 0 || buffers > limits.slots {
-            return Err(Refusal::Buffers);
-        }
         let width = u16::try_from(width)
             .ok()
             .filter(|w| *w > 0)

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! The interrupt: finds out which slots are done, and wakes who waits.
+//! The interrupt: finds out which slots are done, and has them delivered.
 //!
 //! A register read takes long, so only what decides is read here: the causes and the done bits. A slot's
-//! record is read by who takes the completion.
+//! record is read by the interrupt's thread.
 
 use super::{card::Registers, ring::Ring, session::Session};
 use kernel::{
     irq::{IrqReturn, ThreadedHandler, ThreadedIrqReturn},
-    new_condvar, new_spinlock_irq,
+    new_spinlock_irq,
     prelude::*,
     sync::{
         atomic::{Atomic, Relaxed},
-        Arc, CondVar, SpinLockIrq,
+        Arc, SpinLockIrq,
     },
 };
 
@@ -23,9 +23,6 @@ pub(crate) struct Line {
     /// Innermost lock: nothing is locked while it is held.
     #[pin]
     pub(crate) shared: SpinLockIrq<Shared>,
-    /// Woken when `shared` changes.
-    #[pin]
-    pub(crate) changed: CondVar,
     /// Interrupts that were ours.
     pub(crate) taken: Atomic<u64>,
 }
@@ -35,12 +32,8 @@ pub(crate) struct Line {
 pub(crate) struct Shared {
     /// Which slots the card has.
     pub(crate) ring: Ring,
-    /// What completes goes to a stream.
-    pub(crate) streams: bool,
     /// A frame has begun, and the stream has not been told.
     pub(crate) begun: bool,
-    /// The driver is unbound: nothing will come any more.
-    pub(crate) gone: bool,
 }
 
 impl Line {
@@ -48,7 +41,6 @@ impl Line {
         pin_init!(Line {
             registers,
             shared <- new_spinlock_irq!(Shared::default()),
-            changed <- new_condvar!(),
             taken: Atomic::new(0),
         })
     }
@@ -77,14 +69,8 @@ impl ThreadedHandler for Interrupt {
             let done = line.registers.done();
             shared.ring.complete(done);
         }
-        let streams = shared.streams;
         drop(shared);
-        line.changed.notify_all();
-        if streams {
-            ThreadedIrqReturn::WakeThread
-        } else {
-            ThreadedIrqReturn::Handled
-        }
+        ThreadedIrqReturn::WakeThread
     }
 
     fn handle_threaded(&self) -> IrqReturn {

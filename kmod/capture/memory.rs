@@ -9,7 +9,7 @@ use super::{
 use kernel::{device, dma::DataDirection, prelude::*, str::CString, sync::Arc};
 
 /// Where a buffer is to lie; 0 means anywhere.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Place {
     /// Physical address.
     pub(crate) phys: u64,
@@ -55,4 +55,61 @@ pub(crate) fn lend(
         return Err(ERANGE);
     }
     Ok(mapped)
+}
+
+/// Memory of one buffer.
+pub(crate) struct Memory {
+    /// Which buffer.
+    pub(crate) index: u32,
+    pub(crate) frame: Mapped,
+    /// Its clip mask, all ones at first.
+    pub(crate) clip: Option<Mapped>,
+}
+
+impl Memory {
+    /// Takes a buffer of `bytes`, and a clip mask unless that has no bytes, and maps them for the card. May sleep.
+    pub(crate) fn lend(
+        device: &device::Device<device::Bound>,
+        index: u32,
+        bytes: u64,
+        clip_bytes: u64,
+        place: Place,
+        limits: &Limits,
+    ) -> Result<Self> {
+        let name = device.name();
+        let owner = CString::try_from_fmt(fmt!("{}/frame{}", name, index))?;
+        let frame = lend(
+            device,
+            &owner,
+            bytes,
+            place,
+            limits,
+            DataDirection::FromDevice,
+        )?;
+        let clip = if clip_bytes == 0 {
+            None
+        } else {
+            let owner = CString::try_from_fmt(fmt!("{}/clip{}", name, index))?;
+            let anywhere = Place::default();
+            let clip = lend(
+                device,
+                &owner,
+                clip_bytes,
+                anywhere,
+                limits,
+                DataDirection::ToDevice,
+            )?;
+            clip.buffer().fill(clip_bytes, 0xff)?;
+            Some(clip)
+        };
+        Ok(Memory { index, frame, clip })
+    }
+
+    /// To call before the card gets it.
+    pub(crate) fn to_card(&self) {
+        self.frame.to_card();
+        if let Some(clip) = &self.clip {
+            clip.to_card();
+        }
+    }
 }

@@ -4,7 +4,6 @@
 
 use super::{
     card::Registers,
-    file::Node,
     geometry::Limits,
     irq::{Interrupt, Line},
     memory, module_parameters,
@@ -39,13 +38,11 @@ kernel::pci_device_table!(
 );
 
 /// What lives from probe to unbind. The fields are dropped in this order, after [`Session::unbind`] has
-/// stopped the card, unmapped its memory and given it back: no new opens; no more interrupts; vectors;
-/// bus mastering and decoders off. `/dev/videoN` ends before all that.
+/// stopped the card: no more interrupts; vectors; bus mastering and decoders off. `/dev/videoN` ends before all that, which
+/// unmaps the card's memory and gives it back.
 #[pin_data]
 pub(crate) struct Binding<'bound> {
     video: VideoDevice,
-    #[pin]
-    node: Node,
     #[pin]
     interrupt: irq::ThreadedRegistration<'bound, Interrupt>,
     /// Boxed, since `interrupt` refers to it.
@@ -91,14 +88,12 @@ impl pci::Driver for CaptureDriver {
                     let handler = Ok::<_, Error>(Interrupt(session.clone()));
                     irq::ThreadedRegistration::new(request, sharing(kind), c"landfall_capture", handler)
                 },
-                node <- Node::new(session.clone()),
                 video: VideoDevice::new(pdev, stream, limits.slots)?,
                 _: {
                     dev_info!(
                         pdev,
-                        "video{}, landfall-capture{}: {} address bits, frames up to {} bytes, {:?}\n",
+                        "video{}: {} address bits, frames up to {} bytes, {:?}\n",
                         video.number(),
-                        node.number(),
                         limits.address_bits,
                         limits.max_frame,
                         kind,

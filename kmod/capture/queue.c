@@ -26,7 +26,8 @@ struct plane {
 	unsigned long bytes;
 };
 
-static void *plane_allocate(struct vb2_buffer *vb, struct device *dev, unsigned long bytes)
+/* videobuf2 asks for whole pages; what the card gets is the frame and no more. */
+static void *plane_allocate(struct vb2_buffer *vb, struct device *dev, unsigned long pages)
 {
 	struct plane *plane = kzalloc(sizeof(*plane), GFP_KERNEL);
 	int error;
@@ -34,8 +35,8 @@ static void *plane_allocate(struct vb2_buffer *vb, struct device *dev, unsigned 
 	if (!plane)
 		return ERR_PTR(-ENOMEM);
 	plane->video = vb2_get_drv_priv(vb->vb2_queue);
-	plane->bytes = bytes;
-	error = landfall_capture_core_allocate(plane->video->core, vb->index, bytes, &plane->frame);
+	plane->bytes = vb2_plane_size(vb, 0);
+	error = landfall_capture_core_allocate(plane->video->core, vb->index, plane->bytes, &plane->frame);
 	if (error) {
 		kfree(plane);
 		return ERR_PTR(error);
@@ -48,7 +49,7 @@ static void plane_put(void *priv)
 {
 	struct plane *plane = priv;
 
-	landfall_capture_core_free(plane->frame);
+	landfall_capture_core_free(plane->video->core, plane->frame);
 	kfree(plane);
 }
 
@@ -177,7 +178,7 @@ static int plane_mmap(void *priv, struct vm_area_struct *area)
 {
 	const struct plane *plane = priv;
 
-	return landfall_capture_core_map(plane->frame, area);
+	return landfall_capture_core_map(plane->video->core, plane->frame, area);
 }
 
 static const struct vb2_mem_ops memory = {
@@ -206,13 +207,14 @@ static u32 size_of_frame(struct landfall_video *video)
 static int queue_setup(struct vb2_queue *queue, unsigned int *buffers, unsigned int *planes, unsigned int sizes[],
 		       struct device *devices[])
 {
-	const u32 bytes = size_of_frame(vb2_get_drv_priv(queue));
+	struct landfall_video *video = vb2_get_drv_priv(queue);
+	const u32 bytes = size_of_frame(video);
 
 	if (*planes)
 		return *planes != 1 || sizes[0] < bytes ? -EINVAL : 0;
 	*planes = 1;
 	sizes[0] = bytes;
-	return 0;
+	return queue->memory == VB2_MEMORY_MMAP ? landfall_capture_core_prepare(video->core) : 0;
 }
 
 static int buffer_prepare(struct vb2_buffer *vb)

@@ -76,11 +76,6 @@ impl Ring {
         self.completed.count.saturating_sub(before)
     }
 
-    /// Whether [`Ring::take`] has something.
-    pub(crate) fn has_completed(&self) -> bool {
-        self.completed.count > 0
-    }
-
     /// What [`Ring::take`] would give.
     pub(crate) fn first_completed(&self) -> Option<u8> {
         self.completed.iter().next()

@@ -1,29 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! Who has the card, and what an open file does with it.
+//! What is mapped for the card, and its start and stop.
 
 use super::{
-    card::{Extent, SlotTable},
+    card::{Record, SlotTable},
     geometry::{Geometry, Limits},
     irq::Line,
     landfall_pool::Mapped,
-    memory, raw,
+    memory::Memory,
+    raw, regs,
     ring::SLOTS,
     stream::Stream,
-    uapi,
 };
 use kernel::{
-    device,
-    dma::DataDirection,
-    new_mutex, pci,
+    device, new_mutex, pci,
     prelude::*,
-    str::CString,
-    sync::{aref::ARef, atomic::Atomic, Arc, Mutex},
+    sync::{
+        aref::ARef,
+        atomic::{Atomic, Relaxed},
+        Arc, Mutex,
+    },
 };
 
-/// One card that the driver has bound, or had. Open files and the binding hold it. It has one user at a time.
+/// One card that the driver has bound, or had. Its video device and the binding hold it.
 ///
-/// Lock order: `state`, then `line.shared`, then nothing. No user memory is touched with either held.
+/// Lock order: videobuf2's locks, then `state`, then `line.shared`, then nothing. No user memory is touched with the last
+/// two held.
 #[pin_data]
 pub(crate) struct Session {
     pub(crate) pdev: ARef<pci::Device>,
@@ -44,28 +46,41 @@ pub(crate) struct Session {
 pub(crate) struct State {
     /// The driver is bound: the card may be touched.
     pub(crate) bound: bool,
-    pub(crate) user: User,
+    /// The stream that has the card.
+    pub(crate) stream: Option<KBox<Stream>>,
+    /// By slot: memory of the pool that is mapped for the card.
+    pub(crate) lent: [Option<Lent>; SLOTS],
+    /// Memory at a place that was asked for, until it becomes buffer 0.
+    pub(crate) placed: Option<Memory>,
     /// `CONTROL.run` is set.
     pub(crate) running: bool,
     /// How many want to know when a frame begins.
     pub(crate) watchers: u32,
     /// That the card was reset behind our back has been said, for this run.
-    pub(crate) reset_reported: bool,
+    reset_reported: bool,
     /// The card stayed busy, so its bus mastering was taken away; the next start gives it back.
-    pub(crate) master_cleared: bool,
+    master_cleared: bool,
+    /// What was wrong with the last stop, until somebody asks.
+    stop_failed: Option<Error>,
     /// The self-test's area, lent as long as the driver is bound.
     pub(crate) self_test: Option<SelfTest>,
 }
 
-/// Who has the card.
-#[derive(Default)]
-pub(crate) enum User {
-    #[default]
-    Nobody,
-    /// A file of `/dev/landfall-captureN`, and what `CONFIGURE` set up; `None` before.
-    File(Option<Capture>),
-    /// `/dev/videoN`.
-    Stream(KBox<Stream>),
+/// Memory of the pool that is mapped for the card.
+pub(crate) struct Lent {
+    pub(crate) memory: Arc<Memory>,
+    /// How often it was queued.
+    pub(crate) queued: u32,
+    /// What the card said when it was done with it last.
+    pub(crate) last: Option<Done>,
+}
+
+/// A frame that the card was done with.
+#[derive(Clone, Copy)]
+pub(crate) struct Done {
+    pub(crate) record: Record,
+    /// The monotonic clock when it was taken back.
+    pub(crate) guest_time_ns: u64,
 }
 
 /// What is captured.
@@ -74,20 +89,6 @@ pub(crate) struct Setup {
     pub(crate) geometry: Geometry,
     pub(crate) pattern: u8,
     pub(crate) interval_us: u32,
-}
-
-/// A capture that was configured.
-pub(crate) struct Capture {
-    setup: Setup,
-    pub(crate) buffers: KVec<Buffer>,
-}
-
-/// Buffer n, which uses slot n.
-pub(crate) struct Buffer {
-    pub(crate) frame: Mapped,
-    pub(crate) clip: Option<Mapped>,
-    /// How often it was queued.
-    pub(crate) queued: u32,
 }
 
 /// The area of the self-test, and what was written there.
@@ -119,121 +120,15 @@ impl Session {
         })
     }
 
-    /// The one user comes. `EBUSY` if another is there.
-    pub(crate) fn claim(&self, user: User) -> Result {
-        let mut state = self.state.lock();
-        state.bound()?;
-        let User::Nobody = state.user else {
-            return Err(EBUSY);
-        };
-        state.user = user;
-        Ok(())
-    }
-
-    /// The one user goes: the card is stopped, and the buffers of a file are freed.
-    pub(crate) fn let_go(&self) {
-        let mut state = self.state.lock();
-        let _ = self.halt(&mut state, false);
-        state.user = User::Nobody;
-    }
-
     /// The driver is unbound: files stay open, but there is no card any more.
     pub(crate) fn unbind(&self) {
         let mut state = self.state.lock();
         let _ = self.halt(&mut state, true);
         // If the card does not answer or does not become idle, this keeps it off the memory.
         raw::clear_master(&self.pdev);
-        state.free();
+        state.placed = None;
         state.self_test = None;
         state.bound = false;
-        self.line.shared.lock().gone = true;
-        self.line.changed.notify_all();
-    }
-
-    pub(crate) fn configure(&self, mut wish: uapi::Configure) -> Result<uapi::Configure> {
-        let mut state = self.state.lock();
-        let state = &mut *state;
-        state.bound()?;
-        if state.running {
-            return Err(EBUSY);
-        }
-        let geometry = Geometry::new(
-            &self.limits,
-            (wish.width, wish.height),
-            wish.stride,
-            wish.pixel,
-            wish.clip != 0,
-            wish.buffers,
-        )
-        .map_err(|why| {
-            dev_warn!(self.pdev, "configure refused: {}\n", why.text());
-            EINVAL
-        })?;
-        let pattern = u8::try_from(wish.pattern)?;
-        state.free();
-        self.line.shared.lock().ring.clear();
-        let buffers = self.buffers(&geometry, &wish)?;
-        wish.stride = geometry.stride;
-        wish.clip = u32::try_from(geometry.clip_size)?;
-        wish.frame_size = geometry.frame_size;
-        let setup = Setup {
-            geometry,
-            pattern,
-            interval_us: wish.interval_us,
-        };
-        state.user = User::File(Some(Capture { setup, buffers }));
-        self.program(state).inspect_err(|_| state.free())?;
-        Ok(wish)
-    }
-
-    /// As many buffers as wished, the first of them where it is wished.
-    fn buffers(&self, geometry: &Geometry, wish: &uapi::Configure) -> Result<KVec<Buffer>> {
-        // SAFETY: called with the state locked and `bound` set: `unbind` has not passed yet.
-        let device = unsafe { self.bound_device() };
-        let name = device.name();
-        let mut buffers = KVec::new();
-        for index in 0..wish.buffers {
-            let owner = CString::try_from_fmt(fmt!("{}/frame{}", name, index))?;
-            let place = match index {
-                0 => memory::Place {
-                    phys: wish.at,
-                    iova: wish.iova,
-                },
-                _ => memory::Place::default(),
-            };
-            let frame = memory::lend(
-                device,
-                &owner,
-                geometry.frame_size,
-                place,
-                &self.limits,
-                DataDirection::FromDevice,
-            )?;
-            let clip = if geometry.clip_size == 0 {
-                None
-            } else {
-                let owner = CString::try_from_fmt(fmt!("{}/clip{}", name, index))?;
-                let clip = memory::lend(
-                    device,
-                    &owner,
-                    geometry.clip_size,
-                    memory::Place::default(),
-                    &self.limits,
-                    DataDirection::ToDevice,
-                )?;
-                clip.buffer().fill(geometry.clip_size, 0xff)?;
-                Some(clip)
-            };
-            buffers.push(
-                Buffer {
-                    frame,
-                    clip,
-                    queued: 0,
-                },
-                GFP_KERNEL,
-            )?;
-        }
-        Ok(buffers)
     }
 
     /// # Safety
@@ -245,58 +140,37 @@ impl Session {
         unsafe { &*core::ptr::from_ref(device).cast() }
     }
 
-    pub(crate) fn queue(&self, index: u32) -> Result {
-        let mut state = self.state.lock();
-        state.bound()?;
-        let buffer = state.buffer(index)?;
-        let slot = slot(index)?;
-        if self.line.shared.lock().ring.is_out(slot) {
-            return Err(EBUSY);
-        }
-        buffer.queued = buffer.queued.wrapping_add(1);
-        buffer.frame.to_card();
-        if let Some(clip) = &buffer.clip {
-            clip.to_card();
-        }
-        self.lend(&mut state, slot)
-    }
-
     /// Hands a slot to the card. Before the start the card is not told: a reset in between would make it forget.
     pub(crate) fn lend(&self, state: &mut State, slot: u8) -> Result {
         if !self.line.shared.lock().ring.lend(slot) {
             return Err(EBUSY);
         }
+        if let Some(lent) = state
+            .lent
+            .get_mut(usize::from(slot))
+            .and_then(Option::as_mut)
+        {
+            lent.queued = lent.queued.wrapping_add(1);
+        }
         if !state.running {
             return Ok(());
         }
-        if let User::Stream(stream) = &mut state.user {
-            if let Some(table) = stream.tell(slot) {
-                self.line.registers.program_slot(slot, &table)?;
-            }
+        if let Some(table) = state.tell(slot) {
+            self.line.registers.program_slot(slot, &table)?;
         }
         self.line.registers.queue(slot)
     }
 
-    pub(crate) fn start(&self) -> Result {
-        let mut state = self.state.lock();
-        state.bound()?;
-        self.begin(&mut state)
-    }
-
     /// Programs the card, gives it what is queued and has it run.
     pub(crate) fn begin(&self, state: &mut State) -> Result {
-        if state.running {
-            return Err(EBUSY);
-        }
+        state.bound()?;
         if state.master_cleared {
             raw::set_master(&self.pdev);
             state.master_cleared = false;
         }
+        state.stop_failed = None;
         self.program(state)?;
-        let mut shared = self.line.shared.lock();
-        shared.streams = matches!(state.user, User::Stream(_));
-        let ring = shared.ring;
-        drop(shared);
+        let ring = self.line.shared.lock().ring;
         for slot in ring.lent() {
             self.line.registers.queue(slot)?;
         }
@@ -308,40 +182,22 @@ impl Session {
 
     /// Programs the card completely.
     fn program(&self, state: &mut State) -> Result {
-        let setup = state.setup().ok_or(EINVAL)?;
+        let watched = state.is_watched();
+        let stream = state.stream.as_mut().ok_or(EINVAL)?;
+        stream.forget();
+        let setup = stream.setup;
         let registers = &self.line.registers;
         registers.program(&setup.geometry, setup.pattern, setup.interval_us)?;
-        registers.enable(state.is_watched())?;
-        if let User::Stream(stream) = &mut state.user {
-            stream.forget();
-        }
+        registers.enable(watched)?;
         for slot in (0u8..).take(SLOTS) {
-            if let Some(table) = state.user.table(slot) {
+            if let Some(table) = state.tell(slot) {
                 registers.program_slot(slot, &table)?;
             }
         }
         Ok(())
     }
 
-    pub(crate) fn stop(&self) -> Result {
-        let mut state = self.state.lock();
-        state.bound()?;
-        self.halt(&mut state, false)
-    }
-
-    pub(crate) fn release(&self) -> Result {
-        let mut state = self.state.lock();
-        state.bound()?;
-        if state.running {
-            return Err(EBUSY);
-        }
-        state.free();
-        self.line.shared.lock().ring.clear();
-        Ok(())
-    }
-
-    /// Stops the card if it runs, or `surely`, and takes every buffer back. Afterwards the card writes nothing more,
-    /// whatever is returned.
+    /// Stops the card if it runs, or `surely`. Afterwards the card writes nothing more, whatever is returned.
     pub(crate) fn halt(&self, state: &mut State, surely: bool) -> Result {
         if !state.bound {
             return Ok(());
@@ -361,16 +217,55 @@ impl Session {
         } else if stopped == Err(ETIMEDOUT) {
             dev_err!(self.pdev, "the card stayed busy after stop and was reset\n");
         }
+        state.stop_failed = stopped.err();
         state.running = false;
         let mut shared = self.line.shared.lock();
         shared.ring.clear();
-        shared.streams = false;
         shared.begun = false;
-        drop(shared);
-        for buffer in state.buffers() {
-            buffer.frame.to_cpu();
-        }
         stopped
+    }
+
+    /// Takes the oldest completion from the card. With the state locked, so that no stop comes between.
+    pub(crate) fn next_completed(&self, state: &mut State) -> Result<Option<(u8, Record)>> {
+        // The slot stays in the ring until the card has let go of it.
+        let Some(slot) = self.line.shared.lock().ring.first_completed() else {
+            return Ok(None);
+        };
+        let record = self.line.registers.take_back(slot)?;
+        self.line.shared.lock().ring.take();
+        let count = match record.result {
+            regs::RESULT_OK => &self.frames,
+            _ => &self.failed_frames,
+        };
+        count.fetch_add(1, Relaxed);
+        if let Some(lent) = state
+            .lent
+            .get_mut(usize::from(slot))
+            .and_then(Option::as_mut)
+        {
+            lent.last = Some(Done {
+                record,
+                guest_time_ns: raw::monotonic_ns(),
+            });
+        }
+        Ok(Some((slot, record)))
+    }
+
+    /// As `uapi::CHECK` says.
+    pub(crate) fn check(&self) -> Result {
+        let mut state = self.state.lock();
+        state.bound()?;
+        if !state.running {
+            return state.stop_failed.take().map_or(Ok(()), Err);
+        }
+        if !self.line.registers.is_armed()? && !state.reset_reported {
+            dev_warn!(
+                self.pdev,
+                "the card was reset while it captured: stop it and start it again\n"
+            );
+            state.reset_reported = true;
+        }
+        Ok(())
     }
 }
 
@@ -383,65 +278,20 @@ impl State {
         }
     }
 
-    /// Whether it is to be told when a frame begins.
+    /// Whether a stream is to be told when a frame begins.
     pub(crate) fn is_watched(&self) -> bool {
-        self.watchers > 0 && matches!(self.user, User::Stream(_))
+        self.watchers > 0 && self.stream.is_some()
     }
 
-    /// What is to be captured.
-    fn setup(&self) -> Option<Setup> {
-        match &self.user {
-            User::File(capture) => capture.as_ref().map(|capture| capture.setup),
-            User::Stream(stream) => Some(stream.setup),
-            User::Nobody => None,
-        }
+    /// What is in a slot, if the card has to be told.
+    fn tell(&mut self, slot: u8) -> Option<SlotTable> {
+        self.stream.as_mut()?.tell(slot)
     }
 
-    /// A file's buffers.
-    pub(crate) fn buffers(&self) -> impl Iterator<Item = &Buffer> {
-        let capture = match &self.user {
-            User::File(capture) => capture.as_ref(),
-            _ => None,
-        };
-        capture
-            .into_iter()
-            .flat_map(|capture| capture.buffers.iter())
-    }
-
-    /// Frees them.
-    fn free(&mut self) {
-        if let User::File(capture) = &mut self.user {
-            *capture = None;
-        }
-    }
-
-    /// Buffer `index` of a file, by the user's word.
-    pub(crate) fn buffer(&mut self, index: u32) -> Result<&mut Buffer> {
-        let User::File(Some(capture)) = &mut self.user else {
-            return Err(EINVAL);
-        };
+    /// A buffer that lies in the pool, by the user's word.
+    pub(crate) fn lent(&self, index: u32) -> Result<&Lent> {
         let index = usize::try_from(index)?;
-        capture.buffers.get_mut(index).ok_or(EINVAL)
-    }
-}
-
-impl User {
-    /// What the card is to be told of a slot.
-    fn table(&mut self, slot: u8) -> Option<SlotTable> {
-        match self {
-            User::File(capture) => {
-                let buffer = capture.as_ref()?.buffers.get(usize::from(slot))?;
-                Some(SlotTable {
-                    frame: (&buffer.frame).into(),
-                    clip: buffer
-                        .clip
-                        .as_ref()
-                        .map_or_else(Extent::default, Extent::from),
-                })
-            }
-            User::Stream(stream) => stream.tell(slot),
-            User::Nobody => None,
-        }
+        self.lent.get(index).and_then(Option::as_ref).ok_or(EINVAL)
     }
 }
 

@@ -5,18 +5,16 @@
 use super::{
     card::{Extent, Record, SlotTable},
     format::{self, Picture},
-    landfall_pool::Mapped,
-    memory,
+    memory::{Memory, Place},
     raw::{Outcome, VideoBuffer},
     regs,
     ring::SLOTS,
-    session::{slot, Session, Setup, User},
+    session::{slot, Lent, Session, Setup, State},
+    uapi,
 };
 use kernel::{
-    dma::DataDirection,
     new_mutex,
     prelude::*,
-    str::CString,
     sync::{Arc, Mutex},
 };
 
@@ -33,8 +31,13 @@ pub(crate) struct Video {
 #[derive(Clone, Copy)]
 struct Wish {
     picture: Picture,
+    /// Microseconds from frame to frame; 0: as soon as there is a buffer.
     interval: u32,
     pattern: u8,
+    /// Every buffer has a clip mask.
+    clip: bool,
+    /// Of buffer 0, when buffers are asked for next.
+    place: Place,
 }
 
 /// A stream, from its claim on the card on.
@@ -47,25 +50,22 @@ pub(crate) struct Stream {
     /// By slot: what the queue has given us.
     queued: [Option<Queued>; SLOTS],
     /// By slot: what the card was told last.
-    told: [Option<Extent>; SLOTS],
+    told: [Option<SlotTable>; SLOTS],
 }
 
 /// A buffer that the queue has given us.
 struct Queued {
     buffer: VideoBuffer,
-    frame: Extent,
+    table: SlotTable,
 }
 
 impl Stream {
     /// What is in a slot, if the card has to be told.
     pub(crate) fn tell(&mut self, slot: u8) -> Option<SlotTable> {
         let at = usize::from(slot);
-        let frame = self.queued.get(at)?.as_ref()?.frame;
-        let told = self.told.get_mut(at)?.replace(frame);
-        (told != Some(frame)).then(|| SlotTable {
-            frame,
-            clip: Extent::default(),
-        })
+        let table = self.queued.get(at)?.as_ref()?.table;
+        let told = self.told.get_mut(at)?.replace(table);
+        (told != Some(table)).then_some(table)
     }
 
     /// The card may have forgotten everything.
@@ -134,14 +134,14 @@ impl Session {
     pub(crate) fn deliver(&self) {
         let mut state = self.state.lock();
         let begun = core::mem::take(&mut self.line.shared.lock().begun);
-        if let (true, User::Stream(stream)) = (begun, &state.user) {
+        if let (true, Some(stream)) = (begun, &state.stream) {
             if let Ok(next) = self.line.registers.next_sequence() {
                 stream.begun(next);
             }
         }
-        while let User::Stream(_) = state.user {
-            let next = self.next_completed(&state);
-            let User::Stream(stream) = &mut state.user else {
+        while state.stream.is_some() {
+            let next = self.next_completed(&mut state);
+            let Some(stream) = &mut state.stream else {
                 return;
             };
             match next {
@@ -157,8 +157,10 @@ impl Video {
     pub(crate) fn new(session: Arc<Session>) -> impl PinInit<Self> {
         let wish = Wish {
             picture: format::first(&session.limits),
-            interval: format::SHORTEST,
+            interval: 0,
             pattern: 0,
+            clip: false,
+            place: Place::default(),
         };
         pin_init!(Video {
             session,
@@ -171,7 +173,40 @@ impl Video {
     }
 
     pub(crate) fn set_picture(&self, picture: &Picture) {
-        self.wish.lock().picture = format::fit(&self.session.limits, *picture);
+        let mut wish = self.wish.lock();
+        wish.picture = format::fit(&self.session.limits, *picture);
+        wish.clip = false;
+        wish.place = Place::default();
+    }
+
+    /// As `uapi::SETUP` says.
+    pub(crate) fn set_up(&self, mut asked: uapi::Setup) -> Result<uapi::Setup> {
+        let session = &*self.session;
+        session.state.lock().bound()?;
+        let picture = Picture {
+            fourcc: asked.format,
+            width: asked.width,
+            height: asked.height,
+            stride: asked.stride,
+            size: 0,
+        };
+        let clip = asked.clip != 0;
+        let geometry = format::geometry(&session.limits, &picture, clip).map_err(|why| {
+            dev_warn!(session.pdev, "setup refused: {}\n", why.text());
+            EINVAL
+        })?;
+        asked.stride = geometry.stride;
+        asked.clip = u32::try_from(geometry.clip_size)?;
+        asked.frame_size = geometry.frame_size;
+        let mut wish = self.wish.lock();
+        wish.picture = format::exactly(&picture, &geometry);
+        wish.interval = asked.interval_us;
+        wish.clip = clip;
+        wish.place = Place {
+            phys: asked.at,
+            iova: asked.iova,
+        };
+        Ok(asked)
     }
 
     pub(crate) fn interval(&self) -> u32 {
@@ -187,33 +222,89 @@ impl Video {
         self.wish.lock().pattern = pattern;
     }
 
-    /// Memory for a buffer.
-    pub(crate) fn allocate(&self, index: u32, bytes: u64) -> Result<Mapped> {
-        let session = &*self.session;
-        let state = session.state.lock();
+    /// Buffers will be asked for. If the first of them has its place, it is taken now: videobuf2 does not tell why it gets
+    /// none later.
+    pub(crate) fn prepare(&self) -> Result {
+        let wish = *self.wish.lock();
+        self.wish.lock().place = Place::default();
+        let mut state = self.session.state.lock();
+        state.placed = None;
+        if wish.place != Place::default() {
+            let bytes = wish.picture.size.into();
+            state.placed = Some(self.memory(&state, &wish, 0, bytes, wish.place)?);
+        }
+        Ok(())
+    }
+
+    /// Memory for a buffer, which is the caller's until [`Video::free`].
+    pub(crate) fn allocate(&self, index: u32, bytes: u64) -> Result<Arc<Memory>> {
+        let wish = *self.wish.lock();
+        let mut state = self.session.state.lock();
+        let slot = usize::try_from(index)?;
+        if slot >= SLOTS {
+            return Err(EINVAL);
+        }
+        let placed = match index {
+            0 => state.placed.take(),
+            _ => None,
+        };
+        let memory = match placed {
+            Some(placed) if placed.frame.length() == bytes => placed,
+            _ => self.memory(&state, &wish, index, bytes, Place::default())?,
+        };
+        let memory = Arc::new(memory, GFP_KERNEL)?;
+        if let Some(lent) = state.lent.get_mut(slot) {
+            *lent = Some(Lent {
+                memory: memory.clone(),
+                queued: 0,
+                last: None,
+            });
+        }
+        Ok(memory)
+    }
+
+    fn memory(
+        &self,
+        state: &State,
+        wish: &Wish,
+        index: u32,
+        bytes: u64,
+        place: Place,
+    ) -> Result<Memory> {
         state.bound()?;
+        let limits = &self.session.limits;
+        let geometry = format::geometry(limits, &wish.picture, wish.clip).map_err(|_| EINVAL)?;
         // SAFETY: the state is locked and the driver bound: `unbind` has not passed yet.
-        let device = unsafe { session.bound_device() };
-        let owner = CString::try_from_fmt(fmt!("{}/frame{}", device.name(), index))?;
-        memory::lend(
-            device,
-            &owner,
-            bytes,
-            memory::Place::default(),
-            &session.limits,
-            DataDirection::FromDevice,
-        )
+        let device = unsafe { self.session.bound_device() };
+        Memory::lend(device, index, bytes, geometry.clip_size, place, limits)
+    }
+
+    /// The card does not have it, and nobody asks for it any more. What shows it holds it.
+    pub(crate) fn free(&self, memory: Arc<Memory>) {
+        let mut state = self.session.state.lock();
+        let gone = match state.lent.get_mut(memory.index as usize) {
+            Some(lent)
+                if lent
+                    .as_ref()
+                    .is_some_and(|lent| Arc::ptr_eq(&lent.memory, &memory)) =>
+            {
+                lent.take()
+            }
+            _ => None,
+        };
+        drop((gone, memory));
     }
 
     /// The card is the stream's, as it is wished now.
     pub(crate) fn claim(&self) -> Result {
         let wish = *self.wish.lock();
         let session = &*self.session;
-        let geometry = format::geometry(&session.limits, &wish.picture).map_err(|_| EINVAL)?;
+        let limits = &session.limits;
+        let geometry = format::geometry(limits, &wish.picture, wish.clip).map_err(|_| EINVAL)?;
         let setup = Setup {
             geometry,
             pattern: wish.pattern,
-            interval_us: format::pace(wish.interval),
+            interval_us: wish.interval,
         };
         let stream = Stream {
             setup,
@@ -222,31 +313,36 @@ impl Video {
             queued: [const { None }; SLOTS],
             told: [None; SLOTS],
         };
-        session.claim(User::Stream(KBox::new(stream, GFP_KERNEL)?))
+        let stream = KBox::new(stream, GFP_KERNEL)?;
+        let mut state = session.state.lock();
+        state.bound()?;
+        state.stream = Some(stream);
+        Ok(())
     }
 
     /// The stream has ended.
     pub(crate) fn let_go(&self) {
-        let mut state = self.session.state.lock();
-        if let User::Stream(_) = state.user {
-            state.user = User::Nobody;
-        }
+        self.session.state.lock().stream = None;
     }
 
     /// Takes a buffer, for the card as soon as it runs.
     pub(crate) fn queue(&self, buffer: VideoBuffer, index: u32, frame: Extent) {
         let session = &*self.session;
         let mut state = session.state.lock();
-        let place = match &mut state.user {
-            User::Stream(stream) => stream.queued.get_mut(index as usize),
-            _ => None,
+        let lent = state.lent(index).ok();
+        let clip = lent.and_then(|lent| lent.memory.clip.as_ref());
+        let table = SlotTable {
+            frame,
+            clip: clip.map_or_else(Extent::default, Extent::from),
         };
+        let stream = state.stream.as_mut();
+        let place = stream.and_then(|stream| stream.queued.get_mut(index as usize));
         let Some((place, slot)) = place.zip(slot(index).ok()) else {
             return buffer.done(&Outcome::Failed);
         };
-        *place = Some(Queued { buffer, frame });
+        *place = Some(Queued { buffer, table });
         if session.lend(&mut state, slot).is_err() {
-            if let User::Stream(stream) = &mut state.user {
+            if let Some(stream) = &mut state.stream {
                 if let Some(buffer) = stream.take(slot) {
                     buffer.done(&Outcome::Failed);
                 }
@@ -258,14 +354,14 @@ impl Video {
         let session = &*self.session;
         let mut state = session.state.lock();
         let begun = session.line.registers.next_sequence().and_then(|next| {
-            if let User::Stream(stream) = &mut state.user {
+            if let Some(stream) = &mut state.stream {
                 stream.first = next;
             }
             session.begin(&mut state)
         });
         if begun.is_err() {
             session.line.shared.lock().ring.clear();
-            if let User::Stream(stream) = &mut state.user {
+            if let Some(stream) = &mut state.stream {
                 stream.give_back(&Outcome::NotStarted);
             }
         }
@@ -277,7 +373,7 @@ impl Video {
         let mut state = self.session.state.lock();
         // Said in the log already, and the card writes no more.
         let _ = self.session.halt(&mut state, false);
-        if let User::Stream(stream) = &mut state.user {
+        if let Some(stream) = &mut state.stream {
             stream.give_back(&Outcome::Failed);
         }
     }

@@ -8,9 +8,11 @@
 //! `landfall_capture_core_allocate` gave and not yet freed, and pointers to structures are valid. In process context.
 
 use super::{
+    call,
     card::Extent,
     format::{self, Picture, Sizes},
-    landfall_pool::{self, Mapped},
+    map,
+    memory::Memory,
     raw::VideoBuffer,
     stream::Video,
     LocalModule,
@@ -30,9 +32,9 @@ unsafe fn video<'a>(core: *const c_void) -> ArcBorrow<'a, Video> {
     unsafe { <Arc<Video> as ForeignOwnable>::borrow(core.cast_mut().cast()) }
 }
 
-unsafe fn mapped<'a>(frame: *const c_void) -> &'a Mapped {
-    // SAFETY: the caller's promise; it is not changed until it is freed.
-    unsafe { &*frame.cast() }
+unsafe fn memory<'a>(frame: *const c_void) -> ArcBorrow<'a, Memory> {
+    // SAFETY: the caller's promise.
+    unsafe { <Arc<Memory> as ForeignOwnable>::borrow(frame.cast_mut().cast()) }
 }
 
 fn errno(result: Result) -> c_int {
@@ -92,7 +94,7 @@ unsafe extern "C" fn landfall_capture_core_intervals(shortest: *mut u32, longest
 #[no_mangle]
 unsafe extern "C" fn landfall_capture_core_interval(core: *const c_void) -> u32 {
     // SAFETY: see above.
-    unsafe { video(core) }.interval()
+    format::told(unsafe { video(core) }.interval())
 }
 
 #[no_mangle]
@@ -124,6 +126,23 @@ unsafe extern "C" fn landfall_capture_core_statistic(core: *const c_void, which:
 }
 
 #[no_mangle]
+unsafe extern "C" fn landfall_capture_core_call(
+    core: *const c_void,
+    command: c_uint,
+    argument: *mut c_void,
+    busy: bool,
+) -> c_int {
+    // SAFETY: see above; the argument is what V4L2 gave.
+    errno(unsafe { call::call(&video(core), command, argument, busy) })
+}
+
+#[no_mangle]
+unsafe extern "C" fn landfall_capture_core_prepare(core: *const c_void) -> c_int {
+    // SAFETY: see above.
+    errno(unsafe { video(core) }.prepare())
+}
+
+#[no_mangle]
 unsafe extern "C" fn landfall_capture_core_allocate(
     core: *const c_void,
     index: u32,
@@ -131,58 +150,70 @@ unsafe extern "C" fn landfall_capture_core_allocate(
     frame: *mut *mut c_void,
 ) -> c_int {
     // SAFETY: see above.
-    let mapped = unsafe { video(core) }.allocate(index, bytes);
-    let boxed = mapped.and_then(|mapped| Ok(KBox::new(mapped, GFP_KERNEL)?));
-    errno(boxed.map(|boxed| {
+    let memory = unsafe { video(core) }.allocate(index, bytes);
+    errno(memory.map(|memory| {
         // SAFETY: see above.
-        unsafe { frame.write(KBox::into_raw(boxed).cast()) };
+        unsafe { frame.write(memory.into_foreign().cast()) };
     }))
 }
 
 #[no_mangle]
-unsafe extern "C" fn landfall_capture_core_free(frame: *mut c_void) {
+unsafe extern "C" fn landfall_capture_core_free(core: *const c_void, frame: *mut c_void) {
     // SAFETY: see above; the card does not have it.
-    drop(unsafe { KBox::<Mapped>::from_raw(frame.cast()) });
+    let memory = unsafe { <Arc<Memory> as ForeignOwnable>::from_foreign(frame.cast()) };
+    // SAFETY: see above.
+    unsafe { video(core) }.free(memory);
 }
 
 #[no_mangle]
 unsafe extern "C" fn landfall_capture_core_dma(frame: *const c_void) -> u64 {
     // SAFETY: see above.
-    unsafe { mapped(frame) }.dma()
+    unsafe { memory(frame) }.frame.dma()
 }
 
 #[no_mangle]
 unsafe extern "C" fn landfall_capture_core_virt(frame: *const c_void) -> *mut c_void {
     // SAFETY: see above.
-    let words = unsafe { mapped(frame) }.buffer().words();
+    let words = unsafe { memory(frame) }.frame.buffer().words();
     words.map_or(core::ptr::null_mut(), |words| words.as_ptr().cast())
 }
 
 #[no_mangle]
 unsafe extern "C" fn landfall_capture_core_sync(frame: *const c_void, for_cpu: bool) {
     // SAFETY: see above.
-    let mapped = unsafe { mapped(frame) };
+    let memory = unsafe { memory(frame) };
     if for_cpu {
-        mapped.to_cpu();
+        memory.frame.to_cpu();
     } else {
-        mapped.to_card();
+        memory.to_card();
     }
 }
 
 #[no_mangle]
 unsafe extern "C" fn landfall_capture_core_shown(frame: *const c_void) -> u32 {
     // SAFETY: see above.
-    unsafe { mapped(frame) }.buffer().shown()
+    unsafe { memory(frame) }.frame.buffer().shown()
 }
 
 #[no_mangle]
 unsafe extern "C" fn landfall_capture_core_map(
+    core: *const c_void,
     frame: *const c_void,
     area: *mut bindings::vm_area_struct,
 ) -> c_int {
     // SAFETY: see above; the area is being set up.
-    let (mapped, area) = unsafe { (mapped(frame), VmaNew::from_raw(area)) };
-    errno(mapped.buffer().map(area, landfall_pool::protection(area)))
+    let (video, memory, area) = unsafe { (video(core), memory(frame), VmaNew::from_raw(area)) };
+    errno(map::frame(&video.session, &memory, area))
+}
+
+#[no_mangle]
+unsafe extern "C" fn landfall_capture_core_map_clip(
+    core: *const c_void,
+    area: *mut bindings::vm_area_struct,
+) -> c_int {
+    // SAFETY: see above; the area is being set up.
+    let (video, area) = unsafe { (video(core), VmaNew::from_raw(area)) };
+    errno(map::clip(&video.session, area))
 }
 
 #[no_mangle]
@@ -192,7 +223,7 @@ unsafe extern "C" fn landfall_capture_core_export(
 ) -> *mut bindings::dma_buf {
     let owner = this_module::<LocalModule>().as_ptr();
     // SAFETY: see above.
-    let made = unsafe { mapped(frame) }.buffer().export(flags, owner);
+    let made = unsafe { memory(frame) }.frame.buffer().export(flags, owner);
     made.map_or_else(|error| error.to_ptr(), NonNull::as_ptr)
 }
 

@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! What user space asks of `/dev/landfall-captureN`: ioctl numbers and their structures.
+//! What user space asks of the driver's `/dev/videoN` beside V4L2: ioctl numbers and their structures.
 //!
 //! Compiled twice: by the driver and, unchanged, by the guest agent. All structures are `repr(C)`, without
 //! padding holes, and hold only plain integers, so that every bit pattern is valid.
 //!
-//! A card has one user at a time: `open` fails with `EBUSY` while another file is open. `close` stops the
-//! card and frees its buffers (a buffer that is still mmapped is freed when its last mapping goes; a mapping
-//! keeps the file open, so that the card is stopped when file descriptor and mappings are all gone).
+//! A stream is V4L2's, and so are its buffers: `VIDIOC_REQBUFS`, `VIDIOC_QBUF`, `VIDIOC_STREAMON`, `poll`,
+//! `VIDIOC_DQBUF`, `VIDIOC_STREAMOFF`. Buffer n uses slot n.
 //!
-//! Every command fails with `ENODEV` once the driver was unbound, and with `EIO` if the card does not answer
-//! (all-ones: it was pulled, or its server died) where the card is needed. After a reset behind the driver's
-//! back nothing comes any more and [`WAIT`] times out: [`STOP`] and [`START`] recover.
+//! Every command fails with `ENODEV` once the driver was unbound. After a reset behind the driver's back nothing
+//! comes any more: `VIDIOC_STREAMOFF` and `VIDIOC_STREAMON` recover.
 
 /// The ioctl type byte of all commands below.
 pub(crate) const TYPE: u32 = b'L' as u32;
@@ -28,24 +26,21 @@ const fn io(number: u32) -> u32 {
 
 /// Tells what the card is and where its self-test area lies. Argument: [`Info`].
 pub(crate) const INFO: u32 = iowr::<Info>(0);
-/// Frees earlier buffers, allocates and maps new ones. Argument: [`Configure`]. `EBUSY` while running.
-pub(crate) const CONFIGURE: u32 = iowr::<Configure>(1);
-/// Tells where a buffer lies. Argument: [`Buffer`] with `index` set.
+/// Sets what the next stream captures, to the letter: what `VIDIOC_S_FMT` and `VIDIOC_S_PARM` would adjust, and what
+/// they have no word for. Argument: [`Setup`]. `EINVAL` if the card cannot, `EBUSY` while there are buffers. It stays
+/// until `VIDIOC_S_FMT`, [`Setup::at`] and [`Setup::iova`] for the next `VIDIOC_REQBUFS` only, which says why it is refused.
+pub(crate) const SETUP: u32 = iowr::<Setup>(1);
+/// Tells where a buffer of `V4L2_MEMORY_MMAP` lies. Argument: [`Buffer`] with `index` set. `EINVAL` if there is none.
 pub(crate) const BUFFER: u32 = iowr::<Buffer>(2);
-/// Queues one buffer to the card. Argument: [`Queue`]. The card is told when it runs, else by [`START`].
-pub(crate) const QUEUE: u32 = iowr::<Queue>(3);
-/// Programs the card anew, queues what was queued and sets `CONTROL.run`. No argument. `EINVAL` before
-/// [`CONFIGURE`], `EBUSY` while running.
-pub(crate) const START: u32 = io(4);
-/// Clears `CONTROL.run`, waits until the card is idle and takes every buffer back. No argument.
-/// `ETIMEDOUT` if the card stays busy for 2 s (it is then reset).
-pub(crate) const STOP: u32 = io(5);
-/// Waits for the completion that was queued first. Argument: [`Completion`] with `timeout_ms` set. `ETIMEDOUT` if none.
-pub(crate) const WAIT: u32 = iowr::<Completion>(6);
-/// Frees the buffers. No argument. `EBUSY` while running.
-pub(crate) const RELEASE: u32 = io(7);
+/// Tells what the card said of a buffer when it was done with it last. Argument: [`Record`] with `index` set. `EINVAL`
+/// if it never was.
+pub(crate) const RECORD: u32 = iowr::<Record>(3);
+/// Tells what is wrong with the card. No argument. During a stream: `EIO` if it does not answer (all-ones: it was
+/// pulled, or its server died); that it was reset is said in the log. Else what came of the last stop, once:
+/// `ETIMEDOUT` if the card stayed busy for 2 s and was reset, `EIO` if it does not answer or is busy even then.
+pub(crate) const CHECK: u32 = io(4);
 /// Lists what the driver has lent to the card. Argument: [`Lends`].
-pub(crate) const LENDS: u32 = iowr::<Lends>(8);
+pub(crate) const LENDS: u32 = iowr::<Lends>(5);
 
 /// Argument of [`INFO`]; all output.
 #[repr(C)]
@@ -77,24 +72,20 @@ pub(crate) struct Info {
     pub(crate) reserved: u32,
 }
 
-/// Argument of [`CONFIGURE`].
+/// Argument of [`SETUP`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Configure {
+pub(crate) struct Setup {
+    /// In: `V4L2_PIX_FMT_*`.
+    pub(crate) format: u32,
     /// In: pixels.
     pub(crate) width: u32,
     /// In: lines.
     pub(crate) height: u32,
     /// In: bytes from line to line; 0: as tight as the format allows. Out: what was set.
     pub(crate) stride: u32,
-    /// In: as `FORMAT.pixel`.
-    pub(crate) pixel: u32,
-    /// In: as `FORMAT.pattern`.
-    pub(crate) pattern: u32,
     /// In: as `INTERVAL.microseconds`.
     pub(crate) interval_us: u32,
-    /// In: how many buffers, 1 to 32; buffer n uses slot n.
-    pub(crate) buffers: u32,
     /// In: 1: give every buffer a clip mask (all ones at first, mmappable). Out: its bytes, else 0.
     pub(crate) clip: u32,
     /// Out: bytes of a frame, which is what is lent: `stride * (height - 1) + bytes of a line`.
@@ -123,8 +114,6 @@ pub(crate) struct Buffer {
     pub(crate) length: u64,
     /// Out: bytes allocated from the pool (whole pages).
     pub(crate) allocated: u64,
-    /// Out: offset for mmap of the frame.
-    pub(crate) mmap_offset: u64,
     /// Out: bus address of the clip mask; 0 if there is none.
     pub(crate) clip_dma: u64,
     /// Out: CPU physical address of the clip mask.
@@ -135,30 +124,18 @@ pub(crate) struct Buffer {
     pub(crate) clip_mmap_offset: u64,
 }
 
-/// Argument of [`QUEUE`].
+/// Argument of [`RECORD`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Queue {
-    /// In: which buffer. `EBUSY` if the card has it already.
-    pub(crate) index: u32,
-    /// Always 0.
-    pub(crate) reserved: u32,
-}
-
-/// Argument of [`WAIT`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Completion {
-    /// In: how long to wait at most.
-    pub(crate) timeout_ms: u32,
-    /// Out: which buffer; it belongs to the caller again.
+pub(crate) struct Record {
+    /// In: which buffer.
     pub(crate) index: u32,
     /// Out: as `SLOT_STATUS.result`.
     pub(crate) result: u32,
     /// Out: as `SLOT_SEQUENCE`.
     pub(crate) sequence: u32,
     /// Out: as `SLOT_BYTES`.
-    pub(crate) bytes: u64,
+    pub(crate) bytes: u32,
     /// Out: as `SLOT_TIME`, nanoseconds of the card's clock.
     pub(crate) card_time_ns: u64,
     /// Out: `CLOCK_MONOTONIC` of the guest when the driver took the frame back, nanoseconds.

@@ -214,6 +214,14 @@ static int subscribe(struct v4l2_fh *fh, const struct v4l2_event_subscription *s
 	}
 }
 
+/* What V4L2 has no word for. */
+static long call(struct file *file, void *priv, bool valid_priority, unsigned int command, void *argument)
+{
+	struct landfall_video *video = video_of(file);
+
+	return landfall_capture_core_call(video->core, command, argument, vb2_is_busy(&video->queue));
+}
+
 static const struct v4l2_ioctl_ops ioctls = {
 	.vidioc_querycap = querycap,
 	.vidioc_enum_fmt_vid_cap = enum_format,
@@ -240,7 +248,15 @@ static const struct v4l2_ioctl_ops ioctls = {
 	.vidioc_log_status = v4l2_ctrl_log_status,
 	.vidioc_subscribe_event = subscribe,
 	.vidioc_unsubscribe_event = v4l2_event_unsubscribe,
+	.vidioc_default = call,
 };
+
+static int map(struct file *file, struct vm_area_struct *area)
+{
+	if (area->vm_pgoff >= LANDFALL_CLIPS >> PAGE_SHIFT)
+		return landfall_capture_core_map_clip(video_of(file)->core, area);
+	return vb2_fop_mmap(file, area);
+}
 
 static const struct v4l2_file_operations files = {
 	.owner = THIS_MODULE,
@@ -248,7 +264,7 @@ static const struct v4l2_file_operations files = {
 	.release = vb2_fop_release,
 	.read = vb2_fop_read,
 	.poll = vb2_fop_poll,
-	.mmap = vb2_fop_mmap,
+	.mmap = map,
 	.unlocked_ioctl = video_ioctl2,
 };
 

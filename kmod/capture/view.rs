@@ -1,42 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! What user space is told: the card, its buffers, what is lent, and what an mmap offset names.
+//! What user space is told: the card, its buffers, what is lent, and which mmap offset names a clip mask.
 
 use super::{
-    landfall_pool::{Buffer, Mapped},
+    landfall_pool::Mapped,
     raw, regs,
     session::{slot, SelfTest, Session},
     uapi,
 };
-use kernel::{
-    prelude::*,
-    sync::{atomic::Relaxed, Arc},
-};
+use kernel::{prelude::*, sync::atomic::Relaxed};
 
-/// Which memory an mmap offset names.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
-    Frame,
-    Clip,
+/// mmap offsets of clip masks are at least this; those of frames, which videobuf2 gives, are below. `LANDFALL_CLIPS` of
+/// `capture_shim.h`.
+const CLIPS: u64 = 1 << 40;
+/// Those of two masks differ by at least this much.
+const CLIP_SHIFT: u32 = 32;
+
+fn clip_offset(index: u32) -> u64 {
+    CLIPS | u64::from(index) << CLIP_SHIFT
 }
 
-/// What an mmap needs to know.
-pub(crate) struct Mappable {
-    pub(crate) buffer: Arc<Buffer>,
-    pub(crate) part: Part,
-}
-
-/// mmap offsets of two parts differ by at least this much.
-const OFFSET_SHIFT: u32 = 33;
-/// The bit in which the mmap offsets of two neighbours differ.
-pub(crate) const NEIGHBOUR: u64 = 2 << OFFSET_SHIFT;
-
-fn mmap_offset(index: u32, part: Part) -> u64 {
-    let part = match part {
-        Part::Frame => 0,
-        Part::Clip => 1,
-    };
-    (u64::from(index) * 2 + part) << OFFSET_SHIFT
+/// Which buffer's clip mask that is; `EINVAL` if none could be there.
+pub(crate) fn clip_at(offset: u64) -> Result<u32> {
+    let index = offset.checked_sub(CLIPS).ok_or(EINVAL)? >> CLIP_SHIFT;
+    let index = u32::try_from(index)?;
+    if clip_offset(index) == offset {
+        Ok(index)
+    } else {
+        Err(EINVAL)
+    }
 }
 
 impl Session {
@@ -70,49 +62,58 @@ impl Session {
     }
 
     pub(crate) fn buffer(&self, index: u32) -> Result<uapi::Buffer> {
-        let mut state = self.state.lock();
+        let state = self.state.lock();
         state.bound()?;
-        let buffer = state.buffer(index)?;
+        let memory = &state.lent(index)?.memory;
         let out = self.line.shared.lock().ring.is_out(slot(index)?);
-        let memory = buffer.frame.buffer();
-        let clip = buffer.clip.as_ref();
+        let clip = memory.clip.as_ref();
         Ok(uapi::Buffer {
             index,
             queued: out.into(),
-            dma: buffer.frame.dma(),
-            phys: memory.phys(),
-            length: buffer.frame.length(),
-            allocated: memory.allocated(),
-            mmap_offset: mmap_offset(index, Part::Frame),
+            dma: memory.frame.dma(),
+            phys: memory.frame.buffer().phys(),
+            length: memory.frame.length(),
+            allocated: memory.frame.buffer().allocated(),
             clip_dma: clip.map_or(0, Mapped::dma),
             clip_phys: clip.map_or(0, |clip| clip.buffer().phys()),
             clip_length: clip.map_or(0, Mapped::length),
-            clip_mmap_offset: if clip.is_some() {
-                mmap_offset(index, Part::Clip)
-            } else {
-                0
-            },
+            clip_mmap_offset: clip.map_or(0, |_| clip_offset(index)),
         })
     }
 
-    /// Calls `each` for everything that is mapped for the card now.
+    /// What the card said of a buffer.
+    pub(crate) fn record(&self, index: u32) -> Result<uapi::Record> {
+        let state = self.state.lock();
+        let done = state.lent(index)?.last.ok_or(EINVAL)?;
+        Ok(uapi::Record {
+            index,
+            result: done.record.result.into(),
+            sequence: done.record.sequence,
+            bytes: done.record.bytes,
+            card_time_ns: done.record.card_time_ns,
+            guest_time_ns: done.guest_time_ns,
+        })
+    }
+
+    /// Everything that is mapped for the card now.
     pub(crate) fn lends(&self) -> Result<KVec<uapi::Lend>> {
         let state = self.state.lock();
         state.bound()?;
         let mut lends = KVec::with_capacity(uapi::MAX_LENDS, GFP_KERNEL)?;
-        for (index, buffer) in (0..).zip(state.buffers()) {
-            let lend = |kind, direction, lent: &Mapped| uapi::Lend {
+        for lent in state.lent.iter().flatten() {
+            let memory = &lent.memory;
+            let lend = |kind, direction, mapped: &Mapped| uapi::Lend {
                 kind,
-                index,
+                index: memory.index,
                 direction,
-                queued: buffer.queued,
-                dma: lent.dma(),
-                phys: lent.buffer().phys(),
-                length: lent.length(),
+                queued: lent.queued,
+                dma: mapped.dma(),
+                phys: mapped.buffer().phys(),
+                length: mapped.length(),
             };
-            let frame = lend(uapi::LEND_FRAME, uapi::DIRECTION_FROM_DEVICE, &buffer.frame);
+            let frame = lend(uapi::LEND_FRAME, uapi::DIRECTION_FROM_DEVICE, &memory.frame);
             lends.push(frame, GFP_KERNEL)?;
-            if let Some(clip) = &buffer.clip {
+            if let Some(clip) = &memory.clip {
                 let clip = lend(uapi::LEND_CLIP, uapi::DIRECTION_TO_DEVICE, clip);
                 lends.push(clip, GFP_KERNEL)?;
             }
@@ -130,22 +131,5 @@ impl Session {
             lends.push(lend, GFP_KERNEL)?;
         }
         Ok(lends)
-    }
-
-    /// What lies at `offset` of the file, for mmap.
-    pub(crate) fn mappable(&self, offset: u64) -> Result<Mappable> {
-        let mut state = self.state.lock();
-        state.bound()?;
-        let index = u32::try_from(offset >> (OFFSET_SHIFT + 1))?;
-        let buffer = state.buffer(index)?;
-        let (part, lent) = if offset == mmap_offset(index, Part::Frame) {
-            (Part::Frame, Some(&buffer.frame))
-        } else if offset == mmap_offset(index, Part::Clip) {
-            (Part::Clip, buffer.clip.as_ref())
-        } else {
-            return Err(EINVAL);
-        };
-        let buffer = lent.ok_or(EINVAL)?.buffer().clone();
-        Ok(Mappable { buffer, part })
     }
 }

@@ -18,6 +18,9 @@ struct vm_area_struct;
 
 u32 landfall_capture_shim_domain(const struct pci_dev *pdev);
 
+/* The least mmap offset, in bytes, of a clip mask; view.rs has it, too. */
+#define LANDFALL_CLIPS (1ULL << 40)
+
 /* A picture's format, as struct v4l2_pix_format has it. */
 struct landfall_picture {
 	u32 fourcc;
@@ -92,15 +95,21 @@ void landfall_capture_core_set_pattern(const void *core, u8 pattern);
 void landfall_capture_core_watch(const void *core, bool more);
 u64 landfall_capture_core_statistic(const void *core, enum landfall_statistic which);
 
+/* A call of uapi.rs, with its argument as V4L2 copied it; `busy`: there are buffers. -ENOTTY if there is no such call. */
+int landfall_capture_core_call(const void *core, unsigned int command, void *argument, bool busy);
+/* Buffers are about to be asked for; on error there can be none. */
+int landfall_capture_core_prepare(const void *core);
 /* Memory for buffer `index`. On success *frame goes to landfall_capture_core_free. */
 int landfall_capture_core_allocate(const void *core, u32 index, u64 bytes, void **frame);
-void landfall_capture_core_free(void *frame);
+void landfall_capture_core_free(const void *core, void *frame);
 u64 landfall_capture_core_dma(const void *frame);
 void *landfall_capture_core_virt(const void *frame);
 void landfall_capture_core_sync(const void *frame, bool for_cpu);
 /* Areas of processes, and dma-bufs, that show it. */
 u32 landfall_capture_core_shown(const void *frame);
-int landfall_capture_core_map(const void *frame, struct vm_area_struct *area);
+int landfall_capture_core_map(const void *core, const void *frame, struct vm_area_struct *area);
+/* Maps the clip mask at the area's offset, which is LANDFALL_CLIPS or more. */
+int landfall_capture_core_map_clip(const void *core, struct vm_area_struct *area);
 struct dma_buf *landfall_capture_core_export(const void *frame, int flags);
 /* Whether the card reaches somebody else's memory, in one piece. */
 bool landfall_capture_core_accepts(const void *core, u64 dma, u64 bytes);

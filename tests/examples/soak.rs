@@ -178,7 +178,7 @@ fn stream(minutes: u64) -> Result<Phase> {
         if captures % REBIND == 0 {
             guest.write_file(&format!("{DRIVER}/unbind"), &address)?;
             guest.write_file(&format!("{DRIVER}/bind"), &address)?;
-            guest.wait_for_path("/dev/landfall-capture0", SHORT)?;
+            guest.wait_for_path("/dev/video0", SHORT)?;
             rebinds += 1;
         }
         if captures % RESET == 0 {

@@ -67,6 +67,20 @@ pub fn usual(name: &str) -> Option<Usual> {
     })
 }
 
+/// What a camera sends: which picture these bytes claim to be, of lines of so many bytes and so many lines, and that picture
+/// whole as its card sent it. `None` if it has none like this.
+pub type Camera = fn(bytes: &[u8], line: u32, lines: u32) -> Option<(u32, Vec<u8>)>;
+
+/// What the card of that name sees, as its usual driver shows it by V4L2; `None` if it is no video card, or none whose pictures
+/// say which they are.
+pub fn camera(name: &str) -> Option<Camera> {
+    match name {
+        "dt3155" => Some(dt3155::picture::sent),
+        "tw686x" => Some(tw686x::picture::sent),
+        _ => None,
+    }
+}
+
 /// Their names.
 pub const NAMES: [&str; SET.len()] = {
     let mut names = [""; SET.len()];

@@ -33,6 +33,7 @@ mod serve;
 mod timing;
 #[path = "../../../kmod/capture/uapi.rs"]
 mod uapi;
+mod v4l2;
 
 use std::sync::Arc;
 use std::thread;

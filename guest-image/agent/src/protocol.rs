@@ -14,7 +14,7 @@ use std::io::{self, Read, Write};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Version of this protocol; the agent states it in [`Hello`].
-pub const VERSION: u32 = 8;
+pub const VERSION: u32 = 9;
 /// Name of the virtio-serial port that carries it.
 pub const PORT_NAME: &str = "org.landfall.agent";
 /// Largest frame in either direction, bytes, without the length.
@@ -146,7 +146,7 @@ pub enum Request {
         /// How long at most, milliseconds.
         timeout_ms: u32,
     },
-    /// Asks something of the capture driver.
+    /// Asks something of a video driver.
     Capture(capture::CaptureRequest),
     /// Does something with a PCI function over and over, and takes the time of each. No driver may have claimed its
     /// BAR 0; for interrupts, `uio_pci_generic` must be bound to it. Answers [`Reply::Times`].

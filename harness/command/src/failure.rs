@@ -100,6 +100,17 @@ impl Failure {
         Self::new(ExitCode::Usage, error).hinting(hint)
     }
 
+    /// `run` was asked for what only `exec` does, or for what only our own card has.
+    pub(crate) fn not_streamed(what: String, hint: &str) -> Self {
+        Self {
+            code: ExitCode::Usage,
+            what,
+            causes: Vec::new(),
+            lines: Vec::new(),
+            hint: Some(hint.to_owned()),
+        }
+    }
+
     /// A trial came to no verdict.
     pub(crate) fn of_trial(failed: &TrialFailed) -> Self {
         let mut failure = match failed {

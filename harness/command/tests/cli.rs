@@ -106,6 +106,28 @@ fn run_documents_every_option() {
     insta::assert_snapshot!(help(&["run", "-h"]));
 }
 
+/// A card that sends no pictures is for `exec`, and what only our own card has is for no other.
+#[test]
+fn run_refuses_a_card_that_is_no_video_card_and_options_that_are_not_for_one() {
+    let (mut command, _cache) = landfall();
+    let assert = command.args(["run", "--card", "ioatdma"]).assert().code(2);
+    assert
+        .stderr(contains("ioatdma is no video card"))
+        .stderr(contains("landfall exec --card ioatdma"));
+    for (option, value) in [
+        ("--fault", "overrun"),
+        ("--place", "last-page"),
+        ("--width", "64"),
+    ] {
+        let (mut command, _cache) = landfall();
+        let assert = command
+            .args(["--card", "dt3155", option, value])
+            .assert()
+            .code(2);
+        assert.stderr(contains(format!("{option} is not for the card dt3155")));
+    }
+}
+
 #[test]
 fn shell_documents_every_option() {
     insta::assert_snapshot!(help(&["shell", "-h"]));

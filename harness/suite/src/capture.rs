@@ -11,7 +11,7 @@ pub use landfall_agent::protocol::capture::{
 use landfall_agent::protocol::capture::{CaptureReply, CaptureRequest, CardCommand};
 
 use landfall::guest::{
-    Card, Guest, GuestOptions, Loaded, Module, Result, milliseconds, unexpected,
+    Card, Guest, GuestOptions, Loaded, Module, Result, Running, milliseconds, unexpected,
 };
 use landfall_cards::capture::{CaptureCard, CaptureOptions};
 use landfall_device::contract::InterruptKind;
@@ -24,7 +24,7 @@ pub const NAME: &str = "capture";
 /// The capture driver's module.
 pub const CAPTURE_MODULE: &str = "landfall_capture";
 /// The device file of the first card, but for its number.
-const NODE: &str = "/dev/landfall-capture";
+const NODE: &str = "/dev/video";
 
 /// A card to plug in.
 pub fn card(options: CaptureOptions) -> Card {
@@ -54,20 +54,20 @@ pub fn guest(options: CaptureOptions) -> GuestOptions {
     }
 }
 
-/// An open capture card. Dropping it closes the device file.
+/// An open video card; what only our own driver tells or takes says so. Dropping it closes the device file.
 #[derive(Debug)]
-pub struct Device<'guest> {
-    guest: &'guest Guest<Loaded>,
+pub struct Device<'guest, Stage: Running = Loaded> {
+    guest: &'guest Guest<Stage>,
     index: u8,
     open: bool,
 }
 
-impl<'guest> Device<'guest> {
-    /// Opens a capture card; it is closed when the handle is dropped.
+impl<'guest, Stage: Running> Device<'guest, Stage> {
+    /// Opens `/dev/video<index>`; it is closed when the handle is dropped.
     ///
     /// # Errors
-    /// If the guest refuses, with `EBUSY` while it is open.
-    pub fn open(guest: &'guest Guest<Loaded>, index: u8) -> Result<Self> {
+    /// If the guest refuses, with `EBUSY` while the agent has it open.
+    pub fn open(guest: &'guest Guest<Stage>, index: u8) -> Result<Self> {
         guest.ask(CaptureRequest::Open { card: index })?;
         Ok(Self {
             guest,
@@ -76,12 +76,12 @@ impl<'guest> Device<'guest> {
         })
     }
 
-    /// Its number: `/dev/landfall-captureN`.
+    /// Its number: `/dev/videoN`.
     pub fn index(&self) -> u8 {
         self.index
     }
 
-    /// What card and driver are.
+    /// What our own card and driver are.
     ///
     /// # Errors
     /// If the guest refuses.
@@ -95,7 +95,7 @@ impl<'guest> Device<'guest> {
     /// Frees earlier buffers and takes new ones from the pool.
     ///
     /// # Errors
-    /// If the guest refuses: `EBUSY` while running, `ENOMEM`, `EINVAL`.
+    /// If the guest refuses: `EBUSY` while running, or while another program has buffers; `ENOMEM`, `EINVAL`.
     pub fn configure(&self, configure: &Configure) -> Result<Format> {
         match self.command(CardCommand::Configure(configure.clone()))? {
             Reply::Capture(CaptureReply::Configured(configured)) => Ok(configured),
@@ -103,7 +103,7 @@ impl<'guest> Device<'guest> {
         }
     }
 
-    /// Where a buffer lies.
+    /// Where a buffer of our own driver's lies.
     ///
     /// # Errors
     /// If the guest refuses.
@@ -117,7 +117,7 @@ impl<'guest> Device<'guest> {
     /// Queues a buffer to the card.
     ///
     /// # Errors
-    /// If the guest refuses: `EBUSY` if the card has it.
+    /// If the guest refuses: `EINVAL` if the card has it.
     pub fn queue(&self, index: u32) -> Result<()> {
         self.command(CardCommand::Queue { index }).map(|_| ())
     }
@@ -141,7 +141,7 @@ impl<'guest> Device<'guest> {
     /// Waits for the oldest completion; `None` if there was none within `limit`.
     ///
     /// # Errors
-    /// If the guest refuses.
+    /// If the guest refuses: `EINVAL` if it was not started, `EIO` if the card does not answer.
     pub fn wait(&self, limit: Duration) -> Result<Option<Completion>> {
         let command = CardCommand::Wait {
             timeout_ms: milliseconds(limit),
@@ -166,7 +166,7 @@ impl<'guest> Device<'guest> {
         self.command(CardCommand::Release).map(|_| ())
     }
 
-    /// What the driver has lent to the card.
+    /// What our own driver has lent to the card.
     ///
     /// # Errors
     /// If the guest refuses.
@@ -301,7 +301,7 @@ pub fn drop_mappings(guest: &Guest<Loaded>) -> Result<()> {
     guest.ask(CaptureRequest::DropHeld).map(drop)
 }
 
-impl Drop for Device<'_> {
+impl<Stage: Running> Drop for Device<'_, Stage> {
     fn drop(&mut self) {
         if self.open && !std::thread::panicking() {
             // A guest that is gone has closed it too.

@@ -4,8 +4,8 @@
 //! capture, compare three views of each transfer, and give a verdict as a [`landfall::report::schema::Report`].
 //! [`catalog`] plants every bug of the catalogue and shows the gallery of drivers that are right; [`scenario`] plants
 //! faults in the card, and [`fuzz`] draws them; [`survey`] measures every way to get memory.
-//! [`project`] is for cards and drivers of anybody's: what a command line or a `landfall.toml` says of them, as a trial. [`verify`] compares memory
-//! with what a card should have written.
+//! [`project`] is for cards and drivers of anybody's: what a command line or a `landfall.toml` says of them, as a trial.
+//! [`video`] streams from a video card whoever wrote its driver. [`verify`] compares memory with what a card should have written.
 //!
 //! Nothing here prints, exits or reads the environment.
 
@@ -20,3 +20,4 @@ pub mod run;
 pub mod scenario;
 pub mod survey;
 pub mod verify;
+pub mod video;

@@ -28,7 +28,7 @@ fn limits() -> Limits {
 }
 
 fn frame(width: u32, height: u32, stride: u32, pixel: u32) -> Result<Geometry, Refusal> {
-    Geometry::new(&limits(), (width, height), stride, pixel, false, 1)
+    Geometry::new(&limits(), (width, height), stride, pixel, false)
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn all_slots_can_be_out_at_once() {
     assert!((0..32).all(|slot| ring.lend(slot)));
 
     assert_eq!(ring.complete(u32::MAX), 32);
-    assert!(ring.has_completed());
+    assert_eq!(ring.first_completed(), Some(0));
     ring.clear();
 
     assert_eq!(ring, Ring::default());
@@ -112,26 +112,18 @@ fn frames_that_the_card_cannot_take_are_refused() {
         ..limits()
     };
     assert_eq!(
-        Geometry::new(&grey_only, (1, 1), 0, 0, false, 1),
+        Geometry::new(&grey_only, (1, 1), 0, 0, false),
         Err(Refusal::Pixel)
     );
 }
 
 #[test]
 fn a_clip_mask_has_a_bit_for_each_pixel_in_whole_bytes_a_line() {
-    let with_mask = |width, height| Geometry::new(&limits(), (width, height), 0, 1, true, 1);
+    let with_mask = |width, height| Geometry::new(&limits(), (width, height), 0, 1, true);
 
     assert_eq!(with_mask(9, 10).map(|g| g.clip_size), Ok(20));
     assert_eq!(with_mask(1024, 1024).map(|g| g.clip_size), Ok(128 * 1024));
     assert_eq!(with_mask(1024, 1025), Err(Refusal::Clip));
-}
-
-#[test]
-fn there_is_a_slot_for_each_buffer() {
-    let count = |buffers| Geometry::new(&limits(), (1, 1), 0, 0, false, buffers).err();
-
-    assert_eq!([count(0), count(33)], [Some(Refusal::Buffers); 2]);
-    assert_eq!([count(1), count(32)], [None; 2]);
 }
 
 #[test]
@@ -272,7 +264,7 @@ fn what_is_nearest_to_a_wish_is_a_frame_and_stays() {
                     assert_eq!(format::sizes(&card, YUYV), None, "{wish:?}");
                     continue;
                 }
-                let geometry = format::geometry(&card, &fits)
+                let geometry = format::geometry(&card, &fits, false)
                     .unwrap_or_else(|why| panic!("{wish:?}: {why:?}"));
                 assert_eq!(fits.size, fits.stride * fits.height);
                 assert!(geometry.frame_size <= fits.size.into());
@@ -314,10 +306,41 @@ fn a_size_that_is_offered_is_taken_as_it_is_and_a_stride_that_is_possible_too() 
 #[test]
 fn an_interval_is_what_is_nearest_and_the_shortest_is_as_soon_as_can_be() {
     assert_eq!(format::interval(1, 25), 40_000);
-    for nonsense in [(0, 0), (0, 1), (1, 0), (1, u32::MAX)] {
-        assert_eq!(format::interval(nonsense.0, nonsense.1), format::SHORTEST);
+    for soon in [(0, 0), (0, 1), (1, 0), (1, u32::MAX), (1, 1000)] {
+        assert_eq!(format::interval(soon.0, soon.1), 0);
     }
+    assert_eq!(format::interval(1001, 1_000_000), 1001);
     assert_eq!(format::interval(u32::MAX, 1), format::LONGEST);
-    assert_eq!(format::pace(format::SHORTEST), 0);
-    assert_eq!(format::pace(40_000), 40_000);
+    assert_eq!([0, 40_000].map(format::told), [format::SHORTEST, 40_000]);
+}
+
+/// What V4L2's own calls would adjust is taken as it is, or refused, and no byte is lent behind the last line.
+#[test]
+fn a_picture_is_taken_to_the_letter_or_not_at_all() {
+    let odd = picture(YUYV, 7, 5000, 1000);
+    let geometry = format::geometry(&limits(), &odd, true).expect("the card takes it");
+    let exact = format::exactly(&odd, &geometry);
+    assert_eq!(exact.size, 1000 * 4999 + 14);
+    assert_eq!(Picture { size: 0, ..exact }, odd);
+    assert_eq!(geometry.clip_size, 5000);
+
+    let tight = picture(GREY, 9, 3, 0);
+    let geometry = format::geometry(&limits(), &tight, false).expect("the card takes it");
+    let exact = format::exactly(&tight, &geometry);
+    assert_eq!((exact.stride, exact.size), (9, 27));
+
+    let wishes = [
+        picture(0, 64, 48, 0),
+        picture(YUYV, 0, 48, 0),
+        picture(YUYV, 64, 48, 127),
+    ];
+    let refused = wishes.map(|wish| format::geometry(&limits(), &wish, false).err());
+    assert_eq!(
+        refused,
+        [
+            Some(Refusal::Pixel),
+            Some(Refusal::Size),
+            Some(Refusal::Stride)
+        ]
+    );
 }

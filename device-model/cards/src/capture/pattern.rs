@@ -83,6 +83,15 @@ impl Pixel {
         self as u8
     }
 
+    /// V4L2's number for it, `V4L2_PIX_FMT_*`.
+    pub const fn fourcc(self) -> u32 {
+        u32::from_le_bytes(match self {
+            Self::Yuyv => *b"YUYV",
+            Self::Grey => *b"GREY",
+            Self::Rgb24 => *b"RGB3",
+        })
+    }
+
     /// Bytes of one pixel.
     pub const fn bytes(self) -> u32 {
         match self {

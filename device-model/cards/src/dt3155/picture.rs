@@ -82,6 +82,16 @@ pub fn frame_number(bytes: &[u8]) -> Option<u32> {
     Some(u32::from_le_bytes(*number))
 }
 
+/// The picture that these bytes claim to be, see [`Camera`](crate::Camera).
+pub fn sent(bytes: &[u8], line: u32, lines: u32) -> Option<(u32, Vec<u8>)> {
+    let standards = [Standard::Hz50, Standard::Hz60];
+    let mut of_size = standards
+        .into_iter()
+        .filter(|standard| (standard.width(), standard.height()) == (line, lines));
+    let (standard, number) = (of_size.next()?, frame_number(bytes)?);
+    Some((number, picture(number, standard)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -43,6 +43,16 @@ pub fn picture(stamp: u32, width: usize, lines: u32, by_field: bool) -> Vec<u8> 
     bytes
 }
 
+/// The picture that these bytes claim to be, see [`Camera`](crate::Camera): lines in turns.
+pub fn sent(bytes: &[u8], line: u32, lines: u32) -> Option<(u32, Vec<u8>)> {
+    let (channel, number) = origin(bytes)?;
+    let whole = u64::from(line) * u64::from(lines);
+    (u64::try_from(bytes.len()) == Ok(whole)).then(|| {
+        let picture = picture(stamp(channel, number), line as usize, lines, false);
+        (number, picture)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

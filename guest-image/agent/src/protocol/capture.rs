@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What the capture driver is asked for, and answers.
+//! What a video driver is asked for, and answers.
 
 use serde::{Deserialize, Serialize};
 
 use super::Direction;
 
-/// What can be asked of the capture driver.
+/// What can be asked of a video driver.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum CaptureRequest {
-    /// Opens `/dev/landfall-capture<card>`; needed before any other capture request for that card.
+    /// Opens `/dev/video<card>`; needed before any other capture request for that card.
     Open {
         /// Index of the card.
         card: u8,
@@ -19,7 +19,7 @@ pub enum CaptureRequest {
         /// Index of the card.
         card: u8,
     },
-    /// Does one ioctl on an open card.
+    /// Has an open card do something.
     Command {
         /// Index of the card.
         card: u8,
@@ -93,60 +93,75 @@ pub enum CaptureReply {
     Lends(Vec<Lend>),
 }
 
-/// One ioctl of `kmod/capture/uapi.rs`.
+/// What a card is to do, by V4L2 or, where that has no word for it, by a call of `kmod/capture/uapi.rs`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum CardCommand {
-    /// Answers [`CaptureReply::Info`].
+    /// Our own driver. Answers [`CaptureReply::Info`].
     Info,
-    /// Answers [`CaptureReply::Configured`].
+    /// Frees earlier buffers, sets what is captured and takes new ones. `EBUSY` while running, `EINVAL` for what the
+    /// driver would adjust. Answers [`CaptureReply::Configured`].
     Configure(Configure),
-    /// Answers [`CaptureReply::Buffer`].
+    /// Our own driver. Answers [`CaptureReply::Buffer`].
     Buffer {
         /// Which.
         index: u32,
     },
-    /// Answers [`super::Reply::Done`].
+    /// Gives a buffer to the card. `EINVAL` if it has it. Answers [`super::Reply::Done`].
     Queue {
         /// Which.
         index: u32,
     },
-    /// Answers [`super::Reply::Done`].
+    /// Starts the stream. Answers [`super::Reply::Done`].
     Start,
-    /// Answers [`super::Reply::Done`].
+    /// Stops it, and takes every buffer back. `ETIMEDOUT` if our own driver says that the card stayed busy and was
+    /// reset, `EIO` if it does not answer. Answers [`super::Reply::Done`].
     Stop,
-    /// Answers [`CaptureReply::Completion`].
+    /// Waits for the frame that was done first. `ETIMEDOUT` if none is. Answers [`CaptureReply::Completion`].
     Wait {
         /// How long at most, milliseconds.
         timeout_ms: u32,
     },
-    /// Answers [`super::Reply::Done`].
+    /// Frees the buffers. `EBUSY` while running. Answers [`super::Reply::Done`].
     Release,
-    /// Answers [`CaptureReply::Lends`].
+    /// Our own driver. Answers [`CaptureReply::Lends`].
     Lends,
 }
 
-/// What to capture; see `Configure` in `uapi.rs`.
+/// What to capture. Clip masks, places, and what V4L2's calls would adjust, only our own driver takes. With neither format,
+/// size, stride nor interval it is what the driver has set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[expect(
-    missing_docs,
-    reason = "the fields are those of uapi.rs, documented there"
-)]
 pub struct Configure {
+    /// `V4L2_PIX_FMT_*`; 0: the one that the driver likes.
+    pub format: u32,
+    /// Pixels.
     pub width: u32,
+    /// Lines.
     pub height: u32,
+    /// Bytes from line to line; 0: as the driver likes.
     pub stride: u32,
-    pub pixel: u32,
+    /// Number of the test pattern.
     pub pattern: u32,
+    /// Microseconds from frame to frame; 0: as the driver likes.
     pub interval_us: u32,
+    /// How many, at least 1.
     pub buffers: u32,
+    /// Every buffer is to have a clip mask.
     pub clip: bool,
+    /// Physical address of buffer 0; 0: anywhere. See `Setup` in `uapi.rs`.
     pub at: u64,
+    /// Bus address of buffer 0; 0: what it gets. Likewise.
     pub iova: u64,
 }
 
 /// What was configured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Configured {
+    /// `V4L2_PIX_FMT_*`.
+    pub format: u32,
+    /// Pixels.
+    pub width: u32,
+    /// Lines.
+    pub height: u32,
     /// Bytes from line to line.
     pub stride: u32,
     /// Bytes of a clip mask; 0: none.
@@ -193,7 +208,8 @@ pub struct BufferInfo {
     pub clip_length: u64,
 }
 
-/// A finished slot; see `Completion` in `uapi.rs`.
+/// A frame that is done; see `Record` in `uapi.rs`, and of another driver `struct v4l2_buffer`, the result being 1 if it
+/// has an error.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[expect(
     missing_docs,

@@ -90,6 +90,9 @@ pub(crate) enum Command {
     PoolExercise(ExerciseArguments),
 }
 
+/// The card that is captured from unless another is named.
+pub(crate) const CAPTURE: &str = landfall_suite::capture::NAME;
+
 /// Where a guest's parts come from.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Parts of the guest")]
@@ -210,6 +213,10 @@ pub(crate) struct GuestArguments {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RunArguments {
+    /// Stream from this video card with its usual driver. Of the options only --frames, --save-frames, --memory, --cpus,
+    /// --iommu, --append, --qemu-arg, --accel, --jobs, --json, --bundle and the parts of the guest are for others than capture
+    #[arg(long, value_name = "NAME", default_value = CAPTURE, value_parser = landfall_cards::NAMES)]
+    pub(crate) card: String,
     #[command(flatten)]
     pub(crate) parts: PartArguments,
     #[command(flatten)]

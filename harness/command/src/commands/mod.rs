@@ -9,6 +9,7 @@ mod fuzz;
 mod replay;
 mod survey;
 mod test;
+mod video;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,8 +32,8 @@ use landfall_suite::scenario::Scenario;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cli::{
-    Cli, Command, DoctorArguments, ExerciseArguments, GuestArguments, PartArguments, RunArguments,
-    SetupArguments,
+    CAPTURE, Cli, Command, DoctorArguments, ExerciseArguments, GuestArguments, PartArguments,
+    RunArguments, SetupArguments,
 };
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
@@ -103,6 +104,9 @@ fn watch_signals() -> std::io::Result<Cancel> {
 }
 
 fn run(arguments: &RunArguments, cancel: &Cancel) -> Done {
+    if arguments.card != CAPTURE {
+        return video::run(arguments, cancel);
+    }
     let place = place(arguments.output.bundle.as_deref())?;
     let request = bundle::Request {
         place,

@@ -15,7 +15,7 @@ use landfall_device::ledger;
 use landfall_guest::Cancel;
 
 use super::{Done, run_with};
-use crate::cli::{Cli, Command, OutputArguments, ReplayArguments, RunArguments};
+use crate::cli::{CAPTURE, Cli, Command, OutputArguments, ReplayArguments, RunArguments};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::output;
@@ -181,6 +181,14 @@ fn trial(
         Some(Command::Exec(exec)) if exec.is_of_ours() => {
             return super::exec::again(&exec, &arguments.parts, cancel);
         }
+        Some(Command::Run(run)) => match super::video::again(&run, &arguments.parts, cancel) {
+            Some(again) => return again,
+            None => {
+                return Err(by_hand(
+                    "it had parts of its own, which a bundle may not name",
+                ));
+            }
+        },
         Some(Command::Exec(_)) => {
             return Err(by_hand(
                 "it had files, programs or a card of somebody's own, which a bundle may not name",
@@ -212,6 +220,11 @@ fn wanted(arguments: &ReplayArguments, command: &[String]) -> Result<RunArgument
         Some(Command::Run(run)) => *run,
         Some(_) => return Err(Failure::foreign("its command line is not one of a run")),
     };
+    if run.card != CAPTURE {
+        return Err(Failure::foreign(
+            "its command line is not one of such a run",
+        ));
+    }
     let own = &run.parts;
     let brings = own.qemu.is_some() || own.kernel.is_some() || !own.modules.is_empty();
     let mine = &arguments.parts;

@@ -172,7 +172,7 @@ impl Session {
             width: wanted.width,
             height: wanted.height,
             stride: wanted.stride,
-            pixel: u32::from(wanted.pixel.number()),
+            format: wanted.pixel.fourcc(),
             pattern: u32::from(wanted.pattern.number()),
             interval_us: wanted.interval_us,
             buffers: wanted.buffers,

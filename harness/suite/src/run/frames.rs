@@ -68,7 +68,7 @@ fn rgb(y: u8, u: u8, v: u8) -> [u8; 3] {
 ///
 /// # Errors
 /// See [`SaveError`].
-pub(super) fn save(
+pub(crate) fn save(
     directory: &Path,
     capture: usize,
     bytes: &[u8],

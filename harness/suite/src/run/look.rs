@@ -270,6 +270,9 @@ mod tests {
         Captured {
             plan: CapturePlan::default(),
             format: Configured {
+                format: 0,
+                width: 0,
+                height: 0,
                 stride: 0,
                 clip_size: 0,
                 frame_size: 0,

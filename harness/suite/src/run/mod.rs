@@ -8,7 +8,7 @@
 
 mod assemble;
 mod capture;
-mod frames;
+pub(crate) mod frames;
 mod jobs;
 mod leave;
 mod look;

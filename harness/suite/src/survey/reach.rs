@@ -60,7 +60,7 @@ pub(super) fn reach(
     let devices = guest.list("/dev")?;
     let mut reach = Vec::new();
     for ((index, bits), refused) in (0..).zip(BITS).zip(refusals) {
-        let bound = devices.contains(&format!("landfall-capture{index}"));
+        let bound = devices.contains(&format!("video{index}"));
         let outcome = match bound {
             true => capture(&guest, index)?,
             false => Outcome::OutOfReach {
