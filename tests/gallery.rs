@@ -79,7 +79,7 @@ fn patterns_through_bounce_buffers_are_silent() -> Result {
     let patterns = "own scatter chain sg-table copy coalesce sync-in-irq napi halves twice neighbours \
                     bidirectional skip-sync need-unmap partial-syncs requeue unread rewrite \
                     unmap-in-timer mapping-error coherent-and-streaming noncontiguous pages narrow \
-                    d3-memory cancel";
+                    d3-memory cancel refused";
     silent(Leg::Swiotlb, false, some(patterns)).map(drop)
 }
 

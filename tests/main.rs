@@ -21,6 +21,7 @@ mod grabber;
 mod headers;
 mod interrupts;
 mod ioatdma;
+mod kernels;
 mod killing;
 mod limits;
 mod lines;

@@ -44,6 +44,7 @@ pub use setup::kernel_source::kernel_source;
 pub use setup::options::SetupOptions;
 pub use setup::packages::{Packages, module_source, packages};
 pub use setup::parts::recheck;
+pub use setup::plan::kernel_series;
 pub use setup::prepare;
 pub use setup::prune::{Pruned, prune};
 pub use setup::selftest::{SELFTESTS, selftests};

@@ -6,9 +6,28 @@
 #ifndef LANDFALL_KERNEL_H
 #define LANDFALL_KERNEL_H
 
+#include <linux/bitfield.h>
 #include <linux/dma-mapping.h>
 #include <linux/hrtimer.h>
 #include <linux/ktime.h>
+#include <linux/pci.h>
+#include <linux/workqueue.h>
+
+#ifndef FIELD_PREP_CONST
+#define FIELD_PREP_CONST(mask, value) (((value) << __builtin_ctz(mask)) & (mask))
+#endif
+
+#ifndef PCI_IRQ_INTX
+#define PCI_IRQ_INTX PCI_IRQ_LEGACY
+#endif
+
+#ifndef HAVE_BH_WQ
+#define system_bh_wq system_highpri_wq
+#endif
+
+#ifndef HAVE_DMA_DEV_NEED_SYNC
+#define dma_dev_need_sync(dev) true
+#endif
 
 #ifndef HAVE_DMA_NEED_UNMAP
 /* Whether the DMA API makes use of an unmap is decided when the kernel is built, and drivers take it that it does. */

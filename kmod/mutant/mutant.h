@@ -21,6 +21,7 @@
 #include <linux/wait.h>
 
 #include "landfall_card.h"
+#include "landfall_kernel.h"
 
 /* How a piece of memory is got and mapped. */
 enum how {

@@ -4,7 +4,6 @@
  * made the pool asked for.
  */
 #include <linux/dmapool.h>
-#include <linux/ftrace_regs.h>
 #include <linux/list.h>
 #include <linux/slab.h>
 

@@ -10,7 +10,7 @@
 #include <linux/ioport.h>
 #include <linux/smp.h>
 #include <linux/string.h>
-#include <linux/timekeeping.h>
+#include <linux/ktime.h>
 
 #include "witness.h"
 

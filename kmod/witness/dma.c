@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
  * The calls of the DMA API. What lends is traced by the kernel when it is done, before the call returns; what takes
- * back is told before it is done: the lists are traced so. Unmaps of single ranges and dma_free_attrs are not (the
+ * back is told before it is done: the lists are traced so (where nothing is traced, see untraced.h). Unmaps of single ranges and dma_free_attrs are not (the
  * former are traced afterwards, the latter not if the memory is the device's own, and also if there is nothing to free),
  * and a hook sees them at their entry.
  */
@@ -9,14 +9,15 @@
 #include <linux/dma-map-ops.h>
 #include <linux/dma-mapping.h>
 #include <linux/dmapool.h>
-#include <linux/ftrace_regs.h>
 #include <linux/iommu.h>
 #include <linux/mm.h>
 #include <linux/rcupdate.h>
 #include <linux/scatterlist.h>
 #include <linux/string.h>
 #include <linux/tracepoint.h>
+#ifdef HAVE_DMA_EVENTS
 #include <trace/events/dma.h>
+#endif
 
 #include "witness.h"
 
@@ -122,7 +123,9 @@ bool witness_watches(struct device *dev)
  */
 static void hear_syncs(struct device *dev)
 {
+#ifdef HAVE_DMA_RESET_NEED_SYNC
 	dma_reset_need_sync(dev);
+#endif
 }
 
 void witness_dma_binding(struct device *dev)
@@ -333,6 +336,7 @@ static void on_sync_sg_device(void *data, struct device *dev, struct scatterlist
 	tell_list(dev, LW_OP_SYNC_FOR_DEVICE, list, nents, nents, dir, 0, false);
 }
 
+#ifdef HAVE_DMA_EVENTS
 #define PROBES(X)                                          \
 	MAPPED(X)                                          \
 	X(dma_alloc, on_alloc)                             \
@@ -367,6 +371,7 @@ static void check_prototypes(void)
 	PROBES(X)
 #undef X
 }
+#endif
 
 /* Whether a call may be told now; a test aid says no, amid another one. Then that something is missed is told. */
 static bool enter(struct device *dev)
@@ -510,7 +515,14 @@ static int instead_of_set_mask(struct device *dev, u64 mask)
 	return error;
 }
 
+#ifdef HAVE_DMA_EVENTS
+#define UNTRACED
+#else
+#include "untraced.h"
+#endif
+
 static const struct witness_hook hooks[] = {
+	UNTRACED
 #ifdef HAVE_DMA_MAP_PHYS
 	{ dma_unmap_phys, .entry = at_unmap },
 #else
@@ -546,6 +558,7 @@ static const struct witness_hook hooks[] = {
 	{ pci_user_write_config_dword, .instead = witness_instead_of_user_write_dword },
 };
 
+#ifdef HAVE_DMA_EVENTS
 static void find(struct tracepoint *point, void *data)
 {
 	unsigned int i;
@@ -556,21 +569,19 @@ static void find(struct tracepoint *point, void *data)
 	}
 }
 
-void witness_dma_stop(void)
+static void probes_stop(void)
 {
 	unsigned int i;
 
-	witness_hooks_stop();
 	for (i = 0; i < ARRAY_SIZE(probes); i++) {
 		if (probes[i].attached)
 			tracepoint_probe_unregister(probes[i].point, probes[i].function, NULL);
 		probes[i].attached = false;
 	}
 	tracepoint_synchronize_unregister();
-	witness_forget_pools();
 }
 
-int witness_dma_start(void)
+static int probes_start(void)
 {
 	unsigned int i;
 	int error;
@@ -583,15 +594,37 @@ int witness_dma_start(void)
 			error = tracepoint_probe_register(probes[i].point, probes[i].function, NULL);
 		if (error) {
 			pr_err(KBUILD_MODNAME ": cannot attach to the tracepoint %s: %d\n", probes[i].name, error);
-			goto stop;
+			return error;
 		}
 		probes[i].attached = true;
 	}
-	error = witness_hooks_start(hooks, ARRAY_SIZE(hooks));
-	if (error)
-		goto stop;
 	return 0;
-stop:
-	witness_dma_stop();
+}
+#else
+static void probes_stop(void)
+{
+}
+
+static int probes_start(void)
+{
+	return 0;
+}
+#endif
+
+void witness_dma_stop(void)
+{
+	witness_hooks_stop();
+	probes_stop();
+	witness_forget_pools();
+}
+
+int witness_dma_start(void)
+{
+	int error = probes_start();
+
+	if (!error)
+		error = witness_hooks_start(hooks, ARRAY_SIZE(hooks));
+	if (error)
+		witness_dma_stop();
 	return error;
 }

@@ -11,7 +11,7 @@
 
 #include "witness.h"
 
-#define MOST 24
+#define MOST 40
 /* A function's trampoline is called in its first bytes. */
 #define PROLOGUE 16
 

@@ -15,7 +15,7 @@ static void tell_driver(struct device *dev, u8 state)
 	card = witness_find(dev);
 	if (card) {
 		if (state == LW_DRIVER_BINDING && dev->driver)
-			strscpy(card->driver, dev->driver->name);
+			strscpy(card->driver, dev->driver->name, sizeof(card->driver));
 		witness_post_driver(card, state);
 	}
 	rcu_read_unlock();
@@ -63,6 +63,7 @@ static void tell_down(struct witness_card *card, void *unused)
 }
 
 /* Runs after every driver's shutdown, on one CPU, with interrupts off. */
+#ifdef HAVE_SYSCORE
 static void going_down(void *data)
 {
 	witness_each(tell_down, NULL);
@@ -70,6 +71,16 @@ static void going_down(void *data)
 
 static const struct syscore_ops operations = { .shutdown = going_down };
 static struct syscore syscore = { .ops = &operations };
+#else
+static void going_down(void)
+{
+	witness_each(tell_down, NULL);
+}
+
+static struct syscore_ops syscore = { .shutdown = going_down };
+#define register_syscore register_syscore_ops
+#define unregister_syscore unregister_syscore_ops
+#endif
 
 int witness_life_start(void)
 {

@@ -10,7 +10,7 @@
 #include <linux/seq_file.h>
 #include <linux/spinlock.h>
 #include <linux/string.h>
-#include <linux/timekeeping.h>
+#include <linux/ktime.h>
 
 #include "witness.h"
 
@@ -71,8 +71,8 @@ static u16 name_of(const struct device *dev)
 	found = &table->devices[table->named];
 	found->dev = dev;
 	found->bound = dev->driver;
-	strscpy(found->name, name);
-	strscpy(found->driver, dev->driver ? dev->driver->name : "");
+	strscpy(found->name, name, sizeof(found->name));
+	strscpy(found->driver, dev->driver ? dev->driver->name : "", sizeof(found->driver));
 	return table->named++;
 }
 

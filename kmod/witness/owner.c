@@ -26,6 +26,10 @@ static const char *cache_of(const struct page *page)
 }
 #endif
 
+#ifndef MAX_PAGE_ORDER
+#define MAX_PAGE_ORDER (MAX_ORDER - 1)
+#endif
+
 /* The free block that a page is of: its order, or -1. */
 static int free_order(unsigned long pfn)
 {
@@ -33,7 +37,7 @@ static int free_order(unsigned long pfn)
 
 	for (order = 0; order <= MAX_PAGE_ORDER; order++) {
 		const unsigned long first = pfn & ~((1UL << order) - 1);
-		const struct page *head = pfn_to_online_page(first);
+		struct page *head = pfn_to_online_page(first);
 
 		if (!head)
 			break;
@@ -47,8 +51,8 @@ static int free_order(unsigned long pfn)
 int witness_owner(u64 phys, char *into, size_t size)
 {
 	const unsigned long pfn = PHYS_PFN(phys);
-	const struct page *page = pfn_to_online_page(pfn);
-	const struct folio *folio;
+	struct page *page = pfn_to_online_page(pfn);
+	struct folio *folio;
 	int order;
 
 	if (!page)

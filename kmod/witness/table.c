@@ -129,7 +129,8 @@ static int attach_locked(struct pci_dev *pdev, bool assign)
 	/* A card that is being plugged in gets its addresses later, and is attached then. */
 	if (!assign && flags & LW_MAILBOX_HAS_BAR && !pdev->resource[LW_BAR].parent)
 		return 0;
-	if (assign && device_is_bound(&pdev->dev))
+	/* Set right before the probe, and so not yet when a driver is about to be bound. */
+	if (assign && pdev->driver)
 		return -EBUSY;
 	if (slot == WITNESS_MAX_CARDS) {
 		tell_not_watched(pdev, mailbox, "anything: too many cards are watched");

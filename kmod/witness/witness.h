@@ -8,6 +8,13 @@
 #include <linux/pci.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
+#ifdef HAVE_FTRACE_REGS
+#include <linux/ftrace_regs.h>
+#else
+#include <linux/ftrace.h>
+#define ftrace_regs_get_argument(regs, n) regs_get_kernel_argument(&(regs)->regs, n)
+#define ftrace_regs_set_instruction_pointer(regs, ip) ftrace_instruction_pointer_set(regs, ip)
+#endif
 
 #include "landfall_witness.h"
 

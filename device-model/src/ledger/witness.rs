@@ -77,7 +77,7 @@ pub(super) struct Life {
     pub(super) told_gone: bool,
     pub(super) due: Option<Due>,
     /// While it binds, the card wrote what the driver never synced before it unmapped it: what to say if it gives the card up.
-    pub(super) unlooked: Option<Box<Violation>>,
+    pub(super) unlooked: Vec<Violation>,
     /// The card was reset under it, and does not decode since: what to say if that stays so.
     pub(super) struck: Option<Box<Violation>>,
 }

@@ -53,6 +53,7 @@ fn main() {
         return;
     }
     mounts::mount_all();
+    modules::load_for_port();
     let reaper = Arc::new(reaper::Reaper::default());
     let port = Arc::new(port::Port::default());
 

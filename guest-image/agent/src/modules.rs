@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::kmod::{DeleteModuleFlags, ModuleInitFlags, delete_module, finit_module};
 
 use crate::kmsg::Mark;
-use crate::{Outcome, failed, refused};
+use crate::{Outcome, console, failed, refused};
 
 /// Set for a file that the kernel has to decompress itself (`MODULE_INIT_COMPRESSED_FILE`).
 const COMPRESSED: ModuleInitFlags = ModuleInitFlags::from_bits_retain(4);
@@ -46,6 +46,19 @@ pub(crate) fn load(name: &str, parameters: &str) -> Outcome<Reply> {
         })?;
     }
     Ok(Reply::Done)
+}
+
+/// Loads the modules that the agent's own port needs, where the kernel has not all of it built in: the image names them.
+pub(crate) fn load_for_port() {
+    let names = fs::read_to_string("/etc/port-modules").unwrap_or_default();
+    for name in names.lines() {
+        if let Err(error) = load(name, "") {
+            console::say(&format!(
+                "landfall-agent: {}: {}",
+                error.operation, error.message
+            ));
+        }
+    }
 }
 
 /// Unloads `name`; `EWOULDBLOCK` if it is in use.

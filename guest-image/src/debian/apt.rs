@@ -45,8 +45,14 @@ pub(crate) struct Apt {
 }
 
 impl Apt {
-    /// Writes the root's configuration; what was fetched before stays.
-    pub(crate) fn create(root: &Path, mirror: &Mirror, runner: &Runner) -> io::Result<Self> {
+    /// Writes the root's configuration, with `another` suite than the usual ones if there is one; what was fetched before
+    /// stays.
+    pub(crate) fn create(
+        root: &Path,
+        mirror: &Mirror,
+        another: Option<&str>,
+        runner: &Runner,
+    ) -> io::Result<Self> {
         for directory in [
             "etc/apt/apt.conf.d",
             "etc/apt/preferences.d",
@@ -63,10 +69,9 @@ impl Apt {
         let (uri, keyring) = (&mirror.uri, mirror.keyring.display());
         let line =
             |suite: &str| format!("deb [signed-by={keyring} arch=amd64] {uri} {suite} main\n");
-        fs::write(
-            root.join("etc/apt/sources.list"),
-            line(RELEASE) + &line(BACKPORTS),
-        )?;
+        let suites = [RELEASE, BACKPORTS].into_iter().chain(another);
+        let lines: String = suites.map(line).collect();
+        fs::write(root.join("etc/apt/sources.list"), lines)?;
         fs::write(root.join("apt.conf"), configuration(root, mirror))?;
         Ok(Self {
             root: root.to_owned(),

@@ -7,8 +7,35 @@ use std::path::PathBuf;
 use crate::debian::apt::{Apt, BACKPORTS, Chosen, RELEASE};
 use crate::host::process::CommandError;
 
-/// Kernel series that the modules were shown to build against and run on, best first.
-pub(crate) const SERIES: [&str; 1] = ["7.3"];
+/// A series of the distribution's kernels.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Series {
+    /// Such as `7.3`.
+    pub(crate) name: &'static str,
+    /// Modules in Rust are built for it: it takes them, and its source is a package.
+    pub(crate) rust: bool,
+    /// The suite that it is in, if that is none of those that everything else comes from.
+    pub(crate) suite: Option<&'static str>,
+}
+
+/// Those that the modules were shown to build against and run on, the default first.
+pub(crate) const SERIES: [Series; 4] = [
+    series("7.3", true, None),
+    series("7.2", false, None),
+    series("6.12", false, None),
+    series("6.1", false, Some("bookworm")),
+];
+
+const fn series(name: &'static str, rust: bool, suite: Option<&'static str>) -> Series {
+    Series { name, rust, suite }
+}
+
+impl Series {
+    /// The one of a name.
+    pub(crate) fn of(name: &str) -> Option<&'static Self> {
+        SERIES.iter().find(|series| series.name == name)
+    }
+}
 
 /// What the modules are built with. All of it comes from [`RELEASE`], above all rustc: the kernel was built
 /// with that one, and Rust's metadata is tied to the compiler.
@@ -49,13 +76,14 @@ pub(crate) const VIDEO: &str = "v4l-utils";
 /// The packages could not be chosen.
 #[derive(Debug, thiserror::Error)]
 pub enum PackagesError {
-    /// The mirror has no kernel of a series that the modules are known to work with.
+    /// The mirror has no kernel of the series.
     #[error(
-        "the mirror has no kernel of series {}; it has {}",
-        SERIES.join(", "),
+        "the mirror has no kernel of series {series}; it has {}",
         if there.is_empty() { "none at all".to_owned() } else { there.join(", ") }
     )]
     NoSeries {
+        /// Which.
+        series: &'static str,
         /// Series that it has.
         there: Vec<String>,
     },
@@ -104,16 +132,26 @@ pub(crate) struct Sets {
 /// A kernel of Debian's, what it was built from, and what it was built with.
 #[derive(Clone, Debug)]
 pub(crate) struct Kernel {
-    pub(crate) series: String,
+    pub(crate) series: &'static Series,
     /// `uname -r`.
     pub(crate) release: String,
-    /// Configuration and symbol table, which builds need.
-    pub(crate) config: Vec<Chosen>,
+    /// What modules are built against.
+    pub(crate) against: Against,
     /// Image and modules, which guests need.
     pub(crate) image: Vec<Chosen>,
-    /// The source.
-    pub(crate) source: Vec<Chosen>,
     pub(crate) toolchain: Vec<Chosen>,
+}
+
+/// What modules are built against.
+#[derive(Clone, Debug)]
+pub(crate) enum Against {
+    /// The kernel's source, and its configuration and symbol table: Rust's metadata is made of them.
+    Source {
+        config: Vec<Chosen>,
+        source: Vec<Chosen>,
+    },
+    /// The distribution's headers, which are enough for modules in C.
+    Headers(Vec<Chosen>),
 }
 
 impl Sets {
@@ -135,8 +173,13 @@ impl Sets {
         let mut sets: Vec<(&[Chosen], &'static str)> = Vec::new();
         if let Some(kernel) = &self.kernel {
             sets.push((&kernel.toolchain, "toolchain"));
-            sets.push((&kernel.source, "source"));
-            sets.push((&kernel.config, "kernel"));
+            match &kernel.against {
+                Against::Source { config, source } => {
+                    sets.push((source, "source"));
+                    sets.push((config, "kernel"));
+                }
+                Against::Headers(headers) => sets.push((headers, "kernel")),
+            }
             sets.push((&kernel.image, "kernel"));
         }
         sets.push((&self.qemu, "qemu"));
@@ -147,16 +190,22 @@ impl Sets {
 }
 
 /// Chooses the newest versions that the mirror has.
-pub(crate) fn choose(apt: &Apt, kernel: bool, qemu: bool) -> Result<Sets, PackagesError> {
+pub(crate) fn choose(
+    apt: &Apt,
+    kernel: Option<&'static Series>,
+    qemu: bool,
+) -> Result<Sets, PackagesError> {
     Ok(Sets {
-        kernel: kernel.then(|| choose_kernel(apt)).transpose()?,
+        kernel: kernel
+            .map(|series| choose_kernel(apt, series))
+            .transpose()?,
         qemu: if qemu {
             closure(apt, BACKPORTS, &[QEMU])?
         } else {
             Vec::new()
         },
         guest: closure(apt, RELEASE, &[GUEST])?,
-        video: if kernel {
+        video: if kernel.is_some() {
             closure(apt, RELEASE, &[VIDEO])?
         } else {
             Vec::new()
@@ -164,39 +213,54 @@ pub(crate) fn choose(apt: &Apt, kernel: bool, qemu: bool) -> Result<Sets, Packag
     })
 }
 
-fn choose_kernel(apt: &Apt) -> Result<Kernel, PackagesError> {
-    for series in SERIES {
-        let names = apt.names(&format!("linux-binary-{series}."))?;
-        let releases = releases(&names);
-        let binaries: Vec<String> = releases
-            .iter()
-            .map(|release| format!("linux-binary-{release}"))
-            .collect();
-        let versions = apt.versions(&binaries)?;
-        let source = format!("linux-source-{series}");
-        let sources = apt.versions(std::slice::from_ref(&source))?;
-        for (release, binary) in releases.into_iter().zip(&binaries) {
-            let Some(version) = versions.get(binary).and_then(|versions| versions.first()) else {
-                continue;
-            };
-            // The source must be that of this very kernel.
-            if !sources
-                .get(&source)
-                .is_some_and(|sources| sources.contains(version))
-            {
-                continue;
-            }
-            let parts =
-                |names: [&str; 2]| names.map(|name| format!("linux-{name}-{release}={version}"));
-            return Ok(Kernel {
-                series: series.to_owned(),
-                config: look_up(apt, &parts(["base", "headers"]))?,
-                image: look_up(apt, &parts(["binary", "modules"]))?,
-                source: look_up(apt, &[format!("{source}={version}")])?,
-                toolchain: closure(apt, RELEASE, &TOOLCHAIN)?,
-                release,
-            });
+fn choose_kernel(apt: &Apt, series: &'static Series) -> Result<Kernel, PackagesError> {
+    let names = apt.names(&format!("{HEADERS}{}.", series.name))?;
+    let releases = releases(&names);
+    let whole = |part: &str, release: &String| format!("linux-{part}-{release}");
+    let parts = |part| releases.iter().map(move |release| whole(part, release));
+    let versions = apt.versions(
+        &parts("headers")
+            .chain(parts("binary"))
+            .collect::<Vec<String>>(),
+    )?;
+    let source = format!("linux-source-{}", series.name);
+    let sources = apt.versions(std::slice::from_ref(&source))?;
+    for release in &releases {
+        let Some(version) = versions
+            .get(&whole("headers", release))
+            .and_then(|versions| versions.first())
+        else {
+            continue;
+        };
+        // The source must be that of this very kernel.
+        let has_source = sources
+            .get(&source)
+            .is_some_and(|sources| sources.contains(version));
+        if series.rust && !has_source {
+            continue;
         }
+        let exactly = |parts: &[&str]| -> Vec<String> {
+            let exact = |part| format!("linux-{part}-{release}={version}");
+            parts.iter().map(exact).collect()
+        };
+        // Newer kernels come in parts.
+        let image: &[&str] = match versions.contains_key(&whole("binary", release)) {
+            true => &["binary", "modules"],
+            false => &["image"],
+        };
+        return Ok(Kernel {
+            series,
+            against: match series.rust {
+                true => Against::Source {
+                    config: look_up(apt, &exactly(&["base", "headers"]))?,
+                    source: look_up(apt, &[format!("{source}={version}")])?,
+                },
+                false => Against::Headers(headers(apt, release)?),
+            },
+            image: look_up(apt, &exactly(image))?,
+            toolchain: closure(apt, RELEASE, &TOOLCHAIN)?,
+            release: release.clone(),
+        });
     }
     let names = apt.names("linux-source-")?;
     let versions = apt.versions(&names)?;
@@ -206,15 +270,33 @@ fn choose_kernel(apt: &Apt) -> Result<Kernel, PackagesError> {
         .filter_map(|name| name.strip_prefix("linux-source-"))
         .map(str::to_owned)
         .collect();
-    Err(PackagesError::NoSeries { there })
+    Err(PackagesError::NoSeries {
+        series: series.name,
+        there,
+    })
 }
 
-/// Releases of the plain amd64 kernels among `linux-binary-RELEASE` names, newest first.
+/// How the packages of headers begin.
+const HEADERS: &str = "linux-headers-";
+
+/// The headers of a kernel: its own, those of all kernels of its version, and the programs that build with them.
+fn headers(apt: &Apt, release: &str) -> Result<Vec<Chosen>, PackagesError> {
+    let mut all = apt.closure(RELEASE, &[&format!("{HEADERS}{release}")])?;
+    all.retain(|name| name.starts_with(HEADERS) || name.starts_with("linux-kbuild-"));
+    look_up(apt, &all)
+}
+
+/// Releases of the plain amd64 kernels among names of packages of headers, newest first.
 fn releases(names: &[String]) -> Vec<String> {
     let mut releases: Vec<(Vec<u64>, String)> = names
         .iter()
-        .filter_map(|name| name.strip_prefix("linux-binary-"))
-        .filter(|release| release.ends_with("-amd64") && release.matches('-').count() == 1)
+        .filter_map(|name| name.strip_prefix(HEADERS))
+        .filter(|release| {
+            // Version, and perhaps the number of its binary interface: no flavour.
+            let plain = |part: &str| part.starts_with(|first: char| first.is_ascii_digit());
+            let version = release.strip_suffix("-amd64");
+            version.is_some_and(|version| version.split('-').all(plain))
+        })
         .map(|release| (numbers(release), release.to_owned()))
         .collect();
     releases.sort();
@@ -258,17 +340,23 @@ mod tests {
     #[test]
     fn the_newest_plain_kernel_comes_first() {
         let names = [
-            "linux-binary-7.3.4+deb13-amd64",
-            "linux-binary-7.3.12+deb13-amd64",
-            "linux-binary-7.3.12+deb13-rt-amd64",
-            "linux-binary-7.3.12+deb13-cloud-amd64",
-            "linux-binary-unsigned-7.3.12+deb13-amd64",
-            "linux-binary-7.3.12+deb13-arm64",
+            "linux-headers-7.3.4+deb13-amd64",
+            "linux-headers-7.3.12+deb13-amd64",
+            "linux-headers-7.3.12+deb13-rt-amd64",
+            "linux-headers-7.3.12+deb13-cloud-amd64",
+            "linux-headers-7.3.12+deb13-common",
+            "linux-headers-7.3.12+deb13-arm64",
         ];
 
         let releases = releases(&names.map(str::to_owned));
 
         assert_eq!(releases, ["7.3.12+deb13-amd64", "7.3.4+deb13-amd64"]);
+        let names = [
+            "linux-headers-6.1.0-9-amd64",
+            "linux-headers-6.1.0-50-amd64",
+        ];
+        let releases = super::releases(&names.map(str::to_owned));
+        assert_eq!(releases, ["6.1.0-50-amd64", "6.1.0-9-amd64"]);
     }
 
     #[test]
@@ -294,6 +382,7 @@ mod tests {
     #[test]
     fn the_error_names_the_series_that_are_there() {
         let error = PackagesError::NoSeries {
+            series: "7.3",
             there: vec!["6.12".to_owned(), "7.2".to_owned()],
         };
 

@@ -23,8 +23,13 @@ const PROFILE: &str = "export PS1='landfall:\\w# '\n\
     stty rows 40 columns 120 2>/dev/null\n\
     echo 'Landfall guest: cards in /sys/bus/pci/devices, modules by modprobe, pools in /sys/kernel/debug; exit ends.'\n";
 
+/// What the agent's port needs of the kernel, which may have it as modules.
+const PORT: [&str; 2] = ["virtio_pci", "virtio_console"];
+/// The file that names those modules to the agent, a line each.
+const PORT_MODULES: &str = "etc/port-modules";
+
 /// Changes whenever the archive's contents do by other means than what [`write`] is given.
-pub(crate) const RECIPE: &str = "4";
+pub(crate) const RECIPE: &str = "5";
 /// Largest module, unpacked.
 pub(crate) const LARGEST: u64 = 256 << 20;
 
@@ -94,6 +99,9 @@ pub(crate) fn write(path: &Path, contents: &Contents<'_>) -> Result<Vec<String>,
     archive.character_device("dev/null", 1, 3);
     archive.file("init", 0o755, embedded::AGENT);
     archive.file("etc/profile", 0o644, PROFILE.as_bytes());
+    let first = PORT.into_iter().filter(|name| modules.contains_key(*name));
+    let first: String = first.map(|name| format!("{name}\n")).collect();
+    archive.file(PORT_MODULES, 0o644, first.as_bytes());
     if let Some(busybox) = contents.busybox {
         archive.file("bin/busybox", 0o755, &read(busybox)?);
         for applet in APPLETS.split_ascii_whitespace() {
@@ -129,23 +137,24 @@ fn gather(contents: &Contents<'_>) -> Result<BTreeMap<String, Module>, Initramfs
             },
         );
     }
-    let mut stock = None;
+    let mut stock = index_of(contents.stock)?;
+    for name in PORT {
+        if stock.contains_key(name) {
+            wanted.push((name.to_owned(), vec![name.to_owned()]));
+        }
+    }
     while let Some((module, needs)) = wanted.pop() {
         for name in needs {
             if modules.contains_key(&name) {
                 continue;
             }
-            let known = match &mut stock {
-                Some(known) => known,
-                none => none.insert(index_of(contents.stock)?),
-            };
-            let Some(path) = known.get(&name) else {
+            let Some(path) = stock.remove(&name) else {
                 return Err(InitramfsError::Missing {
                     module,
                     needs: name,
                 });
             };
-            let bytes = read_module(path)?;
+            let bytes = read_module(&path)?;
             let depends = depends(&bytes);
             wanted.push((name.clone(), depends.clone()));
             let place = format!("kernel/{name}.ko");
@@ -294,6 +303,28 @@ mod tests {
         let line = "extra/landfall_capture.ko: extra/landfall_pool.ko kernel/near_one.ko kernel/far_one.ko\n";
         assert!(text.contains(line));
         assert!(text.contains("lib/modules/7.3.4/kernel/far_one.ko\0"));
+        Ok(())
+    }
+
+    #[test]
+    fn what_the_port_needs_is_there_where_it_is_a_module() -> Result<(), Box<dyn std::error::Error>>
+    {
+        let directory = tempfile::tempdir()?;
+        let at = |name: &str| directory.path().join(name);
+        fs::create_dir(at("stock"))?;
+        let write = || {
+            let contents = Contents {
+                release: "6.1",
+                modules: &[],
+                stock: Some(&at("stock")),
+                busybox: None,
+            };
+            write(&at("initramfs"), &contents)
+        };
+        assert_eq!(write()?, [""; 0], "all is in the kernel");
+        module(&at("stock/virtio_pci.ko"), "virtio")?;
+        module(&at("stock/virtio.ko"), "")?;
+        assert_eq!(write()?, ["virtio", "virtio_pci"]);
         Ok(())
     }
 

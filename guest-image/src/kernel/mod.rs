@@ -3,6 +3,7 @@
 //! The kernel: Debian's packages, or an image brought along.
 
 pub(crate) mod driver;
+pub(crate) mod headers;
 pub(crate) mod metadata;
 pub(crate) mod modules;
 pub(crate) mod vmlinux;
@@ -87,8 +88,16 @@ pub(crate) fn make_image(
     let tree = entry.join("tree");
     unpack(packages, archives, &tree, runner, &|_| {})?;
     let modules = entry.join("modules");
-    fs::rename(tree.join("usr/lib/modules").join(release), &modules)?;
-    let image = modules.join("vmlinuz");
+    // Older ones are not in /usr.
+    let places = [tree.join("usr/lib/modules"), tree.join("lib/modules")];
+    let place = places.iter().find(|place| place.is_dir());
+    let place = place.unwrap_or(&tree);
+    fs::rename(place.join(release), &modules)?;
+    let beside = modules.join("vmlinuz");
+    let image = match beside.exists() {
+        true => beside,
+        false => tree.join(format!("boot/vmlinuz-{release}")),
+    };
     let found = extract(&image, &entry.join("vmlinux"))?;
     if found != release {
         return Err(KernelError::OtherRelease {

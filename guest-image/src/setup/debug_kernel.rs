@@ -349,7 +349,7 @@ impl Work<'_> {
         disk: u64,
         seconds: u64,
     ) -> Result<(PathBuf, Vec<Chosen>), SetupError> {
-        let (uri, apt, beside) = self.with_indexes(mirror, beside)?;
+        let (uri, apt, beside) = self.with_indexes(mirror, None, beside)?;
         let wanted: Vec<Chosen> = beside.iter().chain([source]).cloned().collect();
         let total: u64 = wanted.iter().map(|package| package.size).sum();
         let missing = apt.missing(&wanted);

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::debian::packages::SERIES;
 use crate::host::cancel::Cancel;
 use crate::host::mirror::{self, MirrorError, find_program, os_release};
 use crate::host::namespace::Namespaces;
@@ -59,6 +60,25 @@ fn finding(what: &str, status: Status, detail: impl Into<String>, cure: Option<&
     }
 }
 
+/// Which kernel series there are, which of them are set up, and what is built for each.
+fn kernels(options: &SetupOptions, cache: &Cache) -> Finding {
+    let mut missing = false;
+    let told = SERIES.iter().map(|series| {
+        let plan = Plan::new(&SetupOptions {
+            series: Some(series.name.to_owned()),
+            ..options.clone()
+        });
+        let base = plan.ok().and_then(|plan| Base::load(cache, &plan.base_key));
+        missing |= base.is_none();
+        let there = base.map_or_else(|| "not set up".to_owned(), |base| base.release);
+        let modules = if series.rust { "C and Rust" } else { "C" };
+        format!("{} ({there}; modules in {modules})", series.name)
+    });
+    let told: Vec<_> = told.collect();
+    let cure = missing.then_some("landfall setup --kernels");
+    finding("kernel series", Status::Ok, told.join(", "), cure)
+}
+
 /// Looks at the host and the cache; changes neither. Takes up to a few seconds, uses no network.
 pub fn doctor(options: &SetupOptions) -> Vec<Finding> {
     let mut findings = vec![architecture()];
@@ -102,6 +122,9 @@ pub fn doctor(options: &SetupOptions) -> Vec<Finding> {
         .as_ref()
         .ok()
         .and_then(|plan| Stamp::load(&cache, &plan.key)?.prepared(&cache, &plan.key, true));
+    if options.kernel.is_none() {
+        findings.push(kernels(options, &cache));
+    }
     findings.push(disk(&cache, ready.is_some()));
     findings.push(cache_size(&cache));
     findings.push(match (plan, ready) {

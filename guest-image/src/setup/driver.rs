@@ -132,7 +132,7 @@ pub fn build_module(
                 source,
                 build,
                 release: &against.release,
-                rust: prepared.kernel == Kernel::Stock,
+                rust: prepared.kernel == Kernel::Stock && plan.series.rust,
             }
         }
         Tools::Host { kdir } => With::Host { kdir },

@@ -359,7 +359,7 @@ impl Work<'_> {
                     source: &source,
                     build: &build,
                     release: &booted.release,
-                    rust: true,
+                    rust: plan.series.rust,
                 };
                 (with, format!("{tree} {data}"))
             }

@@ -16,6 +16,8 @@ pub struct SetupOptions {
     pub mirror: Option<String>,
     /// QEMU to use instead of Debian's; its version is checked.
     pub qemu: Option<PathBuf>,
+    /// Series of Debian's kernels, such as `6.12`; see [`kernel_series`](crate::kernel_series). `None`: the first of those.
+    pub series: Option<String>,
     /// Kernel to boot instead of Debian's: a bzImage or an uncompressed `vmlinux` with a PVH entry.
     pub kernel: Option<PathBuf>,
     /// Build tree of that kernel; the modules are built against it with the host's `make`.

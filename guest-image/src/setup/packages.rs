@@ -231,7 +231,8 @@ impl Work<'_> {
         wanted: Wanted,
         mirror: Option<&str>,
     ) -> Result<(), SetupError> {
-        let (uri, apt, chosen) = self.with_indexes(mirror, |apt| choose(apt, names, wanted))?;
+        let (uri, apt, chosen) =
+            self.with_indexes(mirror, None, |apt| choose(apt, names, wanted))?;
         let download = apt.missing(&chosen);
         let total = chosen.iter().map(|package| package.size).sum::<u64>();
         self.check_disk(download, total * DISK, total - download, total / SPEED)?;

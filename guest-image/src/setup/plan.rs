@@ -7,12 +7,13 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::debian::packages::{SERIES, VIDEO};
+use crate::debian::packages::{SERIES, Series, VIDEO};
 use crate::image::embedded::{AGENT_SHA256, SOURCES_SHA256};
 use crate::image::files;
 use crate::image::initramfs;
 use crate::image::tree;
 use crate::kernel;
+use crate::kernel::headers;
 use crate::kernel::metadata;
 use crate::kernel::modules;
 use crate::setup::options::SetupOptions;
@@ -37,6 +38,15 @@ pub enum OptionsError {
         "a kernel of one's own needs modules: a build tree to build them against (--kdir), or --module"
     )]
     KernelAlone,
+    /// There is no such series.
+    #[error("there is no kernel series {asked}; there are {}", names().join(", "))]
+    Series {
+        /// Which was asked for.
+        asked: String,
+    },
+    /// A series is one of Debian's.
+    #[error("a kernel of one's own (--kernel) is of no series (--kernel-series)")]
+    SeriesOfOwn,
     /// A build tree without its kernel.
     #[error("a build tree (--kdir) needs the kernel that was built in it (--kernel)")]
     KdirAlone,
@@ -46,10 +56,21 @@ pub enum OptionsError {
 /// writes over them.
 const FORMAT: u32 = 1;
 
+/// Names of the kernel series that can be set up, the default first.
+pub fn kernel_series() -> Vec<&'static str> {
+    names()
+}
+
+fn names() -> Vec<&'static str> {
+    SERIES.iter().map(|series| series.name).collect()
+}
+
 /// What to set up. All paths are absolute.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) qemu: Option<PathBuf>,
+    /// Debian's kernel; of no meaning with one's own.
+    pub(crate) series: &'static Series,
     pub(crate) kernel: Option<PathBuf>,
     pub(crate) kdir: Option<PathBuf>,
     pub(crate) modules: Vec<PathBuf>,
@@ -71,11 +92,21 @@ impl Plan {
         if options.kernel.is_none() && options.kdir.is_some() {
             return Err(OptionsError::KdirAlone);
         }
+        if options.kernel.is_some() && options.series.is_some() {
+            return Err(OptionsError::SeriesOfOwn);
+        }
+        let series = match &options.series {
+            None => &SERIES[0],
+            Some(asked) => Series::of(asked).ok_or_else(|| OptionsError::Series {
+                asked: asked.clone(),
+            })?,
+        };
         let base = |key: Key| {
-            let key = key.text(&format!("files {format}"));
-            let key = SERIES.iter().fold(key, |key, series| key.text(series));
-            key.text(VIDEO)
+            key.text(&format!("files {format}"))
+                .text(series.name)
+                .text(VIDEO)
                 .text(metadata::RECIPE)
+                .text(headers::RECIPE)
                 .text(kernel::RECIPE)
                 .text(&format!(
                     "{} {}",
@@ -114,6 +145,7 @@ impl Plan {
         }
         Ok(Self {
             qemu,
+            series,
             kernel,
             kdir,
             modules,

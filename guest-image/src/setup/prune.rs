@@ -12,7 +12,7 @@ use crate::setup::debug_kernel::{self, DebugStamp};
 use crate::setup::error::SetupError;
 use crate::setup::options::SetupOptions;
 use crate::setup::parts::Parts;
-use crate::setup::plan::Plan;
+use crate::setup::plan::{OptionsError, Plan, kernel_series};
 use crate::setup::stamp::{Base, Stamp};
 use crate::store::cache::{Cache, measure, remove};
 use crate::store::snapshots;
@@ -33,7 +33,6 @@ pub struct Pruned {
 /// # Errors
 /// If another set-up is at work, or a file cannot be removed.
 pub fn prune(options: &SetupOptions) -> Result<Pruned, SetupError> {
-    let plan = Plan::new(options)?;
     let root = std::path::absolute(&options.cache).unwrap_or_else(|_| options.cache.clone());
     let failed = |source| SetupError::Cache {
         path: root.clone(),
@@ -45,7 +44,7 @@ pub fn prune(options: &SetupOptions) -> Result<Pruned, SetupError> {
     }
     cache.create().map_err(failed)?;
     match cache.try_lock().map_err(failed)? {
-        Ok(_guard) => prune_locked(&cache, &plan).map_err(failed),
+        Ok(_guard) => prune_locked(&cache, &plans(options)?).map_err(failed),
         Err(holder) => Err(SetupError::Busy {
             holder,
             waited: std::time::Duration::ZERO,
@@ -53,11 +52,28 @@ pub fn prune(options: &SetupOptions) -> Result<Pruned, SetupError> {
     }
 }
 
-fn prune_locked(cache: &Cache, plan: &Plan) -> io::Result<Pruned> {
+/// What is kept: set-ups of all kernel series, unless one was asked for, or the kernel is one's own.
+fn plans(options: &SetupOptions) -> Result<Vec<Plan>, OptionsError> {
+    if options.series.is_some() || options.kernel.is_some() {
+        return Ok(vec![Plan::new(options)?]);
+    }
+    let of = |series: &str| {
+        Plan::new(&SetupOptions {
+            series: Some(series.to_owned()),
+            ..options.clone()
+        })
+    };
+    kernel_series().into_iter().map(of).collect()
+}
+
+fn prune_locked(cache: &Cache, plans: &[Plan]) -> io::Result<Pruned> {
     let mut keep = BTreeSet::from(["lock".to_owned(), "entries".to_owned(), "setups".to_owned()]);
-    let stamp = Stamp::load(cache, &plan.key);
-    let mut guests: Vec<String> = stamp.iter().map(Stamp::guest).collect();
-    if let Some(stamp) = stamp {
+    let mut guests = Vec::new();
+    for plan in plans {
+        let Some(stamp) = Stamp::load(cache, &plan.key) else {
+            continue;
+        };
+        guests.push(stamp.guest());
         keep.extend(stamp.entries);
         keep.extend(file_name(&Stamp::path(cache, &plan.key)));
         keep.extend(file_name(&Stamp::lock_file(cache, &plan.key)));

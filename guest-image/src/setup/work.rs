@@ -12,13 +12,14 @@ use std::thread;
 use std::time::Duration;
 
 use crate::debian::apt::{Apt, Chosen};
-use crate::debian::packages::{self, Kernel, Sets};
+use crate::debian::packages::{self, Against, Kernel, Sets};
 use crate::debian::unpack::{UnpackError, unpack};
 use crate::event::{Event, Step};
 use crate::host::mirror;
 use crate::host::namespace::Namespaces;
 use crate::host::process::Runner;
 use crate::kernel;
+use crate::kernel::headers;
 use crate::kernel::metadata;
 use crate::qemu;
 use crate::reporter::Reporter;
@@ -52,7 +53,9 @@ struct Part<'a> {
 /// Entries of a Debian kernel.
 struct KernelParts<'a> {
     toolchain: Part<'a>,
-    config: Part<'a>,
+    /// If it has one beside what modules are built against.
+    config: Option<Part<'a>>,
+    /// What modules are built against: the source with Rust's metadata, or headers.
     metadata: Part<'a>,
     image: Part<'a>,
 }
@@ -68,8 +71,10 @@ struct Parts<'a> {
 impl Work<'_> {
     /// Makes all of Debian's entries that are not there yet.
     pub(crate) fn make_base(&self, plan: &Plan, given: Option<&str>) -> Result<Base, SetupError> {
-        let (uri, apt, sets) = self.with_indexes(given, |apt| {
-            packages::choose(apt, plan.kernel.is_none(), plan.qemu.is_none())
+        let series = plan.kernel.is_none().then_some(plan.series);
+        let another = series.and_then(|series| series.suite);
+        let (uri, apt, sets) = self.with_indexes(given, another, |apt| {
+            packages::choose(apt, series, plan.qemu.is_none())
         })?;
         let namespaces = match sets.kernel {
             Some(_) => Some(Namespaces::find(self.runner)?),
@@ -105,17 +110,18 @@ impl Work<'_> {
         Ok(base)
     }
 
-    /// Fetches the indexes of the given mirror, or the host's, and has something chosen from them. Gives the mirror's
+    /// Fetches the indexes of the given mirror, or the host's, those of `another` suite than the usual included, and has something chosen from them. Gives the mirror's
     /// address, too.
     pub(crate) fn with_indexes<T>(
         &self,
         given: Option<&str>,
+        another: Option<&str>,
         choose: impl FnOnce(&Apt) -> Result<T, packages::PackagesError>,
     ) -> Result<(String, Apt, T), SetupError> {
         self.reporter
             .step(Step::Indexes, "apt's indexes, signatures checked", || {
                 let mirror = mirror::find(given, self.runner)?;
-                let apt = Apt::create(&self.cache.apt(), &mirror, self.runner)
+                let apt = Apt::create(&self.cache.apt(), &mirror, another, self.runner)
                     .map_err(self.cache_failed())?;
                 apt.update().map_err(|source| SetupError::Indexes {
                     mirror: mirror.uri.clone(),
@@ -201,18 +207,37 @@ impl Work<'_> {
                 Ok::<_, Making>(())
             })
         })?;
-        parts.config.entry.make(|entry| {
-            kernel::make_config(entry, &set.config, &set.release, &archives, self.runner)
+        let (config, source, config_part) = match (&set.against, &parts.config) {
+            (Against::Source { config, source }, Some(part)) => (config, source, part),
+            (
+                Against::Source {
+                    config: packages, ..
+                }
+                | Against::Headers(packages),
+                _,
+            ) => {
+                let detail = format!("headers of Linux {}", set.release);
+                self.reporter.step(Step::Metadata, detail, || {
+                    parts.metadata.entry.make(|entry| {
+                        headers::make(entry, packages, &set.release, &archives, self.runner)
+                            .map_err(|error| Making(error.into()))
+                    })
+                })?;
+                return Ok(String::new());
+            }
+        };
+        config_part.entry.make(|entry| {
+            kernel::make_config(entry, config, &set.release, &archives, self.runner)
                 .map_err(|error| Making(error.into()))
         })?;
-        let config = &parts.config.entry.path;
+        let config = &config_part.entry.path;
         self.reporter
             .step(Step::Metadata, format!("of Linux {}", set.release), || {
                 parts.metadata.entry.make(|entry| {
                     let inputs = metadata::Inputs {
                         toolchain: &parts.toolchain.entry.path,
                         kernel: config,
-                        source: &set.source,
+                        source,
                         archives: &archives,
                         release: &set.release,
                         namespaces,
@@ -353,15 +378,25 @@ impl<'a> Parts<'a> {
                 1300,
                 35,
             );
-            let config = part("config", vec![&kernel.config], "1", 5, 1);
-            let recipe = format!(
-                "{} {} {}",
-                metadata::RECIPE,
-                toolchain.entry.name,
-                config.entry.name
-            );
+            let (config, metadata) = match &kernel.against {
+                Against::Headers(headers) => {
+                    let recipe = headers::RECIPE;
+                    (None, part("headers", vec![headers], recipe, 100, 5))
+                }
+                Against::Source { config, source } => {
+                    let config = part("config", vec![config], "1", 5, 1);
+                    let recipe = format!(
+                        "{} {} {}",
+                        metadata::RECIPE,
+                        toolchain.entry.name,
+                        config.entry.name
+                    );
+                    let metadata = part("metadata", vec![source], &recipe, 600, 120);
+                    (Some(config), metadata)
+                }
+            };
             KernelParts {
-                metadata: part("metadata", vec![&kernel.source], &recipe, 600, 120),
+                metadata,
                 image: part("kernel", vec![&kernel.image], kernel::RECIPE, 200, 5),
                 toolchain,
                 config,
@@ -377,12 +412,8 @@ impl<'a> Parts<'a> {
 
     fn all(&self) -> Vec<&Part<'a>> {
         let kernel = self.kernel.iter().flat_map(|kernel| {
-            [
-                &kernel.toolchain,
-                &kernel.config,
-                &kernel.metadata,
-                &kernel.image,
-            ]
+            let to_build = kernel.to_build();
+            to_build.chain([&kernel.image])
         });
         let others = kernel.chain(&self.qemu).chain([&self.guest]);
         others.chain(&self.video).collect()
@@ -397,10 +428,7 @@ impl<'a> Parts<'a> {
 
     /// What the first chain needs.
     fn first(&self) -> Vec<&Part<'a>> {
-        let kernel = self
-            .kernel
-            .iter()
-            .flat_map(|kernel| [&kernel.toolchain, &kernel.config, &kernel.metadata]);
+        let kernel = self.kernel.iter().flat_map(KernelParts::to_build);
         kernel.filter(|part| !part.entry.exists()).collect()
     }
 
@@ -420,7 +448,7 @@ impl<'a> Parts<'a> {
             series: sets
                 .kernel
                 .as_ref()
-                .map_or_else(String::new, |kernel| kernel.series.clone()),
+                .map_or_else(String::new, |kernel| kernel.series.name.to_owned()),
             release: sets
                 .kernel
                 .as_ref()
@@ -429,13 +457,23 @@ impl<'a> Parts<'a> {
             packages,
             kernel: self.kernel.as_ref().map(|kernel| name(&kernel.image)),
             toolchain: self.kernel.as_ref().map(|kernel| name(&kernel.toolchain)),
-            config: self.kernel.as_ref().map(|kernel| name(&kernel.config)),
+            config: self
+                .kernel
+                .as_ref()
+                .and_then(|kernel| kernel.config.as_ref().map(name)),
             metadata: self.kernel.as_ref().map(|kernel| name(&kernel.metadata)),
             qemu: self.qemu.as_ref().map(name),
             qemu_version,
             guest: Some(name(&self.guest)),
             video: self.video.as_ref().map(name),
         }
+    }
+}
+
+impl<'a> KernelParts<'a> {
+    fn to_build(&self) -> impl Iterator<Item = &Part<'a>> {
+        let first = [&self.toolchain].into_iter().chain(&self.config);
+        first.chain([&self.metadata])
     }
 }
 

@@ -238,6 +238,11 @@ impl Failure {
                 "a carve-out must not touch what firmware and kernel use: the kernel lies at 16 MiB, and firmware uses the last 32 MiB of RAM below 4 GiB"
                     .to_owned(),
             ),
+            What::NoModule { .. } => Some(
+                "pool, capture driver and fragmenter are in Rust, which only kernels of the first series take; `exec`, `shell`, `test` and \
+                 `catalog run` do without"
+                    .to_owned(),
+            ),
             What::Start { .. } => Some("`landfall doctor` tells what would be used".to_owned()),
             _ => None,
         };

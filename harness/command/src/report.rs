@@ -422,9 +422,14 @@ pub(crate) fn setup(
 
 /// Tells of the debug kernel.
 pub(crate) fn debug_kernel(prepared: &Prepared) {
+    kernel("debug kernel", prepared);
+}
+
+/// Tells of a kernel.
+pub(crate) fn kernel(what: &str, prepared: &Prepared) {
     say!(
         stdout,
-        "debug kernel: Linux {}, modules {}",
+        "{what}: Linux {}, modules {}",
         prepared.kernel_release,
         prepared.modules.join(" ")
     );

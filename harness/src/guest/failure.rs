@@ -181,6 +181,14 @@ pub enum What {
         #[source]
         then: Box<What>,
     },
+    /// The guest is to have a module that is not built for its kernel.
+    #[error("there is no module {module} for Linux {kernel}")]
+    NoModule {
+        /// Its name.
+        module: String,
+        /// `uname -r`.
+        kernel: String,
+    },
     /// The options make no guest.
     #[error("{0}")]
     Options(String),
@@ -224,6 +232,7 @@ impl What {
             | Self::Log { .. }
             | Self::Memory(_)
             | Self::Damaged { .. }
+            | Self::NoModule { .. }
             | Self::Card { .. } => true,
             Self::Gone { hosts, .. } => *hosts,
             Self::NotBrought(why) => !matches!(why, NotBrought::Kernel { .. }),

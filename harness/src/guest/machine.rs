@@ -112,6 +112,13 @@ impl Machine {
             .check()
             .and_then(|()| start::check(&options, prepared))
             .map_err(|why| GuestFailed::early(What::Options(why)))?;
+        let lacks = |module: &&Module| !prepared.modules.contains(&module.name);
+        if let Some(module) = preload.iter().find(lacks) {
+            return Err(GuestFailed::early(What::NoModule {
+                module: module.name.clone(),
+                kernel: prepared.kernel_release.clone(),
+            }));
+        }
         let mut clock = Clock::start();
         let budget = Budget::of_machine(options.jobs);
         let place = budget::take(&prepared.writable, budget, options.memory, cancel)

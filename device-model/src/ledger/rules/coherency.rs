@@ -132,7 +132,7 @@ impl Ledger {
     /// A lend ends, which is a sync: what the card wrote there the CPU could not see before.
     pub(super) fn unlooked(&mut self, held: &Held, by: Brief) {
         let life = &self.witness.life;
-        let binding = life.state == Some(DriverState::Binding) && life.unlooked.is_none();
+        let binding = life.state == Some(DriverState::Binding) && life.unlooked.len() < 2;
         let Some(unseen) = held.unseen.first().filter(|_| binding && held.bounced) else {
             return;
         };
@@ -145,13 +145,14 @@ impl Ledger {
         let mut violation = self.of_held(Class::MissingSyncForCpu, held, unseen.range, text);
         violation.call = Some(self.witness.caller(by));
         violation.job = Some(unseen.job);
-        self.witness.life.unlooked = Some(Box::new(violation));
+        self.witness.life.unlooked.push(violation);
     }
 
-    /// A hint of class 37: the driver refuses the card.
+    /// A hint of class 37: the driver refuses the card. One that went on after the first has something else against it.
     pub(super) fn given_up(&mut self) {
-        if let Some(hint) = self.witness.life.unlooked.take() {
-            self.hint(*hint);
+        let mut unlooked = std::mem::take(&mut self.witness.life.unlooked);
+        if let (Some(hint), true) = (unlooked.pop(), unlooked.is_empty()) {
+            self.hint(hint);
         }
     }
 

@@ -36,7 +36,7 @@ impl Ledger {
                 self.given_up();
                 self.expect_no_lends();
             }
-            DriverState::Bound => self.witness.life.unlooked = None,
+            DriverState::Bound => self.witness.life.unlooked.clear(),
             DriverState::Unbinding => {}
         }
         self.witness.life.told_gone = false;

@@ -261,6 +261,16 @@ fn class_37_is_also_a_self_test_that_compares_too_early() {
     refuses(wrote(true).call(cpu)).is_clean();
     refuses(wrote(false)).is_clean(); // nothing is between the two
     unmapped(wrote(true)).state(DriverState::Bound).is_clean();
+    // Who is content with a first one, and goes on, gives the card up for another reason.
+    let second = DriverCall {
+        bounced: true,
+        ..call(Call::Map, 0x7000, 512, FromDevice)
+    };
+    let again = unmapped(wrote(true)).call(second);
+    let again = again.begins_with(1, vec![Piece::write(0x7000, 512)]);
+    let again = again.writes(0x7000, 512).reports(512).interrupts();
+    let again = again.call(call(Call::Unmap, 0x7000, 512, FromDevice));
+    again.state(DriverState::NotBound).is_clean();
 }
 
 #[test]

@@ -125,6 +125,14 @@ pub(crate) struct PartArguments {
     /// Your own QEMU, 10.1 or later
     #[arg(long, value_name = "PATH")]
     pub(crate) qemu: Option<PathBuf>,
+    /// Series of Debian's kernels to boot [default: the first]
+    #[arg(
+        long,
+        value_name = "SERIES",
+        value_parser = clap::builder::PossibleValuesParser::new(landfall_guest::kernel_series()),
+        conflicts_with = "kernel"
+    )]
+    pub(crate) kernel_series: Option<String>,
     /// Your own kernel: a bzImage or an uncompressed vmlinux with a PVH entry
     #[arg(long, value_name = "FILE")]
     pub(crate) kernel: Option<PathBuf>,
@@ -390,6 +398,9 @@ pub(crate) struct SetupArguments {
     /// Take newer versions if the mirror has them
     #[arg(long)]
     pub(crate) refresh: bool,
+    /// Set up the kernels of all series
+    #[arg(long, conflicts_with_all = ["kernel", "kernel_series", "export", "import"])]
+    pub(crate) kernels: bool,
     /// Build the debug kernel too, with KASAN, dma-debug, lockdep and KFENCE: some minutes, once
     #[arg(long)]
     pub(crate) debug_kernel: bool,

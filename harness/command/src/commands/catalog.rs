@@ -172,12 +172,19 @@ fn run(numbers: &[u8], record: Option<&Path>, common: &Common, cancel: &Cancel) 
     }
     let passed = runs.classes.iter().filter(|run| run.passed).count();
     output::text(&format!(
-        "{passed} of {} named, with silent clean twins; {} are not planted anywhere; {:.0} s\n",
+        "{passed} of {} named, with silent clean twins; {}{} are not planted anywhere; {:.0} s\n",
         runs.classes.len(),
+        match runs.skipped.len() {
+            0 => String::new(),
+            some => format!("{some} not run; "),
+        },
         entries.iter().filter(|entry| entry.legs.is_empty()).count(),
         runs.seconds
     ));
     left(runs.classes.iter().flat_map(|run| &run.bundles));
+    if runs.classes.is_empty() && !runs.skipped.is_empty() {
+        return Ok(ExitCode::NotJudged);
+    }
     Ok(verdict(runs.passed()))
 }
 

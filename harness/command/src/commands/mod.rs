@@ -244,6 +244,15 @@ fn setup(arguments: &SetupArguments, cancel: &Cancel) -> Done {
         let debug = prepare_debug(&options, &prepared, cancel, &mut progress)?;
         report::debug_kernel(&debug);
     }
+    if arguments.kernels {
+        for series in landfall_guest::kernel_series() {
+            let of_series = SetupOptions {
+                series: Some(series.to_owned()),
+                ..options.clone()
+            };
+            report::kernel(series, &prepare(&of_series, cancel, &mut progress)?);
+        }
+    }
     let pruned = match arguments.prune {
         true => Some(landfall_guest::prune(&options).map_err(failed)?),
         false => None,
@@ -332,6 +341,7 @@ pub(crate) fn parts(arguments: &PartArguments) -> Result<SetupOptions, Failure> 
     options.mirror.clone_from(&arguments.mirror);
     options.snapshot_limit = arguments.snapshot_limit;
     options.qemu.clone_from(&arguments.qemu);
+    options.series.clone_from(&arguments.kernel_series);
     options.kernel.clone_from(&arguments.kernel);
     options.kdir.clone_from(&arguments.kdir);
     options.modules.clone_from(&arguments.modules);

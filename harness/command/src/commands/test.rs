@@ -2,6 +2,7 @@
 
 //! `landfall test` and `landfall init`: what a project's landfall.toml says.
 
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
@@ -14,7 +15,7 @@ use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
 use super::Done;
 use super::exec::{Bench, bundles};
-use crate::cli::{InitArguments, TestArguments};
+use crate::cli::{InitArguments, PartArguments, TestArguments};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::output;
@@ -49,7 +50,11 @@ pub(super) fn test(arguments: &TestArguments, cancel: &Cancel) -> Done {
         let filters = &arguments.filters;
         filters.is_empty() || filters.iter().any(|part| test.name.contains(part))
     };
-    let tests: Vec<_> = project.tests.iter().filter(wanted).cloned().collect();
+    let asked = &arguments.parts.kernel_series;
+    let of_series =
+        |test: &&Test| asked.is_none() || test.kernel.is_none() || test.kernel == *asked;
+    let tests = project.tests.iter().filter(wanted).filter(of_series);
+    let tests: Vec<_> = tests.cloned().collect();
     if tests.is_empty() {
         let names: Vec<_> = project.tests.iter().map(|test| &*test.name).collect();
         let what = format!("no test is called so; there are: {}", names.join(", "));
@@ -61,20 +66,23 @@ pub(super) fn test(arguments: &TestArguments, cancel: &Cancel) -> Done {
     }
     let place = bundles(arguments.bundle.as_deref())?;
     let mut progress = Progress::new();
-    let legs: Vec<_> = match &arguments.legs[..] {
-        [] => tests
-            .iter()
-            .flat_map(|test| test.subject.legs.clone())
-            .collect(),
-        legs => legs.to_vec(),
-    };
-    let bench = Bench::prepare(
-        &arguments.parts,
-        &arguments.machine,
-        &legs,
-        cancel,
-        &mut progress,
-    )?;
+    let mut benches: BTreeMap<Option<String>, Bench<'_>> = BTreeMap::new();
+    for test in &tests {
+        if benches.contains_key(&test.kernel) {
+            continue;
+        }
+        let on_it = tests.iter().filter(|other| other.kernel == test.kernel);
+        let legs: Vec<_> = match &arguments.legs[..] {
+            [] => on_it.flat_map(|test| test.subject.legs.clone()).collect(),
+            legs => legs.to_vec(),
+        };
+        let parts = PartArguments {
+            kernel_series: test.kernel.clone().or_else(|| asked.clone()),
+            ..arguments.parts.clone()
+        };
+        let bench = Bench::prepare(&parts, &arguments.machine, &legs, cancel, &mut progress)?;
+        benches.insert(test.kernel.clone(), bench);
+    }
     if arguments.ktap {
         output::text(&format!("KTAP version 1\n1..{}\n", tests.len()));
     }
@@ -84,6 +92,9 @@ pub(super) fn test(arguments: &TestArguments, cancel: &Cancel) -> Done {
         if !arguments.legs.is_empty() {
             test.subject.legs.clone_from(&arguments.legs);
         }
+        let Some(bench) = benches.get(&test.kernel) else {
+            continue;
+        };
         let began = Instant::now();
         let verdict = bench
             .trial(&test.name, &test.subject, root, &mut progress)

@@ -13,13 +13,13 @@ use super::case::{Case, CaseFailed};
 use super::entries::{Entry, Recipe, Way};
 use super::gallery::{Bug, show_bug};
 use super::leave::{leave, words};
-use super::schema::{ClassRun, LegRun, Runs, Seen, VERSION, names};
+use super::schema::{ClassRun, LegRun, Runs, Seen, Skipped, VERSION, names};
 use super::twins::{Twin, Twins};
 use crate::run::RunFailed;
 use crate::scenario::Scenario;
 use landfall::bundle::{self, BundleError, Place};
 use landfall::evidence::Observed;
-use landfall::guest::GuestFailed;
+use landfall::guest::{FRAGMENT_MODULE, GuestFailed, POOL_MODULE};
 use landfall::judge::Leg;
 use landfall::judge::versions;
 use landfall::judge::{Expected, record_to};
@@ -201,6 +201,17 @@ impl Entry {
         }
     }
 
+    /// Why it cannot be run on this platform: the kernel lacks what it is made of.
+    fn lacks(&self, leg: Leg, prepared: &Prepared) -> Option<String> {
+        let module = match (&self.planted, leg.fragment()) {
+            (Way::Job(_), _) => POOL_MODULE,
+            (_, Some(_)) => FRAGMENT_MODULE,
+            _ => return None,
+        };
+        let there = prepared.modules.iter().any(|name| name == module);
+        (!there).then(|| format!("there is no {module} for Linux {}", prepared.kernel_release))
+    }
+
     /// What is wrong with what was seen of the planted bug, in words.
     fn wrong(&self, planted: &Observed) -> Option<String> {
         match self.seen(planted) {
@@ -241,7 +252,22 @@ pub fn run(
         .iter()
         .flat_map(|entry| entry.legs.iter().map(move |leg| (*entry, *leg)))
         .collect();
-    let classes = platforms.all(&wanted, |&(entry, leg)| {
+    let (mut runnable, mut skipped) = (Vec::new(), Vec::new());
+    for (entry, leg) in wanted {
+        match entry.lacks(leg, platforms.of(leg)?) {
+            None => runnable.push((entry, leg)),
+            Some(why) => {
+                let number = entry.number;
+                on_event(Event::Done {
+                    what: format!("{number:>2} {} on {leg}", names(number).0),
+                    result: format!("not run: {why}"),
+                    elapsed: Duration::ZERO,
+                });
+                skipped.push(Skipped { number, leg, why });
+            }
+        }
+    }
+    let classes = platforms.all(&runnable, |&(entry, leg)| {
         let run = class_run(entry, leg, platforms, cancel)?;
         on_event(Event::Done {
             what: format!("{:>2} {} on {leg}", run.number, run.name),
@@ -256,6 +282,7 @@ pub fn run(
     Ok(Runs {
         schema: VERSION,
         classes,
+        skipped,
         seconds: began.elapsed().as_secs_f64(),
     })
 }

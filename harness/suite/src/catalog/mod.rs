@@ -31,7 +31,7 @@ pub use matrix::matrix;
 pub use page::{page, table};
 pub use plot::plot;
 pub use schema::{
-    Cell, ClassRun, CleanRuns, Column, LegRun, List, ListedClass, Matrix, Row, Runs, Seen, VERSION,
-    list,
+    Cell, ClassRun, CleanRuns, Column, LegRun, List, ListedClass, Matrix, Row, Runs, Seen, Skipped,
+    VERSION, list,
 };
 pub use twins::Twins;

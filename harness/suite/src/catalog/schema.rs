@@ -107,8 +107,21 @@ pub struct Runs {
     pub schema: u32,
     /// One for each class and platform.
     pub classes: Vec<ClassRun>,
+    /// Those that were not run.
+    pub skipped: Vec<Skipped>,
     /// How long it took, seconds.
     pub seconds: f64,
+}
+
+/// A class that was not run on a platform.
+#[derive(Clone, Debug, Serialize)]
+pub struct Skipped {
+    /// Number of the class.
+    pub number: u8,
+    /// On which platform.
+    pub leg: Leg,
+    /// Why not.
+    pub why: String,
 }
 
 impl Runs {

@@ -2,6 +2,7 @@
 
 //! `landfall.toml`: what a project tries, and what it expects.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ const MOST: usize = 10_000;
 /// Most bytes of what is said once for all tests, over all of them: each has it for itself.
 const MOST_REPEATED: usize = 32 << 20;
 /// What may be said once for all tests, and by each for itself.
-const SUBJECT: [&str; 12] = [
+const SUBJECT: [&str; 13] = [
     "cards",
     "card-sockets",
     "card-commands",
@@ -34,6 +35,7 @@ const SUBJECT: [&str; 12] = [
     "selftests",
     "files",
     "legs",
+    "kernels",
     "run",
     "timeout",
 ];
@@ -58,6 +60,8 @@ pub struct Test {
     pub name: String,
     /// What is tried.
     pub subject: Subject,
+    /// On which kernel series; `None`: on whichever is the guests' anyway.
+    pub kernel: Option<String>,
     /// What it is to come to.
     pub expect: Expect,
 }
@@ -135,6 +139,7 @@ struct Part {
     selftests: Option<Vec<String>>,
     files: Option<Vec<String>>,
     legs: Option<Vec<String>>,
+    kernels: Option<Vec<String>>,
     run: Option<Program>,
     timeout: Option<u64>,
     name: Option<String>,
@@ -216,15 +221,16 @@ impl Project {
                 return Err(ProjectError::Toml(format!("{place} is no table")));
             };
             check_keys(test, &place, &[&SUBJECT, &OF_TEST])?;
-            let test = part(test, &place)?.test(&common, &place)?;
-            if project.tests.iter().any(|other| other.name == test.name) {
-                return Err(ProjectError::Value {
-                    place,
-                    key: "name",
-                    why: format!("another test is called {:?}", test.name),
-                });
+            for test in part(test, &place)?.tests(&common, &place)? {
+                if project.tests.iter().any(|other| other.name == test.name) {
+                    return Err(ProjectError::Value {
+                        place,
+                        key: "name",
+                        why: format!("another test is called {:?}", test.name),
+                    });
+                }
+                project.tests.push(test);
             }
-            project.tests.push(test);
         }
         Ok(project)
     }
@@ -246,6 +252,41 @@ fn check_keys(table: &Table, place: &str, known: &[&[&str]]) -> Result<(), Proje
 }
 
 impl Part {
+    /// The test that this part says, once for each of its kernels.
+    fn tests(self, common: &Self, place: &str) -> Result<Vec<Test>, ProjectError> {
+        let there = landfall_guest::kernel_series();
+        let kernels = self.kernels.as_ref().or(common.kernels.as_ref());
+        let kernels = kernels.cloned().unwrap_or_default();
+        let unknown = |name: &&String| !there.contains(&name.as_str());
+        let why = match kernels.iter().find(unknown) {
+            Some(name) => Some(format!(
+                "there is no series {name:?}; there are {}",
+                there.join(", ")
+            )),
+            None if kernels.iter().collect::<BTreeSet<_>>().len() < kernels.len() => {
+                Some("each is said once".to_owned())
+            }
+            None => None,
+        };
+        if let Some(why) = why {
+            return Err(ProjectError::Value {
+                place: place.to_owned(),
+                key: "kernels",
+                why,
+            });
+        }
+        let test = self.test(common, place)?;
+        if kernels.is_empty() {
+            return Ok(vec![test]);
+        }
+        let on = |kernel: String| Test {
+            name: format!("{}, Linux {kernel}", test.name),
+            kernel: Some(kernel),
+            ..test.clone()
+        };
+        Ok(kernels.into_iter().map(on).collect())
+    }
+
     /// The test that this part says, with what all of them have in common.
     fn test(self, common: &Self, place: &str) -> Result<Test, ProjectError> {
         let wrong = |key, why: String| ProjectError::Value {
@@ -300,6 +341,7 @@ impl Part {
         Ok(Test {
             name,
             subject: subject.with_usual(),
+            kernel: None,
             expect,
         })
     }
@@ -466,6 +508,26 @@ mod tests {
     }
 
     #[test]
+    fn a_test_is_done_on_each_of_its_kernels() {
+        let text = "cards = [\"ring\"]\nkernels = [\"7.3\", \"6.12\"]\n[[test]]\nname = \"a\"\n\
+                    [[test]]\nname = \"b\"\nkernels = []\n";
+        let project = Project::parse(text).unwrap();
+        let told: Vec<_> = project
+            .tests
+            .iter()
+            .map(|test| (test.name.as_str(), test.kernel.as_deref()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("a, Linux 7.3", Some("7.3")),
+                ("a, Linux 6.12", Some("6.12")),
+                ("b", None)
+            ]
+        );
+    }
+
+    #[test]
     fn a_key_that_nobody_knows_is_an_error_with_a_suggestion() {
         let said = wrong("cards = [\"ring\"]\ndrivres = [\"./d\"]\n[[test]]\nname = \"a\"\n");
         assert_eq!(
@@ -489,6 +551,10 @@ mod tests {
             ))
         };
         assert!(test("legs = [\"plian\"]").contains("test 1: `legs`: choose one of plain"));
+        assert!(
+            test("kernels = [\"2.4\"]").contains("test 1: `kernels`: there is no series \"2.4\"")
+        );
+        assert!(test("kernels = [\"7.3\", \"7.3\"]").contains("said once"));
         assert!(test("expect = \"dirty\"").contains("neither \"clean\" nor a class"));
         assert!(test("expect = 250").contains("250"));
         assert!(test("expect = [7, \"dirty\"]").contains("neither"));
