@@ -40,6 +40,7 @@ mod tidy;
 mod trial;
 mod tw686x;
 mod userspace;
+mod vfio;
 mod video;
 mod witness;
 mod witness_hears;

@@ -8,6 +8,7 @@ pub mod capture;
 pub mod dt3155;
 pub mod endpoint;
 pub mod ioatdma;
+mod late;
 pub mod nvme;
 pub mod poller;
 pub mod ring;
