@@ -6,10 +6,11 @@
 use std::time::Instant;
 
 use landfall::guest::{Booted, Card, Driver, Guest};
-use landfall::judge::{Judged, Leg, Trial};
+use landfall::judge::{Leg, Trial};
 use landfall::testing::selftests;
 use landfall_cards::endpoint::{Endpoint, EndpointOptions, Fault};
 use landfall_device::ledger::Class;
+use landfall_tests::kselftest::said;
 use landfall_tests::{Result, SHORT, named, wait_for_late_write};
 
 const SELFTEST: &str = "/opt/kselftest/pci_endpoint/pci_endpoint_test";
@@ -25,38 +26,6 @@ fn driven(cards: impl IntoIterator<Item = Card>) -> Result<Trial> {
     let trial = Trial::new().packages(&selftests(&["pci_endpoint"])?);
     let trial = cards.into_iter().fold(trial, Trial::plug);
     Ok(trial.driver(Driver::kernel("drivers/misc/pci_endpoint_test.c")))
-}
-
-/// What the selftest says: tests that passed, those that failed, those that were skipped with the reason, and the totals.
-#[derive(Debug, Default)]
-struct Said<'a> {
-    passed: usize,
-    failed: Vec<&'a str>,
-    skipped: Vec<(&'a str, &'a str)>,
-    totals: &'a str,
-}
-
-fn said(leg: &Judged, program: usize) -> Said<'_> {
-    let (_, ran) = &leg.programs[program];
-    let mut said = Said::default();
-    for line in ran.stdout.lines() {
-        let test = |rest: &'static str| {
-            let (_, test) = line.strip_prefix(rest)?.split_once(' ')?;
-            Some(test)
-        };
-        if let Some(totals) = line.strip_prefix("# Totals: ") {
-            said.totals = totals;
-        } else if let Some(test) = test("not ok ") {
-            said.failed.push(test);
-        } else if let Some(test) = test("ok ") {
-            match test.split_once(" # SKIP ") {
-                Some(skipped) => said.skipped.push(skipped),
-                None => said.passed += 1,
-            }
-        }
-    }
-    assert!(!said.totals.is_empty(), "{}{}", ran.stdout, ran.stderr);
-    said
 }
 
 const REGISTERS: (&str, &str) = (

@@ -2,6 +2,7 @@
 
 //! Every test boots a guest and reads top to bottom; `tidy` alone reads the repository instead.
 
+mod ad1889;
 mod bind;
 mod boot;
 mod bundle;
@@ -41,6 +42,7 @@ mod tidy;
 mod trial;
 mod tw686x;
 mod userspace;
+mod vfio;
 mod video;
 mod witness;
 mod witness_hears;

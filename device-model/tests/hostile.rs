@@ -33,6 +33,19 @@ fn uses(card: &str) -> &'static [Use<'static>] {
         (0, 0x30, 0),
     ];
     const STOP: Use<'_> = &[(0, 0x10, 0)];
+    /// A recording into a ring of 4 KiB at 0x4000, with periods of 1 KiB.
+    const AD1889: Use<'_> = &[
+        (0, 0xc0, 3 << 16), // DISR
+        (0, 0x50, 0x4000),  // ADCBA
+        (0, 0x54, 0x4000),
+        (0, 0x58, 4096), // ADCBC
+        (0, 0x5c, 4096),
+        (0, 0x88, 1024), // ADCIC
+        (0, 0x8c, 1024),
+        (0, 0xa8, 6),       // DMAADC
+        (0, 0x00, 7 << 16), // RAMC
+        (0, 0xc0, 3 << 16 | 2),
+    ];
     const DT3155: Use<'_> = &[
         (0, 0x00, 0x1000),
         (0, 0x0c, 0x1000 + 640),
@@ -136,6 +149,7 @@ fn uses(card: &str) -> &'static [Use<'static>] {
         (0, 0x34, (1_u32 << 30 | 3 << 20).swap_bytes()),
     ];
     match card {
+        "ad1889" => &[AD1889],
         "capture" => &[CAPTURE, CAPTURE, STOP],
         "dt3155" => &[DT3155],
         "endpoint" => &[ENDPOINT, BARS],

@@ -135,7 +135,7 @@ void witness_dma_binding(struct device *dev)
 	hear_syncs(dev);
 	/* A driver that leaves its device to others: VFIO, whose maps are none of the DMA API's. */
 	if (dev->driver && to_pci_driver(dev->driver)->driver_managed_dma)
-		witness_tell_unheard(dev, "maps of a driver that manages its DMA itself");
+		witness_tell_unheard(dev, "maps of a driver that manages its DMA itself (ioctls of VFIO)");
 }
 
 static void tell_mapped(struct device *dev, phys_addr_t phys, dma_addr_t address, size_t size,

@@ -4,10 +4,12 @@
 
 #![forbid(unsafe_code)]
 
+pub mod ad1889;
 pub mod capture;
 pub mod dt3155;
 pub mod endpoint;
 pub mod ioatdma;
+mod late;
 pub mod nvme;
 pub mod poller;
 pub mod ring;
@@ -21,7 +23,7 @@ use landfall_device::contract::Function;
 pub type Make = fn() -> Box<dyn Function>;
 
 /// Every card in its default make, by name.
-pub const SET: [(&str, Make); 10] = [
+pub const SET: [(&str, Make); 11] = [
     ("capture", || Box::<capture::CaptureCard>::default()),
     ("dt3155", || Box::<dt3155::Dt3155>::default()),
     ("endpoint", || Box::<endpoint::Endpoint>::default()),
@@ -32,6 +34,7 @@ pub const SET: [(&str, Make); 10] = [
     ("template", || Box::<template::Scratch>::default()),
     ("tw686x", || Box::<tw686x::Tw686x>::default()),
     ("xtrx", || Box::<xtrx::Xtrx>::default()),
+    ("ad1889", || Box::<ad1889::Ad1889>::default()),
 ];
 
 /// What a card is usually tried with.
@@ -48,6 +51,7 @@ pub struct Usual {
 /// What the card of that name is usually tried with, if anything is.
 pub fn usual(name: &str) -> Option<Usual> {
     let (driver, packages, selftests): (_, &[_], &[_]) = match name {
+        "ad1889" => ("stock:snd_ad1889", &["alsa-utils"], &[]),
         "capture" => ("image:landfall_capture", &["v4l-utils"], &[]),
         "dt3155" => ("stock:dt3155", &["v4l-utils"], &[]),
         "endpoint" => (

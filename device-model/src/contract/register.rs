@@ -31,6 +31,8 @@
 //! assert_eq!(lookup(REGISTERS, 0x14), None);
 //! ```
 
+use super::access::Access;
+
 /// What the table says about one register or array of registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Description {
@@ -55,6 +57,52 @@ impl Description {
         let index = distance.checked_div(self.stride)?;
         (distance % self.stride == 0 && index < self.count).then_some(index)
     }
+
+    /// All its bits, each in its place.
+    pub const fn mask(&self) -> u64 {
+        (1 << (8 * self.width)) - 1
+    }
+}
+
+/// The registers that an access touches, of a table that `register!` made, in its order: each with which element it is and where
+/// that begins. For those of other widths than 32 bits; see [`Access::lanes`].
+///
+/// ```
+/// use landfall_device::contract::register::touched;
+/// use landfall_device::contract::{Access, Width};
+///
+/// landfall_device::register! {
+///     pub(crate) CONTROL(u16) @ 0x10 { 0:0 go => bool; }
+///     pub(crate) STATE(u8) @ 0x13 { 7:0 state => u8; }
+///     pub(crate) LEVEL(u16)[4, stride = 2] @ 0x14 { 15:0 level => u16; }
+/// }
+///
+/// let names = |offset, width| {
+///     let access = Access { bar: 0, offset, width };
+///     let touched = touched(REGISTERS, access);
+///     touched.map(|(register, index, at)| (register.name, index, at)).collect::<Vec<_>>()
+/// };
+/// assert_eq!(names(0x11, Width::One), [("CONTROL", 0, 0x10)]);
+/// assert_eq!(names(0x10, Width::Four), [("CONTROL", 0, 0x10), ("STATE", 0, 0x13)]);
+/// assert_eq!(names(0x18, Width::Four), [("LEVEL", 2, 0x18), ("LEVEL", 3, 0x1a)]);
+/// assert_eq!(names(0x12, Width::One), []);
+/// assert_eq!(names(0x1c, Width::Eight), []);
+/// ```
+pub fn touched(
+    table: &'static [Description],
+    access: Access,
+) -> impl Iterator<Item = (&'static Description, usize, u64)> {
+    let end = access.offset.saturating_add(access.width.bytes().into());
+    table.iter().flat_map(move |entry| {
+        let behind = entry.offset as u64 + entry.width as u64;
+        let beyond = access.offset.saturating_add(1).saturating_sub(behind);
+        let first = beyond.div_ceil(entry.stride as u64);
+        let elements = (first..entry.count as u64).map(move |index| {
+            let at = entry.offset as u64 + index * entry.stride as u64;
+            (entry, index as usize, at)
+        });
+        elements.take_while(move |(.., at)| *at < end)
+    })
 }
 
 /// Finds the register that begins at `offset`, bytes from the start of the BAR, in a table that `register!` made.

@@ -361,9 +361,13 @@ impl Ledger {
         self.pool_leaks();
         self.found_elsewhere();
         if self.unknown > 0 {
-            let count = self.unknown;
+            let (count, unheard) = (self.unknown, &self.found.unheard);
+            let why = match unheard.is_empty() {
+                true => String::new(),
+                false => format!(": the witness does not hear {}", unheard.join(", ")),
+            };
             self.not_judged(format!(
-                "nobody told what was lent when the card accessed memory, {count} times"
+                "nobody told what was lent when the card accessed memory, {count} times{why}"
             ));
         }
         if self.found.uncounted > 0 {

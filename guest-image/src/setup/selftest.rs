@@ -82,6 +82,11 @@ pub enum SelftestError {
         "the kernel's source has no selftest {0}: one is a directory of tools/testing/selftests with a Makefile"
     )]
     Unknown(String),
+    /// What is behind its name is none.
+    #[error(
+        "behind a selftest's name comes a variable for its make, such as EXTRA_CFLAGS=-g, and not {0}"
+    )]
+    Variable(String),
     /// It was not built as it should be.
     #[error("the selftest {name} did not build")]
     Command {
@@ -95,7 +100,8 @@ pub enum SelftestError {
 
 /// Builds these selftests of the kernel's, directories below `tools/testing/selftests` such as `pci_endpoint`, with the set-up's
 /// toolchain, and linked statically, so that they need nothing of the guest: it has what their `make install` installs, each in
-/// its directory below [`SELFTESTS`]. What was built before is there at once, without network.
+/// its directory below [`SELFTESTS`]. What was built before is there at once, without network. Behind a name, and a space, may be
+/// a variable for its make, in one line: `NAME VARIABLE=VALUE`.
 ///
 /// # Errors
 /// See [`SetupError`] and [`SelftestError`].
@@ -116,18 +122,16 @@ pub fn selftests(
 fn selftest(
     options: &SetupOptions,
     prepared: &Prepared,
-    name: &str,
+    wanted: &str,
     cancel: &Cancel,
     on_event: &mut dyn FnMut(Event),
 ) -> Result<Packages, SetupError> {
-    if !is_name(name) {
-        return Err(SelftestError::Unknown(name.to_owned()).into());
-    }
+    let asked = Asked::parse(wanted)?;
     let (whole, cache) = (Cache::new(&prepared.cache), Cache::new(&prepared.writable));
     let plan = Plan::new(options)?;
     let made_of = MadeOf::find(&plan, prepared, &whole).ok_or(SelftestError::NoSource)?;
-    let entry = made_of.entry(&cache, name);
-    let there = [&entry, &made_of.entry(&whole, name)];
+    let entry = made_of.entry(&cache, wanted);
+    let there = [&entry, &made_of.entry(&whole, wanted)];
     if let Some((there, packages)) = there.iter().find_map(|it| Some((it, read(it)?))) {
         there.touch();
         return Ok(packages);
@@ -146,9 +150,40 @@ fn selftest(
     cache.forget_old(KIND, KEPT).map_err(of_cache)?;
     let runner = Runner::new(cancel, &cache.logs());
     work(&cache, &runner, 3, cancel, on_event, |work| {
-        work.selftest(&entry, &made_of, &whole, name, options.mirror.as_deref())
+        work.selftest(&entry, &made_of, &whole, asked, options.mirror.as_deref())
     })?;
     read(&entry).ok_or_else(|| gone(prepared))
+}
+
+/// Which test, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Asked<'a> {
+    name: &'a str,
+    /// `VARIABLE=VALUE`, for its make.
+    variable: Option<&'a str>,
+}
+
+impl<'a> Asked<'a> {
+    fn parse(wanted: &'a str) -> Result<Self, SelftestError> {
+        let (name, variable) = match wanted.split_once(' ') {
+            Some((name, variable)) => (name, Some(variable)),
+            None => (wanted, None),
+        };
+        if !is_name(name) {
+            return Err(SelftestError::Unknown(name.to_owned()));
+        }
+        match variable.filter(|variable| !is_variable(variable)) {
+            Some(other) => Err(SelftestError::Variable(other.to_owned())),
+            None => Ok(Self { name, variable }),
+        }
+    }
+}
+
+/// Whether it is a variable for make, in one line.
+fn is_variable(given: &str) -> bool {
+    let letter = |letter: u8| letter.is_ascii_alphanumeric() || letter == b'_';
+    let (variable, value) = given.split_once('=').unwrap_or_default();
+    !variable.is_empty() && variable.bytes().all(letter) && !value.contains(['\0', '\n'])
 }
 
 /// Whether the source could have a test of that name: a path within it.
@@ -179,14 +214,14 @@ impl MadeOf {
         })
     }
 
-    fn entry(&self, cache: &Cache, name: &str) -> Entry {
+    fn entry(&self, cache: &Cache, wanted: &str) -> Entry {
         let key = Key::new(KIND)
             .text(RECIPE)
             .text(tree::RECIPE)
             .text(&self.source.sha256)
             .text(&self.toolchain)
             .text(&self.metadata)
-            .text(name);
+            .text(wanted);
         cache.entry(KIND, &key.finish())
     }
 }
@@ -212,7 +247,7 @@ impl Work<'_> {
         entry: &Entry,
         made_of: &MadeOf,
         whole: &Cache,
-        name: &str,
+        asked: Asked<'_>,
         mirror: Option<&str>,
     ) -> Result<(), SetupError> {
         let namespaces = Namespaces::find(self.runner)?;
@@ -221,7 +256,7 @@ impl Work<'_> {
         let beside = |apt: &_| packages::look_up(apt, &names);
         let disk = DISK + source.size;
         let (archives, libraries) = self.fetch_source(source, beside, mirror, disk, SECONDS)?;
-        let detail = format!("{name} of {} {}", source.name, source.version);
+        let detail = format!("{} of {} {}", asked.name, source.name, source.version);
         let made = self.reporter.step(Step::Selftest, detail, || {
             entry.make(|path| {
                 let tree = path.join("tree");
@@ -231,7 +266,7 @@ impl Work<'_> {
                     toolchain: &whole.entries().join(&made_of.toolchain),
                     kept: &whole.entries().join(&made_of.metadata).join("source"),
                     tree: &tree,
-                    name,
+                    asked,
                 };
                 building.unpack(source, &libraries, &archives, self.runner)?;
                 let mut line = |text: &str| self.reporter.line(Step::Selftest, text);
@@ -252,7 +287,7 @@ struct Building<'a> {
     toolchain: &'a Path,
     kept: &'a Path,
     tree: &'a Path,
-    name: &'a str,
+    asked: Asked<'a>,
 }
 
 impl Building<'_> {
@@ -265,7 +300,7 @@ impl Building<'_> {
     }
 
     fn failed(&self, source: CommandError) -> Failed {
-        let name = self.name.to_owned();
+        let name = self.asked.name.to_owned();
         Failed(SelftestError::Command { name, source }.into())
     }
 
@@ -301,9 +336,10 @@ impl Building<'_> {
             )
             .map_err(|error| self.failed(error))?;
         remove(&package)?;
-        let test = into.join("tools/testing/selftests").join(self.name);
+        let name = self.asked.name;
+        let test = into.join("tools/testing/selftests").join(name);
         if !test.join("Makefile").is_file() {
-            return Err(Failed(SelftestError::Unknown(self.name.to_owned()).into()));
+            return Err(Failed(SelftestError::Unknown(name.to_owned()).into()));
         }
         link_rest(self.kept, &into, Path::new("/work/source"))?;
         unpack(
@@ -329,7 +365,7 @@ impl Building<'_> {
             .show(self.kept, "work/source")
             .lend(self.tree, "work/modules")
             .run(
-                &script(self.name),
+                &script(self.asked),
                 runner,
                 &self.job("building a selftest"),
                 &mut || follow.tell(line),
@@ -354,7 +390,10 @@ fn link_rest(from: &Path, to: &Path, shown: &Path) -> io::Result<()> {
 }
 
 /// The kernel's headers for programs come first, which the tests include.
-fn script(name: &str) -> String {
+fn script(asked: Asked<'_>) -> String {
+    let Asked { name, variable } = asked;
+    let quoted = |word: &str| format!(" '{}'", word.replace('\'', r"'\''"));
+    let variable = variable.map_or_else(String::new, quoted);
     let with = "CC=x86_64-linux-gnu-gcc-14 HOSTCC=gcc-14 -j$(nproc)";
     let libraries = "/work/modules/libraries/usr";
     format!(
@@ -364,7 +403,7 @@ fn script(name: &str) -> String {
          make -C /work/modules/source/tools/testing/selftests/{name} {with} \
          KHDR_INCLUDES='-isystem /work/modules/headers/usr/include' \
          USERCFLAGS='-isystem {libraries}/include' USERLDFLAGS='-static -L{libraries}/lib/x86_64-linux-gnu' \
-         OUTPUT=/work/modules/built INSTALL_PATH=/work/modules/files{SELFTESTS}/{name} install"
+         OUTPUT=/work/modules/built INSTALL_PATH=/work/modules/files{SELFTESTS}/{name}{variable} install"
     )
 }
 
@@ -381,6 +420,32 @@ mod tests {
         for bad in ["", "/vfio", "../vfio", "a/../b", "a b", "$(x)", "a;b"] {
             assert!(!is_name(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn behind_a_name_is_a_variable_for_make_or_nothing() {
+        let said = |given| Asked::parse(given).map(|asked| (asked.name, asked.variable));
+        let is = |given, name, variable| {
+            assert_eq!(said(given).ok(), Some((name, variable)));
+        };
+        is("vfio", "vfio", None);
+        is("a/b X=", "a/b", Some("X="));
+        is("a X_1=-D'y=\"z\"' -g", "a", Some("X_1=-D'y=\"z\"' -g"));
+        for bad in [
+            "vfio ",
+            "vfio x",
+            "vfio =1",
+            "vfio  X=1",
+            "vfio X-Y=1",
+            "vfio X=1\nY",
+        ] {
+            assert!(
+                matches!(said(bad), Err(SelftestError::Variable(_))),
+                "{bad}"
+            );
+        }
+        let asked = Asked::parse("a X='y'").expect("it is one");
+        assert!(script(asked).ends_with(r"/opt/kselftest/a 'X='\''y'\''' install"));
     }
 
     #[test]

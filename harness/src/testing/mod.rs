@@ -84,7 +84,8 @@ pub fn packages(names: &[&str]) -> Result<Packages, TrialFailed> {
         .map_err(|error| TrialFailed::SetUp(causes(&error)))
 }
 
-/// Selftests of the kernel's, such as `pci_endpoint`, for [`Trial::packages`]; built on first use, which takes minutes.
+/// Selftests of the kernel's, such as `pci_endpoint`, for [`Trial::packages`]; built on first use, which takes minutes. Behind a
+/// name, and a space, may be a variable for its make.
 ///
 /// # Errors
 /// Why they cannot be built, with all causes.

@@ -37,10 +37,9 @@ mod regs;
 mod tests;
 mod transfer;
 
-use std::time::Duration;
-
 pub use self::fault::Fault;
 use self::transfer::{Moved, Transfer, Way};
+use crate::late::{Late, STRAY};
 use landfall_device::contract::*;
 use landfall_device::parts::{Bits, RegisterFile};
 use regs::*;
@@ -52,9 +51,6 @@ const RING: u32 = 0x0d00_4be1;
 /// Vectors of MSI, and of MSI-X.
 const MSI: u8 = 32;
 const MSIX: u16 = 64;
-/// How long after the interrupt a fault of the late kind strikes, and with what.
-const LATE: Duration = Duration::from_millis(200);
-const LATE_BYTES: [u8; 64] = [0xdb; 64];
 
 /// Bits of `STATUS`.
 const INTERRUPT: u32 = 1 << 6;
@@ -94,15 +90,6 @@ enum What {
     Doorbell(bool),
     /// Swap the halves of a BAR, or undo that.
     Subranges(bool, u32),
-}
-
-/// A write that should not happen.
-#[derive(Clone, Copy, Debug, Default)]
-enum Late {
-    /// None is to come.
-    #[default]
-    Never,
-    At(Duration, u64, Tag),
 }
 
 /// The function.
@@ -305,27 +292,13 @@ impl Endpoint {
             let (to, tag) = (transfer.destination, Tag::job(transfer.job));
             if self.strikes(Fault::Overrun, number) {
                 // A byte that may not be written is not written; nothing hangs on it.
-                let _ = host.dma_write(to.wrapping_add(transfer.size), &LATE_BYTES[..1], tag);
+                let _ = host.dma_write(to.wrapping_add(transfer.size), &STRAY[..1], tag);
             }
             if self.strikes(Fault::AfterDone, number) {
-                self.late = Late::At(host.now() + LATE, to, tag);
+                self.late.arm(to, tag, host);
             }
         }
         Some((status, came))
-    }
-
-    /// Writes what comes late, if it is time; tells when to look again.
-    fn strike(&mut self, host: &mut dyn Host) -> Next {
-        match self.late {
-            Late::Never => Next::Idle,
-            Late::At(due, ..) if host.now() < due => Next::At(due),
-            Late::At(_, address, tag) => {
-                self.late = Late::Never;
-                // It is journalled, and that is all that the fault is for.
-                let _ = host.dma_write(address, &LATE_BYTES, tag);
-                Next::Idle
-            }
-        }
     }
 }
 
@@ -373,15 +346,12 @@ impl Device for Endpoint {
             memory.clear();
         }
         (self.swapped, self.work, self.pulse) = ([false; 5], None, false);
-        // Only losing power ends what a broken card is about to do.
-        if kind == Reset::Device {
-            self.late = Late::Never;
-        }
+        self.late = self.late.after(kind);
     }
 
     fn step(&mut self, host: &mut dyn Host) -> Next {
         self.pulse = false;
-        let late = self.strike(host);
+        let late = self.late.strike(host);
         let Some(mut command) = self.work.take() else {
             return late;
         };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use super::*;
+use crate::late::LATE;
 use landfall_device::journal::{Direction, Kind};
 use landfall_device::testing::{FakeHost, check_declarations};
 

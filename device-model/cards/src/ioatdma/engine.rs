@@ -2,18 +2,15 @@
 
 //! Channels, and what they share: interrupts, numbers of jobs, the fault.
 
-use std::time::Duration;
-
 use super::regs::*;
-use super::{Fault, IoatOptions, LATE};
+use super::{Fault, IoatOptions};
+use crate::late::{Late, STRAY};
 use landfall_device::contract::*;
 
 /// Bytes of a descriptor.
 const DESCRIPTOR: usize = 64;
 /// Most bytes that are copied before the next channel has its turn: each is read and written.
 pub const CHUNK: u32 = (STEP_BYTES / 2) as u32;
-/// What a late write has.
-const LATE_BYTES: [u8; 64] = [0xdb; 64];
 
 /// Bits of a descriptor's control word.
 const INTERRUPT: u32 = 1 << 0;
@@ -30,17 +27,6 @@ enum State {
     Halted = 3,
 }
 
-/// A write that should not happen.
-#[derive(Clone, Copy, Debug, Default)]
-enum Late {
-    /// None is to come.
-    #[default]
-    Never,
-    At(Duration, u64, Tag),
-    /// It came.
-    Over,
-}
-
 /// What all channels share.
 #[derive(Debug)]
 pub(super) struct Engine {
@@ -53,7 +39,7 @@ pub(super) struct Engine {
     pub(super) jobs: u64,
     /// Copies that are over.
     copies: u64,
-    late: Late,
+    pub(super) late: Late,
 }
 
 impl Engine {
@@ -69,13 +55,10 @@ impl Engine {
         }
     }
 
-    /// Takes what no reset begins anew. Only losing power ends what a broken card is about to do.
+    /// Takes what no reset begins anew.
     pub(super) fn keep(&mut self, old: &Self, kind: Reset) {
         (self.jobs, self.copies) = (old.jobs, old.copies);
-        self.late = match (kind, old.late) {
-            (Reset::Device, Late::At(..)) => Late::Never,
-            (_, late) => late,
-        };
+        self.late = old.late.after(kind);
     }
 
     pub(super) fn control(&self) -> INTRCTRL {
@@ -86,9 +69,10 @@ impl Engine {
 
     /// The driver writes `INTRCTRL`: what waited for that is sent.
     pub(super) fn enable(&mut self, to: INTRCTRL, channels: &mut [Channel], host: &mut dyn Host) {
-        self.messages = to.messages();
-        if std::mem::replace(&mut self.enabled, to.enabled()) != to.enabled() {
-            let (vector, masked) = (None, !self.enabled);
+        let sent = self.sends();
+        (self.enabled, self.messages) = (to.enabled(), to.messages());
+        if self.sends() != sent {
+            let (vector, masked) = (None, sent);
             host.declare(Declaration::Masked { vector, masked });
         }
         for channel in channels {
@@ -96,23 +80,14 @@ impl Engine {
         }
     }
 
+    /// Whether interrupts are sent. Messages of the channels' own hang on the line's switch no more.
+    const fn sends(&self) -> bool {
+        self.enabled || self.messages
+    }
+
     /// Whether a fault strikes this copy.
     fn strikes(&self, fault: Fault) -> bool {
         self.options.fault == Some(fault) && self.copies == self.options.fault_copy
-    }
-
-    /// Writes what comes late, if it is time; tells when to look again.
-    pub(super) fn strike(&mut self, host: &mut dyn Host) -> Option<Duration> {
-        match self.late {
-            Late::At(due, ..) if host.now() < due => Some(due),
-            Late::At(_, address, tag) => {
-                self.late = Late::Over;
-                // It is journalled, and that is all that the fault is for.
-                let _ = host.dma_write(address, &LATE_BYTES, tag);
-                None
-            }
-            Late::Never | Late::Over => None,
-        }
     }
 }
 
@@ -323,9 +298,8 @@ impl Channel {
         if let Some((address, tag)) = self.copied
             && engine.options.fault == Some(Fault::AfterStop)
             && engine.copies > engine.options.fault_copy
-            && matches!(engine.late, Late::Never)
         {
-            engine.late = Late::At(host.now() + LATE, address, tag);
+            engine.late.arm(address, tag, host);
         }
         match reset {
             true => {
@@ -344,7 +318,7 @@ impl Channel {
     /// The channel has a cause for an interrupt. What is owed; it is to be sent if it is owed at once.
     fn interrupt(&mut self, engine: &mut Engine, host: &dyn Host) -> Owed {
         let vector = self.vector(host);
-        match engine.enabled && !self.sent {
+        match engine.sends() && !self.sent {
             true => Owed::now(vector),
             false => {
                 self.waits = true;
@@ -362,7 +336,7 @@ impl Channel {
     }
 
     fn send_what_waits(&mut self, engine: &mut Engine, host: &mut dyn Host) {
-        if self.waits && engine.enabled && !self.sent {
+        if self.waits && engine.sends() && !self.sent {
             let vector = self.vector(host);
             host.declare(Declaration::cause(vector, "an interrupt that waited"));
             self.send(Owed::now(vector), engine, host);
@@ -415,7 +389,7 @@ impl Channel {
             if engine.strikes(Fault::Overrun) {
                 // A byte that may not be written is not written; nothing hangs on it.
                 let end = work.destination.wrapping_add(moved);
-                let _ = host.dma_write(end, &LATE_BYTES[..1], tag);
+                let _ = host.dma_write(end, &STRAY[..1], tag);
             }
             lost = engine.strikes(Fault::LostInterrupt);
             engine.copies += 1;

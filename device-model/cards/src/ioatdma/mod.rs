@@ -41,8 +41,6 @@ mod regs;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
-
 pub use self::engine::CHUNK;
 use self::engine::{Channel, Engine};
 pub use self::fault::Fault;
@@ -50,8 +48,6 @@ use landfall_device::contract::register::Description;
 use landfall_device::contract::*;
 use regs::*;
 
-/// Bytes of a channel's registers.
-const STRIDE: u64 = 0x80;
 /// Most channels.
 const CHANNELS: u8 = 16;
 
@@ -118,18 +114,8 @@ impl Ioat {
         access: Access,
     ) -> impl Iterator<Item = (&'static Description, usize, u64)> + use<> {
         let channels = self.channels.len();
-        REGISTERS.iter().filter_map(move |entry| {
-            let index = match entry.array {
-                true => usize::try_from(access.offset / STRIDE)
-                    .ok()?
-                    .checked_sub(1)?,
-                false => 0,
-            };
-            let at = entry.offset.checked_add(index.checked_mul(entry.stride)?)?;
-            let at = u64::try_from(at).ok()?;
-            let there = access.bar == 0 && index < channels;
-            (there && access.lanes(at).mask() & mask(entry) != 0).then_some((entry, index, at))
-        })
+        let there = move |index| access.bar == 0 && index < channels;
+        register::touched(REGISTERS, access).filter(move |(_, index, _)| there(*index))
     }
 
     fn read(&self, entry: &Description, index: usize) -> u64 {
@@ -166,11 +152,6 @@ impl Ioat {
             _ => {}
         }
     }
-}
-
-/// The bits of a register.
-const fn mask(entry: &Description) -> u64 {
-    (1 << (8 * entry.width)) - 1
 }
 
 impl Device for Ioat {
@@ -212,7 +193,7 @@ impl Device for Ioat {
     }
 
     fn step(&mut self, host: &mut dyn Host) -> Next {
-        let late = self.engine.strike(host).map_or(Next::Idle, Next::At);
+        let late = self.engine.late.strike(host);
         if host.may_master().is_err() {
             return late;
         }
@@ -260,11 +241,8 @@ impl Function for Ioat {
                 CHANCTRL::OFFSET => self.read(entry, index) & !1,
                 _ => self.read(entry, index),
             };
-            let whole = access.lanes(at).insert(held, value) & mask(entry);
+            let whole = access.lanes(at).insert(held, value) & entry.mask();
             self.write(entry, index, whole as u32, host);
         }
     }
 }
-
-/// How long after the stop a fault of the late kind strikes.
-const LATE: Duration = Duration::from_millis(200);

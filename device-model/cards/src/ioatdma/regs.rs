@@ -14,13 +14,13 @@ register! {
 
     /// Interrupts of all channels.
     pub(crate) INTRCTRL(u8) @ 0x03 {
-        /// Each channel has a message of its own (MSI-X), and the line is off.
+        /// Each channel has a message of its own (MSI-X), which is sent whatever `enabled` is, and the line is off.
         3:3 messages => bool;
         /// The line is asserted. Read-only.
         2:2 asserted => bool;
         /// Some channel sent an interrupt that `ATTNSTATUS` was not read for. Read-only.
         1:1 attention => bool;
-        /// Interrupts are sent.
+        /// Interrupts that all channels share are sent: the line, or the one message.
         0:0 enabled => bool;
     }
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
+use std::time::Duration;
+
 use super::engine::{CONTROL, READ, SIZE, WRITE};
 use super::*;
 use landfall_device::journal::{Direction, Kind};
@@ -251,6 +253,27 @@ fn with_one_vector_or_the_line_the_driver_asks_which_channel_it_was() {
     assert_eq!(bench.read(ATTNSTATUS::OFFSET, Width::Four), 2);
     assert_eq!(bench.read(ATTNSTATUS::OFFSET, Width::Four), 0);
     assert!(!bench.card.line());
+}
+
+/// As libvfio of the kernel's selftests has it, which leaves the other bit alone.
+#[test]
+fn messages_of_the_channels_own_need_no_other_switch() {
+    let mut bench = usual();
+    bench.write(INTRCTRL::OFFSET, Width::One, 0);
+    bench.copy(0, 0, 8);
+    bench.give(0, 1);
+    assert_eq!(bench.vectors(), [0; 0]);
+    bench.write(INTRCTRL::OFFSET, Width::One, 8);
+    assert_eq!(bench.vectors(), [0], "the one that waited");
+    bench.rearm();
+    bench.copy(0, 1, 8);
+    bench.give(0, 2);
+    assert_eq!(bench.vectors(), [0, 0]);
+    bench.write(INTRCTRL::OFFSET, Width::One, 9);
+    bench.write(INTRCTRL::OFFSET, Width::One, 1);
+    let masks = |what: &&Declaration| matches!(what, Declaration::Masked { .. });
+    assert_eq!(bench.told().into_iter().filter(masks).count(), 3);
+    assert_eq!(bench.keeps_its_word(), Ok(()));
 }
 
 #[test]

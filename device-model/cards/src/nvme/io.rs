@@ -4,7 +4,8 @@
 
 use super::admin::Answer;
 use super::command::*;
-use super::{Fault, NSID, Nvme, STRAY};
+use super::{Fault, NSID, Nvme};
+use crate::late::STRAY;
 use landfall_device::contract::*;
 
 /// A command in work.

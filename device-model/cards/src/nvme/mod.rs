@@ -37,11 +37,11 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 pub use self::disk::Disk;
 pub use self::fault::Fault;
 use self::queue::{Completions, Submissions};
+use crate::late::Late;
 use landfall_device::contract::*;
 use regs::*;
 
@@ -55,10 +55,6 @@ const NSID: u32 = 1;
 const BLOCKS: [u8; 2] = [9, 12];
 /// Most requests for events that wait.
 const EVENTS_MOST: usize = 4;
-/// How long after the stop a fault of the late kind strikes.
-const LATE: Duration = Duration::from_millis(200);
-/// What is written where nothing should be.
-const STRAY: [u8; 64] = [0xdb; 64];
 
 /// How the controller is made.
 #[derive(Clone, Debug)]
@@ -79,16 +75,6 @@ impl Default for NvmeOptions {
             fault_read: 0,
         }
     }
-}
-
-/// A write that should not happen.
-#[derive(Clone, Copy, Debug)]
-enum Late {
-    /// None is to come.
-    Never,
-    At(Duration, u64, Tag),
-    /// It came.
-    Over,
 }
 
 /// The controller.
@@ -209,25 +195,10 @@ impl Nvme {
         if let Some((address, tag)) = self.landed.take()
             && self.fault == Some(Fault::AfterStop)
             && self.reads > self.fault_read
-            && matches!(self.late, Late::Never)
         {
-            self.late = Late::At(host.now() + LATE, address, tag);
+            self.late.arm(address, tag, host);
         }
         host.declare(Declaration::Idle { queue: None });
-    }
-
-    /// Writes what comes late, if it is time; tells when to look again.
-    fn strike(&mut self, host: &mut dyn Host) -> Next {
-        match self.late {
-            Late::At(due, ..) if host.now() < due => Next::At(due),
-            Late::At(_, address, tag) => {
-                self.late = Late::Over;
-                // It is journalled, and that is all that the fault is for.
-                let _ = host.dma_write(address, &STRAY, tag);
-                Next::Idle
-            }
-            Late::Never | Late::Over => Next::Idle,
-        }
     }
 
     /// The queue that is next: of those with commands whose answers have a place.
@@ -323,15 +294,11 @@ impl Device for Nvme {
         let old = std::mem::replace(self, Self::new(options));
         (self.serial, self.format) = (old.serial, old.format);
         (self.jobs, self.reads) = (old.jobs, old.reads);
-        // Only losing power ends what a broken card is about to do.
-        self.late = match (kind, old.late) {
-            (Reset::Device, Late::At(..)) => Late::Never,
-            (_, late) => late,
-        };
+        self.late = old.late.after(kind);
     }
 
     fn step(&mut self, host: &mut dyn Host) -> Next {
-        let late = self.strike(host);
+        let late = self.late.strike(host);
         if !self.works() || host.may_master().is_err() {
             return late;
         }

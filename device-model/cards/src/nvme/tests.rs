@@ -2,6 +2,7 @@
 
 use super::command::*;
 use super::*;
+use crate::late::LATE;
 use landfall_device::journal::{Direction, Kind};
 use landfall_device::testing::{FakeHost, check_declarations};
 use proptest::prelude::*;

@@ -87,6 +87,9 @@ fn of_a_link_that_was_cut_nothing_is_concluded() {
         writes(cut(), left).is_clean();
         assert!(!cut().judged().unheard.is_empty());
         writes(cut(), 0x9000_0000).is_not_judged();
+        let why = writes(cut(), 0x9000_0000).judged().not_judged;
+        let end = "1 times: the witness does not hear dma_iova_unlink of a part of what was linked";
+        assert!(why.iter().any(|why| why.ends_with(end)), "{why:?}");
     }
 }
 

@@ -39,7 +39,8 @@ pub(crate) struct SubjectArguments {
     /// A Debian package for the guest, with all that it needs (repeatable)
     #[arg(long = "package", value_name = "NAME")]
     pub(crate) packages: Vec<String>,
-    /// A selftest of the kernel's, such as pci_endpoint, which is built; the guest has it in /opt/kselftest/NAME (repeatable)
+    /// A selftest of the kernel's, such as pci_endpoint, which is built; the guest has it in /opt/kselftest/NAME; behind the name, in
+    /// the same argument, a variable for its make (repeatable)
     #[arg(long = "selftest", value_name = "NAME")]
     pub(crate) selftests: Vec<String>,
     /// A file of the host's for the guest (repeatable)
