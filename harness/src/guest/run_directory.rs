@@ -51,7 +51,7 @@ impl RunDirectory {
             let directory = private().prefix(PREFIX).tempdir_in(parent)?;
             // A sweep that found it unlocked has it, or had it: then another is made.
             match open(directory.path()) {
-                Ok(lock) if takes(&lock) != Taken::BySomebody && is(directory.path(), &lock) => {
+                Ok(lock) if take(&lock) != Holder::Somebody && is(directory.path(), &lock) => {
                     return Ok(Self {
                         directory,
                         _lock: lock,
@@ -147,7 +147,7 @@ fn sweep(parent: &Path) {
         if entry.file_name().to_string_lossy().starts_with(PREFIX)
             && let Ok(lock) = open(&path)
             && lock.metadata().is_ok_and(|status| status.uid() == us)
-            && takes(&lock) == Taken::ByUs
+            && take(&lock) == Holder::Us
             && is(&path, &lock)
         {
             let _ = fs::remove_dir_all(path);
@@ -164,18 +164,18 @@ fn open(path: &Path) -> io::Result<File> {
 
 /// Who has a directory now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Taken {
-    ByUs,
-    BySomebody,
+enum Holder {
+    Us,
+    Somebody,
     /// Directories cannot be locked there, as on some network file systems: nobody sweeps.
-    ByNobody,
+    Nobody,
 }
 
-fn takes(directory: &File) -> Taken {
+fn take(directory: &File) -> Holder {
     match directory.try_lock() {
-        Ok(()) => Taken::ByUs,
-        Err(TryLockError::WouldBlock) => Taken::BySomebody,
-        Err(TryLockError::Error(_)) => Taken::ByNobody,
+        Ok(()) => Holder::Us,
+        Err(TryLockError::WouldBlock) => Holder::Somebody,
+        Err(TryLockError::Error(_)) => Holder::Nobody,
     }
 }
 
