@@ -121,10 +121,9 @@ pub(crate) fn build(
 }
 
 fn script(release: &str, rust: bool) -> String {
-    // `LANDFALL_C_ONLY` is read by kmod/Kbuild.
     let of = match rust {
         true => "RUSTC=rustc BINDGEN=bindgen",
-        false => "LANDFALL_C_ONLY=y",
+        false => "",
     };
     // Lines and inlined functions are all that is asked for: a sixth of all debug information.
     let lines = match rust {
