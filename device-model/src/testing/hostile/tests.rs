@@ -117,7 +117,7 @@ impl Registers for Plain {
             }
             (Wrong::Interrupts, _) => host.raise(Vector(0)),
             (Wrong::Panics, _) => panic!("as planted"),
-            (Wrong::Stalls, _) => second(),
+            (Wrong::Stalls, _) => seconds(),
             _ => {}
         }
     }

@@ -4,6 +4,7 @@
 
 mod catalog;
 mod exec;
+mod setup;
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -25,6 +26,7 @@ pub(crate) use exec::{
     BuildModuleArguments, ExecArguments, InitArguments, MachineArguments, ShellArguments,
     SubjectArguments, TestArguments,
 };
+pub(crate) use setup::{DoctorArguments, SetupArguments};
 
 use crate::exit_code;
 
@@ -383,39 +385,6 @@ pub(crate) struct SurveyArguments {
     /// Most guests at once on this machine; further ones wait [default: number of CPUs]
     #[arg(long, value_name = "N", env = "LANDFALL_JOBS", hide_env_values = true)]
     pub(crate) jobs: Option<NonZeroUsize>,
-    #[command(flatten)]
-    pub(crate) parts: PartArguments,
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct SetupArguments {
-    /// Remove from the cache what this set-up does not need
-    #[arg(long)]
-    pub(crate) prune: bool,
-    /// Compare what guests boot from with its checksums; what is damaged is made anew
-    #[arg(long)]
-    pub(crate) verify: bool,
-    /// Take newer versions if the mirror has them
-    #[arg(long)]
-    pub(crate) refresh: bool,
-    /// Set up the kernels of all series
-    #[arg(long, conflicts_with_all = ["kernel", "kernel_series", "export", "import"])]
-    pub(crate) kernels: bool,
-    /// Build the debug kernel too, with KASAN, dma-debug, lockdep and KFENCE: some minutes, once
-    #[arg(long)]
-    pub(crate) debug_kernel: bool,
-    /// Write what running guests needs to one file, a .tar.gz, for a machine with the same Landfall
-    #[arg(long, value_name = "FILE")]
-    pub(crate) export: Option<PathBuf>,
-    /// Take the set-up from such a file; it is checked, and then no network is needed
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["export", "refresh"])]
-    pub(crate) import: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) parts: PartArguments,
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct DoctorArguments {
     #[command(flatten)]
     pub(crate) parts: PartArguments,
 }
