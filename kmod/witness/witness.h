@@ -4,14 +4,13 @@
 #define LANDFALL_WITNESS_INTERNAL_H
 
 #include <linux/device.h>
+#include <linux/ftrace.h>
 #include <linux/io.h>
 #include <linux/pci.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
-#ifdef HAVE_FTRACE_REGS
-#include <linux/ftrace_regs.h>
-#else
-#include <linux/ftrace.h>
+
+#ifndef HAVE_FTRACE_REGS
 #define ftrace_regs_get_argument(regs, n) regs_get_kernel_argument(&(regs)->regs, n)
 #define ftrace_regs_set_instruction_pointer(regs, ip) ftrace_instruction_pointer_set(regs, ip)
 #endif
