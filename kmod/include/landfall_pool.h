@@ -56,7 +56,8 @@ struct landfall_pool_buffer {
  * Does not sleep, from any context; with LANDFALL_POOL_UNCACHED it may, process context only.
  *
  * Returns 0, or -EINVAL for a request that makes no sense, -ENOMEM if no place fits, -ENOSPC if too many
- * buffers are lent, -EOPNOTSUPP for uncached memory that the kernel has no direct map of.
+ * buffers are lent, -EOPNOTSUPP for uncached memory that the kernel has no direct map of, or where it cannot change
+ * that map (arm64).
  */
 int landfall_pool_allocate(const struct landfall_pool_request *request,
 			   struct landfall_pool_buffer *buffer);

@@ -289,11 +289,21 @@ u64 landfall_pool_shim_page_phys(struct page *page)
 	return page_to_phys(page);
 }
 
+#ifdef HAVE_SET_MEMORY_UC
 int landfall_pool_shim_uncached(void *address, unsigned long pages, bool uncached)
 {
 	return uncached ? set_memory_uc((unsigned long)address, pages) :
 			  set_memory_wb((unsigned long)address, pages);
 }
+#else
+int landfall_pool_shim_uncached(void *address, unsigned long pages, bool uncached)
+{
+	if (!uncached)
+		return 0;
+	pr_err(KBUILD_MODNAME ": refused a buffer of uncached memory: this machine's kernel cannot make its own mapping uncached\n");
+	return -EOPNOTSUPP;
+}
+#endif
 
 pgprot_t landfall_pool_shim_uncached_protection(pgprot_t protection)
 {

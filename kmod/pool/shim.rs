@@ -109,7 +109,7 @@ pub(crate) fn tell(lends: bool, phys: u64, bytes: u64) {
     unsafe { landfall_pool_shim_tell(lends, phys, bytes) };
 }
 
-/// Makes the kernel's mapping of whole pages in the direct map uncached, or cached again.
+/// Makes the kernel's mapping of whole pages in the direct map uncached, or cached again; `EOPNOTSUPP` where it cannot.
 ///
 /// # Safety
 ///

@@ -41,7 +41,7 @@ pub(crate) const MEASURE: u32 = iowr::<Measure>(6);
 pub(crate) const MAX_ROUNDS: u32 = 10_000;
 
 /// [`Allocate::flags`]: the CPU's mappings of it, the kernel's own included, are uncached. `EOPNOTSUPP` for
-/// memory that the kernel does not have in its direct map (carve-outs).
+/// memory that the kernel does not have in its direct map (carve-outs), and where it cannot change that map (arm64).
 pub(crate) const UNCACHED: u32 = 1;
 /// [`Allocate::flags`]: the smallest gap that fits instead of the lowest.
 pub(crate) const BEST_FIT: u32 = 2;
