@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Builds the agent as a static program and lists the kernel modules' sources, so that both are part of
-//! whatever links this library and nothing else has to be shipped beside it.
+//! Builds the agent as a static program and lists the kernel modules' sources, and the agent's with the packages that it is made
+//! of, so that all are part of whatever links this library and nothing else has to be shipped beside it.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -27,7 +27,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         hex(&Sha256::digest(&agent))
     );
     fs::write(out.join("agent"), agent)?;
+    println!("cargo::rustc-env=LANDFALL_AGENT_TARGET={TARGET}");
     fs::write(out.join("sources.rs"), list_sources(root)?)?;
+    let (sources, packages) = list_agent(root)?;
+    fs::write(out.join("agent_sources.rs"), sources)?;
+    fs::write(out.join("agent_packages.rs"), packages)?;
     println!("cargo::rerun-if-changed=build.rs");
     Ok(())
 }
@@ -71,6 +75,127 @@ fn build_agent(here: &Path, out: &Path) -> Result<PathBuf, Box<dyn Error>> {
         return Err(format!("the agent did not build: {cargo:?}").into());
     }
     Ok(target.join(TARGET).join("release/landfall-agent"))
+}
+
+/// Rust source of two tables, for targets that the agent is built for later: its files in this repository, and the packages that
+/// it may be made of, as they came from their registry.
+fn list_agent(root: &Path) -> Result<(String, String), Box<dyn Error>> {
+    let mut files = BTreeSet::from(
+        ["Cargo.toml", "Cargo.lock", "guest-image/agent/Cargo.toml"].map(|file| root.join(file)),
+    );
+    collect(&root.join("guest-image/agent/src"), &mut files)?;
+    for file in files.clone() {
+        files.extend(mounted(&file)?);
+    }
+    let mut hash = Sha256::new();
+    let mut sources = String::from("&[\n");
+    for file in &files {
+        let bytes = fs::read(file)?;
+        let name = file.strip_prefix(root)?;
+        // Of the lock file only the packages' part matters, below.
+        if !name.ends_with("Cargo.lock") {
+            hash.update(format!("{} {}\n", bytes.len(), name.display()));
+            hash.update(bytes);
+        }
+        writeln!(sources, "    ({name:?}, include_bytes!({file:?})),")?;
+    }
+    sources.push(']');
+    let mut packages = String::from("&[\n");
+    let caches = registries()?;
+    for Locked {
+        name,
+        version,
+        checksum,
+    } in closure(
+        &fs::read_to_string(root.join("Cargo.lock"))?,
+        "landfall-agent",
+    )? {
+        let file = format!("{name}-{version}.crate");
+        let there = caches
+            .iter()
+            .map(|cache| cache.join(&file))
+            .find(|path| path.is_file());
+        let Some(path) = there else {
+            println!(
+                "cargo::warning={file} is not among what cargo fetched: guests of other architectures need it"
+            );
+            continue;
+        };
+        hash.update(format!("{name} {version} {checksum}\n"));
+        writeln!(
+            packages,
+            "    ({:?}, {checksum:?}, include_bytes!({path:?})),",
+            format!("{name}-{version}")
+        )?;
+    }
+    packages.push(']');
+    println!(
+        "cargo::rustc-env=LANDFALL_AGENT_SOURCES_SHA256={}",
+        hex(&hash.finalize())
+    );
+    Ok((sources, packages))
+}
+
+/// Where cargo keeps packages as they came, a directory for each registry.
+fn registries() -> Result<Vec<PathBuf>, Box<dyn Error>> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
+    let home = home.ok_or("neither CARGO_HOME nor HOME is set")?;
+    let mut found = Vec::new();
+    for entry in fs::read_dir(home.join("registry/cache"))
+        .into_iter()
+        .flatten()
+    {
+        found.push(entry?.path());
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// A package of a registry, in a lock file.
+struct Locked {
+    name: String,
+    version: String,
+    checksum: String,
+}
+
+/// The packages of registries that one of a lock file needs, directly or not, each once.
+fn closure(lock: &str, of: &str) -> Result<Vec<Locked>, Box<dyn Error>> {
+    let lock: toml::Table = lock.parse()?;
+    let all = lock.get("package").and_then(toml::Value::as_array);
+    let all = all.ok_or("the lock file has no packages")?;
+    let text = |package: &toml::Value, key: &str| Some(package.get(key)?.as_str()?.to_owned());
+    let (mut open, mut known) = (vec![of.to_owned()], BTreeSet::new());
+    let mut found = Vec::new();
+    while let Some(wanted) = open.pop() {
+        // A name, with its version if there are several.
+        let mut words = wanted.split(' ');
+        let (name, version) = (words.next().unwrap_or_default().to_owned(), words.next());
+        let package = all.iter().find(|package| {
+            text(package, "name").as_deref() == Some(&name)
+                && (version.is_none() || text(package, "version").as_deref() == version)
+        });
+        let package = package.ok_or_else(|| format!("the lock file has no {wanted}"))?;
+        let version = text(package, "version").unwrap_or_default();
+        if !known.insert((name.clone(), version.clone())) {
+            continue;
+        }
+        let needs = package.get("dependencies").and_then(toml::Value::as_array);
+        open.extend(
+            needs
+                .into_iter()
+                .flatten()
+                .filter_map(|need| Some(need.as_str()?.to_owned())),
+        );
+        if let Some(checksum) = text(package, "checksum") {
+            found.push(Locked {
+                name,
+                version,
+                checksum,
+            });
+        }
+    }
+    Ok(found)
 }
 
 /// Rust source of a table: each file the modules are built from, by its path in the repository.

@@ -26,6 +26,8 @@ pub enum Step {
     Kernel,
     /// Landfall's modules are built.
     Modules,
+    /// The agent is built.
+    Agent,
     /// The initramfs is written.
     Initramfs,
     /// Packages for guests are unpacked.
@@ -50,6 +52,7 @@ impl fmt::Display for Step {
             Self::Qemu => "QEMU",
             Self::Kernel => "kernel",
             Self::Modules => "modules",
+            Self::Agent => "agent",
             Self::Initramfs => "initramfs",
             Self::Packages => "packages",
             Self::DebugKernel => "debug kernel",

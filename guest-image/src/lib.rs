@@ -10,6 +10,7 @@
 //!
 //! The library never prints, exits or reads the environment: it returns [`Event`]s, [`Finding`]s and errors.
 
+mod architecture;
 mod archive;
 mod debian;
 mod event;
@@ -22,6 +23,7 @@ mod reporter;
 mod setup;
 mod store;
 
+pub use architecture::Architecture;
 #[doc(hidden)]
 pub use archive::what_is_imported;
 pub use archive::{Exported, Imported, export, import};

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::architecture::Architecture;
 use crate::event::Step;
 use crate::image::files::ModuleFiles;
 use crate::store::lock::Lock;
@@ -27,11 +28,13 @@ pub enum Kernel {
 /// Everything needed to boot a guest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prepared {
+    /// What its guests are.
+    pub architecture: &'static Architecture,
     /// The emulator.
     pub qemu: Qemu,
     /// Which kernel it is.
     pub kernel: Kernel,
-    /// Uncompressed kernel with a PVH entry, for `-kernel`.
+    /// Uncompressed kernel for `-kernel`: on a PC one with a PVH entry.
     pub vmlinux: PathBuf,
     /// The kernel as its distribution or its build made it, for a boot through firmware and decompressor; `None` if
     /// only an uncompressed one was given.

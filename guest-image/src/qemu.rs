@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::architecture::Architecture;
 use crate::debian::packages::numbers;
 use crate::host::process::{CommandError, Job, Runner};
 use crate::prepared::Qemu;
@@ -49,19 +50,20 @@ pub enum QemuError {
 }
 
 /// How to run Debian's from its unpacked tree; `version` is empty.
-pub(crate) fn in_tree(tree: &Path) -> Qemu {
-    let data = |name: &str| tree.join("usr/share").join(name).into_os_string();
+pub(crate) fn in_tree(tree: &Path, architecture: &Architecture) -> Qemu {
+    let firmware = architecture.firmware.iter().flat_map(|name| {
+        let data = tree.join("usr/share").join(name).into_os_string();
+        [OsString::from("-L"), data]
+    });
+    let emulator = tree.join("usr/bin").join(architecture.emulator.1);
+    let arguments = [
+        OsString::from("--library-path"),
+        tree.join("usr/lib/x86_64-linux-gnu").into_os_string(),
+        emulator.into_os_string(),
+    ];
     Qemu {
-        program: tree.join("lib64/ld-linux-x86-64.so.2"),
-        arguments: vec![
-            OsString::from("--library-path"),
-            tree.join("usr/lib/x86_64-linux-gnu").into_os_string(),
-            tree.join("usr/bin/qemu-system-x86_64").into_os_string(),
-            OsString::from("-L"),
-            data("qemu"),
-            OsString::from("-L"),
-            data("seabios"),
-        ],
+        program: tree.join("usr/lib64/ld-linux-x86-64.so.2"),
+        arguments: arguments.into_iter().chain(firmware).collect(),
         version: String::new(),
         sandbox: true,
     }

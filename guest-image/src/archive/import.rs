@@ -14,6 +14,7 @@ use tar::{Archive, Entries, Entry, EntryType};
 
 use super::manifest::{LARGEST_MANIFEST, Manifest, Member, NAME, What};
 use super::{ArchiveError, CHUNK, Refused, SPECIAL};
+use crate::architecture::Architecture;
 use crate::event::{Event, Step};
 use crate::host::cancel::Cancel;
 use crate::image::embedded::{AGENT_SHA256, SOURCES_SHA256};
@@ -371,7 +372,10 @@ impl Importing<'_> {
         let Emulator::Entry(emulator) = &setup.emulator else {
             return Err(ArchiveError::Incomplete("its emulator").into());
         };
-        let program = qemu::in_tree(Path::new(emulator)).program;
+        let Some(architecture) = Architecture::of(&setup.architecture) else {
+            return Err(ArchiveError::Incomplete("what its guests are").into());
+        };
+        let program = qemu::in_tree(Path::new(emulator), architecture).program;
         for (what, path) in [
             ("its emulator", &program),
             ("its kernel", &setup.vmlinux),

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::architecture::{Architecture, HOST};
 use crate::host::mirror::Mirror;
 use crate::host::process::{CommandError, Job, Runner};
 
@@ -37,6 +38,17 @@ pub(crate) struct Chosen {
     pub(crate) sha256: String,
 }
 
+impl Chosen {
+    /// This very one, as apt takes it.
+    fn exactly(&self) -> String {
+        let (name, version) = (&self.name, &self.version);
+        match &*self.architecture {
+            "all" => format!("{name}={version}"),
+            architecture => format!("{name}:{architecture}={version}"),
+        }
+    }
+}
+
 /// The private root.
 #[derive(Clone, Debug)]
 pub(crate) struct Apt {
@@ -45,11 +57,12 @@ pub(crate) struct Apt {
 }
 
 impl Apt {
-    /// Writes the root's configuration, with `another` suite than the usual ones if there is one; what was fetched before
-    /// stays.
+    /// Writes the root's configuration, for the host's packages and those of an architecture of guests, with `another` suite
+    /// than the usual ones if there is one; what was fetched before stays.
     pub(crate) fn create(
         root: &Path,
         mirror: &Mirror,
+        architecture: &Architecture,
         another: Option<&str>,
         runner: &Runner,
     ) -> io::Result<Self> {
@@ -67,12 +80,18 @@ impl Apt {
         }
         fs::write(root.join("var/lib/dpkg/status"), "")?;
         let (uri, keyring) = (&mirror.uri, mirror.keyring.display());
+        let mut architectures = vec![HOST.name];
+        architectures.extend(architecture.is_foreign().then_some(architecture.name));
+        let list = architectures.join(",");
         let line =
-            |suite: &str| format!("deb [signed-by={keyring} arch=amd64] {uri} {suite} main\n");
+            |suite: &str| format!("deb [signed-by={keyring} arch={list}] {uri} {suite} main\n");
         let suites = [RELEASE, BACKPORTS].into_iter().chain(another);
         let lines: String = suites.map(line).collect();
         fs::write(root.join("etc/apt/sources.list"), lines)?;
-        fs::write(root.join("apt.conf"), configuration(root, mirror))?;
+        fs::write(
+            root.join("apt.conf"),
+            configuration(root, mirror, &architectures),
+        )?;
         Ok(Self {
             root: root.to_owned(),
             runner: runner.clone(),
@@ -93,7 +112,8 @@ impl Apt {
         self.runner.run(&mut command, &job, &mut || {})
     }
 
-    /// Versions that the indexes have of each of these packages, newest first as apt lists them.
+    /// Versions that the indexes have of each of these packages, newest first as apt lists them; the names without their
+    /// architecture.
     pub(crate) fn versions(
         &self,
         names: &[String],
@@ -114,8 +134,9 @@ impl Apt {
                 .collect::<Vec<_>>()
                 .as_slice()
             {
+                let name = name.split(':').next().unwrap_or(name);
                 versions
-                    .entry((*name).to_owned())
+                    .entry(name.to_owned())
                     .or_default()
                     .push((*version).to_owned());
             }
@@ -157,11 +178,11 @@ impl Apt {
             .output(&mut command, &job("choosing packages", ASK))?;
         Ok(chosen(&told)
             .into_iter()
-            .map(|package| format!("{}={}", package.name, package.version))
+            .map(|package| package.exactly())
             .collect())
     }
 
-    /// Size and checksum of each of these packages (`name=version`).
+    /// Size and checksum of each of these packages (`name:architecture=version`).
     pub(crate) fn look_up(&self, packages: &[String]) -> Result<Vec<Chosen>, CommandError> {
         let mut command = self.command("apt-get");
         command.args(["download", "--print-uris"]).args(packages);
@@ -181,7 +202,7 @@ impl Apt {
         let wanted: Vec<String> = packages
             .iter()
             .filter(|package| !is_there(&archives, package))
-            .map(|package| format!("{}={}", package.name, package.version))
+            .map(Chosen::exactly)
             .collect();
         if !wanted.is_empty() {
             let mut command = self.command("apt-get");
@@ -230,7 +251,11 @@ fn job(what: &'static str, limit: Duration) -> Job<'static> {
 
 /// apt's configuration. `Dir::Cache::Archives` is an empty directory, so that apt names every package when it
 /// is asked for what it would fetch; `download` puts packages into the working directory instead.
-fn configuration(root: &Path, mirror: &Mirror) -> String {
+fn configuration(root: &Path, mirror: &Mirror, architectures: &[&str]) -> String {
+    let architectures: String = architectures
+        .iter()
+        .map(|name| format!("\"{name}\"; "))
+        .collect();
     let settings = &mirror.settings;
     let root = root.display();
     format!(
@@ -241,8 +266,8 @@ Dir::Etc::netrcparts "/etc/apt/auth.conf.d";
 Dir::State::status "{root}/var/lib/dpkg/status";
 Dir::Cache::Archives "{root}/none/";
 Debug::NoLocking "true";
-APT::Architecture "amd64";
-APT::Architectures {{ "amd64"; }};
+APT::Architecture "{HOST}";
+APT::Architectures {{ {architectures}}};
 APT::Sandbox::User "";
 APT::Install-Recommends "false";
 Acquire::Languages "none";

@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use crate::architecture::Architecture;
 use crate::debian::apt::{Apt, BACKPORTS, Chosen, RELEASE};
 use crate::host::process::CommandError;
 
@@ -18,28 +19,14 @@ pub(crate) struct Series {
     pub(crate) suite: Option<&'static str>,
 }
 
-/// Those that the modules were shown to build against and run on, the default first.
-pub(crate) const SERIES: [Series; 4] = [
-    series("7.3", true, None),
-    series("7.2", false, None),
-    series("6.12", false, None),
-    series("6.1", false, Some("bookworm")),
-];
-
-const fn series(name: &'static str, rust: bool, suite: Option<&'static str>) -> Series {
+/// One of them.
+pub(crate) const fn series(name: &'static str, rust: bool, suite: Option<&'static str>) -> Series {
     Series { name, rust, suite }
 }
 
-impl Series {
-    /// The one of a name.
-    pub(crate) fn of(name: &str) -> Option<&'static Self> {
-        SERIES.iter().find(|series| series.name == name)
-    }
-}
-
-/// What the modules are built with. All of it comes from [`RELEASE`], above all rustc: the kernel was built
+/// What the modules are built with besides a compiler for C. All of it comes from [`RELEASE`], above all rustc: the kernel was built
 /// with that one, and Rust's metadata is tied to the compiler.
-const TOOLCHAIN: [&str; 24] = [
+const TOOLCHAIN: [&str; 23] = [
     "bash",
     "bc",
     "bindgen",
@@ -50,7 +37,6 @@ const TOOLCHAIN: [&str; 24] = [
     "findutils",
     "flex",
     "gawk",
-    "gcc-14",
     "grep",
     "gzip",
     "libelf-dev",
@@ -66,8 +52,10 @@ const TOOLCHAIN: [&str; 24] = [
     "tar",
     "xz-utils",
 ];
-/// The emulator.
-const QEMU: &str = "qemu-system-x86";
+/// What programs in Rust for guests are built with, by a compiler that is new enough for this workspace.
+const RUST: [&str; 7] = ["cargo", "coreutils", "dash", "gcc-14", "gzip", "sed", "tar"];
+/// Rust's own library, which is there for each architecture.
+const RUST_LIBRARY: &str = "libstd-rust-dev";
 /// The guest's shell and tools.
 const GUEST: &str = "busybox-static";
 /// What uses video devices in a guest that asks for it.
@@ -125,6 +113,8 @@ pub(crate) struct Sets {
     pub(crate) kernel: Option<Kernel>,
     pub(crate) qemu: Vec<Chosen>,
     pub(crate) guest: Vec<Chosen>,
+    /// What the agent is built with; empty if it is there.
+    pub(crate) agent: Vec<Chosen>,
     /// Empty without a kernel of Debian's, whose drivers it is for.
     pub(crate) video: Vec<Chosen>,
 }
@@ -184,6 +174,7 @@ impl Sets {
         }
         sets.push((&self.qemu, "qemu"));
         sets.push((&self.guest, "guest"));
+        sets.push((&self.agent, "agent"));
         sets.push((&self.video, "video"));
         sets
     }
@@ -192,31 +183,52 @@ impl Sets {
 /// Chooses the newest versions that the mirror has.
 pub(crate) fn choose(
     apt: &Apt,
+    architecture: &Architecture,
     kernel: Option<&'static Series>,
     qemu: bool,
 ) -> Result<Sets, PackagesError> {
+    let of_guest = |name| closure(apt, RELEASE, &[&architecture.package(name)]);
     Ok(Sets {
         kernel: kernel
-            .map(|series| choose_kernel(apt, series))
+            .map(|series| choose_kernel(apt, architecture, series))
             .transpose()?,
-        qemu: if qemu {
-            closure(apt, BACKPORTS, &[QEMU])?
-        } else {
-            Vec::new()
+        qemu: match qemu {
+            true => closure(apt, BACKPORTS, &[architecture.emulator.0])?,
+            false => Vec::new(),
         },
-        guest: closure(apt, RELEASE, &[GUEST])?,
-        video: if kernel.is_some() {
-            closure(apt, RELEASE, &[VIDEO])?
-        } else {
-            Vec::new()
+        guest: of_guest(GUEST)?,
+        agent: match architecture.has_agent() {
+            true => Vec::new(),
+            false => choose_rust(apt, architecture)?,
+        },
+        video: match kernel {
+            Some(_) => of_guest(VIDEO)?,
+            None => Vec::new(),
         },
     })
 }
 
-fn choose_kernel(apt: &Apt, series: &'static Series) -> Result<Kernel, PackagesError> {
+/// What programs in Rust are built with for an architecture: of Rust's library there its own files alone, none that would run.
+fn choose_rust(apt: &Apt, architecture: &Architecture) -> Result<Vec<Chosen>, PackagesError> {
+    let programs = RUST.iter().chain(architecture.compiler);
+    let programs: Vec<&str> = programs.chain(architecture.libc).copied().collect();
+    let mut chosen = closure(apt, BACKPORTS, &programs)?;
+    let version = chosen.iter().find(|package| package.name == RUST_LIBRARY);
+    let version = version.map_or_else(String::new, |package| format!("={}", package.version));
+    let library = architecture.package(RUST_LIBRARY);
+    chosen.extend(look_up(apt, &[library + &version])?);
+    Ok(chosen)
+}
+
+fn choose_kernel(
+    apt: &Apt,
+    architecture: &Architecture,
+    series: &'static Series,
+) -> Result<Kernel, PackagesError> {
     let names = apt.names(&format!("{HEADERS}{}.", series.name))?;
-    let releases = releases(&names);
-    let whole = |part: &str, release: &String| format!("linux-{part}-{release}");
+    let releases = releases(&names, architecture);
+    let plain = |part: &str, release: &String| format!("linux-{part}-{release}");
+    let whole = |part: &str, release: &String| architecture.package(&plain(part, release));
     let parts = |part| releases.iter().map(move |release| whole(part, release));
     let versions = apt.versions(
         &parts("headers")
@@ -227,7 +239,7 @@ fn choose_kernel(apt: &Apt, series: &'static Series) -> Result<Kernel, PackagesE
     let sources = apt.versions(std::slice::from_ref(&source))?;
     for release in &releases {
         let Some(version) = versions
-            .get(&whole("headers", release))
+            .get(&plain("headers", release))
             .and_then(|versions| versions.first())
         else {
             continue;
@@ -240,11 +252,11 @@ fn choose_kernel(apt: &Apt, series: &'static Series) -> Result<Kernel, PackagesE
             continue;
         }
         let exactly = |parts: &[&str]| -> Vec<String> {
-            let exact = |part| format!("linux-{part}-{release}={version}");
+            let exact = |part: &&str| format!("{}={version}", whole(part, release));
             parts.iter().map(exact).collect()
         };
         // Newer kernels come in parts.
-        let image: &[&str] = match versions.contains_key(&whole("binary", release)) {
+        let image: &[&str] = match versions.contains_key(&plain("binary", release)) {
             true => &["binary", "modules"],
             false => &["image"],
         };
@@ -255,10 +267,13 @@ fn choose_kernel(apt: &Apt, series: &'static Series) -> Result<Kernel, PackagesE
                     config: look_up(apt, &exactly(&["base", "headers"]))?,
                     source: look_up(apt, &[format!("{source}={version}")])?,
                 },
-                false => Against::Headers(headers(apt, release)?),
+                false => Against::Headers(headers(apt, &whole("headers", release))?),
             },
             image: look_up(apt, &exactly(image))?,
-            toolchain: closure(apt, RELEASE, &TOOLCHAIN)?,
+            toolchain: {
+                let programs = TOOLCHAIN.iter().chain(architecture.compiler);
+                closure(apt, RELEASE, &programs.copied().collect::<Vec<_>>())?
+            },
             release: release.clone(),
         });
     }
@@ -280,21 +295,22 @@ fn choose_kernel(apt: &Apt, series: &'static Series) -> Result<Kernel, PackagesE
 const HEADERS: &str = "linux-headers-";
 
 /// The headers of a kernel: its own, those of all kernels of its version, and the programs that build with them.
-fn headers(apt: &Apt, release: &str) -> Result<Vec<Chosen>, PackagesError> {
-    let mut all = apt.closure(RELEASE, &[&format!("{HEADERS}{release}")])?;
+fn headers(apt: &Apt, package: &str) -> Result<Vec<Chosen>, PackagesError> {
+    let mut all = apt.closure(RELEASE, &[package])?;
     all.retain(|name| name.starts_with(HEADERS) || name.starts_with("linux-kbuild-"));
     look_up(apt, &all)
 }
 
-/// Releases of the plain amd64 kernels among names of packages of headers, newest first.
-fn releases(names: &[String]) -> Vec<String> {
+/// Releases of an architecture's plain kernels among names of packages of headers, newest first.
+fn releases(names: &[String], architecture: &Architecture) -> Vec<String> {
+    let flavour = format!("-{architecture}");
     let mut releases: Vec<(Vec<u64>, String)> = names
         .iter()
         .filter_map(|name| name.strip_prefix(HEADERS))
         .filter(|release| {
             // Version, and perhaps the number of its binary interface: no flavour.
             let plain = |part: &str| part.starts_with(|first: char| first.is_ascii_digit());
-            let version = release.strip_suffix("-amd64");
+            let version = release.strip_suffix(&*flavour);
             version.is_some_and(|version| version.split('-').all(plain))
         })
         .map(|release| (numbers(release), release.to_owned()))
@@ -324,7 +340,7 @@ pub(crate) fn closure(
     look_up(apt, &apt.closure(suite, packages)?)
 }
 
-/// Of these packages (`name` or `name=version`) what apt knows of them.
+/// Of these packages (`name`, with `:architecture` and `=version` or not) what apt knows of them.
 pub(crate) fn look_up(apt: &Apt, packages: &[String]) -> Result<Vec<Chosen>, PackagesError> {
     let chosen = apt.look_up(packages)?;
     match chosen.iter().find(|package| package.sha256.len() != 64) {
@@ -336,6 +352,7 @@ pub(crate) fn look_up(apt: &Apt, packages: &[String]) -> Result<Vec<Chosen>, Pac
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::architecture::HOST;
 
     #[test]
     fn the_newest_plain_kernel_comes_first() {
@@ -348,14 +365,14 @@ mod tests {
             "linux-headers-7.3.12+deb13-arm64",
         ];
 
-        let releases = releases(&names.map(str::to_owned));
+        let releases = releases(&names.map(str::to_owned), HOST);
 
         assert_eq!(releases, ["7.3.12+deb13-amd64", "7.3.4+deb13-amd64"]);
         let names = [
             "linux-headers-6.1.0-9-amd64",
             "linux-headers-6.1.0-50-amd64",
         ];
-        let releases = super::releases(&names.map(str::to_owned));
+        let releases = super::releases(&names.map(str::to_owned), HOST);
         assert_eq!(releases, ["6.1.0-50-amd64", "6.1.0-9-amd64"]);
     }
 
@@ -373,6 +390,7 @@ mod tests {
             kernel: None,
             qemu: vec![package.clone()],
             guest: vec![package.clone()],
+            agent: Vec::new(),
             video: Vec::new(),
         };
 

@@ -7,7 +7,6 @@ const MOST: usize = 1 << 16;
 /// Bytes of an entry of the section table, and of the program headers.
 const SECTION: usize = 64;
 const PROGRAM: usize = 56;
-const X86_64: u64 = 62;
 const PT_LOAD: u64 = 1;
 const PT_DYNAMIC: u64 = 2;
 const PT_INTERP: u64 = 3;
@@ -79,8 +78,9 @@ impl<'a> Elf<'a> {
         file.starts_with(b"\x7fELF\x02\x01").then_some(Self(file))
     }
 
-    pub(crate) fn is_x86_64(self) -> bool {
-        number(self.0, 18, 2) == Some(X86_64)
+    /// `e_machine`.
+    pub(crate) fn machine(self) -> Option<u16> {
+        u16::try_from(number(self.0, 18, 2)?).ok()
     }
 
     /// The contents of the first section of that name.

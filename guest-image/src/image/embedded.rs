@@ -6,10 +6,31 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use crate::architecture::Architecture;
+
 /// The agent, a static program.
 pub(crate) static AGENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/agent"));
 /// SHA-256 of the agent, hex.
 pub(crate) const AGENT_SHA256: &str = env!("LANDFALL_AGENT_SHA256");
+
+/// What rustc calls the target that it is for.
+pub(crate) const AGENT_TARGET: &str = env!("LANDFALL_AGENT_TARGET");
+
+/// Path in the repository and contents of each file the agent is built from.
+static AGENT_SOURCES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/agent_sources.rs"));
+/// Each package that it may be made of: its name and version, its checksum, and itself.
+static AGENT_PACKAGES: &[(&str, &str, &[u8])] =
+    include!(concat!(env!("OUT_DIR"), "/agent_packages.rs"));
+/// SHA-256 over all that, hex.
+pub(crate) const AGENT_SOURCES_SHA256: &str = env!("LANDFALL_AGENT_SOURCES_SHA256");
+
+/// What tells an architecture's agent from others, hex.
+pub(crate) fn agent_sha256(architecture: &Architecture) -> &'static str {
+    match architecture.has_agent() {
+        true => AGENT_SHA256,
+        false => AGENT_SOURCES_SHA256,
+    }
+}
 
 /// Path in the repository and contents of each file the modules are built from.
 static SOURCES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/sources.rs"));
@@ -18,7 +39,25 @@ pub(crate) const SOURCES_SHA256: &str = env!("LANDFALL_SOURCES_SHA256");
 
 /// Writes the sources below `directory`, in the places they have in the repository.
 pub(crate) fn write_sources(directory: &Path) -> io::Result<()> {
-    for (name, bytes) in SOURCES {
+    write(SOURCES, directory)
+}
+
+/// Likewise the agent's, with the packages as cargo takes them from a directory, packed, in `packages`.
+pub(crate) fn write_agent_sources(directory: &Path) -> io::Result<()> {
+    write(AGENT_SOURCES, directory)?;
+    let packages = directory.join("packages");
+    fs::create_dir_all(&packages)?;
+    for (name, checksum, package) in AGENT_PACKAGES {
+        fs::write(packages.join(format!("{name}.crate")), package)?;
+        // cargo compares the checksum with the lock file's; of files it is to check none.
+        let sums = format!("{{\"files\":{{}},\"package\":\"{checksum}\"}}");
+        fs::write(packages.join(format!("{name}.json")), sums)?;
+    }
+    Ok(())
+}
+
+fn write(sources: &[(&str, &[u8])], directory: &Path) -> io::Result<()> {
+    for (name, bytes) in sources {
         let path = directory.join(name);
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent)?;

@@ -25,7 +25,7 @@ const PROFILE: &str = "export PS1='landfall:\\w# '\n\
 
 /// What the agent's port needs of the kernel, which may have it as modules.
 const PORT: [&str; 2] = ["virtio_pci", "virtio_console"];
-/// The file that names those modules to the agent, a line each.
+/// The file that names to the agent the modules that it loads before it looks for its port, a line each.
 const PORT_MODULES: &str = "etc/port-modules";
 
 /// Changes whenever the archive's contents do by other means than what [`write`] is given.
@@ -74,8 +74,19 @@ pub(crate) struct Contents<'a> {
     pub(crate) modules: &'a [PathBuf],
     /// The kernel's own, for what those depend on: a directory of `.ko` and `.ko.xz` files.
     pub(crate) stock: Option<&'a Path>,
+    /// The agent, if it is not the one that this Landfall was built with.
+    pub(crate) agent: Option<&'a Path>,
+    /// Modules of the kernel's that are loaded first, as far as it has them.
+    pub(crate) early: &'a [&'a str],
     /// A static busybox; without one the guest has no shell.
     pub(crate) busybox: Option<&'a Path>,
+}
+
+impl Contents<'_> {
+    /// Modules that the agent loads first, whichever of them the kernel has.
+    fn first(&self) -> impl Iterator<Item = &str> {
+        self.early.iter().copied().chain(PORT)
+    }
 }
 
 /// One module, on its way into the guest.
@@ -97,9 +108,12 @@ pub(crate) fn write(path: &Path, contents: &Contents<'_>) -> Result<Vec<String>,
     }
     archive.character_device("dev/console", 5, 1);
     archive.character_device("dev/null", 1, 3);
-    archive.file("init", 0o755, embedded::AGENT);
+    match contents.agent {
+        Some(agent) => archive.file("init", 0o755, &read(agent)?),
+        None => archive.file("init", 0o755, embedded::AGENT),
+    }
     archive.file("etc/profile", 0o644, PROFILE.as_bytes());
-    let first = PORT.into_iter().filter(|name| modules.contains_key(*name));
+    let first = contents.first().filter(|name| modules.contains_key(*name));
     let first: String = first.map(|name| format!("{name}\n")).collect();
     archive.file(PORT_MODULES, 0o644, first.as_bytes());
     if let Some(busybox) = contents.busybox {
@@ -138,7 +152,7 @@ fn gather(contents: &Contents<'_>) -> Result<BTreeMap<String, Module>, Initramfs
         );
     }
     let mut stock = index_of(contents.stock)?;
-    for name in PORT {
+    for name in contents.first() {
         if stock.contains_key(name) {
             wanted.push((name.to_owned(), vec![name.to_owned()]));
         }
@@ -290,6 +304,8 @@ mod tests {
             release: "7.3.4",
             modules: &[at("landfall_capture.ko"), at("landfall_pool.ko")],
             stock: Some(&at("stock")),
+            agent: None,
+            early: &[],
             busybox: None,
         };
         let names = write(&at("initramfs"), &contents)?;
@@ -317,6 +333,8 @@ mod tests {
                 release: "6.1",
                 modules: &[],
                 stock: Some(&at("stock")),
+                agent: None,
+                early: &["an_iommu"],
                 busybox: None,
             };
             write(&at("initramfs"), &contents)
@@ -325,6 +343,10 @@ mod tests {
         module(&at("stock/virtio_pci.ko"), "virtio")?;
         module(&at("stock/virtio.ko"), "")?;
         assert_eq!(write()?, ["virtio", "virtio_pci"]);
+        module(&at("stock/an_iommu.ko"), "")?;
+        assert_eq!(write()?, ["an_iommu", "virtio", "virtio_pci"]);
+        let text = fs::read(at("initramfs"))?;
+        assert!(String::from_utf8_lossy(&text).contains("an_iommu\nvirtio_pci\n"));
         Ok(())
     }
 
@@ -338,6 +360,8 @@ mod tests {
             release: "7.3.4",
             modules: &[path],
             stock: None,
+            agent: None,
+            early: &[],
             busybox: None,
         };
         let written = write(&directory.path().join("initramfs"), &contents);

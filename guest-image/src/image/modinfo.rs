@@ -3,6 +3,7 @@
 //! What a module's file says of itself. Files may be anybody's: every byte is checked, and all that is kept is bounded.
 
 use super::elf::Elf;
+use crate::architecture::Architecture;
 
 /// Most bytes of the section.
 const LARGEST: usize = 4 << 20;
@@ -17,8 +18,8 @@ pub enum NotAModule {
     /// It is no ELF file, or a damaged one.
     #[error("it is no ELF file, or a damaged one")]
     NotElf,
-    /// It is of another machine.
-    #[error("it is for another machine than x86-64")]
+    /// It is for a machine that no guest is.
+    #[error("it is for a machine that no guest is; guests are {}", Architecture::names().join(" or "))]
     OtherMachine,
     /// It is linked to something that is no module.
     #[error("it is no module: it has no section `.modinfo`")]
@@ -48,9 +49,8 @@ impl ModuleInfo {
     /// If they are no module's.
     pub fn read(file: &[u8]) -> Result<Self, NotAModule> {
         let elf = Elf::new(file).ok_or(NotAModule::NotElf)?;
-        if !elf.is_x86_64() {
-            return Err(NotAModule::OtherMachine);
-        }
+        let machine = elf.machine().and_then(Architecture::of_machine);
+        machine.ok_or(NotAModule::OtherMachine)?;
         let section = elf.section(b".modinfo").ok_or(NotAModule::NoInfo)?;
         let section = section.get(..LARGEST).unwrap_or(section);
         let mut info = Self::default();

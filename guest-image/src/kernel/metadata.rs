@@ -12,6 +12,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::Duration;
 
+use crate::architecture::Architecture;
 use crate::debian::apt::Chosen;
 use crate::debian::unpack::{UnpackError, unpack};
 use crate::host::follow::Follow;
@@ -38,12 +39,11 @@ esac
 "#;
 
 /// What of the source is needed to configure it and to build metadata and modules.
-const PARTS: [&str; 24] = [
+const PARTS: [&str; 22] = [
     "Makefile",
     "Kbuild",
     "Kconfig",
     "*/Kconfig*",
-    "arch/x86/*",
     "certs/*",
     "drivers/base/*.h",
     "include/*",
@@ -55,7 +55,6 @@ const PARTS: [&str; 24] = [
     "scripts/*",
     "security/*",
     "tools/Makefile",
-    "tools/arch/x86/*",
     "tools/build/*",
     "tools/include/*",
     "tools/lib/*",
@@ -65,10 +64,9 @@ const PARTS: [&str; 24] = [
     "tools/bpf/resolve_btfids/*",
 ];
 
-/// `make` for this kernel; `CONFIG_DEBUG_INFO_BTF` is emptied for make alone (the C side keeps it, and with it
+/// Words for `make` of any kernel; `CONFIG_DEBUG_INFO_BTF` is emptied for make alone (the C side keeps it, and with it
 /// the layout of structures), because a tool it asks for is of no use without the kernel's own `vmlinux`.
-const MAKE: &str = "make -C /work/source O=/work/build CC=x86_64-linux-gnu-gcc-14 HOSTCC=gcc-14 BINDGEN=bindgen \
-    CONFIG_DEBUG_INFO_BTF=";
+const MAKE: &str = "make -C /work/source O=/work/build BINDGEN=bindgen CONFIG_DEBUG_INFO_BTF=";
 
 /// Links and files that maintainer scripts would have made, and our own, in a toolchain's tree.
 pub(crate) fn finish_toolchain(tree: &Path) -> io::Result<()> {
@@ -101,14 +99,16 @@ fn ignore_existing(error: io::Error) -> io::Result<()> {
 /// Compiles the object that stands in for those that are not generated.
 pub(crate) fn compile_stand_in(
     tree: &Path,
+    architecture: &Architecture,
     namespaces: &Namespaces,
     runner: &Runner,
 ) -> Result<(), CommandError> {
-    let script = "cd /work/modules; : > empty.c; x86_64-linux-gnu-gcc-14 -c empty.c -o empty.o";
+    let triple = architecture.triple;
+    let script = format!("cd /work/modules; : > empty.c; {triple}-gcc-14 -c empty.c -o empty.o");
     namespaces
         .tree(tree)
         .lend(&tree.join("usr/lib/landfall"), "work/modules")
-        .run(script, runner, &job("compiling an empty file"), &mut || {})
+        .run(&script, runner, &job("compiling an empty file"), &mut || {})
 }
 
 /// What the metadata is made of.
@@ -122,6 +122,7 @@ pub(crate) struct Inputs<'a> {
     pub(crate) archives: &'a Path,
     /// `uname -r`.
     pub(crate) release: &'a str,
+    pub(crate) architecture: &'a Architecture,
     pub(crate) namespaces: &'a Namespaces,
 }
 
@@ -168,7 +169,7 @@ pub(crate) fn build(
         .lend(&source, "work/source")
         .show(&package, "work/modules")
         .run(
-            &extract(&package, parts)?,
+            &extract(&package, |top| parts(top, inputs.architecture))?,
             runner,
             &job("unpacking the kernel's source"),
             &mut || {},
@@ -180,8 +181,9 @@ pub(crate) fn build(
     let script = format!(
         "have=$(rustc --version)\n\
          [ \"$have\" = '{}' ] || {{ echo \"error: the kernel was built with another compiler than $have\"; exit 1; }}\n\
-         {MAKE} -j$(nproc) RUSTC=/usr/lib/landfall/rustc KERNELRELEASE='{}'",
+         {MAKE} {} -j$(nproc) RUSTC=/usr/lib/landfall/rustc KERNELRELEASE='{}'",
         compiler(&configuration),
+        inputs.architecture.make,
         inputs.release
     );
     let mut log = Follow::new(&runner.log(LOG));
@@ -199,7 +201,8 @@ pub(crate) fn build(
             )
     };
     make("olddefconfig")?;
-    let options = differing(&configuration, &fs::read_to_string(build.join(".config"))?);
+    let made = fs::read_to_string(build.join(".config"))?;
+    let options = differing(&configuration, &made, inputs.architecture.harmless);
     if !options.is_empty() {
         return Err(MetadataError::Configuration { options });
     }
@@ -211,8 +214,8 @@ pub(crate) fn build(
     Ok(())
 }
 
-/// Options that change no type and no code: signatures, the distribution's salt, versions of tools.
-fn is_harmless(option: &str) -> bool {
+/// Options that change no type and no code: signatures, the distribution's salt, versions of tools, and `these`.
+fn is_harmless(option: &str, these: &[&str]) -> bool {
     let name = option.trim_start_matches("# ");
     let harmless = [
         "CONFIG_BUILD_SALT",
@@ -221,22 +224,22 @@ fn is_harmless(option: &str) -> bool {
         "CONFIG_OPENSSL_",
     ];
     harmless.iter().any(|start| name.starts_with(start))
-        || name
-            .split(['=', ' '])
-            .next()
-            .is_some_and(|name| name.ends_with("_VERSION") || name.ends_with("_VERSION_TEXT"))
+        || name.split(['=', ' ']).next().is_some_and(|name| {
+            let of_tool = name.ends_with("_VERSION") || name.ends_with("_VERSION_TEXT");
+            of_tool || these.contains(&name)
+        })
 }
 
 /// Lines of one configuration that the other does not have, harmless ones left out.
-fn differing(wanted: &str, got: &str) -> Vec<String> {
-    fn options(text: &str) -> std::collections::BTreeSet<&str> {
+fn differing(wanted: &str, got: &str, harmless: &[&str]) -> Vec<String> {
+    fn options<'a>(text: &'a str, harmless: &[&str]) -> std::collections::BTreeSet<&'a str> {
         let is_option = |line: &&str| line.starts_with("CONFIG_") || line.starts_with("# CONFIG_");
         text.lines()
             .filter(is_option)
-            .filter(|line| !is_harmless(line))
+            .filter(|line| !is_harmless(line, harmless))
             .collect()
     }
-    let (wanted, got) = (options(wanted), options(got));
+    let (wanted, got) = (options(wanted, harmless), options(got, harmless));
     let lost = wanted.difference(&got).map(|line| (*line).to_owned());
     lost.chain(got.difference(&wanted).map(|line| format!("{line} (new)")))
         .collect()
@@ -254,9 +257,10 @@ pub(crate) fn compiler(configuration: &str) -> &str {
         .unwrap_or_default()
 }
 
-/// Words for `tar` that take [`PARTS`] of the source.
-fn parts(top: &str) -> String {
-    let parts: Vec<String> = PARTS.iter().map(|part| format!("'{top}/{part}'")).collect();
+/// Words for `tar` that take [`PARTS`] of the source, and the architecture's.
+fn parts(top: &str, architecture: &Architecture) -> String {
+    let parts = PARTS.iter().chain(architecture.source);
+    let parts: Vec<String> = parts.map(|part| format!("'{top}/{part}'")).collect();
     parts.join(" ")
 }
 
@@ -307,9 +311,13 @@ mod tests {
     fn a_configuration_that_lost_an_option_is_named_and_signatures_do_not_matter() {
         let kernel = "CONFIG_DEBUG_INFO_BTF=y\nCONFIG_PAHOLE_VERSION=130\n# CONFIG_MODULE_SIG_ALL is not set\n";
         let same = "CONFIG_DEBUG_INFO_BTF=y\nCONFIG_PAHOLE_VERSION=0\nCONFIG_MODULE_SIG_ALL=y\nCONFIG_BUILD_SALT=\"\"\n";
-        assert_eq!(differing(kernel, same), [""; 0]);
+        assert_eq!(differing(kernel, same, &[]), [""; 0]);
 
         let lost = same.replace("CONFIG_DEBUG_INFO_BTF=y\n", "");
-        assert_eq!(differing(kernel, &lost), ["CONFIG_DEBUG_INFO_BTF=y"]);
+        assert_eq!(differing(kernel, &lost, &[]), ["CONFIG_DEBUG_INFO_BTF=y"]);
+        assert_eq!(
+            differing(kernel, &lost, &["CONFIG_DEBUG_INFO_BTF"]),
+            [""; 0]
+        );
     }
 }

@@ -12,6 +12,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::architecture::Architecture;
 use crate::debian::apt::Chosen;
 use crate::debian::unpack::{UnpackError, unpack};
 use crate::host::process::Runner;
@@ -32,6 +33,16 @@ pub enum KernelError {
         /// Why.
         #[source]
         source: VmlinuxError,
+    },
+    /// The image is one of another architecture than guests are to be.
+    #[error("{} is a kernel for {found}, and guests are to be {wanted} (--arch)", path.display())]
+    OtherMachine {
+        /// The file.
+        path: PathBuf,
+        /// What guests are to be.
+        wanted: &'static str,
+        /// What it is for.
+        found: &'static str,
     },
     /// The packages did not unpack.
     #[error("the kernel's packages did not unpack")]
@@ -77,11 +88,16 @@ pub(crate) fn make_config(
     Ok(remove(&tree)?)
 }
 
-/// Makes the entry that guests need: `vmlinux`, the `bzImage` it came from, and the kernel's own modules in `modules`.
+/// Name of the image as it came, in the entry that [`make_image`] makes, if that is not what is booted.
+pub(crate) const COMPRESSED: &str = "bzImage";
+
+/// Makes the entry that guests need: `vmlinux`, the image that this came from if it was compressed, and the kernel's own
+/// modules in `modules`.
 pub(crate) fn make_image(
     entry: &Path,
     packages: &[Chosen],
     release: &str,
+    architecture: &Architecture,
     archives: &Path,
     runner: &Runner,
 ) -> Result<(), KernelError> {
@@ -98,22 +114,19 @@ pub(crate) fn make_image(
         true => beside,
         false => tree.join(format!("boot/vmlinuz-{release}")),
     };
-    let found = extract(&image, &entry.join("vmlinux"))?;
-    if found != release {
+    let kernel = read(&image, architecture)?;
+    if kernel.release != release {
         return Err(KernelError::OtherRelease {
             expected: release.to_owned(),
-            found,
+            found: kernel.release,
         });
     }
-    fs::rename(image, entry.join("bzImage"))?;
+    fs::write(entry.join("vmlinux"), kernel.image)?;
+    if kernel.compressed {
+        fs::rename(&image, entry.join(COMPRESSED))?;
+    }
+    remove(&image)?;
     Ok(remove(&tree)?)
-}
-
-/// Writes the uncompressed kernel of `image` to `vmlinux`; gives its release.
-pub(crate) fn extract(image: &Path, vmlinux: &Path) -> Result<String, KernelError> {
-    let kernel = read(image)?;
-    fs::write(vmlinux, kernel.image)?;
-    Ok(kernel.release)
 }
 
 /// Refuses a build tree that is not this kernel's.
@@ -133,12 +146,23 @@ pub(crate) fn check_tree(kdir: &Path, release: &str) -> Result<(), KernelError> 
     }
 }
 
-/// Reads an image.
-pub(crate) fn read(image: &Path) -> Result<vmlinux::Vmlinux, KernelError> {
-    vmlinux::read(fs::read(image)?).map_err(|source| KernelError::Image {
+/// Reads an image, which must be one of the architecture.
+pub(crate) fn read(
+    image: &Path,
+    architecture: &Architecture,
+) -> Result<vmlinux::Vmlinux, KernelError> {
+    let kernel = vmlinux::read(fs::read(image)?).map_err(|source| KernelError::Image {
         path: image.to_owned(),
         source,
-    })
+    })?;
+    match kernel.machine == architecture.machine {
+        true => Ok(kernel),
+        false => Err(KernelError::OtherMachine {
+            path: image.to_owned(),
+            wanted: architecture.name,
+            found: Architecture::of_machine(kernel.machine).map_or("another", |found| found.name),
+        }),
+    }
 }
 
 #[cfg(test)]

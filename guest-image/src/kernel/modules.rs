@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::architecture::Architecture;
 use crate::host::follow::Follow;
 use crate::host::namespace::Namespaces;
 use crate::host::process::{CommandError, Job, Runner};
@@ -45,6 +46,7 @@ pub(crate) enum With<'a> {
         source: &'a Path,
         build: &'a Path,
         release: &'a str,
+        architecture: &'a Architecture,
         /// The kernel takes modules in Rust; else those in C are built alone.
         rust: bool,
     },
@@ -83,15 +85,19 @@ pub(crate) fn build(
             source,
             build,
             release,
+            architecture,
             rust,
         } => namespaces
             .tree(toolchain)
             .show(source, "work/source")
             .show(build, "work/build")
             .lend(&tree, "work/modules")
-            .run(&script(release, *rust), runner, &job, &mut || {
-                follow.tell(&mut hear)
-            })?,
+            .run(
+                &script(release, architecture, *rust),
+                runner,
+                &job,
+                &mut || follow.tell(&mut hear),
+            )?,
         With::Host { kdir } => {
             runner.run(&mut host_make(kdir, &tree), &job, &mut || {
                 follow.tell(&mut hear)
@@ -120,7 +126,8 @@ pub(crate) fn build(
     Ok(crate::store::cache::remove(&tree)?)
 }
 
-fn script(release: &str, rust: bool) -> String {
+fn script(release: &str, architecture: &Architecture, rust: bool) -> String {
+    let Architecture { make, triple, .. } = architecture;
     let of = match rust {
         true => "RUSTC=rustc BINDGEN=bindgen",
         false => "",
@@ -131,12 +138,12 @@ fn script(release: &str, rust: bool) -> String {
         false => "KCFLAGS=-g1",
     };
     format!(
-        "make -C /work/source O=/work/build CC=x86_64-linux-gnu-gcc-14 HOSTCC=gcc-14 {of} \
+        "make -C /work/source O=/work/build {make} {of} \
          {lines} CONFIG_DEBUG_INFO_BTF= CONFIG_DEBUG_INFO_BTF_MODULES= KERNELRELEASE='{release}' -j$(nproc) \
          M=/work/modules/kmod modules\n\
          for module in /work/modules/kmod/*.ko; do\n\
-         x86_64-linux-gnu-objcopy --only-keep-debug $module $module.debug\n\
-         x86_64-linux-gnu-strip --strip-debug $module\n\
+         {triple}-objcopy --only-keep-debug $module $module.debug\n\
+         {triple}-strip --strip-debug $module\n\
          done"
     )
 }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The uncompressed kernel inside a bzImage. QEMU enters it directly (PVH), which saves seconds of a boot.
+//! The uncompressed kernel inside a bzImage. QEMU enters it directly (PVH), which saves seconds of a boot. One for arm64 is
+//! flat and uncompressed as it comes.
 //!
-//! The set-up header and its fields are described in the kernel's `Documentation/arch/x86/boot.rst`.
+//! The set-up header and its fields are described in the kernel's `Documentation/arch/x86/boot.rst`, the flat image's in
+//! `Documentation/arch/arm64/booting.rst`.
 
 use std::io::{self, Read};
 
@@ -25,14 +27,19 @@ const PAYLOAD_LENGTH: usize = 0x24c;
 
 /// Most bytes a kernel may unpack to.
 const LARGEST: u64 = 1 << 30;
+/// Where a flat image for arm64 says what it is.
+const ARM64_MAGIC: usize = 56;
+/// `e_machine` of ELF files.
+const X86_64: u16 = 62;
+const AARCH64: u16 = 183;
 /// What the kernel's version line begins with, in an uncompressed image.
 const BANNER: &[u8] = b"Linux version ";
 
 /// The file is no kernel that can be booted.
 #[derive(Debug, thiserror::Error)]
 pub enum VmlinuxError {
-    /// Neither a bzImage nor an ELF file.
-    #[error("it is neither an x86 bzImage nor an uncompressed vmlinux")]
+    /// Neither a bzImage nor an ELF file, nor a flat image.
+    #[error("it is neither an x86 bzImage nor an uncompressed vmlinux, nor an arm64 Image")]
     Unknown,
     /// The header points outside the file, or the like.
     #[error("its set-up header is damaged: {0}")]
@@ -61,10 +68,21 @@ pub(crate) struct Vmlinux {
     pub(crate) release: String,
     /// The file was a bzImage.
     pub(crate) compressed: bool,
+    /// `e_machine` of the architecture's ELF files.
+    pub(crate) machine: u16,
 }
 
-/// Reads a bzImage or a vmlinux.
+/// Reads a bzImage, a vmlinux, or a flat image.
 pub(crate) fn read(file: Vec<u8>) -> Result<Vmlinux, VmlinuxError> {
+    if bytes(&file, ARM64_MAGIC, 4) == Some(b"ARM\x64") {
+        let release = banner(&file).ok_or(VmlinuxError::NoRelease)?;
+        return Ok(Vmlinux {
+            image: file,
+            release,
+            compressed: false,
+            machine: AARCH64,
+        });
+    }
     if file.starts_with(b"\x7fELF") {
         let image = check(file)?;
         let release = banner(&image).ok_or(VmlinuxError::NoRelease)?;
@@ -72,6 +90,7 @@ pub(crate) fn read(file: Vec<u8>) -> Result<Vmlinux, VmlinuxError> {
             image,
             release,
             compressed: false,
+            machine: X86_64,
         });
     }
     if bytes(&file, MAGIC, 4) != Some(b"HdrS") || number::<2>(&file, VERSION)? < 0x208 {
@@ -91,6 +110,7 @@ pub(crate) fn read(file: Vec<u8>) -> Result<Vmlinux, VmlinuxError> {
         image,
         release,
         compressed: true,
+        machine: X86_64,
     })
 }
 
@@ -117,7 +137,8 @@ fn unpack(payload: &[u8]) -> Result<Vec<u8>, VmlinuxError> {
 
 /// Only a 64-bit little-endian x86 ELF file.
 fn check(image: Vec<u8>) -> Result<Vec<u8>, VmlinuxError> {
-    let known = image.starts_with(b"\x7fELF\x02\x01") && bytes(&image, 18, 2) == Some(&[62, 0]);
+    let known = image.starts_with(b"\x7fELF\x02\x01")
+        && bytes(&image, 18, 2) == Some(&X86_64.to_le_bytes());
     if known {
         Ok(image)
     } else {
@@ -210,6 +231,23 @@ mod tests {
         let kernel = read(elf())?;
 
         assert_eq!(kernel.release, "7.3.4+deb13-amd64");
+        Ok(())
+    }
+
+    #[test]
+    fn a_flat_image_is_one_of_another_machine() -> Result<(), VmlinuxError> {
+        let mut image = vec![0; ARM64_MAGIC];
+        image.extend_from_slice(b"ARM\x64....Linux version 7.3.4+deb13-arm64 (a@b) #1");
+
+        let kernel = read(image.clone())?;
+        assert_eq!(
+            (&*kernel.release, kernel.machine),
+            ("7.3.4+deb13-arm64", AARCH64)
+        );
+        assert_eq!(kernel.image, image);
+        assert!(!kernel.compressed);
+        image.truncate(ARM64_MAGIC + 4);
+        assert!(matches!(read(image), Err(VmlinuxError::NoRelease)));
         Ok(())
     }
 

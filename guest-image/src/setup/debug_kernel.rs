@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::architecture::HOST;
 use crate::debian::apt::{Apt, Chosen};
 use crate::debian::packages::PackagesError;
 use crate::debian::unpack::{UnpackError, unpack};
@@ -59,6 +60,9 @@ pub enum DebugKernelError {
     /// The source's package did not unpack.
     #[error("the kernel's source did not unpack")]
     Unpack(#[from] UnpackError),
+    /// It is not built for these guests.
+    #[error("it is built for {HOST} alone so far, and guests are to be {0}")]
+    Architecture(&'static str),
     /// A program failed.
     #[error("the debug kernel did not build")]
     Command(#[from] CommandError),
@@ -96,6 +100,9 @@ pub fn prepare_debug(
     on_event: &mut dyn FnMut(Event),
 ) -> Result<Prepared, SetupError> {
     let plan = Plan::new(options)?;
+    if plan.architecture.is_foreign() {
+        return Err(DebugKernelError::Architecture(plan.architecture.name).into());
+    }
     let root = std::path::absolute(&options.cache).unwrap_or_else(|_| options.cache.clone());
     let cache = Cache::new(&root);
     let failed = |source| SetupError::Cache {
@@ -314,6 +321,7 @@ impl Work<'_> {
             source: &parts.headers,
             build: &build,
             release: &parts.release,
+            architecture: plan.architecture,
             rust: false,
         };
         let modules = self.build_modules(&with, &parts.entry.name, &parts.release)?;
@@ -326,7 +334,8 @@ impl Work<'_> {
             entry: Some(parts.entry.name.clone()),
             stock: None,
         };
-        let (initramfs, names) = self.initramfs(plan, base, &booted, &files, Some(&modules))?;
+        let (initramfs, names) =
+            self.initramfs(plan, base, &booted, &files, Some(&modules), None)?;
         let made = DebugStamp {
             release: parts.release.clone(),
             kernel: parts.entry.name.clone(),
@@ -349,7 +358,7 @@ impl Work<'_> {
         disk: u64,
         seconds: u64,
     ) -> Result<(PathBuf, Vec<Chosen>), SetupError> {
-        let (uri, apt, beside) = self.with_indexes(mirror, None, beside)?;
+        let (uri, apt, beside) = self.with_indexes(mirror, HOST, None, beside)?;
         let wanted: Vec<Chosen> = beside.iter().chain([source]).cloned().collect();
         let total: u64 = wanted.iter().map(|package| package.size).sum();
         let missing = apt.missing(&wanted);

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::debian::packages::SERIES;
+use crate::architecture::{self, Architecture};
 use crate::host::cancel::Cancel;
 use crate::host::mirror::{self, MirrorError, find_program, os_release};
 use crate::host::namespace::Namespaces;
@@ -60,28 +60,38 @@ fn finding(what: &str, status: Status, detail: impl Into<String>, cure: Option<&
     }
 }
 
-/// Which kernel series there are, which of them are set up, and what is built for each.
-fn kernels(options: &SetupOptions, cache: &Cache) -> Finding {
+/// Which kernel series there are for an architecture, which of them are set up, and what is built for each.
+fn kernels(options: &SetupOptions, architecture: &Architecture, cache: &Cache) -> Finding {
     let mut missing = false;
-    let told = SERIES.iter().map(|series| {
+    let told = architecture.series().into_iter().map(|series| {
         let plan = Plan::new(&SetupOptions {
-            series: Some(series.name.to_owned()),
+            architecture: Some(architecture.name.to_owned()),
+            series: Some(series.to_owned()),
             ..options.clone()
         });
-        let base = plan.ok().and_then(|plan| Base::load(cache, &plan.base_key));
+        let base = plan.as_ref().ok();
+        let base = base.and_then(|plan| Base::load(cache, &plan.base_key));
         missing |= base.is_none();
         let there = base.map_or_else(|| "not set up".to_owned(), |base| base.release);
-        let modules = if series.rust { "C and Rust" } else { "C" };
-        format!("{} ({there}; modules in {modules})", series.name)
+        let modules = match plan.is_ok_and(|plan| plan.series.rust) {
+            true => "C and Rust",
+            false => "C",
+        };
+        format!("{series} ({there}; modules in {modules})")
     });
     let told: Vec<_> = told.collect();
-    let cure = missing.then_some("landfall setup --kernels");
-    finding("kernel series", Status::Ok, told.join(", "), cure)
+    let command = match architecture.is_foreign() {
+        true => format!("landfall setup --kernels --arch {architecture}"),
+        false => "landfall setup --kernels".to_owned(),
+    };
+    let cure = missing.then_some(&*command);
+    let what = format!("kernel series, {architecture}");
+    finding(&what, Status::Ok, told.join(", "), cure)
 }
 
 /// Looks at the host and the cache; changes neither. Takes up to a few seconds, uses no network.
 pub fn doctor(options: &SetupOptions) -> Vec<Finding> {
-    let mut findings = vec![architecture()];
+    let mut findings = vec![machine()];
     let logs = tempfile::tempdir();
     let debian = options.qemu.is_none() || options.kernel.is_none();
     match &logs {
@@ -123,7 +133,8 @@ pub fn doctor(options: &SetupOptions) -> Vec<Finding> {
         .ok()
         .and_then(|plan| Stamp::load(&cache, &plan.key)?.prepared(&cache, &plan.key, true));
     if options.kernel.is_none() {
-        findings.push(kernels(options, &cache));
+        let of = |architecture| kernels(options, architecture, &cache);
+        findings.extend(architecture::ALL.map(of));
     }
     findings.push(disk(&cache, ready.is_some()));
     findings.push(cache_size(&cache));
@@ -162,19 +173,14 @@ pub fn doctor(options: &SetupOptions) -> Vec<Finding> {
     findings
 }
 
-fn architecture() -> Finding {
+fn machine() -> Finding {
     let machine =
         nix::sys::utsname::uname().map(|names| names.machine().to_string_lossy().into_owned());
     match machine {
-        Ok(machine) if machine == "x86_64" => finding("architecture", Status::Ok, machine, None),
+        Ok(machine) if machine == "x86_64" => finding("machine", Status::Ok, machine, None),
         other => {
-            let cure = Some("use an x86-64 Linux machine; guests are x86-64 and the tools are too");
-            finding(
-                "architecture",
-                Status::Lacks,
-                other.unwrap_or_default(),
-                cure,
-            )
+            let cure = Some("use an x86-64 Linux machine; the tools are for those");
+            finding("machine", Status::Lacks, other.unwrap_or_default(), cure)
         }
     }
 }

@@ -132,6 +132,7 @@ pub fn build_module(
                 source,
                 build,
                 release: &against.release,
+                architecture: plan.architecture,
                 rust: prepared.kernel == Kernel::Stock && plan.series.rust,
             }
         }

@@ -18,6 +18,7 @@ use crate::kernel::KernelError;
 use crate::kernel::metadata::MetadataError;
 use crate::kernel::modules::ModulesError;
 use crate::qemu::QemuError;
+use crate::setup::agent::AgentError;
 use crate::setup::debug_kernel::DebugKernelError;
 use crate::setup::plan::OptionsError;
 use crate::setup::selftest::SelftestError;
@@ -108,6 +109,9 @@ pub enum SetupError {
     /// A selftest of the kernel's.
     #[error("there is no such selftest for guests")]
     Selftest(#[from] SelftestError),
+    /// The agent.
+    #[error("there is no agent for the guest")]
+    Agent(#[from] AgentError),
     /// The initramfs.
     #[error("the guest's file system could not be written")]
     Initramfs(#[from] InitramfsError),

@@ -2,6 +2,7 @@
 
 //! The set-up as a whole.
 
+mod agent;
 pub(crate) mod debug_kernel;
 pub(crate) mod doctor;
 pub(crate) mod driver;
@@ -17,7 +18,7 @@ pub(crate) mod stamp;
 pub(crate) mod work;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
@@ -26,7 +27,7 @@ use crate::event::{Event, Step};
 use crate::host::cancel::Cancel;
 use crate::host::namespace::Namespaces;
 use crate::host::process::Runner;
-use crate::image::embedded::{AGENT_SHA256, SOURCES_SHA256};
+use crate::image::embedded::{SOURCES_SHA256, agent_sha256};
 use crate::image::files;
 use crate::image::initramfs::{self, Contents};
 use crate::image::tree;
@@ -198,6 +199,7 @@ fn steps(plan: &Plan, has_base: bool) -> usize {
         debian_kernel || plan.kernel.is_some(),                    // kernel
         (of_debian && plan.qemu.is_none()) || plan.qemu.is_some(), // QEMU
         plan.builds_modules(),
+        !plan.architecture.has_agent(),
         true, // initramfs
     ]
     .into_iter()
@@ -229,6 +231,13 @@ impl Work<'_> {
             None if plan.needs_debian() => self.make_base(plan, mirror)?,
             None => Base::default(),
         };
+        let (agent, of_agent) = match &base.rust {
+            Some(rust) => {
+                let (path, entry) = self.agent(plan.architecture, rust)?;
+                (Some(path), Some(entry))
+            }
+            None => (None, None),
+        };
         let emulator = self.emulator(plan, &base)?;
         let booted = self.kernel(plan, &base)?;
         let own = self.modules(plan, &base, &booted)?;
@@ -239,11 +248,14 @@ impl Work<'_> {
             None => Vec::new(),
         };
         files.extend(plan.modules.iter().cloned());
-        let (initramfs, names) = self.initramfs(plan, &base, &booted, &files, own.as_deref())?;
+        let agent = agent.as_deref();
+        let (initramfs, names) =
+            self.initramfs(plan, &base, &booted, &files, own.as_deref(), agent)?;
 
         let warnings = own.as_ref().map(|entry| self.warnings(entry));
         let stamp = Stamp {
             base_key: plan.base_key.clone(),
+            architecture: plan.architecture.name.to_owned(),
             lock: Lock {
                 format: LOCK_FORMAT,
                 series: if plan.kernel.is_some() {
@@ -255,14 +267,14 @@ impl Work<'_> {
                 qemu_version: emulator.1,
                 rustc_version: base.rustc,
                 kmod_sha256: SOURCES_SHA256.to_owned(),
-                agent_sha256: AGENT_SHA256.to_owned(),
+                agent_sha256: agent_sha256(plan.architecture).to_owned(),
                 packages: base.packages,
             },
             emulator: emulator.0,
             vmlinux: booted.vmlinux,
             bzimage: booted.bzimage,
             initramfs: PathBuf::from(&initramfs).join("initramfs"),
-            entries: [booted.entry, own, Some(initramfs)]
+            entries: [booted.entry, own, of_agent, Some(initramfs)]
                 .into_iter()
                 .flatten()
                 .collect(),
@@ -305,7 +317,8 @@ impl Work<'_> {
             (None, Some(entry)) => {
                 return Ok(Booted {
                     vmlinux: PathBuf::from(entry).join("vmlinux"),
-                    bzimage: Some(PathBuf::from(entry).join("bzImage")),
+                    bzimage: Some(PathBuf::from(entry).join(kernel::COMPRESSED))
+                        .filter(|image| entries.join(image).exists()),
                     release: base.release.clone(),
                     entry: None,
                     stock: Some(entries.join(entry).join("modules")),
@@ -315,7 +328,7 @@ impl Work<'_> {
         };
         self.reporter
             .step(Step::Kernel, image.display().to_string(), || {
-                let kernel = kernel::read(&image)?;
+                let kernel = kernel::read(&image, plan.architecture)?;
                 if let Some(kdir) = &plan.kdir {
                     kernel::check_tree(kdir, &kernel.release)?;
                 }
@@ -359,12 +372,13 @@ impl Work<'_> {
                     source: &source,
                     build: &build,
                     release: &booted.release,
+                    architecture: plan.architecture,
                     rust: plan.series.rust,
                 };
                 (with, format!("{tree} {data}"))
             }
             (kdir, ..) => {
-                let kdir = kdir.as_deref().unwrap_or_else(|| std::path::Path::new(""));
+                let kdir = kdir.as_deref().unwrap_or_else(|| Path::new(""));
                 (
                     With::Host { kdir },
                     identity(kdir).map_err(self.cache_failed())?.1,
@@ -408,6 +422,7 @@ impl Work<'_> {
         booted: &Booted,
         modules: &[PathBuf],
         own: Option<&str>,
+        agent: Option<&Path>,
     ) -> Result<(String, Vec<String>), SetupError> {
         let busybox = match &base.guest {
             Some(entry) => Some(self.cache.entries().join(entry).join("usr/bin/busybox")),
@@ -416,7 +431,7 @@ impl Work<'_> {
         let mut key = Key::new("initramfs")
             .text(initramfs::RECIPE)
             .text(tree::RECIPE)
-            .text(AGENT_SHA256)
+            .text(agent_sha256(plan.architecture))
             .text(&booted.release);
         let base_parts = [
             base.guest.as_deref(),
@@ -442,6 +457,8 @@ impl Work<'_> {
             release: &booted.release,
             modules,
             stock: booted.stock.as_deref(),
+            agent,
+            early: plan.architecture.early,
             busybox: busybox.as_deref(),
         };
         let detail = format!("agent, busybox, {} modules", modules.len());

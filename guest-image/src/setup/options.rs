@@ -16,7 +16,11 @@ pub struct SetupOptions {
     pub mirror: Option<String>,
     /// QEMU to use instead of Debian's; its version is checked.
     pub qemu: Option<PathBuf>,
-    /// Series of Debian's kernels, such as `6.12`; see [`kernel_series`](crate::kernel_series). `None`: the first of those.
+    /// What guests are, by Debian's name, such as `arm64`; see [`Architecture::names`](crate::Architecture::names). `None`: the
+    /// first of those.
+    pub architecture: Option<String>,
+    /// Series of Debian's kernels, such as `6.12`; see [`kernel_series`](crate::kernel_series). `None`: the architecture's
+    /// first.
     pub series: Option<String>,
     /// Kernel to boot instead of Debian's: a bzImage or an uncompressed `vmlinux` with a PVH entry.
     pub kernel: Option<PathBuf>,

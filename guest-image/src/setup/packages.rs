@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::architecture::Architecture;
 use crate::debian::apt::{Apt, Chosen, RELEASE};
 use crate::debian::packages::{self, PackagesError, VIDEO};
 use crate::debian::unpack::unpack;
@@ -189,7 +190,15 @@ fn fetched(
     cache.forget_old(KIND, KEPT).map_err(of_cache)?;
     let runner = Runner::new(cancel, &cache.logs());
     work(&cache, &runner, 3, cancel, on_event, |work| {
-        work.packages(&entry, &names, wanted, options.mirror.as_deref())
+        let names = names.iter().map(|name| prepared.architecture.package(name));
+        let names: Vec<String> = names.collect();
+        work.packages(
+            &entry,
+            &names,
+            prepared.architecture,
+            wanted,
+            options.mirror.as_deref(),
+        )
     })?;
     Ok(entry)
 }
@@ -228,11 +237,12 @@ impl Work<'_> {
         &self,
         entry: &Entry,
         names: &[String],
+        architecture: &Architecture,
         wanted: Wanted,
         mirror: Option<&str>,
     ) -> Result<(), SetupError> {
         let (uri, apt, chosen) =
-            self.with_indexes(mirror, None, |apt| choose(apt, names, wanted))?;
+            self.with_indexes(mirror, architecture, None, |apt| choose(apt, names, wanted))?;
         let download = apt.missing(&chosen);
         let total = chosen.iter().map(|package| package.size).sum::<u64>();
         self.check_disk(download, total * DISK, total - download, total / SPEED)?;
@@ -300,8 +310,9 @@ fn choose(apt: &Apt, names: &[String], wanted: Wanted) -> Result<Vec<Chosen>, Pa
     let there = apt.versions(names)?;
     let unknown: Vec<String> = names
         .iter()
+        .map(|name| name.split(':').next().unwrap_or(name))
         .filter(|name| !there.contains_key(*name))
-        .cloned()
+        .map(str::to_owned)
         .collect();
     if !unknown.is_empty() {
         return Err(PackagesError::Unknown(unknown));

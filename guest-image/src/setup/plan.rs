@@ -7,8 +7,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::debian::packages::{SERIES, Series, VIDEO};
-use crate::image::embedded::{AGENT_SHA256, SOURCES_SHA256};
+use crate::architecture::{self, Architecture};
+use crate::debian::packages::{Series, VIDEO};
+use crate::image::embedded::{SOURCES_SHA256, agent_sha256};
 use crate::image::files;
 use crate::image::initramfs;
 use crate::image::tree;
@@ -39,11 +40,16 @@ pub enum OptionsError {
     )]
     KernelAlone,
     /// There is no such series.
-    #[error("there is no kernel series {asked}; there are {}", names().join(", "))]
+    #[error("there is no kernel series {asked} for {architecture}; there are {}", architecture.series().join(", "))]
     Series {
         /// Which was asked for.
         asked: String,
+        /// For what.
+        architecture: &'static Architecture,
     },
+    /// There is no such architecture.
+    #[error("there are no guests of {0}; there are {list}", list = Architecture::names().join(", "))]
+    Architecture(String),
     /// A series is one of Debian's.
     #[error("a kernel of one's own (--kernel) is of no series (--kernel-series)")]
     SeriesOfOwn,
@@ -56,19 +62,23 @@ pub enum OptionsError {
 /// writes over them.
 const FORMAT: u32 = 1;
 
-/// Names of the kernel series that can be set up, the default first.
+/// Names of the kernel series that can be set up for some architecture, the default first; see
+/// [`Architecture::series`].
 pub fn kernel_series() -> Vec<&'static str> {
-    names()
-}
-
-fn names() -> Vec<&'static str> {
-    SERIES.iter().map(|series| series.name).collect()
+    let mut names = Vec::new();
+    for name in architecture::ALL.into_iter().flat_map(Architecture::series) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
 }
 
 /// What to set up. All paths are absolute.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) qemu: Option<PathBuf>,
+    pub(crate) architecture: &'static Architecture,
     /// Debian's kernel; of no meaning with one's own.
     pub(crate) series: &'static Series,
     pub(crate) kernel: Option<PathBuf>,
@@ -95,14 +105,24 @@ impl Plan {
         if options.kernel.is_some() && options.series.is_some() {
             return Err(OptionsError::SeriesOfOwn);
         }
+        let architecture = match &options.architecture {
+            None => architecture::HOST,
+            Some(asked) => {
+                Architecture::of(asked).ok_or_else(|| OptionsError::Architecture(asked.clone()))?
+            }
+        };
         let series = match &options.series {
-            None => &SERIES[0],
-            Some(asked) => Series::of(asked).ok_or_else(|| OptionsError::Series {
-                asked: asked.clone(),
-            })?,
+            None => architecture.first,
+            Some(asked) => architecture
+                .one(asked)
+                .ok_or_else(|| OptionsError::Series {
+                    asked: asked.clone(),
+                    architecture,
+                })?,
         };
         let base = |key: Key| {
             key.text(&format!("files {format}"))
+                .text(architecture.name)
                 .text(series.name)
                 .text(VIDEO)
                 .text(metadata::RECIPE)
@@ -118,7 +138,7 @@ impl Plan {
             .text(initramfs::RECIPE)
             .text(tree::RECIPE)
             .text(modules::RECIPE)
-            .text(AGENT_SHA256)
+            .text(agent_sha256(architecture))
             .text(SOURCES_SHA256);
         let mut named = |what: &'static str, path: &Path| {
             let (path, identity) = identity(path).map_err(|source| OptionsError::File {
@@ -145,6 +165,7 @@ impl Plan {
         }
         Ok(Self {
             qemu,
+            architecture,
             series,
             kernel,
             kdir,

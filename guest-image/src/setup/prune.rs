@@ -8,11 +8,12 @@ use std::io;
 
 use serde::Serialize;
 
+use crate::architecture;
 use crate::setup::debug_kernel::{self, DebugStamp};
 use crate::setup::error::SetupError;
 use crate::setup::options::SetupOptions;
 use crate::setup::parts::Parts;
-use crate::setup::plan::{OptionsError, Plan, kernel_series};
+use crate::setup::plan::{OptionsError, Plan};
 use crate::setup::stamp::{Base, Stamp};
 use crate::store::cache::{Cache, measure, remove};
 use crate::store::snapshots;
@@ -52,18 +53,22 @@ pub fn prune(options: &SetupOptions) -> Result<Pruned, SetupError> {
     }
 }
 
-/// What is kept: set-ups of all kernel series, unless one was asked for, or the kernel is one's own.
+/// What is kept: set-ups of all architectures and kernel series, unless one was asked for, or the kernel is one's own.
 fn plans(options: &SetupOptions) -> Result<Vec<Plan>, OptionsError> {
-    if options.series.is_some() || options.kernel.is_some() {
+    if options.architecture.is_some() || options.series.is_some() || options.kernel.is_some() {
         return Ok(vec![Plan::new(options)?]);
     }
-    let of = |series: &str| {
-        Plan::new(&SetupOptions {
-            series: Some(series.to_owned()),
-            ..options.clone()
-        })
-    };
-    kernel_series().into_iter().map(of).collect()
+    let mut plans = Vec::new();
+    for architecture in architecture::ALL {
+        for series in architecture.series() {
+            plans.push(Plan::new(&SetupOptions {
+                architecture: Some(architecture.name.to_owned()),
+                series: Some(series.to_owned()),
+                ..options.clone()
+            })?);
+        }
+    }
+    Ok(plans)
 }
 
 fn prune_locked(cache: &Cache, plans: &[Plan]) -> io::Result<Pruned> {

@@ -8,6 +8,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Component, Path};
 use std::time::Duration;
 
+use crate::architecture::HOST;
 use crate::debian::apt::Chosen;
 use crate::debian::packages;
 use crate::debian::unpack::{UnpackError, unpack};
@@ -77,6 +78,9 @@ pub enum SelftestError {
     /// The set-up was imported, or has a kernel that was brought along.
     #[error("this set-up has neither the source of its guests' kernel nor a toolchain")]
     NoSource,
+    /// They are not built for these guests.
+    #[error("selftests are built for {HOST} alone so far, and guests are {0}")]
+    Architecture(&'static str),
     /// There is none.
     #[error(
         "the kernel's source has no selftest {0}: one is a directory of tools/testing/selftests with a Makefile"
@@ -129,6 +133,9 @@ fn selftest(
     let asked = Asked::parse(wanted)?;
     let (whole, cache) = (Cache::new(&prepared.cache), Cache::new(&prepared.writable));
     let plan = Plan::new(options)?;
+    if plan.architecture.is_foreign() {
+        return Err(SelftestError::Architecture(plan.architecture.name).into());
+    }
     let made_of = MadeOf::find(&plan, prepared, &whole).ok_or(SelftestError::NoSource)?;
     let entry = made_of.entry(&cache, wanted);
     let there = [&entry, &made_of.entry(&whole, wanted)];

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::architecture::Architecture;
 use crate::event::Step;
 use crate::image::tree;
 use crate::prepared::{Kernel, Prepared, Qemu};
@@ -43,6 +44,8 @@ pub(crate) struct Base {
     pub(crate) qemu_version: String,
     /// Busybox.
     pub(crate) guest: Option<String>,
+    /// What the agent is built with, if it is not there.
+    pub(crate) rust: Option<String>,
     /// v4l-utils.
     pub(crate) video: Option<String>,
 }
@@ -56,6 +59,7 @@ impl Base {
             &self.metadata,
             &self.qemu,
             &self.guest,
+            &self.rust,
             &self.video,
         ]
         .into_iter()
@@ -78,6 +82,8 @@ impl Base {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Stamp {
     pub(crate) base_key: String,
+    /// Name of what guests are.
+    pub(crate) architecture: String,
     pub(crate) emulator: Emulator,
     /// Relative to the cache's entries; absolute if it was brought along.
     pub(crate) vmlinux: PathBuf,
@@ -193,14 +199,16 @@ impl Stamp {
     /// What the caller gets; `None` if a part of it has gone.
     pub(crate) fn prepared(&self, cache: &Cache, key: &str, warm: bool) -> Option<Prepared> {
         let entries = cache.entries();
+        let architecture = Architecture::of(&self.architecture)?;
         let qemu = match &self.emulator {
-            Emulator::Entry(name) => qemu::in_tree(&entries.join(name)),
+            Emulator::Entry(name) => qemu::in_tree(&entries.join(name), architecture),
             Emulator::Own { program, sandbox } => Qemu {
                 sandbox: *sandbox,
                 ..qemu::own(program)
             },
         };
         let prepared = Prepared {
+            architecture,
             kernel: Kernel::Stock,
             qemu: Qemu {
                 version: self.lock.qemu_version.clone(),
@@ -267,17 +275,18 @@ mod tests {
         cache.create()?;
         let qemu = cache.entries().join("qemu-1");
         for file in [
-            "lib64/ld-linux-x86-64.so.2",
+            "usr/lib64/ld-linux-x86-64.so.2",
             "../kernel-1/vmlinux",
             "../initramfs-1/initramfs",
         ] {
             let path = qemu.join(file);
-            fs::create_dir_all(qemu.join("lib64"))?;
+            fs::create_dir_all(qemu.join("usr/lib64"))?;
             fs::create_dir_all(path.parent().unwrap_or(&path))?;
             fs::write(path, "")?;
         }
         Ok(Stamp {
             base_key: String::new(),
+            architecture: "amd64".to_owned(),
             emulator: Emulator::Entry("qemu-1".to_owned()),
             vmlinux: PathBuf::from("kernel-1/vmlinux"),
             bzimage: None,

@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
+use crate::architecture::Architecture;
 use crate::debian::apt::{Apt, Chosen};
 use crate::debian::packages::{self, Against, Kernel, Sets};
 use crate::debian::unpack::{UnpackError, unpack};
@@ -62,9 +63,11 @@ struct KernelParts<'a> {
 
 /// All that is to be made.
 struct Parts<'a> {
+    architecture: &'static Architecture,
     kernel: Option<KernelParts<'a>>,
     qemu: Option<Part<'a>>,
     guest: Part<'a>,
+    rust: Option<Part<'a>>,
     video: Option<Part<'a>>,
 }
 
@@ -73,14 +76,15 @@ impl Work<'_> {
     pub(crate) fn make_base(&self, plan: &Plan, given: Option<&str>) -> Result<Base, SetupError> {
         let series = plan.kernel.is_none().then_some(plan.series);
         let another = series.and_then(|series| series.suite);
-        let (uri, apt, sets) = self.with_indexes(given, another, |apt| {
-            packages::choose(apt, series, plan.qemu.is_none())
+        let architecture = plan.architecture;
+        let (uri, apt, sets) = self.with_indexes(given, architecture, another, |apt| {
+            packages::choose(apt, architecture, series, plan.qemu.is_none())
         })?;
         let namespaces = match sets.kernel {
             Some(_) => Some(Namespaces::find(self.runner)?),
             None => None,
         };
-        let parts = Parts::new(&sets, self.cache);
+        let parts = Parts::new(&sets, plan.architecture, self.cache);
         self.check_room(&parts, &apt)?;
 
         let (ready, first) = channel();
@@ -110,19 +114,26 @@ impl Work<'_> {
         Ok(base)
     }
 
-    /// Fetches the indexes of the given mirror, or the host's, those of `another` suite than the usual included, and has something chosen from them. Gives the mirror's
-    /// address, too.
+    /// Fetches the indexes of the given mirror, or the host's, for an architecture of guests, those of `another` suite than the
+    /// usual included, and has something chosen from them. Gives the mirror's address, too.
     pub(crate) fn with_indexes<T>(
         &self,
         given: Option<&str>,
+        architecture: &Architecture,
         another: Option<&str>,
         choose: impl FnOnce(&Apt) -> Result<T, packages::PackagesError>,
     ) -> Result<(String, Apt, T), SetupError> {
         self.reporter
             .step(Step::Indexes, "apt's indexes, signatures checked", || {
                 let mirror = mirror::find(given, self.runner)?;
-                let apt = Apt::create(&self.cache.apt(), &mirror, another, self.runner)
-                    .map_err(self.cache_failed())?;
+                let apt = Apt::create(
+                    &self.cache.apt(),
+                    &mirror,
+                    architecture,
+                    another,
+                    self.runner,
+                )
+                .map_err(self.cache_failed())?;
                 apt.update().map_err(|source| SetupError::Indexes {
                     mirror: mirror.uri.clone(),
                     source,
@@ -191,6 +202,7 @@ impl Work<'_> {
     ) -> Result<String, SetupError> {
         // An error: the other chain failed before the packages were there.
         first.recv().map_err(|_| SetupError::Cancelled)?;
+        let parts_of = parts;
         let (Some(parts), Some(set), Some(namespaces)) = (&parts.kernel, &sets.kernel, namespaces)
         else {
             return Ok(String::new());
@@ -203,7 +215,7 @@ impl Work<'_> {
                 let tick = |done| self.reporter.bytes(Step::Unpack, done, total);
                 unpack(&set.toolchain, &archives, tree, self.runner, &tick)?;
                 metadata::finish_toolchain(tree)?;
-                metadata::compile_stand_in(tree, namespaces, self.runner)?;
+                metadata::compile_stand_in(tree, parts_of.architecture, namespaces, self.runner)?;
                 Ok::<_, Making>(())
             })
         })?;
@@ -240,6 +252,7 @@ impl Work<'_> {
                         source,
                         archives: &archives,
                         release: &set.release,
+                        architecture: parts_of.architecture,
                         namespaces,
                     };
                     let mut line = |text: &str| self.reporter.line(Step::Metadata, text);
@@ -281,18 +294,32 @@ impl Work<'_> {
             apt.fetch(&all, &mut tick).map_err(failed)
         })?;
         let archives = apt.archives();
-        if let (Some(parts), Some(set)) = (&parts.kernel, &sets.kernel) {
+        if let (Some(kernel), Some(set)) = (&parts.kernel, &sets.kernel) {
             self.reporter
                 .step(Step::Kernel, format!("Linux {}", set.release), || {
-                    parts.image.entry.make(|entry| {
-                        kernel::make_image(entry, &set.image, &set.release, &archives, self.runner)
-                            .map_err(|error| Making(error.into()))
+                    kernel.image.entry.make(|entry| {
+                        kernel::make_image(
+                            entry,
+                            &set.image,
+                            &set.release,
+                            parts.architecture,
+                            &archives,
+                            self.runner,
+                        )
+                        .map_err(|error| Making(error.into()))
                     })
                 })?;
         }
         parts.guest.entry.make(|tree| {
             Ok::<_, Making>(unpack(&sets.guest, &archives, tree, self.runner, &|_| {})?)
         })?;
+        if let Some(part) = &parts.rust {
+            part.entry.make(|tree| {
+                unpack(&sets.agent, &archives, tree, self.runner, &|_| {})?;
+                metadata::finish_toolchain(tree)?;
+                Ok::<_, Making>(())
+            })?;
+        }
         if let Some(part) = &parts.video {
             part.entry.make(|tree| {
                 unpack(&sets.video, &archives, tree, self.runner, &|_| {})?;
@@ -310,7 +337,10 @@ impl Work<'_> {
                     qemu::trim(tree);
                     Ok::<_, Making>(())
                 })?;
-                Ok(qemu::check(qemu::in_tree(&part.entry.path), self.runner)?.version)
+                Ok({
+                    let qemu = qemu::in_tree(&part.entry.path, parts.architecture);
+                    qemu::check(qemu, self.runner)?.version
+                })
             })
     }
 
@@ -353,7 +383,7 @@ impl From<Making> for SetupError {
 }
 
 impl<'a> Parts<'a> {
-    fn new(sets: &'a Sets, cache: &Cache) -> Self {
+    fn new(sets: &'a Sets, architecture: &'static Architecture, cache: &Cache) -> Self {
         let part =
             |kind: &str, packages: Vec<&'a [Chosen]>, recipe: &str, disk_mb: u64, seconds: u64| {
                 let key = packages
@@ -403,9 +433,12 @@ impl<'a> Parts<'a> {
             }
         };
         Self {
+            architecture,
             kernel: sets.kernel.as_ref().map(kernel),
             qemu: (!sets.qemu.is_empty()).then(|| part("qemu", vec![&sets.qemu], "1", 200, 5)),
             guest: part("busybox", vec![&sets.guest], "1", 3, 1),
+            rust: (!sets.agent.is_empty())
+                .then(|| part("rust", vec![&sets.agent], metadata::RECIPE, 1200, 35)),
             video: (!sets.video.is_empty()).then(|| part("video", vec![&sets.video], "1", 60, 2)),
         }
     }
@@ -416,7 +449,7 @@ impl<'a> Parts<'a> {
             to_build.chain([&kernel.image])
         });
         let others = kernel.chain(&self.qemu).chain([&self.guest]);
-        others.chain(&self.video).collect()
+        others.chain(&self.rust).chain(&self.video).collect()
     }
 
     fn missing(&self) -> Vec<&Part<'a>> {
@@ -465,6 +498,7 @@ impl<'a> Parts<'a> {
             qemu: self.qemu.as_ref().map(name),
             qemu_version,
             guest: Some(name(&self.guest)),
+            rust: self.rust.as_ref().map(name),
             video: self.video.as_ref().map(name),
         }
     }

@@ -14,6 +14,7 @@ use std::time::Duration;
 pub use sources::SourcesError;
 
 use super::modules::{With, uses_clang};
+use crate::architecture::Architecture;
 use crate::host::follow::Follow;
 use crate::host::process::{CommandError, Job, Runner};
 use crate::image::modinfo::{ModuleInfo, NotAModule};
@@ -127,6 +128,7 @@ pub(crate) fn build(
             toolchain,
             source,
             build,
+            architecture,
             rust,
             ..
         } => namespaces
@@ -134,9 +136,12 @@ pub(crate) fn build(
             .show(source, "work/source")
             .show(build, "work/build")
             .lend(&tree, "work/modules")
-            .run(&script(release, *rust), runner, &job, &mut || {
-                follow.tell(&mut hear)
-            }),
+            .run(
+                &script(release, architecture, *rust),
+                runner,
+                &job,
+                &mut || follow.tell(&mut hear),
+            ),
         With::Host { kdir } => {
             let mut make = Command::new("make");
             make.arg("-C").arg(kdir);
@@ -183,18 +188,19 @@ pub(crate) fn build(
 }
 
 /// Debug information goes beside each module, and does not travel into the guest.
-fn script(release: &str, rust: bool) -> String {
+fn script(release: &str, architecture: &Architecture, rust: bool) -> String {
+    let Architecture { make, triple, .. } = architecture;
     let of = match rust {
         true => "RUSTC=rustc BINDGEN=bindgen",
         false => "",
     };
     format!(
-        "make -C /work/source O=/work/build CC=x86_64-linux-gnu-gcc-14 HOSTCC=gcc-14 {of} \
+        "make -C /work/source O=/work/build {make} {of} \
          CONFIG_DEBUG_INFO_BTF= CONFIG_DEBUG_INFO_BTF_MODULES= KERNELRELEASE='{release}' -j$(nproc) \
          M={PLACE} modules\n\
          find {PLACE} -name '*.ko' | while read -r module; do\n\
-         x86_64-linux-gnu-objcopy --only-keep-debug \"$module\" \"$module.debug\"\n\
-         x86_64-linux-gnu-strip --strip-debug \"$module\"\n\
+         {triple}-objcopy --only-keep-debug \"$module\" \"$module.debug\"\n\
+         {triple}-strip --strip-debug \"$module\"\n\
          done"
     )
 }

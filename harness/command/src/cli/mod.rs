@@ -127,6 +127,13 @@ pub(crate) struct PartArguments {
     /// Your own QEMU, 10.1 or later
     #[arg(long, value_name = "PATH")]
     pub(crate) qemu: Option<PathBuf>,
+    /// What guests are: their processor's architecture, as Debian calls it [default: the first]
+    #[arg(
+        long,
+        value_name = "ARCHITECTURE",
+        value_parser = clap::builder::PossibleValuesParser::new(landfall_guest::Architecture::names())
+    )]
+    pub(crate) arch: Option<String>,
     /// Series of Debian's kernels to boot [default: the first]
     #[arg(
         long,

@@ -341,6 +341,7 @@ pub(crate) fn parts(arguments: &PartArguments) -> Result<SetupOptions, Failure> 
     options.mirror.clone_from(&arguments.mirror);
     options.snapshot_limit = arguments.snapshot_limit;
     options.qemu.clone_from(&arguments.qemu);
+    options.architecture.clone_from(&arguments.arch);
     options.series.clone_from(&arguments.kernel_series);
     options.kernel.clone_from(&arguments.kernel);
     options.kdir.clone_from(&arguments.kdir);

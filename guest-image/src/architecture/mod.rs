@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The architectures that guests may be of: a file each, with what their parts are called and made with. All tools run on
+//! the host.
+
+mod amd64;
+mod arm64;
+
+use crate::debian::packages::Series;
+use crate::image::embedded::AGENT_TARGET;
+
+/// What a guest's processor is, and what its kernel, programs and modules are made with.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Architecture {
+    /// Debian's name, such as `amd64`; the command's, too.
+    pub name: &'static str,
+    /// Most bytes of the kernel's command line: its `COMMAND_LINE_SIZE` without its last.
+    pub most_words: usize,
+    /// Series of Debian's kernels that the modules were shown to build against and to run on, the default first.
+    pub(crate) first: &'static Series,
+    pub(crate) others: &'static [Series],
+    /// The emulator's package, and its program.
+    pub(crate) emulator: (&'static str, &'static str),
+    /// Directories of the emulator's tree in which it finds firmware.
+    pub(crate) firmware: &'static [&'static str],
+    /// What compiler and binutils are called by.
+    pub(crate) triple: &'static str,
+    /// Packages of that compiler.
+    pub(crate) compiler: &'static [&'static str],
+    /// What the kernel's `make` is told of all this.
+    pub(crate) make: &'static str,
+    /// What of the kernel's source is needed besides what all need, to configure it and to build metadata and modules.
+    pub(crate) source: &'static [&'static str],
+    /// Options of the configuration that come out otherwise here than where the kernel was built, and change no type and no
+    /// code of a module.
+    pub(crate) harmless: &'static [&'static str],
+    /// `e_machine` of its ELF files.
+    pub(crate) machine: u16,
+    /// Modules of the kernel's that have to be there before any device is looked for, as far as it has them.
+    pub(crate) early: &'static [&'static str],
+    /// What rustc calls it.
+    pub(crate) target: &'static str,
+    /// What the agent is linked with, if it is built at set-up.
+    pub(crate) libc: &'static [&'static str],
+}
+
+/// All there are, the default first.
+pub(crate) static ALL: [&Architecture; 2] = [&amd64::AMD64, &arm64::ARM64];
+
+/// The architecture whose programs the host runs: that of all tools.
+pub(crate) static HOST: &Architecture = &amd64::AMD64;
+
+impl Architecture {
+    /// The one of a name.
+    pub fn of(name: &str) -> Option<&'static Self> {
+        ALL.into_iter().find(|one| one.name == name)
+    }
+
+    /// Names of all there are, the default first.
+    pub fn names() -> Vec<&'static str> {
+        ALL.into_iter().map(|one| one.name).collect()
+    }
+
+    /// The one whose ELF files have this `e_machine`.
+    pub(crate) fn of_machine(machine: u16) -> Option<&'static Self> {
+        ALL.into_iter().find(|one| one.machine == machine)
+    }
+
+    /// Whether it is not the tools' own.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self != HOST
+    }
+
+    /// Whether this Landfall was built with its agent; else that is built at set-up.
+    pub(crate) fn has_agent(&self) -> bool {
+        self.target == AGENT_TARGET
+    }
+
+    /// Names of its kernel series, the default first.
+    pub fn series(&self) -> Vec<&'static str> {
+        let series = [self.first].into_iter().chain(self.others);
+        series.map(|series| series.name).collect()
+    }
+
+    /// A kernel series of its.
+    pub(crate) fn one(&self, name: &str) -> Option<&'static Series> {
+        let mut series = [self.first].into_iter().chain(self.others);
+        series.find(|series| series.name == name)
+    }
+
+    /// The name of one of its packages, as apt takes it.
+    pub(crate) fn package(&self, name: &str) -> String {
+        match self.is_foreign() {
+            true => format!("{name}:{}", self.name),
+            false => name.to_owned(),
+        }
+    }
+}
+
+impl std::fmt::Display for Architecture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name)
+    }
+}
+
+impl serde::Serialize for Architecture {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name)
+    }
+}
