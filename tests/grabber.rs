@@ -156,7 +156,7 @@ fn a_stock_driver_is_clean_behind_an_iommu() -> Result {
     clean_frames(
         20,
         GuestOptions {
-            iommu: Iommu::Intel,
+            iommu: Iommu::Strict,
             ..GuestOptions::default()
         },
     )
@@ -226,7 +226,7 @@ fn a_byte_too_far_is_named() -> Result {
 /// Likewise where the IOMMU refuses it: the card tried.
 #[test]
 fn a_byte_too_far_is_named_behind_an_iommu() -> Result {
-    byte_too_far(Iommu::Intel)
+    byte_too_far(Iommu::Strict)
 }
 
 fn byte_too_far(iommu: Iommu) -> Result {

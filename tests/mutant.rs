@@ -84,7 +84,7 @@ fn the_clean_twin_captures_every_frame() -> Result {
 #[test]
 fn the_clean_twin_captures_behind_an_iommu() -> Result {
     let options = GuestOptions {
-        iommu: Iommu::Intel,
+        iommu: Iommu::Strict,
         ..with_capture_card()
     };
     clean_twin(options, "memory=3")

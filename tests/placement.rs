@@ -110,10 +110,10 @@ fn placed(place: Place, card: CaptureOptions) -> Result<(Guest<Loaded>, CaptureP
         ..CapturePlan::default()
     };
     let memory = place.memory();
-    let arranged = place.arrange(memory, &plan)?;
+    let arranged = place.arrange(Default::default(), memory, &plan)?;
     let guest = boot_loaded(GuestOptions {
         memory,
-        low_memory: place.low_memory(memory),
+        low_memory: place.low_memory(Default::default(), memory),
         pool: arranged.pool,
         ..capture::guest(card)
     })?;
@@ -312,7 +312,7 @@ fn across_4_gib_behind_an_iommu() -> Result {
         "{refused:?}"
     );
 
-    let plan = wishes(Iommu::Intel).plan()?;
+    let plan = wishes(Iommu::Strict).plan()?;
     let capture = &plan.captures[0];
     let guest = boot_loaded(plan.guest)?;
     let card = Device::open(&guest, 0)?;

@@ -249,7 +249,7 @@ fn mapped_ram_restores_too() -> Result {
 #[test]
 fn behind_an_iommu_a_restored_guest_captures() -> Result {
     let options = GuestOptions {
-        iommu: Iommu::Intel,
+        iommu: Iommu::Strict,
         ..with_capture_card()
     };
     drop(boot_loaded(options.clone())?);
@@ -369,7 +369,7 @@ fn many_guests_at_once_do_not_disturb_each_other() -> Result {
 #[test]
 fn a_lazy_iommu_is_lazy() -> Result {
     let options = GuestOptions {
-        iommu: Iommu::IntelLazy,
+        iommu: Iommu::Lazy,
         ..with_capture_card()
     };
     let guest = boot_loaded(options)?;

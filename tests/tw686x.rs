@@ -262,7 +262,7 @@ fn all_modes_are_right_but_for_the_sound_buffers() -> Result {
 #[test]
 fn all_modes_are_right_behind_an_iommu() -> Result {
     let options = GuestOptions {
-        iommu: Iommu::Intel,
+        iommu: Iommu::Strict,
         ..GuestOptions::default()
     };
     all_modes(None, options)
@@ -311,7 +311,7 @@ fn a_card_that_does_wrong_is_named() -> Result {
 fn unbinding_while_it_streams_is_named() -> Result {
     let cards = vec![card(None, Duration::from_secs(3))];
     let options = GuestOptions {
-        iommu: Iommu::Intel,
+        iommu: Iommu::Strict,
         ..GuestOptions::default()
     };
     let guest = guest(cards, options)?;

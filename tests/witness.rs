@@ -215,7 +215,7 @@ fn what_it_tells_is_what_the_driver_lent() -> Result {
 #[test]
 fn behind_an_iommu_it_tells_bus_addresses() -> Result {
     assert_lends_balance(GuestOptions {
-        iommu: Iommu::Intel,
+        iommu: Iommu::Strict,
         ..watched()
     })
 }

@@ -221,14 +221,14 @@ fn all_ways_to_lend_are_heard_and_nothing_is_nothing() -> Result {
 
 #[test]
 fn behind_an_iommu_all_ways_to_lend_are_heard() -> Result {
-    assert_all_ways_are_heard(Iommu::Intel)
+    assert_all_ways_are_heard(Iommu::Strict)
 }
 
 /// Memory that is linked to addresses of the driver's own is lent until it comes back, by however many calls; where the kernel
 /// has no such thing nothing is.
 #[test]
 fn what_is_linked_is_heard() -> Result {
-    for (iommu, has) in [(Iommu::None, false), (Iommu::Intel, true)] {
+    for (iommu, has) in [(Iommu::None, false), (Iommu::Strict, true)] {
         let (guest, seen) = worked_behind(iommu, false, "", "work=iova")?;
         assert_whole(&seen);
         assert_eq!(found(&guest, "found")?, u64::from(has), "{iommu:?}");

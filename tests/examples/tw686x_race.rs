@@ -29,7 +29,7 @@ fn main() -> Result {
     let guest = boot(GuestOptions {
         cards: vec![(Card::new("tw686x", || Tw686x::new(Tw686xOptions::default())))],
         witness: true,
-        iommu: Iommu::Intel,
+        iommu: Iommu::Strict,
         memory: 512 << 20,
         ..GuestOptions::default()
     })?;

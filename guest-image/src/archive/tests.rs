@@ -62,6 +62,7 @@ fn finished() -> Result<(tempfile::TempDir, SetupOptions)> {
     symlink("../bin/qemu-system-x86_64", qemu.join("usr/lib64/near"))?;
     symlink("/etc/passwd", qemu.join("usr/outside"))?;
     let stamp = Stamp {
+        architecture: "amd64".to_owned(),
         base_key: "base".to_owned(),
         emulator: Emulator::Entry("qemu-1a".to_owned()),
         vmlinux: PathBuf::from("kernel-2b/vmlinux"),

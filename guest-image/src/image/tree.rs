@@ -15,19 +15,24 @@ pub(crate) const RECIPE: &str = "4";
 /// Bytes from which on a further archive begins: one lies in the guest's memory while it is unpacked.
 const LARGE: usize = 32 << 20;
 /// What programs do not need in order to run. Of character sets the C library has UTF-8 by itself.
-const UNUSED: [&str; 6] = [
+const UNUSED: [&str; 7] = [
     "usr/share/doc",
     "usr/share/man",
     "usr/share/locale",
     "usr/share/info",
     "usr/share/lintian",
     "usr/lib/x86_64-linux-gnu/gconv",
+    "usr/lib/aarch64-linux-gnu/gconv",
 ];
 /// Directories that hold programs and libraries in packages of all ages. In a tree they are links into `usr`; a guest has
 /// directories of these names.
 const MERGED: [&str; 4] = ["bin", "lib", "lib64", "sbin"];
 /// What is looked for under a path of before they were merged: the dynamic loader, and what scripts name.
-const OLD_PATHS: [&str; 2] = ["lib64/ld-linux-x86-64.so.2", "bin/bash"];
+const OLD_PATHS: [&str; 3] = [
+    "lib64/ld-linux-x86-64.so.2",
+    "lib/ld-linux-aarch64.so.1",
+    "bin/bash",
+];
 
 /// Writes what guests need of `tree` as archives to `directory`, called `NAME-0`, `NAME-1` and so on. Gives the bytes
 /// that they take unpacked.

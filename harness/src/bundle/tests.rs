@@ -93,7 +93,7 @@ fn watched(beyond: u64) -> (Recorder, Journal) {
 fn stored(place: Place, evidence: &Path) -> Result<(PathBuf, Judgement), BundleError> {
     let (mut recorder, journal) = watched(8);
     let violations = recorder.finish();
-    let memory = GuestMemory::new(1 << 22).expect("memory");
+    let memory = GuestMemory::flat(1 << 22).expect("memory");
     let mut pages = Pages::default();
     pages.keep(&memory, &(0x11_1000..0x11_1008), &|page, at| {
         page.know(at, &(0x11_0000..0x11_1000), "frame 1", |bytes, _| {
@@ -219,7 +219,7 @@ fn pages_come_back_with_what_should_lie_there() {
 
 #[test]
 fn no_more_pages_are_kept_than_there_is_room_for() {
-    let memory = GuestMemory::new(1 << 22).unwrap();
+    let memory = GuestMemory::flat(1 << 22).unwrap();
     let mut pages = Pages::default();
     for range in (0..100_u64).map(|n| n * 0x8000..n * 0x8000 + 1) {
         pages.keep(&memory, &range, &|_, _| ());

@@ -6,7 +6,8 @@
 //! cache see each other's places, so a test suite, its threads and a `landfall run` beside it share the machine.
 //! A place is free again when its process ends, however it ends.
 //!
-//! Who waits longest is next: each who waits has a locked file, too, whose name says since when.
+//! Who waits longest is next: each who waits has a locked file, too, whose name says since when, with the number of places in
+//! it that he may have one of. Who may have others need not wait for him.
 //!
 //! A thread that has a guest already gets another at once: nobody else could end what it waits for.
 
@@ -97,13 +98,14 @@ pub(super) fn take(
     let began = Instant::now();
     let mut turn = None;
     loop {
-        if is_next(&directory, turn.as_ref())?
-            && let Some(file) = try_take(&directory, budget, memory)?
+        let from = waited_for(&directory, turn.as_ref())?;
+        if from < budget.guests
+            && let Some(file) = try_take(&directory, budget, memory, from)?
         {
             return Ok(Place::of(Some(file), holder));
         }
         if turn.is_none() {
-            turn = Some(Turn::new(&directory)?);
+            turn = Some(Turn::new(&directory, budget.guests)?);
         }
         if cancel.is_cancelled() {
             return Err(NoPlace::Cancelled);
@@ -153,7 +155,7 @@ struct Turn {
 }
 
 impl Turn {
-    fn new(directory: &Path) -> io::Result<Self> {
+    fn new(directory: &Path, guests: usize) -> io::Result<Self> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let name = format!(
@@ -165,7 +167,8 @@ impl Turn {
         let path = directory.join(name);
         // Who looks whether it is a dead one's has it for a moment.
         let file = Flock::lock(open(&path)?, FlockArg::LockExclusive);
-        let file = file.map_err(|(_, error)| error)?;
+        let mut file = file.map_err(|(_, error)| error)?;
+        write!(file, "{guests}")?;
         Ok(Self { path, _file: file })
     }
 }
@@ -177,8 +180,10 @@ impl Drop for Turn {
     }
 }
 
-/// Whether nobody has waited for longer. What those left who died waiting is removed.
-fn is_next(directory: &Path, mine: Option<&Turn>) -> io::Result<bool> {
+/// How many places, from the first on, those may have one of who have waited for longer. What those left who died waiting is
+/// removed.
+fn waited_for(directory: &Path, mine: Option<&Turn>) -> io::Result<usize> {
+    let mut places = 0;
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -192,15 +197,26 @@ fn is_next(directory: &Path, mine: Option<&Turn>) -> io::Result<bool> {
         let age = file.metadata()?.modified()?.elapsed().unwrap_or_default();
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(_free) if age > UNLOCKED => drop(fs::remove_file(&path)),
-            _ => return Ok(false),
+            Ok(_) => return Ok(MOST),
+            Err((mut file, _)) => {
+                let mut text = String::new();
+                file.read_to_string(&mut text)?;
+                // One who has just come has not said it yet.
+                places = places.max(text.trim().parse().unwrap_or(MOST));
+            }
         }
     }
-    Ok(true)
+    Ok(places)
 }
 
-/// Takes a place if there is one. One process looks at a time, so that two do not take the last memory; for the
+/// Takes a place, not one of the first `from`, if there is one. One process looks at a time, so that two do not take the last memory; for the
 /// others there is none at this moment.
-fn try_take(directory: &Path, budget: Budget, memory: u64) -> io::Result<Option<Flock<File>>> {
+fn try_take(
+    directory: &Path,
+    budget: Budget,
+    memory: u64,
+    from: usize,
+) -> io::Result<Option<Flock<File>>> {
     let turn = open(&directory.join("turn"))?;
     let _turn = match Flock::lock(turn, FlockArg::LockExclusiveNonblock) {
         Ok(turn) => turn,
@@ -215,7 +231,9 @@ fn try_take(directory: &Path, budget: Budget, memory: u64) -> io::Result<Option<
             break;
         }
         match Flock::lock(open(&path)?, FlockArg::LockExclusiveNonblock) {
-            Ok(place) if number < budget.guests && mine.is_none() => mine = Some(place),
+            Ok(place) if (from..budget.guests).contains(&number) && mine.is_none() => {
+                mine = Some(place);
+            }
             Ok(_free) => {}
             Err((mut other, Errno::EWOULDBLOCK)) => {
                 let mut text = String::new();
@@ -272,7 +290,7 @@ mod tests {
     fn other(cache: &Path, budget: Budget, memory: u64) -> Option<Flock<File>> {
         let directory = cache.join("guests");
         fs::create_dir_all(&directory).unwrap();
-        try_take(&directory, budget, memory).unwrap()
+        try_take(&directory, budget, memory, 0).unwrap()
     }
 
     #[test]
@@ -350,7 +368,7 @@ mod tests {
         fs::write(directory.join("lease-1"), "guest=1 memory=9").unwrap();
         fs::write(directory.join("0"), "memory=9").unwrap();
 
-        assert!(is_next(&directory, None).unwrap());
+        assert_eq!(waited_for(&directory, None).unwrap(), 0);
         let first = other(cache.path(), budget(1, MIB), 4 * MIB).unwrap();
         assert!(other(cache.path(), budget(1, MIB), MIB).is_none());
         drop(first);
@@ -362,26 +380,42 @@ mod tests {
     fn who_waits_longest_is_next_and_the_dead_hold_nobody_up() {
         let cache = tempfile::tempdir().unwrap();
         let directory = cache.path();
-        let turns = [(); 2].map(|()| Turn::new(directory).unwrap());
+        let turns = [1, 2].map(|guests| Turn::new(directory, guests).unwrap());
         let [first, second] = &turns;
-        assert!(is_next(directory, Some(first)).unwrap());
-        assert!(!is_next(directory, Some(second)).unwrap());
-        assert!(!is_next(directory, None).unwrap(), "nor who just came");
+        let waited_for = |mine| waited_for(directory, mine).unwrap();
+        assert_eq!(waited_for(Some(first)), 0);
+        assert_eq!(waited_for(Some(second)), 1);
+        assert_eq!(waited_for(None), 2, "nor who just came");
 
         let dead = directory.join(format!("{TURN}0-1-1"));
         fs::write(&dead, "").unwrap();
-        let now = is_next(directory, Some(first)).unwrap();
-        assert!(!now, "its owner may be about to lock it");
+        let now = waited_for(Some(first));
+        assert_eq!(now, MOST, "its owner may be about to lock it");
         let then = SystemTime::now() - 2 * UNLOCKED;
         open(&dead).unwrap().set_modified(then).unwrap();
-        assert!(is_next(directory, Some(first)).unwrap());
+        assert_eq!(waited_for(Some(first)), 0);
         assert!(!dead.exists());
 
         let [first, second] = turns;
         drop(first);
-        assert!(is_next(directory, Some(&second)).unwrap());
+        assert_eq!(waited_for(Some(&second)), 0);
         drop(second);
         assert_eq!(fs::read_dir(directory).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn who_may_have_another_place_does_not_wait_for_one_who_may_not() {
+        let cache = tempfile::tempdir().unwrap();
+        let directory = cache.path().join("guests");
+        let _first = other(cache.path(), budget(1, u64::MAX), MIB).unwrap();
+        let _waits = Turn::new(&directory, 1).unwrap();
+        let cancel = Cancel::default();
+        cancel.cancel();
+
+        let one = take(cache.path(), budget(1, u64::MAX), MIB, &cancel);
+        assert!(matches!(one, Err(NoPlace::Cancelled)), "{one:?}");
+        let another = take(cache.path(), budget(2, u64::MAX), MIB, &cancel);
+        assert!(another.is_ok(), "{another:?}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Modules into a guest, and cards.
 
 use std::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use landfall_agent::protocol::{Reply, Request};
 
@@ -19,6 +19,8 @@ use crate::guest::qemu::qmp;
 const BIND: Duration = Duration::from_secs(10);
 /// Where the kernel lists slots for hot-plug.
 const SLOTS: &str = "/sys/bus/pci/slots";
+/// What a slot's power indicator shows while its state changes.
+const BLINKING: u8 = 2;
 
 impl Machine {
     /// Loads modules, in order. Right before the pool, what is watched from boot is compared.
@@ -119,9 +121,43 @@ impl Machine {
         Ok(())
     }
 
-    /// Waits until the kernel is done with a card of which it has shown something: before, no driver can have it. Asking for
-    /// power of its slot, which has it, waits for the lock that hot-plug holds, and does nothing.
+    /// Waits until the kernel is done with a card of which it has shown something: before, no driver can have it.
     fn wait_for_hot_plug(&mut self, index: usize) -> Result<()> {
+        match self.options.board.drives_slots {
+            true => self.wait_for_indicator(index),
+            false => self.wait_for_slot(index),
+        }
+    }
+
+    /// By PCIe's own means: the power indicator of the slot blinks until the kernel is done.
+    fn wait_for_indicator(&mut self, index: usize) -> Result<()> {
+        let port = Request::ReadFile {
+            path: format!("{}/../config", card_path(index)),
+            offset: 0,
+            max: 256,
+        };
+        let began = Instant::now();
+        loop {
+            let config = match self.request(port.clone(), Duration::ZERO)? {
+                Reply::Data(config) => config,
+                other => return Err(unexpected(&other)),
+            };
+            match power_indicator(&config) {
+                Some(BLINKING) if began.elapsed() < BIND => {}
+                Some(BLINKING) => {
+                    let port = index + 1;
+                    return Err(self.fail(What::TimedOut {
+                        waiting_for: format!("the kernel to be done with the card in port {port}"),
+                        waited: BIND,
+                    }));
+                }
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// By ACPI: asking for power of its slot, which has it, waits for the lock that hot-plug holds, and does nothing.
+    fn wait_for_slot(&mut self, index: usize) -> Result<()> {
         let list = Request::ListDirectory {
             path: SLOTS.to_owned(),
         };
@@ -176,7 +212,7 @@ impl Machine {
 
     /// Has the guest use its IOMMU lazily for every card, if the options ask for that. Cards may be bound.
     pub(super) fn make_iommu_lazy(&mut self) -> Result<()> {
-        if self.options.iommu != Iommu::IntelLazy {
+        if self.options.iommu != Iommu::Lazy {
             return Ok(());
         }
         (0..self.cards.len()).try_for_each(|index| {
@@ -231,6 +267,25 @@ impl Machine {
     }
 }
 
+/// What the slot's power indicator shows, by a port's configuration space: its bits of the Slot Control register (PCI Express
+/// Base Specification, 7.5.3.10). `None`: it is no port with a slot, or damaged.
+fn power_indicator(config: &[u8]) -> Option<u8> {
+    const PCI_EXPRESS: u8 = 0x10;
+    const SLOT_CONTROL: usize = 0x18;
+    let mut at = usize::from(*config.get(0x34)?);
+    // As many as there is room for: a list that goes in a circle ends.
+    for _ in 0..48 {
+        let [id, next] = config.get(at..at + 2)? else {
+            return None;
+        };
+        if *id == PCI_EXPRESS {
+            return Some(config.get(at + SLOT_CONTROL + 1)? & 3);
+        }
+        at = usize::from(*next);
+    }
+    None
+}
+
 /// Where the guest has card `index`: each root port has the bus of its own number.
 fn card_path(index: usize) -> String {
     format!("/sys/bus/pci/devices/{}.0", slot_address(index))
@@ -247,4 +302,27 @@ fn unreadable(error: ReadError) -> GuestFailed {
         doing: "read the memory that is watched",
         source: error.source,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_indicator_is_found_along_the_list_and_no_list_is_followed_for_ever() {
+        let mut config = vec![0; 256];
+        config[0x34] = 0x40;
+        config[0x40..0x42].copy_from_slice(&[0x05, 0x80]);
+        config[0x80..0x82].copy_from_slice(&[0x10, 0]);
+        for (control, shows) in [(0x02, BLINKING), (0x01, 1), (0xfc, 0)] {
+            config[0x80 + 0x19] = control;
+            assert_eq!(power_indicator(&config), Some(shows));
+        }
+        config[0x81] = 0x40;
+        config[0x80] = 0x05;
+        assert_eq!(power_indicator(&config), None, "a circle");
+        config[0x34] = 0xff;
+        assert_eq!(power_indicator(&config), None, "beyond the end");
+        assert_eq!(power_indicator(&[]), None);
+    }
 }

@@ -15,13 +15,6 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-/// Bytes at and above which a q35 machine moves memory above 4 GiB.
-const SPLIT_FROM: u64 = 0xb000_0000;
-/// Bytes that stay below 4 GiB then.
-const LOW: u64 = 0x8000_0000;
-/// Where the rest begins.
-const HIGH: u64 = 0x1_0000_0000;
-
 /// One run of RAM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ram {
@@ -38,25 +31,6 @@ impl Ram {
     pub fn range(&self) -> Range<u64> {
         self.phys..self.phys + self.length
     }
-}
-
-/// Where RAM of a q35 machine with `memory` bytes lies, ascending; `low`: at most so many of them below 4 GiB.
-pub fn layout(memory: u64, low: Option<u64>) -> Vec<Ram> {
-    let room = if memory < SPLIT_FROM { SPLIT_FROM } else { LOW };
-    let below = room.min(low.unwrap_or(room)).min(memory);
-    let runs = [
-        Ram {
-            phys: 0,
-            length: below,
-            offset: 0,
-        },
-        Ram {
-            phys: HIGH,
-            length: memory - below,
-            offset: below,
-        },
-    ];
-    runs.into_iter().filter(|ram| ram.length > 0).collect()
 }
 
 /// Guest memory could not be made.
@@ -92,19 +66,13 @@ pub struct GuestMemory {
 }
 
 impl GuestMemory {
-    /// Makes the file of a machine with `bytes` of memory.
+    /// Makes the file of a machine with this RAM, which fills it from its start to its end; see
+    /// [`Board::ram`](crate::guest::Board::ram).
     ///
     /// # Errors
     /// See [`MemoryError`].
-    pub fn new(bytes: u64) -> Result<Self, MemoryError> {
-        Self::split(bytes, None)
-    }
-
-    /// Likewise, with at most `low` bytes of it below 4 GiB.
-    ///
-    /// # Errors
-    /// See [`MemoryError`].
-    pub fn split(bytes: u64, low: Option<u64>) -> Result<Self, MemoryError> {
+    pub fn new(ram: Vec<Ram>) -> Result<Self, MemoryError> {
+        let bytes = ram.iter().map(|ram| ram.length).sum();
         let make = || {
             let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
             let file = File::from(memfd_create("landfall-guest", flags)?);
@@ -116,11 +84,19 @@ impl GuestMemory {
             Ok(file)
         };
         let file = make().map_err(|source| MemoryError { bytes, source })?;
-        Ok(Self {
-            file,
-            ram: layout(bytes, low),
-            bytes,
-        })
+        Ok(Self { file, ram, bytes })
+    }
+
+    /// So many bytes from address 0 on.
+    ///
+    /// # Errors
+    /// See [`MemoryError`].
+    pub fn flat(bytes: u64) -> Result<Self, MemoryError> {
+        Self::new(vec![Ram {
+            phys: 0,
+            length: bytes,
+            offset: 0,
+        }])
     }
 
     /// The file that it is in.
@@ -223,43 +199,17 @@ impl AsFd for GuestMemory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guest::board::Board;
 
     const GIB: u64 = 1 << 30;
 
-    #[test]
-    fn memory_below_the_split_is_one_run() {
-        assert_eq!(
-            layout(256 << 20, None),
-            [Ram {
-                phys: 0,
-                length: 256 << 20,
-                offset: 0
-            }]
-        );
-        assert_eq!(layout(SPLIT_FROM - 1, None).len(), 1);
-    }
-
-    #[test]
-    fn six_gib_lie_two_below_and_four_above() {
-        let ram = layout(6 * GIB, None);
-
-        assert_eq!(ram[0].range(), 0..2 * GIB);
-        assert_eq!(ram[1].range(), 4 * GIB..8 * GIB);
-        assert_eq!(ram[1].offset, 2 * GIB);
-    }
-
-    #[test]
-    fn less_below_4_gib_is_more_above() {
-        let ram = layout(GIB, Some(GIB / 4));
-        assert_eq!(ram[0].range(), 0..GIB / 4);
-        assert_eq!(ram[1].range(), 4 * GIB..4 * GIB + 3 * GIB / 4);
-        assert_eq!(layout(6 * GIB, Some(3 * GIB)), layout(6 * GIB, None));
-        assert_eq!(layout(GIB, Some(2 * GIB)), layout(GIB, None));
+    fn memory(bytes: u64) -> GuestMemory {
+        GuestMemory::new(<&Board>::default().ram(bytes, None)).unwrap()
     }
 
     #[test]
     fn what_is_written_high_is_read_high_and_not_low() {
-        let memory = GuestMemory::new(6 * GIB).unwrap();
+        let memory = memory(6 * GIB);
         memory.write(5 * GIB, b"high").unwrap();
 
         assert_eq!(memory.read_range(5 * GIB..5 * GIB + 4).unwrap(), b"high");
@@ -268,7 +218,7 @@ mod tests {
 
     #[test]
     fn nobody_makes_it_shorter_or_longer() {
-        let memory = GuestMemory::new(1 << 20).unwrap();
+        let memory = memory(1 << 20);
         for bytes in [0, 4096, 2 << 20] {
             memory.file().set_len(bytes).unwrap_err();
         }
@@ -278,7 +228,7 @@ mod tests {
 
     #[test]
     fn holes_and_ends_are_refused() {
-        let memory = GuestMemory::new(6 * GIB).unwrap();
+        let memory = memory(6 * GIB);
 
         for (address, length) in [(3 * GIB, 1), (2 * GIB - 1, 2), (8 * GIB, 1), (u64::MAX, 2)] {
             assert!(!memory.contains(address, length), "{address:#x}+{length}");

@@ -19,6 +19,7 @@
 //! itself refused ([`What::Refused`]) leaves it alive. Dropping a guest, at any stage, ends all of it.
 
 pub mod accelerator;
+pub(crate) mod board;
 mod bring;
 mod budget;
 mod card;
@@ -57,6 +58,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use board::Board;
 pub use bring::NotBrought;
 pub use card::Card;
 pub use driver::{Driver, DriverSource};
@@ -132,7 +134,7 @@ impl Guest<Configured> {
     /// # Errors
     /// If it cannot be started, or the agent does not answer in time.
     pub fn boot(self, prepared: &Prepared, cancel: &Cancel) -> Result<Guest<Booted>> {
-        let options = self.into_options();
+        let options = self.into_options(prepared);
         let preload = options.preload.clone();
         let machine = Machine::start(options, &preload, false, prepared, cancel)?;
         let cold = matches!(machine.started.how, How::Cold { .. });
@@ -149,7 +151,7 @@ impl Guest<Configured> {
     /// # Errors
     /// As those two.
     pub fn boot_loaded(self, prepared: &Prepared, cancel: &Cancel) -> Result<Guest<Loaded>> {
-        let options = self.into_options();
+        let options = self.into_options(prepared);
         let modules = options.modules();
         let machine = Machine::start(options, &modules, true, prepared, cancel)?;
         match &machine.started.how {
@@ -160,8 +162,11 @@ impl Guest<Configured> {
 
     /// Whether [`Guest::boot_loaded`] would have to make a snapshot first, which takes as long as a boot.
     pub fn needs_snapshot(&self, prepared: &Prepared) -> bool {
-        let options = self.options();
-        let recipe = snapshot::Recipe::new(options, &options.modules(), prepared);
+        let options = GuestOptions {
+            board: Board::of_set_up(prepared),
+            ..self.options().clone()
+        };
+        let recipe = snapshot::Recipe::new(&options, &options.modules(), prepared);
         recipe.is_ok_and(|recipe| !recipe.is_there(prepared))
     }
 
@@ -172,9 +177,12 @@ impl Guest<Configured> {
         }
     }
 
-    fn into_options(self) -> GuestOptions {
+    fn into_options(self, prepared: &Prepared) -> GuestOptions {
         match self.configured {
-            Some(Configured(options)) => *options,
+            Some(Configured(options)) => GuestOptions {
+                board: Board::of_set_up(prepared),
+                ..*options
+            },
             None => unreachable!("this stage is made only with options"),
         }
     }

@@ -11,8 +11,9 @@ use std::time::Duration;
 use landfall_device::journal::CAPACITY;
 
 use super::Card;
-use super::sources::{PoolOptions, PoolSource, top};
-use crate::guest::memory::{Ram, layout};
+use super::board::Board;
+use super::sources::{Carveout, PoolOptions, PoolSource, start, top};
+use crate::guest::memory::Ram;
 use crate::guest::qemu::command::Engine;
 
 /// How a guest comes to life.
@@ -68,18 +69,19 @@ pub enum Iommu {
     /// None: bus addresses are physical ones.
     #[default]
     None,
-    /// Intel's. What is unmapped is out of the card's reach before the call returns.
-    Intel,
-    /// Intel's, used lazily: what is unmapped stays within the card's reach until the kernel flushes, some ten
+    /// What is unmapped is out of the card's reach before the call returns.
+    #[serde(alias = "intel")]
+    Strict,
+    /// Used lazily: what is unmapped stays within the card's reach until the kernel flushes, some ten
     /// milliseconds later. A kernel that sees that its IOMMU is emulated is strict, so each card's group is switched
     /// (`iommu_group/type`, `DMA-FQ`) when the card is on the bus.
-    IntelLazy,
+    #[serde(alias = "intel-lazy")]
+    Lazy,
 }
 
 impl Iommu {
     /// Names of all kinds, as the command takes them.
-    pub const NAMES: [(&'static str, Self); 2] =
-        [("intel", Self::Intel), ("intel-lazy", Self::IntelLazy)];
+    pub const NAMES: [(&'static str, Self); 2] = [("strict", Self::Strict), ("lazy", Self::Lazy)];
 
     /// Whether there is one.
     pub fn is_there(self) -> bool {
@@ -91,10 +93,16 @@ impl std::str::FromStr for Iommu {
     type Err = String;
 
     fn from_str(given: &str) -> Result<Self, String> {
-        let known = Self::NAMES.iter().find(|(name, _)| *name == given);
+        // What they were called when there was Intel's alone; bundles and scripts say so.
+        let of_old = match given {
+            "intel" => "strict",
+            "intel-lazy" => "lazy",
+            given => given,
+        };
+        let known = Self::NAMES.iter().find(|(name, _)| *name == of_old);
         known
             .map(|(_, kind)| *kind)
-            .ok_or_else(|| "choose intel or intel-lazy".to_owned())
+            .ok_or_else(|| "choose strict or lazy".to_owned())
     }
 }
 
@@ -144,6 +152,9 @@ pub struct EvidenceOptions {
 /// What a guest is to be. Start from [`GuestOptions::default`], which has 256 MiB and no card.
 #[derive(Clone, Debug)]
 pub struct GuestOptions {
+    /// What it runs on. A guest that boots has that of its set-up's architecture, whatever is said here; what is computed
+    /// before from these options, such as [`GuestOptions::ram`], goes by this.
+    pub board: &'static Board,
     /// Bytes of memory.
     pub memory: u64,
     /// Most of them that lie below 4 GiB, the rest above it; `None`: 2 GiB, or all if they are less than 2816 MiB.
@@ -204,6 +215,7 @@ pub struct GuestOptions {
 impl Default for GuestOptions {
     fn default() -> Self {
         Self {
+            board: Default::default(),
             memory: 256 << 20,
             low_memory: None,
             cpus: 2,
@@ -248,6 +260,18 @@ impl GuestOptions {
     /// # Errors
     /// What is wrong, in words.
     pub fn check(&self) -> Result<(), String> {
+        if self.low_memory.is_some() && !self.board.can_split() {
+            return Err(format!(
+                "guests of {} have their memory in one piece: none of it can be moved above 4 GiB (--low-memory)",
+                self.board.architecture
+            ));
+        }
+        if matches!(self.pool.carveout, Carveout::Hole(_)) && !self.board.has_holes {
+            return Err(format!(
+                "kernels for {} leave no hole in memory: they have no `memmap=`; a carve-out at its end can be had",
+                self.board.architecture
+            ));
+        }
         self.pool.check(&self.ram())?;
         if self.fragment.is_some_and(|order| order > MAX_FRAGMENT) {
             return Err(format!(
@@ -276,7 +300,7 @@ impl GuestOptions {
 
     /// Where its RAM lies, ascending.
     pub fn ram(&self) -> Vec<Ram> {
-        layout(self.memory, self.low_memory)
+        self.board.ram(self.memory, self.low_memory)
     }
 
     /// What is watched from boot and known before.
@@ -290,7 +314,8 @@ impl GuestOptions {
         let pool = self.pool.boot_option(&self.ram());
         // `reserve_mem=` takes the top of what there is, and firmware may have written there before the kernel began.
         let reserve = self.watch_from_boot && self.pool.source == PoolSource::Reserve;
-        let limit = reserve.then(|| format!("mem={}K", top(&self.ram()) >> 10));
+        let limit =
+            reserve.then(|| format!("mem={}K", (top(&self.ram()) - start(&self.ram())) >> 10));
         let own = (!self.append.is_empty()).then(|| self.append.clone());
         let words: Vec<_> = pool.into_iter().chain(limit).chain(own).collect();
         words.join(" ")

@@ -219,7 +219,10 @@ impl PoolOptions {
                 Some(format!("cma={}M{below}", size >> 20))
             }
             PoolSource::Carveout => self.carved(ram).map(|range| match self.carveout {
-                Carveout::Top => format!("mem={}M", (range.start / MEM_UNIT * MEM_UNIT) >> 20),
+                Carveout::Top => {
+                    let kept = range.start.saturating_sub(start(ram));
+                    format!("mem={}M", (kept / MEM_UNIT * MEM_UNIT) >> 20)
+                }
                 Carveout::Hole(start) => format!("memmap={}K${}K", self.size >> 10, start >> 10),
             }),
             _ => None,
@@ -251,10 +254,15 @@ impl PoolOptions {
 /// Where RAM ends that only the kernel writes to.
 pub(super) fn top(ram: &[Ram]) -> u64 {
     match ram {
-        [low] => low.length.saturating_sub(FIRMWARE),
+        [low] => low.phys + low.length.saturating_sub(FIRMWARE),
         [.., high] => high.phys + high.length,
         [] => 0,
     }
+}
+
+/// Where RAM begins.
+pub(super) fn start(ram: &[Ram]) -> u64 {
+    ram.first().map_or(0, |ram| ram.phys)
 }
 
 /// Where RAM lies, for a person.
@@ -269,10 +277,14 @@ fn runs(ram: &[Ram]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guest::memory::layout;
+    use crate::guest::board::Board;
 
     const MIB: u64 = 1 << 20;
     const GIB: u64 = 1 << 30;
+
+    fn layout(memory: u64, low: Option<u64>) -> Vec<Ram> {
+        <&Board>::default().ram(memory, low)
+    }
 
     fn both(pool: &PoolOptions, memory: u64) -> (String, String) {
         let ram = layout(memory, None);

@@ -26,7 +26,7 @@ use super::watch;
 use crate::guest::memory::{GuestMemory, Ram};
 use crate::guest::qemu::command::{Machine as Description, confined};
 use crate::guest::qemu::process::{Process, Rights};
-use crate::guest::qemu::tuning::{DEBUG_KERNEL, MOST_WORDS, joined};
+use crate::guest::qemu::tuning::{DEBUG_KERNEL, joined};
 use crate::guest::run_directory::RunDirectory;
 
 /// One way to start QEMU.
@@ -92,8 +92,7 @@ impl<'a> Launch<'a> {
 
     /// Memory of a guest that boots, with the canary wherever it is watched.
     fn fresh_memory(&self) -> std::result::Result<GuestMemory, What> {
-        let memory = GuestMemory::split(self.options.memory, self.options.low_memory)
-            .map_err(What::Memory)?;
+        let memory = GuestMemory::new(self.options.ram()).map_err(What::Memory)?;
         let all = memory.ram().iter().map(Ram::range);
         let ranges: Vec<_> = match self.options.watch_from_boot {
             true => all.collect(),
@@ -266,9 +265,10 @@ pub(super) fn check(
     let length = describe(&without_cards, prepared)
         .kernel_command_line()
         .len();
-    match length > MOST_WORDS {
+    let most = prepared.architecture.most_words;
+    match length > most {
         true => Err(format!(
-            "the kernel's command line would have {length} bytes, and it takes {MOST_WORDS}; a part of it is from --append"
+            "the kernel's command line would have {length} bytes, and it takes {most}; a part of it is from --append"
         )),
         false => Ok(()),
     }
@@ -282,6 +282,7 @@ pub(super) fn describe(options: &GuestOptions, prepared: &Prepared) -> Descripti
         _ => &prepared.vmlinux,
     };
     Description {
+        board: options.board,
         engine: options.engine,
         memory: options.memory,
         low_memory: options.low_memory,

@@ -155,7 +155,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     fn memory() -> GuestMemory {
-        GuestMemory::new(8 * MIB).unwrap()
+        GuestMemory::flat(8 * MIB).unwrap()
     }
 
     #[test]

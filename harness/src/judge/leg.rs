@@ -6,7 +6,7 @@ use landfall_device::ledger::{Platform, Range};
 use landfall_guest::Prepared;
 
 use crate::guest::memory::Ram;
-use crate::guest::{Card, FRAGMENT_MODULE, GuestOptions, Iommu, Module, WITNESS_MODULE};
+use crate::guest::{Board, Card, FRAGMENT_MODULE, GuestOptions, Iommu, Module, WITNESS_MODULE};
 
 const MIB: u64 = 1 << 20;
 
@@ -67,15 +67,16 @@ impl Leg {
         }
     }
 
-    /// A guest on this platform, with these cards and the witness.
-    pub fn guest(self, cards: Vec<Card>) -> GuestOptions {
+    /// A guest of that set-up on this platform, with these cards and the witness.
+    pub fn guest(self, prepared: &Prepared, cards: Vec<Card>) -> GuestOptions {
         self.of(GuestOptions {
+            board: Board::of_set_up(prepared),
             cards,
             ..GuestOptions::default()
         })
     }
 
-    /// Likewise, a guest that is otherwise so; what it preloads comes after the witness.
+    /// Likewise, a guest that is otherwise so, and on the board that these options name; what it preloads comes after the witness.
     pub fn of(self, mut options: GuestOptions) -> GuestOptions {
         options.witness = true;
         // The console is evidence: what the kernel warns of must be on it.
@@ -87,15 +88,15 @@ impl Leg {
         match self {
             Self::Plain | Self::Fragmented => {}
             Self::Iommu => {
-                options.iommu = Iommu::Intel;
+                options.iommu = Iommu::Strict;
                 // Bus addresses with upper bits, which a card can get wrong.
                 append("iommu.forcedac=1");
             }
-            Self::IommuLazy => options.iommu = Iommu::IntelLazy,
+            Self::IommuLazy => options.iommu = Iommu::Lazy,
             Self::Swiotlb => append("swiotlb=force"),
             Self::High => {
-                options.memory = options.memory.max(512 * MIB);
-                options.low_memory = Some(192 * MIB);
+                (options.memory, options.low_memory) =
+                    options.board.high(options.memory.max(320 * MIB));
             }
             // Its kernel is another one; KASAN takes an eighth of the memory.
             Self::Debug => options.memory = options.memory.max(512 * MIB),

@@ -16,7 +16,7 @@ use super::{Death, Expected, Judged, Leg, Verdict, Watch, leave, versions};
 use crate::bundle::{BundleError, Place};
 use crate::evidence::Observed;
 use crate::guest::{
-    Booted, Card, Driver, DriverSource, FRAGMENT_MODULE, Guest, GuestFailed, GuestOptions,
+    Board, Booted, Card, Driver, DriverSource, FRAGMENT_MODULE, Guest, GuestFailed, GuestOptions,
     PoolOptions, Ran, WITNESS_MODULE, What,
 };
 
@@ -301,6 +301,7 @@ impl Trial {
         let of_guest = |source| TrialFailed::Guest { leg, source };
         let built = self.built(prepared, context)?;
         let mut options = leg.of(GuestOptions {
+            board: Board::of_set_up(prepared),
             cards: self.cards.clone(),
             ..self.options.clone()
         });

@@ -24,7 +24,7 @@ const THREADS: [usize; 2] = [1, 2];
 
 /// Memory of 64 MiB that holds eight frames, and those.
 fn frames(pattern: Pattern) -> (GuestMemory, Vec<Wanted<'static>>) {
-    let memory = GuestMemory::new(BYTES).expect("memory");
+    let memory = GuestMemory::flat(BYTES).expect("memory");
     let frames = (0..FRAMES).zip(0..).map(|(frame, slot)| {
         let spec = FrameSpec {
             pattern,
@@ -61,7 +61,7 @@ fn checking(criterion: &mut Criterion) {
             });
         }
     }
-    let memory = GuestMemory::new(BYTES).expect("memory");
+    let memory = GuestMemory::flat(BYTES).expect("memory");
     let whole = 0..BYTES;
     let words: Vec<u8> = whole.clone().map(canary::byte).collect();
     memory.write(0, &words).expect("it is RAM");

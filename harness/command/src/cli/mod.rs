@@ -210,8 +210,8 @@ pub(crate) struct GuestArguments {
     /// More parameters for the module landfall_capture
     #[arg(long, value_name = "PARAMETERS", default_value = "")]
     pub(crate) driver_parameters: String,
-    /// Put an IOMMU in front of the card: intel, or intel-lazy, which keeps what was unmapped within reach for a while
-    #[arg(long, value_name = "KIND", num_args = 0..=1, default_missing_value = "intel")]
+    /// Put an IOMMU in front of the card, used strictly, or lazily, which keeps what was unmapped within reach for a while
+    #[arg(long, value_name = "KIND", num_args = 0..=1, default_missing_value = "strict")]
     pub(crate) iommu: Option<Iommu>,
     /// Leave out the module that tells the card's journal what its driver lends
     #[arg(long)]

@@ -257,7 +257,7 @@ pub(super) fn shell(arguments: &ShellArguments, cancel: &Cancel) -> Done {
         shell: true,
         memory: arguments.guest.memory.unwrap_or(256 << 20),
         engine: choice.engine,
-        ..guest(&arguments.guest)
+        ..guest(&arguments.guest, &arguments.parts)
     };
     progress.note(&tried::shell(&prepared, &choice));
     let bench = Bench {

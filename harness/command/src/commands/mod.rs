@@ -19,8 +19,8 @@ use std::time::Instant;
 use landfall::bundle;
 use landfall::guest::accelerator;
 use landfall::guest::{
-    EvidenceOptions, FRAGMENT_MODULE, GuestOptions, POOL_MODULE, PoolOptions, PoolSource, Start,
-    WITNESS_MODULE,
+    Board, EvidenceOptions, FRAGMENT_MODULE, GuestOptions, POOL_MODULE, PoolOptions, PoolSource,
+    Start, WITNESS_MODULE,
 };
 use landfall::report::schema::{Timing, Verdict};
 use landfall_cards::capture::{CaptureOptions, Planted};
@@ -350,8 +350,10 @@ pub(crate) fn parts(arguments: &PartArguments) -> Result<SetupOptions, Failure> 
 }
 
 /// The guest, but for its memory, cards and pool's size.
-fn guest(arguments: &GuestArguments) -> GuestOptions {
+fn guest(arguments: &GuestArguments, parts: &PartArguments) -> GuestOptions {
+    let board = parts.arch.as_deref().and_then(Board::of);
     GuestOptions {
+        board: board.unwrap_or_default(),
         cpus: arguments.cpus,
         low_memory: arguments.low_memory,
         pool: PoolOptions {
@@ -402,7 +404,7 @@ fn scenario(path: &Path) -> Result<Scenario, Failure> {
 
 fn wishes(arguments: &RunArguments) -> Wishes {
     let (of_guest, capture, output) = (&arguments.guest, &arguments.capture, &arguments.output);
-    let mut wanted = guest(of_guest);
+    let mut wanted = guest(of_guest, &arguments.parts);
     wanted.evidence = EvidenceOptions {
         directory: output.evidence.clone(),
         keep: output.keep,

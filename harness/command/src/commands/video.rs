@@ -122,8 +122,8 @@ fn judge(
 ) -> Result<(Verdict, Streamed), Failure> {
     let leg = match arguments.guest.iommu.unwrap_or_default() {
         Iommu::None => Leg::Plain,
-        Iommu::Intel => Leg::Iommu,
-        Iommu::IntelLazy => Leg::IommuLazy,
+        Iommu::Strict => Leg::Iommu,
+        Iommu::Lazy => Leg::IommuLazy,
     };
     let subject = Subject {
         cards: vec![CardChoice::Named(arguments.card.clone())],

@@ -7,6 +7,7 @@ use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
 use super::tuning;
+use crate::guest::board::Board;
 
 /// What executes the guest's instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -30,6 +31,8 @@ impl std::fmt::Display for Engine {
 /// A machine to be described on the command line. Descriptors are numbers in QEMU's process.
 #[derive(Clone, Debug)]
 pub struct Machine {
+    /// What it is.
+    pub board: &'static Board,
     /// Executes the guest.
     pub engine: Engine,
     /// Bytes of guest memory.
@@ -46,7 +49,7 @@ pub struct Machine {
     pub agent_fd: RawFd,
     /// A connected socket for the serial console.
     pub console_fd: RawFd,
-    /// Kernel with a PVH entry, or a bzImage.
+    /// The kernel, in a form that the board starts.
     pub kernel: PathBuf,
     /// Initial file system.
     pub initramfs: PathBuf,
@@ -56,7 +59,7 @@ pub struct Machine {
     pub cards: Vec<PathBuf>,
     /// Root ports left empty behind the cards'.
     pub spare_ports: usize,
-    /// An Intel IOMMU in front of the cards. The guest uses it strictly at first.
+    /// An IOMMU in front of the cards. The guest uses it strictly at first.
     pub iommu: bool,
     /// Leaves out the options of [`tuning`] that only save time.
     pub stock: bool,
@@ -131,19 +134,21 @@ pub fn card_device(index: usize, socket: &Path) -> serde_json::Value {
 impl Machine {
     /// The kernel's command line.
     pub fn kernel_command_line(&self) -> String {
-        let mut line = "console=ttyS0".to_owned();
+        let board = self.board;
+        let mut words = vec![
+            format!("console={}", board.console),
+            tuning::joined(board.needed, " "),
+        ];
         if !self.stock {
-            line.push(' ');
-            line.push_str(&tuning::joined(tuning::KERNEL, " "));
+            words.push(tuning::joined(tuning::KERNEL, " "));
+            words.push(tuning::joined(board.saving.kernel, " "));
         }
         if self.iommu {
-            line.push_str(" intel_iommu=on iommu.strict=1");
+            words.push(board.iommu.kernel.to_owned());
         }
-        if !self.append.is_empty() {
-            line.push(' ');
-            line.push_str(&self.append);
-        }
-        line
+        words.push(self.append.clone());
+        words.retain(|words| !words.is_empty());
+        words.join(" ")
     }
 
     /// How TCG runs the virtual CPUs.
@@ -162,13 +167,15 @@ impl Machine {
     /// QEMU's arguments.
     pub fn arguments(&self) -> Vec<OsString> {
         let mut out = Arguments::default();
-        let mut machine = vec!["q35".to_owned()];
+        let board = self.board;
+        let mut machine = vec![board.machine.to_owned()];
         machine.push(tuning::joined(tuning::NEEDED_OF_MACHINE, ","));
         if !self.stock {
-            machine.push(tuning::joined(tuning::MACHINE, ","));
+            let saving = board.saving.machine.iter();
+            machine.extend(saving.map(|row| row.option.to_owned()));
         }
         if self.iommu {
-            machine.push("kernel-irqchip=split".to_owned());
+            machine.extend(board.iommu.machine.iter().map(|word| (*word).to_owned()));
         }
         if let Some(low) = self.low_memory {
             machine.push(format!("max-ram-below-4g={low}B"));
@@ -177,11 +184,16 @@ impl Machine {
         match self.engine {
             Engine::Kvm => out.pair("-accel", "kvm").pair("-cpu", "host"),
             Engine::Tcg => {
-                let cpu = match self.stock {
-                    true => "max".to_owned(),
-                    false => format!("max,{}", tuning::joined(tuning::CPU, ",")),
-                };
-                out.pair("-accel", self.translator()).pair("-cpu", cpu)
+                let mut cpu = vec![if self.stock {
+                    board.cpus.1
+                } else {
+                    board.cpus.0
+                }];
+                if !self.stock {
+                    cpu.extend(board.saving.cpu.iter().map(|row| row.option));
+                }
+                out.pair("-accel", self.translator())
+                    .pair("-cpu", cpu.join(","))
             }
         };
         out.pair("-smp", self.cpus.to_string());
@@ -205,7 +217,7 @@ impl Machine {
         out.pair("-serial", "chardev:console");
         out.pair("-chardev", format!("socket,id=agent,fd={}", self.agent_fd));
         if self.iommu {
-            out.pair("-device", "intel-iommu,intremap=on,caching-mode=on");
+            out.pair("-device", board.iommu.device);
         }
         out.pair("-device", "virtio-serial-pci,max_ports=2");
         let name = landfall_agent::protocol::PORT_NAME;
@@ -256,6 +268,7 @@ mod tests {
 
     fn machine() -> Machine {
         Machine {
+            board: Default::default(),
             engine: Engine::Tcg,
             memory: 256 << 20,
             low_memory: None,
@@ -324,7 +337,8 @@ mod tests {
         let line = stock.arguments().join(" ".as_ref());
         let line = line.to_string_lossy();
 
-        for row in [tuning::MACHINE, tuning::CPU, tuning::KERNEL].concat() {
+        let saving = &stock.board.saving;
+        for row in [saving.machine, saving.cpu, saving.kernel, tuning::KERNEL].concat() {
             assert!(!line.contains(row.option), "{} is there", row.option);
         }
         assert_eq!(

@@ -2,8 +2,8 @@
 
 //! Every option that Landfall gives QEMU and the guest's kernel, each with its reason.
 //!
-//! [`NEEDED`] is what the harness cannot do without. The other tables make a boot under software emulation take
-//! seconds; `--stock-boot` leaves them out. None may hide a bug of a driver or a card: DMA, IOMMU, the place of
+//! [`NEEDED`] is what the harness cannot do without. [`KERNEL`], and what each [board](crate::guest::board) has of its own, make
+//! a boot under software emulation take seconds; `--stock-boot` leaves them out. None may hide a bug of a driver or a card: DMA, IOMMU, the place of
 //! memory, interrupts, memory protection and the allocators' checks stay as the distribution has them.
 
 /// One option and why it is there.
@@ -15,13 +15,10 @@ pub struct Tuning {
     pub reason: &'static str,
 }
 
-/// Builds a row of the tables below.
-const fn row(option: &'static str, reason: &'static str) -> Tuning {
+/// Builds a row of a table.
+pub(crate) const fn row(option: &'static str, reason: &'static str) -> Tuning {
     Tuning { option, reason }
 }
-
-/// Most bytes of the kernel's command line: `COMMAND_LINE_SIZE` (`arch/x86/include/asm/setup.h`) without its last.
-pub const MOST_WORDS: usize = 2047;
 
 /// QEMU's options that every guest has.
 pub const NEEDED: &[Tuning] = &[
@@ -50,39 +47,6 @@ pub const NEEDED_OF_MACHINE: &[Tuning] = &[row(
     "guest memory is the file the harness shares with the cards",
 )];
 
-/// Features of the emulated CPU.
-pub const CPU: &[Tuning] = &[
-    row(
-        "la57=off",
-        "a fifth level of page tables makes every walk longer, and reaches nothing here",
-    ),
-    row(
-        "erms=off",
-        "emulated, a string instruction moves byte by byte; without this the kernel copies by words",
-    ),
-    row("fsrm=off", "the same for short copies"),
-];
-
-/// Properties of `-machine`, after those that are needed.
-pub const MACHINE: &[Tuning] = &[
-    row(
-        "hpet=off",
-        "the kernel would calibrate it; the TSC is enough",
-    ),
-    row(
-        "smm=off",
-        "firmware would set up a mode that nothing here uses",
-    ),
-    row("vmport=off", "probed by drivers that have nothing to find"),
-    row(
-        "i8042=off",
-        "probing an absent keyboard waits for time-outs",
-    ),
-    row("sata=off", "probing empty ports takes half a second"),
-    row("smbus=off", "one more device to probe"),
-    row("graphics=off", "no VGA text to draw in firmware or kernel"),
-];
-
 /// The guest kernel's command line, after the console and before the caller's own.
 pub const KERNEL: &[Tuning] = &[
     row(
@@ -104,14 +68,6 @@ pub const KERNEL: &[Tuning] = &[
     row(
         "mitigations=off",
         "CPU side channels are not under test, and cost much when emulated",
-    ),
-    row(
-        "tsc=reliable",
-        "no watchdog that compares clocks of an emulated machine",
-    ),
-    row(
-        "no_timer_check",
-        "the check waits for ticks of a timer that is emulated anyway",
     ),
     row(
         "rcupdate.rcu_expedited=1",
@@ -149,36 +105,27 @@ pub fn joined(table: &[Tuning], separator: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    #[test]
-    fn every_option_is_given_once_and_has_a_reason() {
-        for table in [
-            NEEDED,
-            NEEDED_OF_MACHINE,
-            MACHINE,
-            CPU,
-            KERNEL,
-            DEBUG_KERNEL,
-        ] {
-            for (at, row) in table.iter().enumerate() {
-                let name = row.option.split('=').next();
-                assert!(!row.reason.is_empty(), "{} has no reason", row.option);
-                assert!(
-                    !table[at + 1..]
-                        .iter()
-                        .any(|other| other.option.split('=').next() == name),
-                    "{} is given twice",
-                    row.option
-                );
-            }
+    /// Panics if an option is given twice, or without a reason.
+    pub(crate) fn each_is_given_once(table: &[Tuning]) {
+        for (at, row) in table.iter().enumerate() {
+            let name = row.option.split('=').next();
+            assert!(!row.reason.is_empty(), "{} has no reason", row.option);
+            assert!(
+                !table[at + 1..]
+                    .iter()
+                    .any(|other| other.option.split('=').next() == name),
+                "{} is given twice",
+                row.option
+            );
         }
     }
 
-    #[test]
-    fn no_option_weakens_a_check_of_the_kernel() {
-        let line = joined(KERNEL, " ");
+    /// Panics if a word for the kernel weakens one of its checks.
+    pub(crate) fn none_weakens_a_check(table: &[Tuning]) {
+        let line = joined(table, " ");
         for hides in [
             "rodata=off",
             "slub_debug=-",
@@ -194,5 +141,17 @@ mod tests {
         ] {
             assert!(!line.contains(hides), "{hides} hides bugs");
         }
+    }
+
+    #[test]
+    fn every_option_is_given_once_and_has_a_reason() {
+        for table in [NEEDED, NEEDED_OF_MACHINE, KERNEL, DEBUG_KERNEL] {
+            each_is_given_once(table);
+        }
+    }
+
+    #[test]
+    fn no_option_weakens_a_check_of_the_kernel() {
+        none_weakens_a_check(KERNEL);
     }
 }

@@ -39,9 +39,8 @@ use crate::guest::qemu::qmp::{Capability, Command, Event};
 
 /// How long QEMU may take to write or read a state.
 const MIGRATION: Duration = Duration::from_secs(120);
-/// Which clock the kernel uses, and the one of its early boot.
+/// Which clock the kernel uses.
 const CLOCK_SOURCE: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
-const EARLY_CLOCK: &str = "tsc-early";
 /// Threads of QEMU that move memory, where it moves it.
 const CHANNELS: u8 = 2;
 
@@ -162,26 +161,29 @@ fn save(
 
 /// The memory that a snapshot holds.
 fn memory_of(snapshot: &Snapshot, bytes: u64) -> std::io::Result<GuestMemory> {
-    let memory = GuestMemory::split(bytes, None).map_err(std::io::Error::other)?;
+    let memory = GuestMemory::flat(bytes).map_err(std::io::Error::other)?;
     let manifest = Manifest::read(&snapshot.file(MANIFEST)).map_err(std::io::Error::other)?;
     let packed = File::open(snapshot.file(RAM))?;
     ram::restore(&packed, &manifest.ram, memory.file()).map_err(std::io::Error::other)?;
     Ok(memory)
 }
 
-/// Waits until the kernel has replaced the clock of its early boot, about a second after its start. It patches its code
-/// for that, which must not happen in a restored guest; see
+/// Waits until the kernel has replaced the clock of its early boot, about a second after its start, if it has one. It patches
+/// its code for that, which must not happen in a restored guest; see
 /// `translator` in `qemu/command.rs`.
 fn settle(machine: &mut Machine) -> Result<(), NotRestored> {
+    let Some(early) = machine.options.board.early_clock else {
+        return Ok(());
+    };
     let request = Request::WaitWhile {
         path: CLOCK_SOURCE.to_owned(),
-        text: EARLY_CLOCK.to_owned(),
+        text: early.to_owned(),
         timeout_ms: 5000,
     };
     match machine.request(request, Duration::from_secs(5)) {
         Ok(_) => Ok(()),
         Err(failed) if matches!(*failed.what, What::Refused(_)) => Err(NotRestored::Cold(format!(
-            "its kernel keeps the clock of its early boot ({EARLY_CLOCK})"
+            "its kernel keeps the clock of its early boot ({early})"
         ))),
         Err(failed) => Err(failed.into()),
     }
@@ -201,7 +203,7 @@ fn restore(
         return Err(RestoreFailed::Snapshot("it is of another guest".to_owned()));
     }
     let guest = |what| RestoreFailed::Guest(GuestFailed::early(what));
-    let memory = GuestMemory::split(options.memory, options.low_memory);
+    let memory = GuestMemory::new(options.ram());
     let memory = Arc::new(memory.map_err(|error| guest(What::Memory(error)))?);
     // Memory is written and everything is checked while QEMU starts.
     let (filled, launched) = std::thread::scope(|scope| {

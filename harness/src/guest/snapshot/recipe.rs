@@ -234,7 +234,7 @@ mod tests {
     use std::path::Path;
 
     use landfall_cards::template::Scratch;
-    use landfall_guest::{Kernel, Lock, Qemu, SNAPSHOT_LIMIT, Snapshots};
+    use landfall_guest::{Architecture, Kernel, Lock, Qemu, SNAPSHOT_LIMIT, Snapshots};
 
     use super::*;
     use crate::guest::options::{Iommu, Transport};
@@ -247,6 +247,7 @@ mod tests {
             path
         };
         Prepared {
+            architecture: Architecture::of("amd64").unwrap(),
             kernel: Kernel::Stock,
             qemu: Qemu {
                 program: file("qemu"),
@@ -297,7 +298,7 @@ mod tests {
         differs(&|options| options.memory *= 2);
         differs(&|options| options.low_memory = Some(128 << 20));
         differs(&|options| options.cpus = 1);
-        differs(&|options| options.iommu = Iommu::Intel);
+        differs(&|options| options.iommu = Iommu::Strict);
         differs(&|options| options.append = "debug".to_owned());
         differs(&|options| options.fragment = Some(3));
         differs(&|options| options.spare_ports = 1);

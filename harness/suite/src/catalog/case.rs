@@ -66,7 +66,9 @@ impl Case {
     }
 
     fn attempt(&self, prepared: &Prepared, cancel: &Cancel) -> Result<Observed, GuestFailed> {
-        let options = self.leg.guest(vec![capture::card(self.card.clone())]);
+        let options = self
+            .leg
+            .guest(prepared, vec![capture::card(self.card.clone())]);
         let guest = Guest::configure(options).boot(prepared, cancel)?;
         let watch = Watch::begin(&guest, self.platform(guest.memory().ram()));
         let death = match self.drive(&guest) {

@@ -70,7 +70,7 @@ pub fn clean(
     let captures = SOURCES
         .into_iter()
         .map(|source| Kind::Capture(source, Iommu::None));
-    let behind = [Iommu::Intel, Iommu::IntelLazy]
+    let behind = [Iommu::Strict, Iommu::Lazy]
         .into_iter()
         .map(|iommu| Kind::Capture(PoolSource::Reserve, iommu));
     let kinds: Vec<_> = small.chain(captures).chain(behind).collect();

@@ -324,7 +324,7 @@ mod tests {
     #[test]
     fn what_was_found_wrong_stays_and_what_was_clean_is_replaced() {
         let region = 0x1000..0x2000;
-        let memory = GuestMemory::new(1 << 20).unwrap();
+        let memory = GuestMemory::flat(1 << 20).unwrap();
         let compare = || {
             let regions = std::slice::from_ref(&region);
             let checks = verify::all(&memory, &[], regions, &[], NonZero::<usize>::MIN).unwrap();

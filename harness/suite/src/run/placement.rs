@@ -7,8 +7,7 @@
 
 use super::capture::CapturePlan;
 use super::plan::Impossible;
-use landfall::guest::memory::layout;
-use landfall::guest::{Carveout, FIRMWARE, PoolOptions};
+use landfall::guest::{Board, Carveout, FIRMWARE, PoolOptions};
 
 const PAGE: u64 = 4096;
 const MIB: u64 = 1 << 20;
@@ -92,8 +91,8 @@ impl Place {
 
     /// What [`GuestOptions::low_memory`](landfall::guest::GuestOptions::low_memory) must be in a guest with so much
     /// memory: places about 4 GiB and the end of RAM need some above 4 GiB. Below it the last pages are the firmware's.
-    pub fn low_memory(self, memory: u64) -> Option<u64> {
-        let is_one_run = layout(memory, None).len() < 2;
+    pub fn low_memory(self, board: &Board, memory: u64) -> Option<u64> {
+        let is_one_run = board.ram(memory, None).len() < 2;
         let needs_high = matches!(self, Self::Below4G | Self::Above4G | Self::LastPage);
         (needs_high && is_one_run).then_some((memory / 2).next_multiple_of(MIB))
     }
@@ -108,16 +107,21 @@ impl Place {
         }
     }
 
-    /// What it comes to in a guest with `memory` bytes, of which [`Place::low_memory`] lie below 4 GiB, that captures as
+    /// What it comes to in a guest on a board with `memory` bytes, of which [`Place::low_memory`] lie below 4 GiB, that captures as
     /// `plan` says.
     ///
     /// # Errors
     /// If there is no such place in that guest, or not for frames of that size.
-    pub fn arrange(self, memory: u64, plan: &CapturePlan) -> Result<Placed, Impossible> {
+    pub fn arrange(
+        self,
+        board: &Board,
+        memory: u64,
+        plan: &CapturePlan,
+    ) -> Result<Placed, Impossible> {
         let size = plan.pool();
         let frame = plan.frame_bytes();
         let whole = frame.next_multiple_of(PAGE);
-        let ram = layout(memory, self.low_memory(memory));
+        let ram = board.ram(memory, self.low_memory(board, memory));
         let low = ram.first().map_or(0, |ram| ram.length);
         let high = ram.get(1);
         if memory < self.memory() {
@@ -257,11 +261,17 @@ mod tests {
         }
     }
 
+    fn board() -> &'static Board {
+        Default::default()
+    }
+
     fn arranged(place: Place) -> (Placed, std::ops::Range<u64>) {
         let (width, height) = place.picture();
-        let placed = place.arrange(place.memory(), &plan(width, height)).unwrap();
+        let placed = place
+            .arrange(board(), place.memory(), &plan(width, height))
+            .unwrap();
         let memory = place.memory();
-        let ram = layout(memory, place.low_memory(memory));
+        let ram = board().ram(memory, place.low_memory(board(), memory));
         let range = placed.pool.carved(&ram).unwrap();
         (placed, range)
     }
@@ -295,7 +305,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused_with_the_reason() {
-        let refused = |place: Place, memory, plan| place.arrange(memory, &plan).unwrap_err().what;
+        let refused =
+            |place: Place, memory, plan| place.arrange(board(), memory, &plan).unwrap_err().what;
 
         let small = refused(Place::LastPage, GIB / 4, plan(640, 480));
         assert!(small.contains("256 MiB"), "{small}");

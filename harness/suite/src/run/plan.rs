@@ -11,7 +11,7 @@ use super::{CapturePlan, Place, Placed};
 use crate::capture;
 use crate::scenario::Scenario;
 use landfall::bundle;
-use landfall::guest::memory::{Ram, layout};
+use landfall::guest::memory::Ram;
 use landfall::guest::{Carveout, GuestOptions, PoolOptions, PoolSource};
 
 /// Most buffers that a capture uses, though the card has more slots: with more frames they go round.
@@ -146,10 +146,11 @@ impl Wishes {
             false => 256 * MIB,
         });
         let low_memory = match self.place {
-            Some(place) => place.low_memory(memory),
+            Some(place) => place.low_memory(self.guest.board, memory),
             None => self.guest.low_memory,
         };
-        let ram = layout(memory, low_memory);
+        let board = self.guest.board;
+        let ram = board.ram(memory, low_memory);
         let top = ram.last().map_or(0, |ram| ram.phys + ram.length);
         if needs_high && top <= 1 << 32 {
             return Err(Impossible::new(
@@ -243,11 +244,11 @@ impl Wishes {
         let parameters = &self.guest.pool.parameters;
         let needed = captures.iter().map(CapturePlan::pool).max().unwrap_or(MIB);
         if let (Some(place), Some(first)) = (self.place, captures.first()) {
-            let placed = place.arrange(memory, first)?;
+            let placed = place.arrange(self.guest.board, memory, first)?;
             if placed.iova != 0 && !self.guest.iommu.is_there() {
                 return Err(Impossible::new(
                     "no buffer can lie across 4 GiB: a PC has no RAM right below it, but firmware, interrupt controllers and the PCI hole",
-                    "give --iommu intel too: then it lies there for the card",
+                    "give --iommu too: then it lies there for the card",
                 ));
             }
             if self.pool_source.is_some()
@@ -530,7 +531,7 @@ mod tests {
         };
         let pool = plan(hole).unwrap().guest.pool;
         assert_eq!(
-            pool.carved(&layout(256 * MIB, None)),
+            pool.carved(&GuestOptions::default().ram()),
             Some(14 * MIB..16 * MIB)
         );
 

@@ -166,7 +166,7 @@ mod tests {
     }
 
     fn memory(nonce: u64, complement: u64) -> GuestMemory {
-        let memory = GuestMemory::new(1 << 20).unwrap();
+        let memory = GuestMemory::flat(1 << 20).unwrap();
         memory.write(AREA, &nonce.to_le_bytes()).unwrap();
         memory.write(AREA + 8, &complement.to_le_bytes()).unwrap();
         memory

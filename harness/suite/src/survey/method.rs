@@ -4,6 +4,7 @@
 
 use serde::{Serialize, Serializer};
 
+use landfall::guest::memory::Ram;
 use landfall::guest::{Carveout, MEM_UNIT, PoolOptions};
 
 const MIB: u64 = 1 << 20;
@@ -139,9 +140,9 @@ impl Method {
         }
     }
 
-    /// What to boot with, so that it can give `bytes` on a machine with that much memory.
-    pub(super) fn boot_option(self, memory: u64, bytes: u64) -> String {
-        let base = Self::carve_out(memory, bytes);
+    /// What to boot with, so that it can give `bytes` on a machine with that RAM.
+    pub(super) fn boot_option(self, ram: &[Ram], bytes: u64) -> String {
+        let base = Self::carve_out(ram, bytes);
         match self {
             Self::Cma => format!("cma={bytes}"),
             Self::Reserve => format!("reserve_mem={bytes}:4096:landfall"),
@@ -154,18 +155,17 @@ impl Method {
     }
 
     /// Where `bytes` at the top of RAM begin.
-    pub(super) fn carve_out(memory: u64, bytes: u64) -> u64 {
-        let ram = landfall::guest::memory::layout(memory, None);
+    pub(super) fn carve_out(ram: &[Ram], bytes: u64) -> u64 {
         PoolOptions::carved_out(bytes, Carveout::Top)
-            .carved(&ram)
+            .carved(ram)
             .map_or(0, |range| range.start)
     }
 
     /// At most `bytes`, so many that they can be kept.
-    pub(super) fn keepable(self, memory: u64, bytes: u64) -> u64 {
+    pub(super) fn keepable(self, ram: &[Ram], bytes: u64) -> u64 {
         match self {
             Self::Mem => {
-                let base = Self::carve_out(memory, bytes);
+                let base = Self::carve_out(ram, bytes);
                 bytes.saturating_sub(base.next_multiple_of(MEM_UNIT) - base)
             }
             _ => bytes / (4 * MIB) * (4 * MIB),
@@ -199,7 +199,13 @@ impl Serialize for Method {
 
 #[cfg(test)]
 mod tests {
+    use landfall::guest::Board;
+
     use super::*;
+
+    fn ram(memory: u64) -> Vec<Ram> {
+        <&Board>::default().ram(memory, None)
+    }
 
     #[test]
     fn names_are_read_back() {
@@ -216,13 +222,16 @@ mod tests {
 
     #[test]
     fn a_carve_out_ends_where_the_ram_does() {
-        assert_eq!(Method::carve_out(256 * MIB, 124 * MIB), 100 * MIB);
-        assert_eq!(Method::carve_out(4 << 30, 1 << 30), 5 << 30);
+        assert_eq!(Method::carve_out(&ram(256 * MIB), 124 * MIB), 100 * MIB);
+        assert_eq!(Method::carve_out(&ram(4 << 30), 1 << 30), 5 << 30);
         assert_eq!(
-            Method::Memmap.boot_option(256 * MIB, 128 * MIB),
+            Method::Memmap.boot_option(&ram(256 * MIB), 128 * MIB),
             "memmap=134217728$0x6000000 memmap=8388608$0x800000"
         );
-        assert_eq!(Method::Mem.keepable(256 * MIB, 124 * MIB), 96 * MIB);
-        assert_eq!(Method::Reserve.keepable(256 * MIB, 125 * MIB), 124 * MIB);
+        assert_eq!(Method::Mem.keepable(&ram(256 * MIB), 124 * MIB), 96 * MIB);
+        assert_eq!(
+            Method::Reserve.keepable(&ram(256 * MIB), 125 * MIB),
+            124 * MIB
+        );
     }
 }

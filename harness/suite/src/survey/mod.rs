@@ -28,10 +28,11 @@ pub use plot::plot;
 pub use schema::*;
 
 use crate::run::RunFailed;
+use landfall::guest::memory::Ram;
 use landfall::guest::qemu::command::Engine;
 use landfall::guest::{
-    Booted, FIRMWARE, FRAGMENT_MODULE, Guest, GuestFailed, GuestOptions, POOL_MODULE, PoolOptions,
-    PoolSource, Running, Start, What,
+    Board, Booted, FIRMWARE, FRAGMENT_MODULE, Guest, GuestFailed, GuestOptions, POOL_MODULE,
+    PoolOptions, PoolSource, Running, Start, What,
 };
 use measure::Source;
 
@@ -188,8 +189,7 @@ impl Way<'_> {
             guest.unload_module(FRAGMENT_MODULE)?;
             self.load_pool(&guest, kept)?;
         }
-        let (reach, guest) =
-            reach::reach(guest, method, Method::carve_out(self.options.memory, kept))?;
+        let (reach, guest) = reach::reach(guest, method, Method::carve_out(&self.ram(), kept))?;
         guest.quit()?;
         if let (Some(order), When::AnyTime) = (fragment, method.when()) {
             let guest = self.boot(String::new(), Start::Restored)?;
@@ -197,7 +197,7 @@ impl Way<'_> {
             guest.quit()?;
         }
         let boot_option =
-            (method.when() == When::Boot).then(|| method.boot_option(self.options.memory, kept));
+            (method.when() == When::Boot).then(|| method.boot_option(&self.ram(), kept));
         let line = Line {
             method,
             call: method.call(),
@@ -211,6 +211,11 @@ impl Way<'_> {
             fragmented,
         };
         Ok((line, kernel))
+    }
+
+    /// Where its guests have their memory.
+    fn ram(&self) -> Vec<Ram> {
+        Board::of_set_up(self.prepared).ram(self.options.memory, None)
     }
 
     fn boot(&self, append: String, start: Start) -> Result<Guest<Booted>, GuestFailed> {
@@ -244,18 +249,18 @@ impl Way<'_> {
 
     /// Boots with as much kept as the guest can do without; gives how much that is.
     fn largest_boot(&self) -> Result<(Guest<Booted>, u64), GuestFailed> {
-        let memory = self.options.memory;
+        let (memory, ram) = (self.options.memory, self.ram());
         let (mut last, mut tried) = (None, None);
         for left in LEFT {
             let left = left * MIB + FIRMWARE + memory / COUNTING;
-            let kept = self.method.keepable(memory, memory.saturating_sub(left));
+            let kept = self.method.keepable(&ram, memory.saturating_sub(left));
             if kept == 0 {
                 break;
             }
             if tried.replace(kept) == Some(kept) {
                 continue;
             }
-            let booted = self.boot(self.method.boot_option(memory, kept), Start::Cold);
+            let booted = self.boot(self.method.boot_option(&ram, kept), Start::Cold);
             let works = booted.and_then(|guest| Ok((self.works(&guest, kept)?, guest)));
             match works {
                 Ok((true, guest)) => return Ok((guest, kept)),
@@ -331,7 +336,7 @@ impl Way<'_> {
         guest: &Guest<Stage>,
         kept: u64,
     ) -> Result<(), GuestFailed> {
-        let base = Method::carve_out(self.options.memory, kept);
+        let base = Method::carve_out(&self.ram(), kept);
         guest.load_module(POOL_MODULE, &pool_parameters("pages:1", base))
     }
 }

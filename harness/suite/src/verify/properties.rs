@@ -75,7 +75,7 @@ fn fast(
 
 /// Memory as it must be.
 fn clean(wanted: &[Wanted<'_>]) -> GuestMemory {
-    let memory = GuestMemory::new(BYTES).unwrap();
+    let memory = GuestMemory::flat(BYTES).unwrap();
     let canaries: Vec<u8> = REGION.map(canary::byte).collect();
     memory.write(REGION.start, &canaries).unwrap();
     for wanted in wanted {

@@ -23,7 +23,7 @@ fn spec() -> FrameSpec {
 
 /// Memory whose pool is all canary.
 fn fresh() -> GuestMemory {
-    let memory = GuestMemory::new(4 << 20).unwrap();
+    let memory = GuestMemory::flat(4 << 20).unwrap();
     let bytes: Vec<u8> = REGION.map(canary::byte).collect();
     memory.write(REGION.start, &bytes).unwrap();
     memory

@@ -377,7 +377,7 @@ fn guest(
 ) -> Result<(Observed, Vec<Part>), GuestFailed> {
     let made = card.clone();
     let card = Card::new("ring", move || Ring::new(made.clone()));
-    let guest = Guest::configure(leg.guest(vec![card])).boot(prepared, cancel)?;
+    let guest = Guest::configure(leg.guest(prepared, vec![card])).boot(prepared, cancel)?;
     let journal = guest.journal(0).unwrap_or_default();
     let watch = Watch::begin(&guest, leg.platform(guest.memory().ram()));
     let mut parts: Vec<Part> = Vec::new();

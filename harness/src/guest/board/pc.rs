@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A PC: QEMU's `q35`.
+
+use super::{Board, IommuWords, Layout, Saving, Split};
+use crate::guest::qemu::tuning::row;
+
+pub(super) static PC: Board = Board {
+    architecture: "amd64",
+    machine: "q35",
+    console: "ttyS0",
+    needed: &[],
+    cpus: ("max", "max"),
+    saving: Saving {
+        cpu: &[
+            row(
+                "la57=off",
+                "a fifth level of page tables makes every walk longer, and reaches nothing here",
+            ),
+            row(
+                "erms=off",
+                "emulated, a string instruction moves byte by byte; without this the kernel copies by words",
+            ),
+            row("fsrm=off", "the same for short copies"),
+        ],
+        machine: &[
+            row(
+                "hpet=off",
+                "the kernel would calibrate it; the TSC is enough",
+            ),
+            row(
+                "smm=off",
+                "firmware would set up a mode that nothing here uses",
+            ),
+            row("vmport=off", "probed by drivers that have nothing to find"),
+            row(
+                "i8042=off",
+                "probing an absent keyboard waits for time-outs",
+            ),
+            row("sata=off", "probing empty ports takes half a second"),
+            row("smbus=off", "one more device to probe"),
+            row("graphics=off", "no VGA text to draw in firmware or kernel"),
+        ],
+        kernel: &[
+            row(
+                "tsc=reliable",
+                "no watchdog that compares clocks of an emulated machine",
+            ),
+            row(
+                "no_timer_check",
+                "the check waits for ticks of a timer that is emulated anyway",
+            ),
+        ],
+    },
+    iommu: IommuWords {
+        kernel: "intel_iommu=on iommu.strict=1",
+        machine: &["kernel-irqchip=split"],
+        device: "intel-iommu,intremap=on,caching-mode=on",
+    },
+    memory: Layout {
+        start: 0,
+        split: Some(Split {
+            from: 0xb000_0000,
+            low: 0x8000_0000,
+            high: 0x1_0000_0000,
+        }),
+    },
+    has_holes: true,
+    drives_slots: false,
+    early_clock: Some("tsc-early"),
+};
