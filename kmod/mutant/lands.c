@@ -255,6 +255,21 @@ static void release_frames_only(struct mutant *m, struct loan *loan)
 		loan->virt = NULL;
 }
 
+/* A clip mask by its page, which the DMA API does not look at. */
+static int map_mask_by_page(struct mutant *m, struct loan *loan)
+{
+	bool pages = is_vmalloc_addr(loan->virt);
+	struct page *page;
+
+	if (loan->slot >= 0)
+		return mutant_map(m, loan);
+	page = pages ? vmalloc_to_page(loan->virt) : virt_to_page(loan->virt);
+	loan->dma = dma_map_page(m->dev, page, offset_in_page(loan->virt), loan->bytes,
+				 loan->direction);
+	loan->lent = !dma_mapping_error(m->dev, loan->dma);
+	return loan->lent ? 0 : -EIO;
+}
+
 /* 15: DMA into kernel text or rodata. dma-debug: check_for_illegal_area. The card may write it, and only reads it. */
 static int allocate_rodata(struct mutant *m, struct loan *loan)
 {
@@ -266,8 +281,15 @@ static int allocate_rodata(struct mutant *m, struct loan *loan)
 	return 0;
 }
 
+/* Where the kernel lies among the addresses of vmalloc (arm64), dma_map_single refuses it, and its page is taken. */
+static int map_rodata(struct mutant *m, struct loan *loan)
+{
+	return is_vmalloc_addr(loan->virt) ? map_mask_by_page(m, loan) : mutant_map(m, loan);
+}
+
 const struct mutant_bug mutant_bug_15 = {
 	.steps.allocate = allocate_rodata,
+	.steps.map = map_rodata,
 	.steps.fill = fill_frames_only,
 	.steps.release = release_frames_only,
 };
@@ -295,24 +317,10 @@ static int allocate_on_stack(struct mutant *m, struct loan *loan)
 	return loan->virt ? 0 : -EINVAL;
 }
 
-static int map_stack(struct mutant *m, struct loan *loan)
-{
-	bool pages = is_vmalloc_addr(loan->virt);
-	struct page *page;
-
-	if (loan->slot >= 0)
-		return mutant_map(m, loan);
-	page = pages ? vmalloc_to_page(loan->virt) : virt_to_page(loan->virt);
-	loan->dma = dma_map_page(m->dev, page, offset_in_page(loan->virt), loan->bytes,
-				 loan->direction);
-	loan->lent = !dma_mapping_error(m->dev, loan->dma);
-	return loan->lent ? 0 : -EIO;
-}
-
 const struct mutant_bug mutant_bug_16 = {
 	.steps.run = run_with_mask_on_stack,
 	.steps.allocate = allocate_on_stack,
-	.steps.map = map_stack,
+	.steps.map = map_mask_by_page,
 	.steps.release = release_frames_only,
 };
 
