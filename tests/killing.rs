@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::symlink;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -227,11 +228,19 @@ fn is_told(victim: Victim, output: &Output) -> bool {
     let code = output.status.code();
     match victim {
         Victim::Harness(Signal::SIGKILL) => code.is_none() || code == Some(0),
+        Victim::Harness(_) if died_early(victim, output) => true,
         Victim::Harness(_) => matches!(code, Some(0 | 130)),
         Victim::Qemu => code == Some(0) || (code == Some(4) && said.contains("QEMU ended unasked")),
         // The verdict on what was seen until then, or that there is none.
         Victim::Server => matches!(code, Some(0 | 3 | 4 | 6)) && !said.contains("panicked"),
     }
+}
+
+/// Whether a harness died of the very signal that it was sent before it could listen, and so before it did anything.
+fn died_early(victim: Victim, output: &Output) -> bool {
+    let quiet = output.stdout.is_empty() && output.stderr.is_empty();
+    let by = output.status.signal();
+    quiet && matches!(victim, Victim::Harness(signal) if by == Some(signal as i32))
 }
 
 fn draw(random: &mut Random) -> Victim {
@@ -257,7 +266,7 @@ fn nothing_of_killed_runs_is_left() -> Result {
         long[usize::from(cold)] = began.elapsed();
     }
     place.the_next_is_clean(Victim::Server, "the first with a server")?;
-    let (mut done, mut round) = (0, 0);
+    let (mut done, mut round, mut early) = (0, 0, 0);
     while done < runs {
         round += 1;
         let cold = random.one_in(12);
@@ -288,6 +297,8 @@ fn nothing_of_killed_runs_is_left() -> Result {
         });
         for (victim, output) in ends? {
             assert!(is_told(victim, &output), "{story}: {victim:?}: {output:?}");
+            let sigkill = Victim::Harness(Signal::SIGKILL);
+            early += u64::from(victim != sigkill && died_early(victim, &output));
         }
         place.no_process_is_left(&story)?;
         done += at_once;
@@ -295,5 +306,10 @@ fn nothing_of_killed_runs_is_left() -> Result {
             place.the_next_is_clean(ours, &story)?;
         }
     }
+    // One that listens to nothing would always die so.
+    assert!(
+        early <= runs / 20,
+        "{early} of {runs} died before they listened"
+    );
     Ok(())
 }

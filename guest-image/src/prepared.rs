@@ -75,6 +75,24 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// The options of the command that choose guests like these, as far as they are not the usual ones.
+    pub fn asked_for(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        if self.architecture.is_foreign() {
+            words.push(format!("--arch={}", self.architecture));
+        }
+        // One's own is none of them.
+        let series = self.architecture.series();
+        if series
+            .iter()
+            .skip(1)
+            .any(|series| *series == self.lock.series)
+        {
+            words.push(format!("--kernel-series={}", self.lock.series));
+        }
+        words
+    }
+
     /// The modules that its guests load.
     pub fn module_files(&self) -> ModuleFiles {
         ModuleFiles::new(&self.initramfs)

@@ -23,8 +23,8 @@ pub struct Architecture {
     pub(crate) emulator: (&'static str, &'static str),
     /// Directories of the emulator's tree in which it finds firmware.
     pub(crate) firmware: &'static [&'static str],
-    /// What compiler and binutils are called by.
-    pub(crate) triple: &'static str,
+    /// What compiler and binutils are called by, and the directory of its libraries in Debian.
+    pub triple: &'static str,
     /// Packages of that compiler.
     pub(crate) compiler: &'static [&'static str],
     /// What the kernel's `make` is told of all this.

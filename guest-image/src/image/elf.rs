@@ -2,6 +2,8 @@
 
 //! What is looked up in ELF files: a section of a module, and what a program needs to run. Files may be anybody's.
 
+use crate::architecture::Architecture;
+
 /// Largest table that is gone through, entries.
 const MOST: usize = 1 << 16;
 /// Bytes of an entry of the section table, and of the program headers.
@@ -26,6 +28,8 @@ pub(crate) struct Elf<'a>(&'a [u8]);
 /// What a program or library needs to run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dynamic {
+    /// What it is for; `None`: no guest.
+    pub architecture: Option<&'static Architecture>,
     /// The dynamic loader; a library, and a static program, has none.
     pub loader: Option<String>,
     /// Libraries, as they are looked for.
@@ -38,7 +42,10 @@ impl Dynamic {
     /// Reads a program or a library; `None` if it is no 64-bit ELF file, or a damaged one.
     pub fn read(file: &[u8]) -> Option<Self> {
         let elf = Elf::new(file)?;
-        let mut dynamic = Self::default();
+        let mut dynamic = Self {
+            architecture: elf.machine().and_then(Architecture::of_machine),
+            ..Self::default()
+        };
         let mut entries: &[u8] = &[];
         for header in elf.headers()? {
             let (kind, at) = (number(header, 0, 4)?, number(header, 8, 8)?);

@@ -382,23 +382,25 @@ mod tests {
         let directory = cache.path();
         let turns = [1, 2].map(|guests| Turn::new(directory, guests).unwrap());
         let [first, second] = &turns;
-        let waited_for = |mine| waited_for(directory, mine).unwrap();
-        assert_eq!(waited_for(Some(first)), 0);
-        assert_eq!(waited_for(Some(second)), 1);
-        assert_eq!(waited_for(None), 2, "nor who just came");
+        fn ahead(directory: &Path, mine: Option<&Turn>) -> usize {
+            waited_for(directory, mine).unwrap()
+        }
+        assert_eq!(ahead(directory, Some(first)), 0);
+        assert_eq!(ahead(directory, Some(second)), 1);
+        assert_eq!(ahead(directory, None), 2, "nor who just came");
 
         let dead = directory.join(format!("{TURN}0-1-1"));
         fs::write(&dead, "").unwrap();
-        let now = waited_for(Some(first));
+        let now = ahead(directory, Some(first));
         assert_eq!(now, MOST, "its owner may be about to lock it");
         let then = SystemTime::now() - 2 * UNLOCKED;
         open(&dead).unwrap().set_modified(then).unwrap();
-        assert_eq!(waited_for(Some(first)), 0);
+        assert_eq!(ahead(directory, Some(first)), 0);
         assert!(!dead.exists());
 
         let [first, second] = turns;
         drop(first);
-        assert_eq!(waited_for(Some(&second)), 0);
+        assert_eq!(ahead(directory, Some(&second)), 0);
         drop(second);
         assert_eq!(fs::read_dir(directory).unwrap().count(), 0);
     }

@@ -7,10 +7,12 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 
 /// What in a console line means that the kernel is dying or broken.
-const FATAL: [&str; 9] = [
+const FATAL: [&str; 11] = [
     "Kernel panic - not syncing",
     "BUG: unable to handle",
     "BUG: kernel NULL pointer",
+    "Unable to handle kernel",
+    "Internal error: ",
     "Oops: ",
     "general protection fault",
     "kernel BUG at",

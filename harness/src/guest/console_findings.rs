@@ -58,7 +58,7 @@ pub struct Finding {
 }
 
 /// Signs of the kinds; the first that a line has decides.
-const SIGNS: [(Kind, Place, &str); 40] = [
+const SIGNS: [(Kind, Place, &str); 42] = [
     (Kind::Panic, Start, "Kernel panic - not syncing"),
     (Kind::DmaDebug, Within, " kernel/dma/debug.c:"),
     (Kind::Kasan, Start, "BUG: KASAN: "),
@@ -92,6 +92,8 @@ const SIGNS: [(Kind, Place, &str); 40] = [
     (Kind::Iommu, Start, "DMAR: [INTR-REMAP]"),
     (Kind::Oops, Start, "BUG: kernel NULL pointer"),
     (Kind::Oops, Start, "BUG: unable to handle"),
+    (Kind::Oops, Start, "Unable to handle kernel"),
+    (Kind::Oops, Start, "Internal error: "),
     (Kind::Oops, Start, "Oops: "),
     (Kind::Oops, Start, "general protection fault"),
     (Kind::Oops, Start, "kernel BUG at "),
@@ -289,6 +291,24 @@ mod tests {
         [    9.763964] RIP: 0010:t_init+0x409/0x1000 [landfall_mutant]\n\
         [    9.772948] Kernel panic - not syncing: Fatal exception\n\
         [    9.775616] Kernel Offset: disabled\n";
+
+    /// What Linux 7.3.4 said on arm64.
+    const ARM64_OOPS_REPORT: &str = "\
+        [    2.143001] Unable to handle kernel NULL pointer dereference at virtual address 0000000000000008\n\
+        [    2.143290] Mem abort info:\n\
+        [    2.143411]   ESR = 0x0000000096000046\n\
+        [    2.144872] Internal error: Oops: 0000000096000046 [#1]  SMP\n\
+        [    2.146033] Call trace:\n\
+        [    2.147215] ---[ end trace 0000000000000000 ]---\n";
+
+    #[test]
+    fn an_oops_is_one_finding_on_any_architecture() {
+        for report in [OOPS_REPORT, ARM64_OOPS_REPORT] {
+            let oopses = kinds(report);
+            let oopses = oopses.iter().filter(|kind| **kind == Kind::Oops);
+            assert_eq!(oopses.count(), 1, "{report}");
+        }
+    }
 
     #[test]
     fn a_clean_boot_gives_nothing() {

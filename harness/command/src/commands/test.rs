@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use landfall::judge::Verdict;
 use landfall_guest::Cancel;
-use landfall_suite::project::{Project, TEMPLATE, Test};
+use landfall_suite::project::{Guests, Project, TEMPLATE, Test};
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
 use super::Done;
@@ -50,10 +50,12 @@ pub(super) fn test(arguments: &TestArguments, cancel: &Cancel) -> Done {
         let filters = &arguments.filters;
         filters.is_empty() || filters.iter().any(|part| test.name.contains(part))
     };
-    let asked = &arguments.parts.kernel_series;
-    let of_series =
-        |test: &&Test| asked.is_none() || test.kernel.is_none() || test.kernel == *asked;
-    let tests = project.tests.iter().filter(wanted).filter(of_series);
+    let asked = Guests {
+        architecture: arguments.parts.arch.clone(),
+        kernel: arguments.parts.kernel_series.clone(),
+    };
+    let of_guests = |test: &&Test| test.guests.can_be(&asked);
+    let tests = project.tests.iter().filter(wanted).filter(of_guests);
     let tests: Vec<_> = tests.cloned().collect();
     if tests.is_empty() {
         let names: Vec<_> = project.tests.iter().map(|test| &*test.name).collect();
@@ -66,22 +68,24 @@ pub(super) fn test(arguments: &TestArguments, cancel: &Cancel) -> Done {
     }
     let place = bundles(arguments.bundle.as_deref())?;
     let mut progress = Progress::new();
-    let mut benches: BTreeMap<Option<String>, Bench<'_>> = BTreeMap::new();
+    let mut benches: BTreeMap<Guests, Bench<'_>> = BTreeMap::new();
     for test in &tests {
-        if benches.contains_key(&test.kernel) {
+        if benches.contains_key(&test.guests) {
             continue;
         }
-        let on_it = tests.iter().filter(|other| other.kernel == test.kernel);
+        let on_it = tests.iter().filter(|other| other.guests == test.guests);
         let legs: Vec<_> = match &arguments.legs[..] {
             [] => on_it.flat_map(|test| test.subject.legs.clone()).collect(),
             legs => legs.to_vec(),
         };
+        let guests = test.guests.or(&asked);
         let parts = PartArguments {
-            kernel_series: test.kernel.clone().or_else(|| asked.clone()),
+            arch: guests.architecture,
+            kernel_series: guests.kernel,
             ..arguments.parts.clone()
         };
         let bench = Bench::prepare(&parts, &arguments.machine, &legs, cancel, &mut progress)?;
-        benches.insert(test.kernel.clone(), bench);
+        benches.insert(test.guests.clone(), bench);
     }
     if arguments.ktap {
         output::text(&format!("KTAP version 1\n1..{}\n", tests.len()));
@@ -92,7 +96,7 @@ pub(super) fn test(arguments: &TestArguments, cancel: &Cancel) -> Done {
         if !arguments.legs.is_empty() {
             test.subject.legs.clone_from(&arguments.legs);
         }
-        let Some(bench) = benches.get(&test.kernel) else {
+        let Some(bench) = benches.get(&test.guests) else {
             continue;
         };
         let began = Instant::now();

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use landfall_guest::Dynamic;
+use landfall_guest::{Architecture, Dynamic};
 
 use super::{NotBrought, Result, not, unreadable};
 use crate::guest::{Guest, Running};
@@ -16,13 +16,8 @@ use crate::guest::{Guest, Running};
 const LARGEST: u64 = 1 << 30;
 /// Most libraries of one program.
 const LIBRARIES: usize = 512;
-/// Where Debian's loader looks for libraries; the guest's are in the first.
-const OF_DEBIAN: [&str; 4] = [
-    "/usr/lib/x86_64-linux-gnu",
-    "/lib/x86_64-linux-gnu",
-    "/usr/lib",
-    "/lib",
-];
+/// Where Debian's loader looks for libraries besides the directories of its architecture, of which the first has the guest's.
+const OF_DEBIAN: [&str; 2] = ["/usr/lib", "/lib"];
 /// Where other hosts have theirs besides.
 const OF_OTHERS: [&str; 3] = ["/usr/lib64", "/lib64", "/usr/local/lib"];
 
@@ -60,6 +55,16 @@ impl<Stage: Running> Guest<Stage> {
                 "it is neither a script nor a 64-bit program".to_owned(),
             ));
         };
+        let architecture = self.machine().options.board.architecture;
+        if program
+            .architecture
+            .is_none_or(|of| of.name != architecture)
+        {
+            let of = program.architecture.map_or("another machine", |of| of.name);
+            return Err(cannot(format!(
+                "it is a program for {of}, and the guest is {architecture}"
+            )));
+        }
         let Some(loader) = program.loader.clone() else {
             return Ok(());
         };
@@ -73,7 +78,9 @@ impl<Stage: Running> Guest<Stage> {
             let bytes = read(Path::new(&loader)).map_err(|_| why())?;
             self.put_bytes(&bytes, &loader, 0o755)?;
         }
-        let mut there = self.libraries()?;
+        let looked_at = looked_at(program.architecture);
+        let own = looked_at.first().cloned().unwrap_or_default();
+        let mut there = self.libraries(&looked_at)?;
         let mut open = vec![(host.to_owned(), program)];
         let mut brought = 0;
         while let Some((of, needs)) = open.pop() {
@@ -88,11 +95,11 @@ impl<Stage: Running> Guest<Stage> {
                         of.display()
                     ))
                 };
-                let path = find(name, &of, &needs.search).ok_or_else(missing)?;
+                let path = find(name, &of, &needs.search, &looked_at).ok_or_else(missing)?;
                 let bytes = read(&path)?;
                 let place = match (loader_is_there, path.parent().and_then(Path::to_str)) {
-                    (false, Some(parent)) if is_looked_at(parent) => parent,
-                    _ => OF_DEBIAN[0],
+                    (false, Some(parent)) if looked_at.iter().any(|path| path == parent) => parent,
+                    _ => &*own,
                 };
                 self.put_bytes(&bytes, &format!("{place}/{name}"), 0o755)?;
                 there.insert(name.clone());
@@ -107,9 +114,9 @@ impl<Stage: Running> Guest<Stage> {
     }
 
     /// Names in the directories of libraries of the guest's.
-    fn libraries(&self) -> Result<BTreeSet<String>> {
+    fn libraries(&self, directories: &[String]) -> Result<BTreeSet<String>> {
         let mut names = BTreeSet::new();
-        for directory in OF_DEBIAN.iter().chain(&OF_OTHERS) {
+        for directory in directories {
             match self.list(directory) {
                 Ok(found) => names.extend(found),
                 Err(failed) if failed.errno().is_some() => {}
@@ -128,11 +135,14 @@ impl<Stage: Running> Guest<Stage> {
     }
 }
 
-fn is_looked_at(directory: &str) -> bool {
-    OF_DEBIAN
-        .iter()
-        .chain(&OF_OTHERS)
-        .any(|other| *other == directory)
+/// Where loaders of an architecture look for libraries, the guest's own place first.
+fn looked_at(architecture: Option<&Architecture>) -> Vec<String> {
+    let own = architecture.into_iter().flat_map(|of| {
+        let triple = of.triple;
+        [format!("/usr/lib/{triple}"), format!("/lib/{triple}")]
+    });
+    let others = OF_DEBIAN.iter().chain(&OF_OTHERS);
+    own.chain(others.map(|path| (*path).to_owned())).collect()
 }
 
 /// The program that a script is for.
@@ -144,7 +154,7 @@ fn interpreter(bytes: &[u8]) -> Option<String> {
 }
 
 /// The host's file of a library: where the file that needs it says, or where libraries are.
-fn find(name: &str, of: &Path, search: &[String]) -> Option<PathBuf> {
+fn find(name: &str, of: &Path, search: &[String], looked_at: &[String]) -> Option<PathBuf> {
     if name.contains('/') {
         return None;
     }
@@ -155,11 +165,7 @@ fn find(name: &str, of: &Path, search: &[String]) -> Option<PathBuf> {
         path.replace("${ORIGIN}", &origin)
             .replace("$ORIGIN", &origin)
     });
-    let standard = OF_DEBIAN
-        .iter()
-        .chain(&OF_OTHERS)
-        .map(|path| (*path).to_owned());
-    own.chain(standard)
+    own.chain(looked_at.iter().cloned())
         .map(|directory| Path::new(&directory).join(name))
         .find(|path| path.is_absolute() && path.is_file())
 }
@@ -202,10 +208,10 @@ mod tests {
         }
         let search = ["/no/such:$ORIGIN/lib".to_owned()];
 
-        let found = find("libown.so.1", &program, &search);
+        let found = find("libown.so.1", &program, &search, &[]);
         assert!(found.is_some_and(|path| path.ends_with("lib/libown.so.1")));
-        assert_eq!(find("libown.so.1", &program, &[]), None);
-        assert_eq!(find("../lib/libown.so.1", &program, &search), None);
+        assert_eq!(find("libown.so.1", &program, &[], &looked_at(None)), None);
+        assert_eq!(find("../lib/libown.so.1", &program, &search, &[]), None);
         Ok(())
     }
 }

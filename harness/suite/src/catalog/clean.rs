@@ -11,7 +11,7 @@ use landfall_guest::Cancel;
 
 use super::case::Case;
 use super::entries::Action;
-use super::jobs::{CatalogFailed, Event, Platforms};
+use super::jobs::{CatalogFailed, Event, Platforms, command_words};
 use super::leave::leave;
 use super::schema::{CleanRuns, VERSION};
 use super::special::finish;
@@ -105,12 +105,13 @@ pub fn clean(
                 (Leg::Plain, done.map_err(failed))
             }
         };
-        let words = ["catalog", "clean", "--runs", &(number + 1).to_string()];
+        let prepared = platforms.of(leg)?;
+        let runs = (number + 1).to_string();
         let expected = Expected {
-            versions: versions(platforms.of(leg)?),
+            versions: versions(prepared),
             word: format!("clean-{number:03}"),
             what: format!("clean run {number}, {kind}, {interrupt}"),
-            command: words.map(str::to_owned).to_vec(),
+            command: command_words(prepared, ["catalog", "clean", "--runs", &runs]),
             scenario: None,
             wrong: &Observed::alarm,
         };

@@ -166,9 +166,7 @@ impl Entry {
             versions: versions(prepared),
             word: format!("{number:02}-{leg}{twin}"),
             what: format!("class {number}{twin} on {leg}"),
-            command: ["catalog", "run", &number.to_string()]
-                .map(str::to_owned)
-                .to_vec(),
+            command: command_words(prepared, ["catalog", "run", &number.to_string()]),
             scenario: None,
             wrong,
         };
@@ -343,7 +341,7 @@ pub fn legs(
             versions: versions(prepared),
             word: leg.name().to_owned(),
             what: format!("on {leg}"),
-            command: leg_command(bug, leg, played),
+            command: leg_command(prepared, bug, leg, played),
             scenario: played.then(|| words(scenario)),
             wrong: &|observed| (!observed.is_sound()).then(|| observed.first()),
         };
@@ -368,11 +366,19 @@ pub fn legs(
 }
 
 /// The command line of one of [`legs`], whose scenario lies in the bundle.
-fn leg_command(bug: u32, leg: Leg, played: bool) -> Vec<String> {
+fn leg_command(prepared: &Prepared, bug: u32, leg: Leg, played: bool) -> Vec<String> {
     let bug = bug.to_string();
-    let mut words = vec!["legs", "--bug", &bug, "--legs", leg.name()];
-    if played {
-        words.extend(["--scenario", bundle::SCENARIO]);
-    }
-    words.into_iter().map(str::to_owned).collect()
+    let of_scenario = ["--scenario", bundle::SCENARIO];
+    let of_scenario = of_scenario.into_iter().filter(|_| played);
+    let own = ["legs", "--bug", &bug, "--legs", leg.name()].into_iter();
+    command_words(prepared, own.chain(of_scenario))
+}
+
+/// A command line that does the same on guests like these.
+pub(super) fn command_words<'a>(
+    prepared: &Prepared,
+    own: impl IntoIterator<Item = &'a str>,
+) -> Vec<String> {
+    let own = own.into_iter().map(str::to_owned);
+    own.chain(prepared.asked_for()).collect()
 }

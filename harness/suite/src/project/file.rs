@@ -2,7 +2,6 @@
 
 //! `landfall.toml`: what a project tries, and what it expects.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use landfall_device::ledger::Class;
 use serde::Deserialize;
 use toml::{Table, Value};
 
+use super::guests::Guests;
 use super::subject::{CardChoice, Subject};
 
 /// A file that works as it is: one of Landfall's cards, a driver of the guest's own kernel, and a program of Debian's.
@@ -24,7 +24,7 @@ const MOST: usize = 10_000;
 /// Most bytes of what is said once for all tests, over all of them: each has it for itself.
 const MOST_REPEATED: usize = 32 << 20;
 /// What may be said once for all tests, and by each for itself.
-const SUBJECT: [&str; 13] = [
+const SUBJECT: [&str; 14] = [
     "cards",
     "card-sockets",
     "card-commands",
@@ -35,6 +35,7 @@ const SUBJECT: [&str; 13] = [
     "selftests",
     "files",
     "legs",
+    "architectures",
     "kernels",
     "run",
     "timeout",
@@ -60,8 +61,8 @@ pub struct Test {
     pub name: String,
     /// What is tried.
     pub subject: Subject,
-    /// On which kernel series; `None`: on whichever is the guests' anyway.
-    pub kernel: Option<String>,
+    /// On which guests.
+    pub guests: Guests,
     /// What it is to come to.
     pub expect: Expect,
 }
@@ -139,6 +140,7 @@ struct Part {
     selftests: Option<Vec<String>>,
     files: Option<Vec<String>>,
     legs: Option<Vec<String>>,
+    architectures: Option<Vec<String>>,
     kernels: Option<Vec<String>>,
     run: Option<Program>,
     timeout: Option<u64>,
@@ -252,39 +254,26 @@ fn check_keys(table: &Table, place: &str, known: &[&[&str]]) -> Result<(), Proje
 }
 
 impl Part {
-    /// The test that this part says, once for each of its kernels.
+    /// The test that this part says, once for each kind of its guests.
     fn tests(self, common: &Self, place: &str) -> Result<Vec<Test>, ProjectError> {
-        let there = landfall_guest::kernel_series();
-        let kernels = self.kernels.as_ref().or(common.kernels.as_ref());
-        let kernels = kernels.cloned().unwrap_or_default();
-        let unknown = |name: &&String| !there.contains(&name.as_str());
-        let why = match kernels.iter().find(unknown) {
-            Some(name) => Some(format!(
-                "there is no series {name:?}; there are {}",
-                there.join(", ")
-            )),
-            None if kernels.iter().collect::<BTreeSet<_>>().len() < kernels.len() => {
-                Some("each is said once".to_owned())
-            }
-            None => None,
+        let own = |of: &dyn Fn(&Self) -> Option<Vec<String>>| {
+            of(&self).or_else(|| of(common)).unwrap_or_default()
         };
-        if let Some(why) = why {
-            return Err(ProjectError::Value {
-                place: place.to_owned(),
-                key: "kernels",
-                why,
-            });
-        }
+        let architectures = own(&|part| part.architectures.clone());
+        let kernels = own(&|part| part.kernels.clone());
+        let guests = Guests::all(&architectures, &kernels);
+        let guests = guests.map_err(|(key, why)| ProjectError::Value {
+            place: place.to_owned(),
+            key,
+            why,
+        })?;
         let test = self.test(common, place)?;
-        if kernels.is_empty() {
-            return Ok(vec![test]);
-        }
-        let on = |kernel: String| Test {
-            name: format!("{}, Linux {kernel}", test.name),
-            kernel: Some(kernel),
+        let on = |guests: Guests| Test {
+            name: test.name.clone() + &guests.suffix(),
+            guests,
             ..test.clone()
         };
-        Ok(kernels.into_iter().map(on).collect())
+        Ok(guests.into_iter().map(on).collect())
     }
 
     /// The test that this part says, with what all of them have in common.
@@ -341,7 +330,7 @@ impl Part {
         Ok(Test {
             name,
             subject: subject.with_usual(),
-            kernel: None,
+            guests: Guests::default(),
             expect,
         })
     }
@@ -515,7 +504,7 @@ mod tests {
         let told: Vec<_> = project
             .tests
             .iter()
-            .map(|test| (test.name.as_str(), test.kernel.as_deref()))
+            .map(|test| (test.name.as_str(), test.guests.kernel.as_deref()))
             .collect();
         assert_eq!(
             told,

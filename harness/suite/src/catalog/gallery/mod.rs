@@ -17,7 +17,7 @@ use landfall_guest::{Cancel, Prepared};
 use serde::Serialize;
 
 pub use self::patterns::{BUGS, Bug, PATTERNS, Pattern};
-use super::jobs::{CatalogFailed, Event, Platforms};
+use super::jobs::{CatalogFailed, Event, Platforms, command_words};
 use super::leave::leave;
 use super::schema::VERSION;
 use landfall::evidence::Trace;
@@ -235,13 +235,13 @@ impl Share {
             .map(|(pattern, part)| self.shown(pattern, part, &judged, &observed.trace))
             .collect();
         let wrong = shown.iter().find(|shown| !shown.silent).map(Shown::says);
-        let words = ["catalog", "gallery", "--legs", leg.name()].map(str::to_owned);
-        let names = patterns.iter().map(|pattern| pattern.name.to_owned());
+        let own = ["catalog", "gallery", "--legs", leg.name()].into_iter();
+        let names = patterns.iter().map(|pattern| pattern.name);
         let expected = Expected {
             versions: versions(prepared),
             word: format!("gallery-{leg}-{}", self.run),
             what: format!("the gallery on {leg}"),
-            command: words.into_iter().chain(names).collect(),
+            command: command_words(prepared, own.chain(names)),
             scenario: None,
             wrong: &|observed| {
                 let guest = observed.not_judged.first().cloned();
