@@ -34,6 +34,8 @@ pub struct Architecture {
     /// Options of the configuration that come out otherwise here than where the kernel was built, and change no type and no
     /// code of a module.
     pub(crate) harmless: &'static [&'static str],
+    /// What it is called by `uname` and by Rust.
+    pub(crate) kernel: &'static str,
     /// `e_machine` of its ELF files.
     pub(crate) machine: u16,
     /// Modules of the kernel's that have to be there before any device is looked for, as far as it has them.
@@ -64,6 +66,11 @@ impl Architecture {
     /// The one whose ELF files have this `e_machine`.
     pub(crate) fn of_machine(machine: u16) -> Option<&'static Self> {
         ALL.into_iter().find(|one| one.machine == machine)
+    }
+
+    /// Whether this host's processor is one.
+    pub fn is_hosts(&self) -> bool {
+        self.kernel == std::env::consts::ARCH
     }
 
     /// Whether it is not the tools' own.

@@ -122,8 +122,8 @@ impl Plan {
         };
         let base = |key: Key| {
             key.text(&format!("files {format}"))
-                .text(architecture.name)
-                .text(series.name)
+                .text(&format!("{architecture:?}"))
+                .text(&format!("{series:?}"))
                 .text(VIDEO)
                 .text(metadata::RECIPE)
                 .text(headers::RECIPE)

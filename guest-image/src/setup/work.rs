@@ -416,8 +416,9 @@ impl<'a> Parts<'a> {
                 Against::Source { config, source } => {
                     let config = part("config", vec![config], "1", 5, 1);
                     let recipe = format!(
-                        "{} {} {}",
+                        "{} {:?} {} {}",
                         metadata::RECIPE,
+                        architecture.source,
                         toolchain.entry.name,
                         config.entry.name
                     );

@@ -35,10 +35,19 @@ pub struct Choice {
     pub probed: bool,
 }
 
-/// A choice and what it holds for.
-#[derive(Serialize, Deserialize)]
+/// Most answers that are kept: one for each kernel that guests boot.
+const KEPT: usize = 16;
+
+/// What was found since the host booted, the newest first.
+#[derive(Default, Serialize, Deserialize)]
 struct Remembered {
     boot: String,
+    answers: Vec<Answer>,
+}
+
+/// A choice and what it holds for.
+#[derive(Serialize, Deserialize)]
+struct Answer {
     qemu: String,
     kernel: String,
     choice: Choice,
@@ -63,6 +72,12 @@ pub fn choose(
         Accelerator::Only(engine) => return Ok(choice(engine, "asked for")),
         Accelerator::Auto => {}
     }
+    if !prepared.architecture.is_hosts() {
+        return Ok(choice(
+            Engine::Tcg,
+            "guests are of another architecture than this host",
+        ));
+    }
     if let Err(error) = fs::OpenOptions::new()
         .read(true)
         .write(true)
@@ -77,20 +92,22 @@ pub fn choose(
     }
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let path = prepared.writable.join(REMEMBERED);
-    if let Some(known) = recall(&path)
-        && !boot.is_empty()
-        && (&known.boot, &known.qemu, &known.kernel)
-            == (&boot, &prepared.qemu.version, &prepared.kernel_release)
-    {
-        return Ok(known.choice);
+    let known = recall(&path).filter(|known| !boot.is_empty() && known.boot == boot);
+    let mut remembered = known.unwrap_or_default();
+    let (qemu, kernel) = (&prepared.qemu.version, &prepared.kernel_release);
+    let is_this = |answer: &Answer| (&answer.qemu, &answer.kernel) == (qemu, kernel);
+    if let Some(known) = remembered.answers.iter().find(|answer| is_this(answer)) {
+        return Ok(known.choice.clone());
     }
     let mut choice = probe(prepared, cancel)?;
-    let remembered = Remembered {
-        boot,
-        qemu: prepared.qemu.version.clone(),
-        kernel: prepared.kernel_release.clone(),
+    let answer = Answer {
+        qemu: qemu.clone(),
+        kernel: kernel.clone(),
         choice: choice.clone(),
     };
+    remembered.boot = boot;
+    remembered.answers.insert(0, answer);
+    remembered.answers.truncate(KEPT);
     if let Err(error) = remember(&path, &remembered) {
         let path = path.display();
         choice.reason += &format!("; to be tried again each time: {path}: {error}");

@@ -20,6 +20,8 @@ pub struct Board {
     pub(crate) machine: &'static str,
     /// The serial console, in the guest's `/dev`.
     pub(crate) console: &'static str,
+    /// Options of QEMU's that it has besides those of every board.
+    pub(crate) options: &'static [Tuning],
     /// What the guest's kernel cannot do without.
     pub(crate) needed: &'static [Tuning],
     /// The CPU that TCG emulates, and the one of a stock boot.
@@ -220,7 +222,8 @@ mod tests {
                 kernel,
             } = &board.saving;
             let of_kernel = [tuning::KERNEL, board.needed, kernel].concat();
-            for table in [*cpu, *machine, &of_kernel] {
+            let options = [tuning::NEEDED, board.options].concat();
+            for table in [*cpu, *machine, &of_kernel, &options] {
                 tuning::tests::each_is_given_once(table);
             }
             tuning::tests::none_weakens_a_check(kernel);

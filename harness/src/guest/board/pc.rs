@@ -9,6 +9,10 @@ pub(super) static PC: Board = Board {
     architecture: "amd64",
     machine: "q35",
     console: "ttyS0",
+    options: &[row(
+        "-global pcie-root-port.x-speed=2_5",
+        "a faster port promises to tell of its link and, with hot-plug by ACPI, does not: a reset of the bus would fail",
+    )],
     needed: &[],
     cpus: ("max", "max"),
     saving: Saving {

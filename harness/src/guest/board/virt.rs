@@ -9,6 +9,7 @@ pub(super) static VIRT: Board = Board {
     architecture: "arm64",
     machine: "virt,gic-version=3",
     console: "ttyAMA0",
+    options: &[],
     needed: &[
         row(
             "landfall.console=ttyAMA0",

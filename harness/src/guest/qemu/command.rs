@@ -205,7 +205,7 @@ impl Machine {
                 self.memory, self.memory_fd
             ),
         );
-        for needed in tuning::NEEDED {
+        for needed in tuning::NEEDED.iter().chain(board.options) {
             out.0.extend(needed.option.split(' ').map(OsString::from));
         }
         out.pair("-chardev", format!("socket,id=qmp,fd={}", self.qmp_fd));
@@ -345,7 +345,7 @@ mod tests {
             stock.kernel_command_line(),
             "console=ttyS0 reserve_mem=48M:4096:landfall"
         );
-        for row in tuning::NEEDED {
+        for row in tuning::NEEDED.iter().chain(stock.board.options) {
             assert!(line.contains(row.option), "{} is not there", row.option);
         }
     }

@@ -35,10 +35,6 @@ pub const NEEDED: &[Tuning] = &[
         "a guest that reboots is not the one under test any more: QEMU ends instead",
     ),
     row("-display none", "nobody looks at a screen"),
-    row(
-        "-global pcie-root-port.x-speed=2_5",
-        "a faster port promises to tell of its link and, with hot-plug by ACPI, does not: a reset of the bus would fail",
-    ),
 ];
 
 /// Properties of `-machine` that every guest has, after its type.
