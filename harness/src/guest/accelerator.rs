@@ -197,14 +197,16 @@ mod tests {
         };
         let what = |choice| Remembered {
             boot: "b".to_owned(),
-            qemu: "q".to_owned(),
-            kernel: "k".to_owned(),
-            choice,
+            answers: vec![Answer {
+                qemu: "q".to_owned(),
+                kernel: "k".to_owned(),
+                choice,
+            }],
         };
         assert!(recall(&path).is_none());
 
         remember(&path, &what(choice.clone())).unwrap();
-        assert_eq!(recall(&path).unwrap().choice, choice);
+        assert_eq!(recall(&path).unwrap().answers[0].choice, choice);
 
         fs::write(&path, "{").unwrap();
         assert!(recall(&path).is_none());

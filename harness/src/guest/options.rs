@@ -311,7 +311,7 @@ impl GuestOptions {
 
     /// What goes on the kernel's command line besides the tuning.
     pub(crate) fn kernel_arguments(&self) -> String {
-        let pool = self.pool.boot_option(&self.ram());
+        let pool = self.pool.boot_option(self.board, &self.ram());
         // `reserve_mem=` takes the top of what there is, and firmware may have written there before the kernel began.
         let reserve = self.watch_from_boot && self.pool.source == PoolSource::Reserve;
         let limit =

@@ -4,13 +4,14 @@
 
 use std::ops::Range;
 
+use super::board::Board;
 use crate::guest::memory::Ram;
 
 /// Bytes at the top of RAM below 4 GiB that firmware writes to: SeaBIOS has its tables in the last 16 MiB, where QEMU
 /// puts the initial file system too, and right below them what it needs until the kernel starts.
 pub const FIRMWARE: u64 = 32 << 20;
-/// Behind the end of RAM up to the next multiple of this, Linux keeps everybody out ("RAM buffer"), so that `mem=` has to
-/// name a multiple of it.
+/// On a PC Linux keeps everybody out behind the end of RAM up to the next multiple of this ("RAM buffer"), so that `mem=` has
+/// to name a multiple of it.
 pub const MEM_UNIT: u64 = 64 << 20;
 /// CMA areas begin and end at multiples of this.
 const CMA_UNIT: u64 = 4 << 20;
@@ -203,7 +204,7 @@ impl PoolOptions {
     }
 
     /// The boot option that the source needs.
-    pub(super) fn boot_option(&self, ram: &[Ram]) -> Option<String> {
+    pub(super) fn boot_option(&self, board: &Board, ram: &[Ram]) -> Option<String> {
         if self.size == 0 {
             return None;
         }
@@ -221,7 +222,8 @@ impl PoolOptions {
             PoolSource::Carveout => self.carved(ram).map(|range| match self.carveout {
                 Carveout::Top => {
                     let kept = range.start.saturating_sub(start(ram));
-                    format!("mem={}M", (kept / MEM_UNIT * MEM_UNIT) >> 20)
+                    let unit = board.mem_unit;
+                    format!("mem={}M", (kept / unit * unit) >> 20)
                 }
                 Carveout::Hole(start) => format!("memmap={}K${}K", self.size >> 10, start >> 10),
             }),
@@ -277,7 +279,6 @@ fn runs(ram: &[Ram]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guest::board::Board;
 
     const MIB: u64 = 1 << 20;
     const GIB: u64 = 1 << 30;
@@ -288,7 +289,9 @@ mod tests {
 
     fn both(pool: &PoolOptions, memory: u64) -> (String, String) {
         let ram = layout(memory, None);
-        let boot = pool.boot_option(&ram).unwrap_or_default();
+        let boot = pool
+            .boot_option(Default::default(), &ram)
+            .unwrap_or_default();
         (boot, pool.module_parameters(&ram))
     }
 

@@ -295,7 +295,10 @@ impl Trial {
 
     fn on_leg(&self, leg: Leg, context: &Context<'_>) -> Result<Judged, TrialFailed> {
         let Some(prepared) = leg.prepared(context.prepared, context.debug) else {
-            let why = "there is no debug kernel; `landfall setup --debug-kernel` builds it";
+            let why = match context.prepared.architecture.is_hosts() {
+                true => "there is no debug kernel; `landfall setup --debug-kernel` builds it",
+                false => "there is no debug kernel for guests of another architecture",
+            };
             return Ok(Judged::skipped(leg, why));
         };
         let of_guest = |source| TrialFailed::Guest { leg, source };

@@ -32,6 +32,8 @@ pub struct Board {
     pub(crate) iommu: IommuWords,
     /// Where RAM lies.
     pub(crate) memory: Layout,
+    /// What `mem=` has to name a multiple of, so that what is behind is anybody's.
+    pub(crate) mem_unit: u64,
     /// Whether its kernels leave out a hole in RAM that is named at boot (`memmap=`).
     pub(crate) has_holes: bool,
     /// Whether the kernel itself drives the slots (PCIe's native hot-plug); else firmware does, by ACPI.
@@ -134,6 +136,11 @@ impl Board {
             Some(_) => (wanted + LEAST, Some(LEAST)),
             None => (HIGH - self.memory.start + wanted, None),
         }
+    }
+
+    /// Whether its kernels leave out a hole in RAM that is named at boot, so that buffers can be placed to order.
+    pub fn has_holes(&self) -> bool {
+        self.has_holes
     }
 
     /// Whether memory can be told to lie below and above 4 GiB at will.

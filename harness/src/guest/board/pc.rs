@@ -4,6 +4,7 @@
 
 use super::{Board, IommuWords, Layout, Saving, Split};
 use crate::guest::qemu::tuning::row;
+use crate::guest::sources::MEM_UNIT;
 
 pub(super) static PC: Board = Board {
     architecture: "amd64",
@@ -69,6 +70,7 @@ pub(super) static PC: Board = Board {
             high: 0x1_0000_0000,
         }),
     },
+    mem_unit: MEM_UNIT,
     has_holes: true,
     drives_slots: false,
     early_clock: Some("tsc-early"),

@@ -37,6 +37,7 @@ pub(super) static VIRT: Board = Board {
         start: 0x4000_0000,
         split: None,
     },
+    mem_unit: 2 << 20,
     has_holes: false,
     drives_slots: true,
     early_clock: None,

@@ -28,7 +28,10 @@ const ALL_OF_IT: Duration = Duration::from_secs(12);
 /// `ENOSPC` if there are too few.
 const NO_VECTORS: [&str; 2] = ["failed with error -22", "failed with error -28"];
 /// How the kernel tells of a crash at address 0.
-const AT_ZERO: &str = "NULL pointer dereference, address: 0000000000000000";
+const AT_ZERO: [&str; 2] = [
+    "NULL pointer dereference, address: 0000000000000000",
+    "virtual address 0000000000000000",
+];
 
 /// Adds what the conduct tells, before everything else: it is the cause of what followed.
 pub(super) fn judge(observed: &mut Observed, entries: &[Entry], trial: &Case, console: &str) {
@@ -50,7 +53,7 @@ pub(super) fn judge(observed: &mut Observed, entries: &[Entry], trial: &Case, co
         .find(|line| NO_VECTORS.iter().any(|error| line.contains(error)));
     let crash = console_findings::read(console)
         .into_iter()
-        .find(|finding| finding.line.contains(AT_ZERO));
+        .find(|finding| AT_ZERO.iter().any(|sign| finding.line.contains(sign)));
     let unsynced = observed.hints.iter().find(|hint| hint.class == Some(37));
     let unsynced = unsynced.map(|hint| hint.text.clone());
     let named = if observed.took > ALL_OF_IT && gone {

@@ -11,7 +11,8 @@ use crate::capture::{self, Device};
 use crate::run::{CapturePlan, RunFailed, Session};
 use landfall::evidence::{Named, Observed};
 use landfall::guest::{
-    Booted, Carveout, Guest, GuestOptions, Loaded, POOL_MODULE, PoolOptions, PoolSource, What,
+    Board, Booted, Carveout, Guest, GuestOptions, Loaded, POOL_MODULE, PoolOptions, PoolSource,
+    What,
 };
 use landfall::judge::{count, named};
 use landfall_cards::capture::CaptureOptions;
@@ -136,9 +137,18 @@ fn not_reserved(
     prepared: &Prepared,
     cancel: &Cancel,
 ) -> Result<Observed, RunFailed> {
-    let mut options = GuestOptions::default();
+    let mut options = GuestOptions {
+        board: Board::of_set_up(prepared),
+        ..GuestOptions::default()
+    };
+    let start = options.ram().first().map_or(0, |ram| ram.phys);
     match planted {
-        true => options.watch.push(68 * MIB..192 * MIB),
+        // Where no loader puts kernel, initial file system or device tree.
+        true => {
+            let free = [68 * MIB..128 * MIB, 144 * MIB..192 * MIB];
+            let free = free.map(|range| start + range.start..start + range.end);
+            options.watch.extend(free);
+        }
         false => {
             options.pool = PoolOptions {
                 source: PoolSource::Carveout,

@@ -243,8 +243,30 @@ impl Wishes {
         let top = ram.last().map_or(0, |ram| ram.phys + ram.length);
         let parameters = &self.guest.pool.parameters;
         let needed = captures.iter().map(CapturePlan::pool).max().unwrap_or(MIB);
+        let board = self.guest.board;
+        let start = ram.first().map_or(0, |ram| ram.phys);
+        let beyond = start.checked_shr(u32::from(self.card.address_bits));
+        if beyond.is_some_and(|beyond| beyond != 0) {
+            let (bits, at) = (self.card.address_bits, start >> 20);
+            return Err(Impossible::new(
+                format!(
+                    "a card that drives {bits} address bits reaches no memory of {}, which begins at {at} MiB",
+                    board.architecture
+                ),
+                "give --address-bits 32 or more",
+            ));
+        }
+        if let (Some(place), false) = (self.place, board.has_holes()) {
+            return Err(Impossible::new(
+                format!(
+                    "there is no place {place} in guests of {}: their kernels leave no hole in memory for it (`memmap=`)",
+                    board.architecture
+                ),
+                "--pool-source carveout takes the end of memory",
+            ));
+        }
         if let (Some(place), Some(first)) = (self.place, captures.first()) {
-            let placed = place.arrange(self.guest.board, memory, first)?;
+            let placed = place.arrange(board, memory, first)?;
             if placed.iova != 0 && !self.guest.iommu.is_there() {
                 return Err(Impossible::new(
                     "no buffer can lie across 4 GiB: a PC has no RAM right below it, but firmware, interrupt controllers and the PCI hole",

@@ -146,7 +146,10 @@ impl Method {
         match self {
             Self::Cma => format!("cma={bytes}"),
             Self::Reserve => format!("reserve_mem={bytes}:4096:landfall"),
-            Self::Mem => format!("mem={base}"),
+            Self::Mem => {
+                let start = ram.first().map_or(0, |ram| ram.phys);
+                format!("mem={}", base.saturating_sub(start))
+            }
             Self::Memmap => {
                 format!("memmap={bytes}${base:#x} memmap={LOW_HOLE_BYTES}${LOW_HOLE:#x}")
             }
