@@ -3,6 +3,7 @@
 //! Every test boots a guest and reads top to bottom; `tidy` alone reads the repository instead.
 
 mod ad1889;
+mod architectures;
 mod bind;
 mod boot;
 mod bundle;

@@ -191,7 +191,11 @@ impl<W: Wire> Machine<W> {
         let mut masters = false;
         for effect in self.config.write(offset, from) {
             match effect {
-                Effect::FunctionLevelReset => self.reset_function(Reset::FunctionLevel),
+                Effect::FunctionLevelReset => {
+                    let reset = Reset::FunctionLevel;
+                    self.reset_function(reset);
+                    self.journal.push(Kind::Reset { reset });
+                }
                 Effect::BusMaster(on) => {
                     self.journal.push(Kind::BusMaster { on });
                     masters = on;
@@ -215,22 +219,34 @@ impl<W: Wire> Machine<W> {
 
     /// Resets the whole device, configuration space included.
     pub(crate) fn reset_device(&mut self) {
-        self.config.reset();
-        self.watch.stop();
-        self.reset_function(Reset::Device);
+        self.power_on();
+        self.journal.push(Kind::Reset {
+            reset: Reset::Device,
+        });
         self.tell_setup();
         self.settle();
     }
 
-    /// The machine is gone: the function is as after power-on, without wires or mappings.
+    /// The machine is gone: the function is as after power-on, without wires or mappings. Nobody reset it: the journal says that
+    /// the connection ended, and no more.
     pub(crate) fn unplug(&mut self) {
         self.irqs = Irqs::default();
-        self.reset_device();
+        self.power_on();
+        self.tell_setup();
+        self.settle();
         self.was_read = false;
         if let Some(witness) = &mut self.witness {
             witness.unplug();
         }
         self.map.clear();
+        self.journal.push(Kind::Disconnected);
+    }
+
+    /// All is as it is when power comes.
+    fn power_on(&mut self) {
+        self.config.reset();
+        self.watch.stop();
+        self.reset_function(Reset::Device);
     }
 
     /// Lets the function do one piece of work.
@@ -260,7 +276,6 @@ impl<W: Wire> Machine<W> {
         if let Some(table) = &mut self.msix {
             table.reset();
         }
-        self.journal.push(Kind::Reset { reset });
     }
 
     /// Whether the function asked to be cut off since this was asked last.

@@ -431,6 +431,5 @@ fn accept(shared: &Shared, listener: &UnixListener) {
         }
         *shared.connection.lock() = None;
         shared.with_machine(Machine::unplug);
-        shared.journal.push(Kind::Disconnected);
     }
 }

@@ -81,12 +81,11 @@ impl Audit {
 
     fn kind(&mut self, kind: &Kind) -> Result<(), String> {
         match *kind {
-            Kind::Connected => {
-                self.blind = false;
+            Kind::Connected | Kind::Disconnected => {
+                self.blind &= *kind != Kind::Connected;
                 self.maps.clear();
                 (self.master, self.power) = (false, 0);
             }
-            Kind::Disconnected => self.maps.clear(),
             Kind::BusMapped {
                 address,
                 length,
