@@ -9,6 +9,7 @@
 mod assemble;
 mod capture;
 pub(crate) mod frames;
+mod impossible;
 mod jobs;
 mod leave;
 mod look;
@@ -25,8 +26,9 @@ use landfall_device::ledger;
 use landfall_guest::{Cancel, Prepared};
 
 pub use capture::CapturePlan;
+pub use impossible::Impossible;
 pub use placement::{Place, Placed};
-pub use plan::{FAULT_FRAME, Impossible, Plan, Wishes};
+pub use plan::{FAULT_FRAME, Plan, Wishes};
 pub use session::Session;
 
 use crate::capture::Configure;

@@ -6,7 +6,7 @@
 //! the first buffer. So nothing depends on what the kernel has free, and the range is watched from boot.
 
 use super::capture::CapturePlan;
-use super::plan::Impossible;
+use super::impossible::Impossible;
 use landfall::guest::{Board, Carveout, FIRMWARE, PoolOptions};
 
 const PAGE: u64 = 4096;
@@ -118,6 +118,15 @@ impl Place {
         memory: u64,
         plan: &CapturePlan,
     ) -> Result<Placed, Impossible> {
+        if !board.has_holes() {
+            return Err(Impossible::new(
+                format!(
+                    "there is no place {self} in guests of {}: their kernels leave no hole in memory for it (`memmap=`)",
+                    board.architecture
+                ),
+                "--pool-source carveout takes the end of memory",
+            ));
+        }
         let size = plan.pool();
         let frame = plan.frame_bytes();
         let whole = frame.next_multiple_of(PAGE);

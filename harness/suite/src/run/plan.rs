@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use landfall_cards::capture::pattern::{Pattern, Pixel};
 use landfall_cards::capture::{CaptureOptions, Fault, Planted, Strikes};
 
+use super::impossible::Impossible;
 use super::{CapturePlan, Place, Placed};
 use crate::capture;
 use crate::scenario::Scenario;
@@ -109,25 +110,6 @@ pub struct Plan {
     pub neighbour: Option<u64>,
     /// The scenario that the card's faults are from, if they are from one.
     pub scenario: Option<Scenario>,
-}
-
-/// Wishes that cannot be had together.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what}")]
-pub struct Impossible {
-    /// What cannot be had.
-    pub what: String,
-    /// What to ask for instead.
-    pub hint: String,
-}
-
-impl Impossible {
-    pub(super) fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self {
-            what: what.into(),
-            hint: hint.into(),
-        }
-    }
 }
 
 impl Wishes {
@@ -254,15 +236,6 @@ impl Wishes {
                     board.architecture
                 ),
                 "give --address-bits 32 or more",
-            ));
-        }
-        if let (Some(place), false) = (self.place, board.has_holes()) {
-            return Err(Impossible::new(
-                format!(
-                    "there is no place {place} in guests of {}: their kernels leave no hole in memory for it (`memmap=`)",
-                    board.architecture
-                ),
-                "--pool-source carveout takes the end of memory",
             ));
         }
         if let (Some(place), Some(first)) = (self.place, captures.first()) {
