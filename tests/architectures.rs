@@ -119,7 +119,7 @@ fn what_cannot_be_had_is_refused_in_words() -> Result {
         ),
         ("setup --debug-kernel", 3, "built for amd64 alone"),
         (
-            "exec --card dt3155 --file /bin/true:/root/program -- /root/program",
+            "exec --card dt3155 --file /bin/true:/opt/program -- /opt/program",
             3,
             "a program for amd64",
         ),

@@ -216,7 +216,7 @@ const LEVELS: [(&str, &[&str]); 5] = [
     (
         "guest-image/src",
         &[
-            "event host",
+            "architecture event host",
             "store reporter",
             "prepared debian image",
             "qemu",

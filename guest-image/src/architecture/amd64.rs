@@ -2,8 +2,7 @@
 
 //! 64-bit PCs.
 
-use super::Architecture;
-use crate::debian::packages::series;
+use super::{Architecture, series};
 
 pub(super) static AMD64: Architecture = Architecture {
     name: "amd64",

@@ -2,8 +2,7 @@
 
 //! 64-bit ARM.
 
-use super::Architecture;
-use crate::debian::packages::series;
+use super::{Architecture, series};
 
 pub(super) static ARM64: Architecture = Architecture {
     name: "arm64",

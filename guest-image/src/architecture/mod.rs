@@ -6,9 +6,6 @@
 mod amd64;
 mod arm64;
 
-use crate::debian::packages::Series;
-use crate::image::embedded::AGENT_TARGET;
-
 /// What a guest's processor is, and what its kernel, programs and modules are made with.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Architecture {
@@ -45,6 +42,25 @@ pub struct Architecture {
     /// What the agent is linked with, if it is built at set-up.
     pub(crate) libc: &'static [&'static str],
 }
+
+/// A series of the distribution's kernels.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Series {
+    /// Such as `7.3`.
+    pub(crate) name: &'static str,
+    /// Modules in Rust are built for it: it takes them, and its source is a package.
+    pub(crate) rust: bool,
+    /// The suite that it is in, if that is none of those that everything else comes from.
+    pub(crate) suite: Option<&'static str>,
+}
+
+/// One of them.
+const fn series(name: &'static str, rust: bool, suite: Option<&'static str>) -> Series {
+    Series { name, rust, suite }
+}
+
+/// What rustc calls the target that the agent was built for.
+const AGENT_TARGET: &str = env!("LANDFALL_AGENT_TARGET");
 
 /// All there are, the default first.
 pub(crate) static ALL: [&Architecture; 2] = [&amd64::AMD64, &arm64::ARM64];

@@ -4,25 +4,9 @@
 
 use std::path::PathBuf;
 
-use crate::architecture::Architecture;
+use crate::architecture::{Architecture, Series};
 use crate::debian::apt::{Apt, BACKPORTS, Chosen, RELEASE};
 use crate::host::process::CommandError;
-
-/// A series of the distribution's kernels.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Series {
-    /// Such as `7.3`.
-    pub(crate) name: &'static str,
-    /// Modules in Rust are built for it: it takes them, and its source is a package.
-    pub(crate) rust: bool,
-    /// The suite that it is in, if that is none of those that everything else comes from.
-    pub(crate) suite: Option<&'static str>,
-}
-
-/// One of them.
-pub(crate) const fn series(name: &'static str, rust: bool, suite: Option<&'static str>) -> Series {
-    Series { name, rust, suite }
-}
 
 /// What the modules are built with besides a compiler for C. All of it comes from [`RELEASE`], above all rustc: the kernel was built
 /// with that one, and Rust's metadata is tied to the compiler.

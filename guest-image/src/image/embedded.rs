@@ -13,9 +13,6 @@ pub(crate) static AGENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/agent
 /// SHA-256 of the agent, hex.
 pub(crate) const AGENT_SHA256: &str = env!("LANDFALL_AGENT_SHA256");
 
-/// What rustc calls the target that it is for.
-pub(crate) const AGENT_TARGET: &str = env!("LANDFALL_AGENT_TARGET");
-
 /// Path in the repository and contents of each file the agent is built from.
 static AGENT_SOURCES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/agent_sources.rs"));
 /// Each package that it may be made of: its name and version, its checksum, and itself.

@@ -7,8 +7,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::architecture::{self, Architecture};
-use crate::debian::packages::{Series, VIDEO};
+use crate::architecture::{self, Architecture, Series};
+use crate::debian::packages::VIDEO;
 use crate::image::embedded::{SOURCES_SHA256, agent_sha256};
 use crate::image::files;
 use crate::image::initramfs;
