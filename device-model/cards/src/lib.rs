@@ -8,6 +8,7 @@ pub mod ad1889;
 pub mod capture;
 pub mod dt3155;
 pub mod endpoint;
+mod fault;
 pub mod ioatdma;
 mod late;
 pub mod nvme;

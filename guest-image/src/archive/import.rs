@@ -17,7 +17,7 @@ use super::{ArchiveError, CHUNK, Refused, SPECIAL};
 use crate::architecture::Architecture;
 use crate::event::{Event, Step};
 use crate::host::cancel::Cancel;
-use crate::image::embedded::{AGENT_SHA256, SOURCES_SHA256};
+use crate::image::embedded::{SOURCES_SHA256, agent_sha256};
 use crate::qemu;
 use crate::setup::error::SetupError;
 use crate::setup::hold;
@@ -144,7 +144,10 @@ pub fn what_is_imported(options: &SetupOptions) -> Result<[(String, String); 3],
     Ok([
         ("@key@".to_owned(), plan.key),
         ("@kmod@".to_owned(), SOURCES_SHA256.to_owned()),
-        ("@agent@".to_owned(), AGENT_SHA256.to_owned()),
+        (
+            "@agent@".to_owned(),
+            agent_sha256(plan.architecture).to_owned(),
+        ),
     ])
 }
 

@@ -8,7 +8,8 @@ use std::path::{Component, Path};
 use serde::{Deserialize, Serialize};
 
 use super::{ArchiveError, ENTRIES, Refused};
-use crate::image::embedded::{AGENT_SHA256, SOURCES_SHA256};
+use crate::architecture::Architecture;
+use crate::image::embedded::{SOURCES_SHA256, agent_sha256};
 use crate::setup::stamp::{Emulator, Stamp};
 
 /// Version of the archive's format.
@@ -76,9 +77,10 @@ impl Manifest {
         }
         let manifest: Self = serde_json::from_slice(bytes).map_err(foreign)?;
         let lock = &manifest.setup.lock;
+        let agent = Architecture::of(&manifest.setup.architecture).map(agent_sha256);
         if manifest.key != key
             || lock.kmod_sha256 != SOURCES_SHA256
-            || lock.agent_sha256 != AGENT_SHA256
+            || agent != Some(&*lock.agent_sha256)
         {
             return Err(ArchiveError::OtherSources {
                 landfall: manifest.landfall,

@@ -122,10 +122,10 @@ pub(crate) fn make_image(
         });
     }
     fs::write(entry.join("vmlinux"), kernel.image)?;
-    if kernel.compressed {
-        fs::rename(&image, entry.join(COMPRESSED))?;
+    match kernel.compressed {
+        true => fs::rename(&image, entry.join(COMPRESSED))?,
+        false => remove(&image)?,
     }
-    remove(&image)?;
     Ok(remove(&tree)?)
 }
 

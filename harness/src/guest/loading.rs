@@ -15,8 +15,9 @@ use super::{milliseconds, protocol_error, region, unexpected, watch};
 use crate::guest::memory::ReadError;
 use crate::guest::qemu::qmp;
 
-/// How long a guest may take to find a card and bind it; it takes tenths of a second.
-const BIND: Duration = Duration::from_secs(10);
+/// How long a guest may take to find a card and bind it; it takes tenths of a second, and took ten seconds on a host that had
+/// much else to do.
+const BIND: Duration = Duration::from_secs(30);
 /// Where the kernel lists slots for hot-plug.
 const SLOTS: &str = "/sys/bus/pci/slots";
 /// What a slot's power indicator shows while its state changes.

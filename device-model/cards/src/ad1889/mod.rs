@@ -30,14 +30,13 @@
 
 mod channel;
 mod codec;
-mod fault;
 mod regs;
 mod sound;
 #[cfg(test)]
 mod tests;
 
-pub use self::fault::Fault;
 pub use self::sound::{Speaker, recorded};
+pub use crate::fault::Fault;
 
 use self::channel::{ADC, Channel, WAVE};
 use self::codec::Codec;

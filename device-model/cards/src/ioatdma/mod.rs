@@ -32,7 +32,6 @@
 //! not see: it reads the completion word.
 
 mod engine;
-mod fault;
 #[expect(
     non_camel_case_types,
     reason = "the table is whole, and its names are the data sheet's"
@@ -43,7 +42,7 @@ mod tests;
 
 pub use self::engine::CHUNK;
 use self::engine::{Channel, Engine};
-pub use self::fault::Fault;
+pub use crate::fault::Fault;
 use landfall_device::contract::register::Description;
 use landfall_device::contract::*;
 use regs::*;

@@ -24,7 +24,6 @@
 mod admin;
 mod command;
 mod disk;
-mod fault;
 mod io;
 mod queue;
 #[expect(
@@ -39,8 +38,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use self::disk::Disk;
-pub use self::fault::Fault;
 use self::queue::{Completions, Submissions};
+pub use crate::fault::Fault;
 use crate::late::Late;
 use landfall_device::contract::*;
 use regs::*;

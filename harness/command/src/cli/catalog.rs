@@ -6,7 +6,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use landfall_suite::catalog::{Leg, Pattern};
+use landfall_guest::Architecture;
+use landfall_suite::catalog::{Leg, On, Pattern};
 
 use super::PartArguments;
 
@@ -41,6 +42,16 @@ pub(crate) enum CatalogCommand {
         /// How often Landfall must name each
         #[arg(long, value_name = "N", default_value_t = 3)]
         repeats: u32,
+        /// Instead, which class is named on which kernel, once each: all, or names separated by commas, SERIES or
+        /// ARCHITECTURE/SERIES, such as 6.12,arm64/7.3
+        #[arg(
+            long,
+            value_name = "LIST",
+            value_delimiter = ',',
+            value_parser = kernel,
+            conflicts_with_all = ["repeats", "no_debug_kernel", "arch", "kernel_series", "kernel"]
+        )]
+        kernels: Vec<Kernels>,
         /// Leave the debug kernel out, which takes a quarter of an hour to build the first time
         #[arg(long)]
         no_debug_kernel: bool,
@@ -129,6 +140,38 @@ pub(crate) struct Common {
     pub(crate) jobs: Option<NonZeroUsize>,
     #[command(flatten)]
     pub(crate) parts: PartArguments,
+}
+
+/// Kernels that a word names.
+#[derive(Clone, Debug)]
+pub(crate) enum Kernels {
+    /// Of every architecture every series.
+    All,
+    /// One.
+    One(On),
+}
+
+fn kernel(word: &str) -> Result<Kernels, String> {
+    if word == "all" {
+        return Ok(Kernels::All);
+    }
+    let usual = Architecture::names().into_iter().next().unwrap_or_default();
+    let (architecture, series) = word.split_once('/').unwrap_or((usual, word));
+    let of = Architecture::of(architecture).ok_or_else(|| {
+        let there = Architecture::names().join(", ");
+        format!("there are no guests of {architecture}; there are {there}")
+    })?;
+    let there = of.series();
+    match there.contains(&series) {
+        true => Ok(Kernels::One(On {
+            architecture: architecture.to_owned(),
+            series: series.to_owned(),
+        })),
+        false => Err(format!(
+            "there is no series {series} for {architecture}; there are {}",
+            there.join(", ")
+        )),
+    }
 }
 
 /// The pattern of that name.

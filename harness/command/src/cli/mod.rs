@@ -21,7 +21,7 @@ use landfall_reserve::allocator::Fit;
 use landfall_suite::run::Place;
 use landfall_suite::survey::Method;
 
-pub(crate) use catalog::{CatalogArguments, CatalogCommand, Common, LegsArguments};
+pub(crate) use catalog::{CatalogArguments, CatalogCommand, Common, Kernels, LegsArguments};
 pub(crate) use exec::{
     BuildModuleArguments, ExecArguments, InitArguments, MachineArguments, ShellArguments,
     SubjectArguments, TestArguments,

@@ -7,13 +7,18 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use landfall::bundle::Place;
-use landfall_guest::{Cancel, Prepared};
-use landfall_suite::catalog::{self, ENTRIES, Entry, Event, Leg, PATTERNS, Plan, Platforms};
+use landfall::report::drawing::Drawing;
+use landfall_guest::{Architecture, Cancel, Prepared};
+use landfall_suite::catalog::{
+    self, ENTRIES, Entry, Event, KernelMatrix, KernelRuns, Leg, On, PATTERNS, Plan, Platforms,
+};
 use landfall_suite::scenario::Scenario;
 
 use super::survey::{file, png};
 use super::{Done, parts, prepare, prepare_debug, scenario};
-use crate::cli::{CatalogArguments, CatalogCommand, Common, LegsArguments, PartArguments};
+use crate::cli::{
+    CatalogArguments, CatalogCommand, Common, Kernels as Named, LegsArguments, PartArguments,
+};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::output;
@@ -77,6 +82,9 @@ pub(super) fn catalog(arguments: &CatalogArguments, cancel: &Cancel) -> Done {
             record,
             common,
         } => run(numbers, record.as_deref(), common, cancel),
+        CatalogCommand::Matrix { kernels, .. } if !kernels.is_empty() => {
+            on_kernels(&arguments.command, cancel)
+        }
         CatalogCommand::Matrix { .. } => matrix(&arguments.command, cancel),
         CatalogCommand::Gallery { list: true, .. } => {
             for pattern in &PATTERNS {
@@ -196,6 +204,7 @@ fn matrix(command: &CatalogCommand, cancel: &Cancel) -> Done {
         svg,
         png: picture,
         common,
+        kernels: _,
     } = command
     else {
         return Ok(ExitCode::Usage);
@@ -212,14 +221,103 @@ fn matrix(command: &CatalogCommand, cancel: &Cancel) -> Done {
     if let Some(path) = markdown {
         file(path, catalog::page(&matrix))?;
     }
-    let drawing = catalog::plot(&matrix);
+    draw(&catalog::plot(&matrix), svg.as_deref(), picture.as_deref())?;
+    Ok(verdict(matrix.rows.iter().all(|row| row.alarms.is_empty())))
+}
+
+/// Writes a drawing where it was asked for.
+fn draw(drawing: &Drawing, svg: Option<&Path>, picture: Option<&Path>) -> Result<(), Failure> {
     if let Some(path) = svg {
         file(path, drawing.svg())?;
     }
     if let Some(path) = picture {
-        file(path, png(&drawing, path)?)?;
+        file(path, png(drawing, path)?)?;
     }
-    Ok(verdict(matrix.rows.iter().all(|row| row.alarms.is_empty())))
+    Ok(())
+}
+
+/// The whole catalogue on each of some kernels, one after the other.
+fn on_kernels(command: &CatalogCommand, cancel: &Cancel) -> Done {
+    let CatalogCommand::Matrix {
+        kernels,
+        markdown,
+        svg,
+        png: picture,
+        common,
+        ..
+    } = command
+    else {
+        return Ok(ExitCode::Usage);
+    };
+    let mut wanted: Vec<On> = Vec::new();
+    for named in kernels {
+        let these = match named {
+            Named::One(on) => vec![on.clone()],
+            Named::All => all_kernels(),
+        };
+        wanted.extend(
+            these
+                .into_iter()
+                .filter(|on| !wanted.contains(on))
+                .collect::<Vec<_>>(),
+        );
+    }
+    let entries: Vec<&'static Entry> = ENTRIES.iter().collect();
+    let (mut done, mut qemu) = (Vec::new(), String::new());
+    for on in wanted {
+        let parts = PartArguments {
+            arch: Some(on.architecture.clone()),
+            kernel_series: Some(on.series.clone()),
+            ..common.parts.clone()
+        };
+        let common = Common {
+            json: None,
+            bundle: common.bundle.clone(),
+            jobs: common.jobs,
+            parts,
+        };
+        let mut progress = Progress::new();
+        let guests = Kernels::prepare(&common, false, cancel, &mut progress)?;
+        progress.note(&format!("Linux {}", guests.stock.kernel_release));
+        let progress = Mutex::new(progress);
+        let runs = catalog::run(&entries, &guests.platforms(), cancel, &teller(&progress))
+            .map_err(|failed| Failure::of_catalog(&failed))?;
+        qemu.clone_from(&guests.stock.qemu.version);
+        done.push(KernelRuns {
+            on,
+            release: guests.stock.kernel_release.clone(),
+            runs,
+        });
+    }
+    let matrix = KernelMatrix::of(&qemu, &done);
+    output::text(&matrix.table());
+    if let Some(path) = &common.json {
+        report::write_json(path, &matrix)?;
+    }
+    if let Some(path) = markdown {
+        file(path, matrix.page())?;
+    }
+    draw(
+        &catalog::plot_kernels(&matrix),
+        svg.as_deref(),
+        picture.as_deref(),
+    )?;
+    let bundles = done.iter().flat_map(|kernel| &kernel.runs.classes);
+    left(bundles.flat_map(|run| &run.bundles));
+    Ok(verdict(matrix.passed()))
+}
+
+/// Of every architecture every series.
+fn all_kernels() -> Vec<On> {
+    let of = |name: &'static str| {
+        let series = Architecture::of(name).map(Architecture::series);
+        let series = series.unwrap_or_default().into_iter();
+        series.map(move |series| On {
+            architecture: name.to_owned(),
+            series: series.to_owned(),
+        })
+    };
+    Architecture::names().into_iter().flat_map(of).collect()
 }
 
 fn clean(runs: u32, debug: bool, common: &Common, cancel: &Cancel) -> Done {

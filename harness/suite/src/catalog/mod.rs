@@ -13,6 +13,7 @@ mod conduct;
 mod entries;
 mod gallery;
 mod jobs;
+mod kernels;
 mod leave;
 mod matrix;
 mod page;
@@ -26,10 +27,11 @@ pub use clean::clean;
 pub use entries::{Action, ENTRIES, Entry, Job, Recipe, Way};
 pub use gallery::{BUGS, Bug, Gallery, PATTERNS, Pattern, Plan, Shown, gallery, show_bug};
 pub use jobs::{CatalogFailed, Event, Platforms, legs, run};
+pub use kernels::{KernelCell, KernelColumn, KernelMatrix, KernelRow, KernelRuns, On};
 pub use landfall::judge::Leg;
 pub use matrix::matrix;
 pub use page::{page, table};
-pub use plot::plot;
+pub use plot::{plot, plot_kernels};
 pub use schema::{
     Cell, ClassRun, CleanRuns, Column, LegRun, List, ListedClass, Matrix, Row, Runs, Seen, Skipped,
     VERSION, list,

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The ways in which the card can be made to misbehave, one at a time.
+//! The ways in which several cards can be made to misbehave, one at a time. What each card moves, and when a fault strikes, its
+//! options say.
 
-/// A misbehaviour; each strikes once, at copy [`super::IoatOptions::fault_copy`] or after it.
+/// A misbehaviour; each strikes once, or later if what it needs comes later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fault {
-    /// One bit in the middle of the copy arrives otherwise than it was read.
+    /// One bit of what the card moves to memory arrives otherwise than it is.
     Corrupt,
-    /// Writes one byte behind the copy.
+    /// Writes one byte behind what it was to move, or behind the ring that it has filled.
     Overrun,
-    /// The interrupt of the copy is never sent.
+    /// The interrupt that tells of it never comes.
     LostInterrupt,
-    /// Writes 64 bytes to where the last copy went, 200 ms after the driver stopped the channel.
+    /// Writes 64 bytes to where it last moved something, 200 ms after the driver stopped it.
     AfterStop,
 }
 
