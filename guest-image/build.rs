@@ -43,6 +43,7 @@ fn build_agent(here: &Path, out: &Path) -> Result<PathBuf, Box<dyn Error>> {
         "agent/src",
         "agent/Cargo.toml",
         "../Cargo.lock",
+        "../Cargo.toml",
         "../kmod/capture/uapi.rs",
         "../kmod/pool/uapi.rs",
     ] {

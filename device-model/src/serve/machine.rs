@@ -231,15 +231,16 @@ impl<W: Wire> Machine<W> {
     /// the connection ended, and no more.
     pub(crate) fn unplug(&mut self) {
         self.irqs = Irqs::default();
+        self.map.clear();
         self.power_on();
+        // Before the function hears of it, which may act then: that it cannot reach anything any more is known by this.
+        self.journal.push(Kind::Disconnected);
         self.tell_setup();
         self.settle();
         self.was_read = false;
         if let Some(witness) = &mut self.witness {
             witness.unplug();
         }
-        self.map.clear();
-        self.journal.push(Kind::Disconnected);
     }
 
     /// All is as it is when power comes.

@@ -21,7 +21,7 @@ pub(super) static AMD64: Architecture = Architecture {
     make: "CC=x86_64-linux-gnu-gcc-14 HOSTCC=gcc-14",
     source: &["arch/x86/*", "tools/arch/x86/*"],
     harmless: &[],
-    kernel: "x86_64",
+    uname: "x86_64",
     machine: 62,
     early: &[],
     target: "x86_64-unknown-linux-gnu",

@@ -29,7 +29,7 @@ pub(super) static ARM64: Architecture = Architecture {
         "CONFIG_COMPAT_VDSO",
         "CONFIG_THUMB2_COMPAT_VDSO",
     ],
-    kernel: "aarch64",
+    uname: "aarch64",
     machine: 183,
     // The IOMMU's driver: without it no device behind that is probed.
     early: &["virtio_iommu"],

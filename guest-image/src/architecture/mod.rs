@@ -32,7 +32,7 @@ pub struct Architecture {
     /// code of a module.
     pub(crate) harmless: &'static [&'static str],
     /// What it is called by `uname` and by Rust.
-    pub(crate) kernel: &'static str,
+    pub(crate) uname: &'static str,
     /// `e_machine` of its ELF files.
     pub(crate) machine: u16,
     /// Modules of the kernel's that have to be there before any device is looked for, as far as it has them.
@@ -86,7 +86,7 @@ impl Architecture {
 
     /// Whether this host's processor is one.
     pub fn is_hosts(&self) -> bool {
-        self.kernel == std::env::consts::ARCH
+        self.uname == std::env::consts::ARCH
     }
 
     /// Whether it is not the tools' own.

@@ -228,7 +228,7 @@ fn an_entry_that_is_there_is_left_alone() -> Result {
     let other = tempfile::tempdir()?;
     let loader = other
         .path()
-        .join("entries/qemu-1a/lib64/ld-linux-x86-64.so.2");
+        .join("entries/qemu-1a/usr/lib64/ld-linux-x86-64.so.2");
     fs::create_dir_all(loader.parent().ok_or("no parent")?)?;
     fs::write(&loader, "made here")?;
 

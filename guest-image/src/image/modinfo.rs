@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(read(&module(b"license=GPL\0")), Err(NotAModule::NoName));
         assert_eq!(read(&module(b"name=../../x\0")), Err(NotAModule::NoName));
         let mut other = module(b"name=x\0");
-        other[18] = 183;
+        other[18] = 40;
         assert_eq!(read(&other), Err(NotAModule::OtherMachine));
     }
 

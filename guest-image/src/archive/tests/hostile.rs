@@ -358,7 +358,7 @@ fn a_set_up_that_names_what_is_not_in_the_archive_is_refused() -> Result {
 #[test]
 fn an_emulator_without_its_loader_is_refused() -> Result {
     let refused = changed(|parts| {
-        let at = parts.at("/lib64")?;
+        let at = parts.at("/usr/lib64/ld-linux-x86-64.so.2")?;
         parts.members.remove(at);
         parts.manifest.members.remove(at);
         Ok(())
