@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use landfall_device::contract::Function;
-use landfall_device::journal::{DriverState, Entry, Kind};
 use landfall_guest::{BuildFailed, Built, Cancel, Packages, Prepared, SetupOptions, parallel};
 
 use super::{Death, Expected, Judged, Leg, Verdict, Watch, leave, versions};
@@ -341,9 +340,7 @@ impl Trial {
             .find_map(failed)
             .or_else(|| looks.first().cloned());
         let mut cards = Vec::new();
-        for (card, mut observed) in self.cards.iter().zip(seen) {
-            let refused = refused_by(&observed.trace.entries());
-            observed.not_judged.extend(refused);
+        for (card, observed) in self.cards.iter().zip(seen) {
             let says =
                 |observed: &Observed| super::verdict::says(observed).or_else(|| wrong.clone());
             let command = self.command.as_ref();
@@ -453,28 +450,6 @@ fn load(
     }
 }
 
-/// Why nothing was shown of a card that a driver tried and none has taken: what it did meanwhile is no proof of more.
-fn refused_by(entries: &[Entry]) -> Option<String> {
-    let mut refused = None;
-    for entry in entries {
-        match &entry.kind {
-            Kind::Driver {
-                state: DriverState::Bound,
-                ..
-            } => return None,
-            Kind::Driver {
-                driver,
-                state: DriverState::NotBound,
-                ..
-            } => refused = Some(driver),
-            _ => {}
-        }
-    }
-    refused.map(|driver| {
-        format!("the driver {driver} tried the card and refused it, and none was bound; the kernel's log may say why")
-    })
-}
-
 /// Whether the guest goes on after that.
 fn lives(failed: &GuestFailed) -> bool {
     matches!(*failed.what, What::Refused(_) | What::NotBrought(_))
@@ -505,37 +480,5 @@ pub(super) fn failed((program, ran): &(String, Ran)) -> Option<String> {
             "`{program}` ended with {status}: {}",
             last(&ran.stderr)
         )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_card_that_every_driver_refused_is_not_judged() {
-        let entries = |states: &[DriverState]| -> Vec<Entry> {
-            let entry = |(sequence, state): (u64, &DriverState)| Entry {
-                sequence,
-                time_ns: 0,
-                kind: Kind::Driver {
-                    driver: "mine".to_owned(),
-                    state: *state,
-                },
-            };
-            (0..).zip(states).map(entry).collect()
-        };
-        use DriverState::{Binding, Bound, NotBound, Unbound};
-
-        assert_eq!(refused_by(&[]), None);
-        let refused = refused_by(&entries(&[Binding, NotBound]));
-        assert!(refused.is_some_and(|why| why.contains("the driver mine tried")));
-        for others in [
-            &[Binding, Bound, Unbound][..],
-            &[Binding, NotBound, Binding, Bound],
-            &[Binding, Bound, Unbound, Binding, NotBound],
-        ] {
-            assert_eq!(refused_by(&entries(others)), None, "{others:?}");
-        }
     }
 }
