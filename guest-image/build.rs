@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Builds the agent as a static program and lists the kernel modules' sources, and the agent's with the packages that it is made
-//! of, so that all are part of whatever links this library and nothing else has to be shipped beside it.
+//! Builds the agent as a static program, and the plugin for QEMU's translator; lists the kernel modules' sources, and the agent's
+//! with the packages that it is made of: all are part of whatever links this library and nothing else has to be shipped beside it.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -27,6 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         hex(&Sha256::digest(&agent))
     );
     fs::write(out.join("agent"), agent)?;
+    fs::copy(build_plugin(&here, &out)?, out.join("plugin"))?;
     println!("cargo::rustc-env=LANDFALL_AGENT_TARGET={TARGET}");
     fs::write(out.join("sources.rs"), list_sources(root)?)?;
     let (sources, packages) = list_agent(root)?;
@@ -36,9 +37,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Builds the agent in a target directory of its own: the caller's is locked while a build script runs.
+/// Builds the agent.
 fn build_agent(here: &Path, out: &Path) -> Result<PathBuf, Box<dyn Error>> {
-    let manifest = here.join("agent/Cargo.toml");
     for input in [
         "agent/src",
         "agent/Cargo.toml",
@@ -49,33 +49,63 @@ fn build_agent(here: &Path, out: &Path) -> Result<PathBuf, Box<dyn Error>> {
     ] {
         println!("cargo::rerun-if-changed={}", here.join(input).display());
     }
-    let target = out.join("agent-target");
+    let manifest = here.join("agent/Cargo.toml");
+    let words = ["build", "--bin", "landfall-agent", "--target", TARGET];
+    let flags = "-Ctarget-feature=+crt-static";
+    let directory = build(&manifest, out, &words, TARGET, flags)?;
+    Ok(directory.join("landfall-agent"))
+}
+
+/// Builds the plugin, which runs in this host's QEMU, without `std`: its panics end QEMU.
+fn build_plugin(here: &Path, out: &Path) -> Result<PathBuf, Box<dyn Error>> {
+    for input in ["plugin/src", "plugin/Cargo.toml"] {
+        println!("cargo::rerun-if-changed={}", here.join(input).display());
+    }
+    let manifest = here.join("plugin/Cargo.toml");
+    let host = env::var("TARGET")?;
+    let words = [
+        "rustc",
+        "--lib",
+        "--crate-type",
+        "cdylib",
+        "--target",
+        &host,
+    ];
+    let words = [words.as_slice(), &["--features", "qemu"]].concat();
+    let directory = build(&manifest, out, &words, &host, "-Cpanic=abort")?;
+    Ok(directory.join("liblandfall_plugin.so"))
+}
+
+/// Builds a package in a target directory of its own: the caller's is locked while a build script runs. Gives the directory of
+/// what was made.
+fn build(
+    manifest: &Path,
+    out: &Path,
+    words: &[&str],
+    target: &str,
+    flags: &str,
+) -> Result<PathBuf, Box<dyn Error>> {
+    let made = out.join("agent-target");
     let mut cargo = Command::new(env::var_os("CARGO").ok_or("CARGO is not set")?);
     cargo
-        .args([
-            "build",
-            "--release",
-            "--bin",
-            "landfall-agent",
-            "--target",
-            TARGET,
-        ])
+        .args(words)
+        .arg("--release")
         .arg("--manifest-path")
-        .arg(&manifest)
+        .arg(manifest)
         .arg("--target-dir")
-        .arg(&target)
-        .current_dir(here)
+        .arg(&made)
+        .current_dir(manifest.parent().ok_or("a manifest has a directory")?)
         // The same bytes from every profile and every lint run of the caller, or the guest would be rebuilt.
-        .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static")
+        .env("CARGO_ENCODED_RUSTFLAGS", flags)
         .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
         .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
         .env_remove("RUSTFLAGS")
         .env_remove("RUSTC_WORKSPACE_WRAPPER")
         .env_remove("CARGO_BUILD_TARGET");
     if !cargo.status()?.success() {
-        return Err(format!("the agent did not build: {cargo:?}").into());
+        return Err(format!("{} did not build: {cargo:?}", manifest.display()).into());
     }
-    Ok(target.join(TARGET).join("release/landfall-agent"))
+    Ok(made.join(target).join("release"))
 }
 
 /// Rust source of two tables, for targets that the agent is built for later: its files in this repository, and the packages that

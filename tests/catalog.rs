@@ -20,6 +20,7 @@ fn named(number: u8) -> Result {
         bundles: None,
         record: None,
         twins: Some(&TWINS),
+        watch_cpu: false,
     };
     let runs = run(&[entry], &platforms, &Cancel::default(), &|_| ())?;
     assert!(!runs.classes.is_empty(), "{number} is planted nowhere");
@@ -41,6 +42,7 @@ fn what_is_not_named_leaves_a_bundle() -> Result {
         bundles: Some(&place),
         record: None,
         twins: None,
+        watch_cpu: false,
     };
     let entry: &Entry = Box::leak(Box::new(Entry {
         legs: &[Leg::Swiotlb],

@@ -16,6 +16,7 @@ fn platforms() -> Platforms<'static> {
         bundles: None,
         record: None,
         twins: None,
+        watch_cpu: false,
     }
 }
 

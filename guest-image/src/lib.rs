@@ -32,6 +32,7 @@ pub use host::cancel::Cancel;
 pub use host::parallel;
 pub use host::privilege::RunAs;
 pub use image::elf::Dynamic;
+pub use image::embedded::PLUGIN;
 pub use image::files::ModuleFiles;
 pub use image::modinfo::{ModuleInfo, NotAModule};
 pub use image::stock::{StockModules, read_module};

@@ -5,7 +5,7 @@
  * A card's model that is watched has these registers (device-model/src/serve/witness.rs, which says what the
  * model makes of them). An event is some fields, in any order, and then LW_COMMIT, which takes them and forgets
  * them. Registers are little-endian, of 8 bytes, written whole or as two halves, LW_COMMIT's lower half first.
- * Only LW_MAGIC, LW_VERSION, LW_EVENTS and LW_REFUSED can be read; all else reads 0.
+ * Only LW_MAGIC, LW_VERSION, LW_EVENTS, LW_REFUSED and LW_PLACE can be read; all else reads 0.
  *
  * There are two ways to them. One is BAR 5, of 4 KiB, if the card leaves it free; posted writes there are fast. The
  * other is always there, also while the card decodes nothing or is in D3hot: a mailbox in configuration space, a
@@ -41,6 +41,7 @@
 #define LW_SHORT 0x48 /* LW_LENGTH below 4 GiB (low half), lower half of a kernel address for LW_CALLER */
 #define LW_GROUP 0x50 /* which list: number of the event that told its first segment; or as LW_OP_LINK says */
 #define LW_COMMIT 0x58 /* what it is, and the end of the event */
+#define LW_PLACE 0x60 /* 4 bytes: which of the machine's cards this is, as whoever serves them counts */
 
 /* Fields of LW_COMMIT. */
 #define LW_NUMBER_SHIFT 0 /* 32 bits: number of the event, from 0, without gaps, modulo 2^32 */
@@ -81,6 +82,23 @@
  */
 #define LW_OP_ELSEWHERE 37
 
+/* In the echo alone. */
+#define LW_OP_DETACHED 38 /* the card is watched no more */
+#define LW_OP_ECHO_ENDS 39 /* the page is somebody else's from now on */
+
+/*
+ * The echo: a page of memory with a place for each card, to which an event is written as well, LW_ECHO_COMMIT last. What a
+ * field has no value for is all-ones; those of an event that is no call are as the last one left them.
+ */
+#define LW_ECHO_PLACE 64 /* bytes of a place */
+#define LW_ECHO_ADDRESS 0x00
+#define LW_ECHO_PHYS 0x08
+#define LW_ECHO_LENGTH 0x10
+#define LW_ECHO_CALLER 0x18
+#define LW_ECHO_GROUP 0x20
+#define LW_ECHO_CARD 0x28 /* LW_PLACE */
+#define LW_ECHO_COMMIT 0x38
+
 /* As the kernel's enum dma_data_direction. */
 #define LW_DIRECTION_BOTH 0
 #define LW_DIRECTION_TO_DEVICE 1
@@ -98,7 +116,7 @@
 #define LW_DRIVER_UNBOUND 4
 
 #define LW_MAGIC_VALUE 0x5457464c /* "LFWT" */
-#define LW_VERSION_VALUE 2
+#define LW_VERSION_VALUE 3
 #define LW_MAX_TEXT 128 /* bytes of a name; more are dropped */
 
 #endif

@@ -54,6 +54,9 @@
 	BUG(55, "as many bytes are copied as the card says it wrote") \
 	BUG(58, "an offset is written at which the card has no register") \
 	/* lands.c, again: whose address it is. */ \
-	BUG(60, "frames are mapped for the port that the card sits in")
+	BUG(60, "frames are mapped for the port that the card sits in") \
+	/* orders.c, again: the CPU's side. */ \
+	BUG(61, "a frame is looked into after it was mapped, before the doorbell") \
+	BUG(62, "the clip mask is filled after it was mapped, and not synced")
 
 #endif

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-/* Bugs of ordering and coherency. */
+/* Bugs of ordering and coherency, and of the CPU's side. */
 #include <linux/delay.h>
 
 #include "catalogue.h"
@@ -85,4 +85,32 @@ static void to_cpu_beside(struct mutant *m, struct loan *loan)
 
 const struct mutant_bug mutant_bug_40 = {
 	.steps.to_cpu = to_cpu_beside,
+};
+
+/*
+ * 61: the CPU looks into what is the card's. On a coherent machine it sees what is there; on another its cache keeps that, and shows
+ * it when the card has written. Before the doorbell, so that it is certain who was first.
+ */
+static void look_and_queue(struct mutant *m, unsigned int slot)
+{
+	const struct loan *frame = &m->frames[slot % m->buffers];
+
+	READ_ONCE(*(const u32 *)frame->virt);
+	mutant_queue(m, slot);
+}
+
+const struct mutant_bug mutant_bug_61 = {
+	.steps.queue = look_and_queue,
+};
+
+/* 62: what the card is about to read is filled after it was mapped, and no sync for the device follows. */
+static void fill_and_queue(struct mutant *m, unsigned int slot)
+{
+	if (m->clip.virt)
+		mutant_fill(m, &m->clip, m->shape.clip);
+	mutant_queue(m, slot);
+}
+
+const struct mutant_bug mutant_bug_62 = {
+	.steps.queue = fill_and_queue,
 };

@@ -81,8 +81,9 @@ static u32 mailbox_get(struct pci_dev *pdev, u16 mailbox, unsigned int reg)
 	return value;
 }
 
-bool witness_is_ours(struct pci_dev *pdev, u16 mailbox)
+bool witness_is_ours(struct pci_dev *pdev, u16 mailbox, u32 *place)
 {
+	*place = mailbox_get(pdev, mailbox, LW_PLACE);
 	return mailbox_get(pdev, mailbox, LW_MAGIC) == LW_MAGIC_VALUE &&
 	       mailbox_get(pdev, mailbox, LW_VERSION) == LW_VERSION_VALUE;
 }
@@ -150,7 +151,10 @@ static void put_text(struct witness_card *card, const char *text, unsigned int l
 
 static void commit(struct witness_card *card, u64 rest)
 {
-	put(card, LW_COMMIT, (card->number & U32_MAX) << LW_NUMBER_SHIFT | rest);
+	const u64 word = (card->number & U32_MAX) << LW_NUMBER_SHIFT | rest;
+
+	put(card, LW_COMMIT, word);
+	witness_echo_commit(card, word);
 	card->number++;
 	if (card->by_bar && card->number % EVENTS_IN_FLIGHT == 0)
 		readl(card->bar + LW_EVENTS);
@@ -203,6 +207,7 @@ static void tell(struct witness_card *card, const struct witness_event *event)
 		put(card, LW_LIST, event->entries | (u64)event->part << 32);
 		put(card, LW_GROUP, event->group == WITNESS_NOT_TOLD ? card->number : event->group);
 	}
+	witness_echo(card, event);
 	commit(card, op(event->op) | (u64)event->direction << LW_DIRECTION_SHIFT |
 		     (u64)event->memory << LW_MEMORY_SHIFT | (u64)event->bounced << LW_BOUNCED_SHIFT |
 		     (u64)direct << LW_DIRECT_SHIFT | cpu << LW_CPU_SHIFT |

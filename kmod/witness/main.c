@@ -4,6 +4,7 @@
  * back. The driver is not changed and does not know.
  *
  *	channel.c	one event, as register writes (include/landfall_witness.h)
+ *	echo.c		the same in memory
  *	table.c		which cards are watched
  *	caller.c	who called
  *	memory.c	what kind of memory
@@ -13,6 +14,7 @@
  *	hooks.c		functions of the kernel's that no tracepoint is in
  *	others.c	what other devices are lent
  *	owner.c		who owns a byte of memory now
+ *	names.c		what instructions are called
  *	vb2.c		videobuf2's buffers
  *	pool.c		landfall_pool's buffers
  *	life.c		drivers that are bound and unbound, the kernel's end
@@ -21,8 +23,11 @@
  * Load it before the drivers: it refuses while one is bound to a card that it would watch.
  */
 #include <linux/debugfs.h>
+#include <linux/kallsyms.h>
 #include <linux/module.h>
 #include <linux/seq_file.h>
+#include <linux/sizes.h>
+#include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
 
@@ -76,6 +81,14 @@ static int status_show(struct seq_file *file, void *unused)
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(status);
+
+/* Where the echo is, by physical address. */
+static int echo_show(struct seq_file *file, void *unused)
+{
+	seq_printf(file, "%llx\n", witness_echo_phys());
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(echo);
 
 static int results_show(struct seq_file *file, void *unused)
 {
@@ -143,14 +156,73 @@ static const struct file_operations owner_fops = {
 	.llseek = default_llseek,
 };
 
+/* The same for instructions: addresses, with a blank between, and a line for each that is known. */
+static char *names;
+static size_t names_length;
+#define NAMES_SIZE SZ_32K
+#define MOST_ASKED 4096
+
+static ssize_t names_write(struct file *file, const char __user *from, size_t size, loff_t *at)
+{
+	char *asked, *left, *word;
+
+	if (size > MOST_ASKED)
+		return -EINVAL;
+	asked = memdup_user_nul(from, size);
+	if (IS_ERR(asked))
+		return PTR_ERR(asked);
+	left = asked;
+	mutex_lock(&answer_lock);
+	names_length = 0;
+	while ((word = strsep(&left, " \n"))) {
+		unsigned long address;
+		size_t length;
+
+		/* Room for the address and the longest name. */
+		if (kstrtoul(word, 16, &address) || NAMES_SIZE - names_length < KSYM_SYMBOL_LEN + 32)
+			continue;
+		length = scnprintf(names + names_length, 32, "%lx ", address);
+		length += witness_names(address, names + names_length + length, KSYM_SYMBOL_LEN);
+		names[names_length + length] = '\n';
+		names_length += length + 1;
+	}
+	mutex_unlock(&answer_lock);
+	kfree(asked);
+	return size;
+}
+
+static ssize_t names_read(struct file *file, char __user *into, size_t size, loff_t *at)
+{
+	ssize_t got;
+
+	mutex_lock(&answer_lock);
+	got = simple_read_from_buffer(into, size, at, names, names_length);
+	mutex_unlock(&answer_lock);
+	return got;
+}
+
+static const struct file_operations names_fops = {
+	.owner = THIS_MODULE,
+	.read = names_read,
+	.write = names_write,
+	.llseek = default_llseek,
+};
+
 static int __init witness_init(void)
 {
 	int error;
 
 	witness_find_text();
-	error = witness_caller_start();
+	error = witness_echo_start();
 	if (error)
 		return error;
+	names = kmalloc(NAMES_SIZE, GFP_KERNEL);
+	error = names ? witness_names_start() : -ENOMEM;
+	if (error)
+		goto echo;
+	error = witness_caller_start();
+	if (error)
+		goto names;
 	error = witness_others_start();
 	if (error)
 		goto caller;
@@ -172,6 +244,8 @@ static int __init witness_init(void)
 	directory = debugfs_create_dir(KBUILD_MODNAME, NULL);
 	debugfs_create_file("status", 0400, directory, NULL, &status_fops);
 	debugfs_create_file("results", 0400, directory, NULL, &results_fops);
+	debugfs_create_file("names", 0600, directory, NULL, &names_fops);
+	debugfs_create_file("echo", 0400, directory, NULL, &echo_fops);
 	debugfs_create_file("others", 0600, directory, NULL, &others_fops);
 	debugfs_create_file("owner", 0600, directory, NULL, &owner_fops);
 	return 0;
@@ -188,6 +262,11 @@ others:
 caller:
 	witness_caller_stop();
 	witness_detach_all();
+names:
+	witness_names_stop();
+echo:
+	kfree(names);
+	witness_echo_stop();
 	return error;
 }
 
@@ -201,6 +280,9 @@ static void __exit witness_exit(void)
 	witness_others_stop();
 	witness_caller_stop();
 	witness_detach_all();
+	witness_names_stop();
+	kfree(names);
+	witness_echo_stop();
 }
 
 module_init(witness_init);

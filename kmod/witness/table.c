@@ -113,6 +113,7 @@ static int attach_locked(struct pci_dev *pdev, bool assign)
 	struct witness_card *card;
 	unsigned int slot, i;
 	u16 mailbox;
+	u32 place;
 	u8 flags;
 
 	for (slot = WITNESS_MAX_CARDS, i = WITNESS_MAX_CARDS; i-- > 0;) {
@@ -123,7 +124,7 @@ static int attach_locked(struct pci_dev *pdev, bool assign)
 			slot = i;
 	}
 	mailbox = find_mailbox(pdev);
-	if (!mailbox || !witness_is_ours(pdev, mailbox))
+	if (!mailbox || !witness_is_ours(pdev, mailbox, &place))
 		return 0;
 	pci_read_config_byte(pdev, mailbox + LW_MAILBOX_FLAGS, &flags);
 	/* A card that is being plugged in gets its addresses later, and is attached then. */
@@ -148,6 +149,7 @@ static int attach_locked(struct pci_dev *pdev, bool assign)
 	if (flags & LW_MAILBOX_HAS_BAR)
 		card->bar = map(pdev);
 	card->slot = slot;
+	card->place = place;
 	raw_spin_lock_init(&card->lock);
 	witness_forget_told(slot);
 	witness_post_attached(card);
@@ -175,6 +177,7 @@ static void detach(unsigned int slot)
 	if (!card)
 		return;
 	synchronize_rcu();
+	witness_echo_detached(card);
 	if (card->bar)
 		iounmap(card->bar);
 	put_device(card->dev);

@@ -36,8 +36,10 @@ struct witness_card {
 	raw_spinlock_t lock;
 	/* Number of the next event. */
 	u64 number;
-	/* Its place in the table; a bit of witness_symbol.told. */
+	/* Its place in the table and in the echo; a bit of witness_symbol.told. */
 	unsigned int slot;
+	/* Which of the machine's cards it is. */
+	u32 place;
 	/* Its calls are not told: a measurement asks for that. */
 	bool mute;
 	/* Of the driver that was bound last. */
@@ -77,6 +79,11 @@ void witness_others_return(const struct device *dev, u64 address, u64 length);
 /* Tells all cards. Process context. */
 int witness_others_tell(void);
 void witness_others_show(struct seq_file *into);
+
+/* names.c: what an instruction is called, "function+0x12/0x34 [module]"; its length, or 0: that is not known. Process context. */
+int witness_names(unsigned long address, char *into, size_t size);
+int witness_names_start(void);
+void witness_names_stop(void);
 
 /* owner.c: who owns a byte of memory now. */
 int witness_owner(u64 phys, char *into, size_t size);
@@ -128,8 +135,8 @@ void witness_counts(struct witness_card *card, u32 *taken, u32 *refused);
 /* Around a write to anybody's configuration space by anybody but us. */
 void witness_config_begin(void);
 void witness_config_end(void);
-/* Whether the registers behind a mailbox are of our version. */
-bool witness_is_ours(struct pci_dev *pdev, u16 mailbox);
+/* Whether the registers behind a mailbox are of our version; and which of the machine's cards theirs is. */
+bool witness_is_ours(struct pci_dev *pdev, u16 mailbox, u32 *place);
 void witness_find_text(void);
 /* Whether a physical address is the kernel's text or read-only data. */
 bool witness_is_text(u64 phys);
@@ -137,6 +144,16 @@ bool witness_is_text(u64 phys);
 extern unsigned long long witness_drop;
 /* Test aid: what lends is posted like all else. */
 extern bool witness_posted;
+
+/* echo.c */
+/* An event, before its commit. Under the card's lock. */
+void witness_echo(const struct witness_card *card, const struct witness_event *event);
+void witness_echo_commit(const struct witness_card *card, u64 word);
+void witness_echo_detached(const struct witness_card *card);
+u64 witness_echo_phys(void);
+int witness_echo_start(void);
+/* No card is attached any more. */
+void witness_echo_stop(void);
 
 /* caller.c */
 /*

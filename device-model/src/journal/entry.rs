@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::bytes::Bytes;
+use super::cpu::CpuAccess;
 use super::driver::{DriverCall, DriverState, LendDirection};
 use crate::contract::{
     Declaration, Declares, Direction, DmaError, JobId, RegisterName, Reset, Role,
@@ -211,6 +212,15 @@ pub enum Kind {
     },
     /// The guest's kernel goes down, for a restart or another kernel: all drivers have shut their devices down.
     KernelDown,
+    /// What the guest's CPUs do with memory that is the card's is told from here on.
+    CpuWatched,
+    /// They did something with it. Told when those bytes have changed hands, so after what it is about.
+    Cpu(CpuAccess),
+    /// Not all of that was told.
+    CpuLost {
+        /// How many findings, or lends, found no room.
+        count: u64,
+    },
     /// The machine mapped bus addresses for the card. Behind an IOMMU this is what the guest's IOMMU lets it reach.
     BusMapped {
         /// First bus address.

@@ -8,6 +8,7 @@
 //! dropped is a gap in the numbers. No two accesses are ever merged.
 
 mod bytes;
+mod cpu;
 mod driver;
 mod entry;
 mod missing;
@@ -20,6 +21,7 @@ use parking_lot::Mutex;
 
 pub use crate::contract::Direction;
 pub use bytes::{Bytes, MOST_BYTES};
+pub use cpu::{CpuAccess, Settled};
 pub use driver::{Call, DriverCall, DriverState, LendDirection, Memory};
 pub use entry::{Entry, Kind, Outcome};
 pub use missing::{Missing, Spinning, Unknown};

@@ -103,6 +103,10 @@ classes! {
     // Whose address it is.
     59 AddressFromCard "address-from-card", "address that the card wrote", "Address field holds what the card wrote back";
     60 LentToAnother "lent-to-another", "lent to another device", "Mapped or allocated for another device";
+    // The CPU's side.
+    61 CpuReads "cpu-reads", "read by the CPU", "CPU reads what is the card's to write";
+    62 CpuWrites "cpu-writes", "written by the CPU", "CPU writes what the card then gets at";
+    63 UserSpaceInBuffer "user-space-in-buffer", "touched by user space", "User space in a buffer that is queued";
 }
 
 impl Class {
@@ -158,6 +162,6 @@ mod tests {
             (names.len(), words.len()),
             (Class::ALL.len(), Class::ALL.len())
         );
-        assert_eq!((Class::of(0), Class::of(61)), (None, None));
+        assert_eq!((Class::of(0), Class::of(64)), (None, None));
     }
 }

@@ -141,6 +141,7 @@ impl Ledger {
             lend: near,
             register_write: None,
             call: call.map(|call| self.witness.caller(call)),
+            instruction: None,
             sequence: access.sequence,
             time_ns: self.time_ns,
             text: finding.text + &refused,

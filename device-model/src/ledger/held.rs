@@ -2,10 +2,12 @@
 
 //! A lend of the DMA API, while it lasts and after.
 
+use std::collections::VecDeque;
+
 use super::class::Class;
 use super::verdict::Caller;
 use super::{LendKind, NearLend, Range};
-use crate::contract::JobId;
+use crate::contract::{Direction, JobId};
 use crate::journal::{Call, DriverCall, LendDirection};
 
 /// Bytes of a page.
@@ -97,6 +99,20 @@ pub(super) struct Unseen {
     pub(super) slot: Option<u32>,
 }
 
+/// Most of the card's accesses to a lend that are remembered, the newest, and most times that it changed hands.
+const MOST_MOVED: usize = 1024;
+const MOST_TURNS: usize = 64;
+
+/// An access of the card to a lend.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moved {
+    pub(super) range: Range,
+    pub(super) direction: Direction,
+    pub(super) job: Option<JobId>,
+    pub(super) sequence: u64,
+    pub(super) time_ns: u64,
+}
+
 /// A lend, while it lasts.
 #[derive(Clone, Debug)]
 pub(super) struct Held {
@@ -122,6 +138,10 @@ pub(super) struct Held {
     pub(super) unseen: Vec<Unseen>,
     /// Parts that the CPU synced for itself, and not for the device since.
     pub(super) cpu: Vec<Range>,
+    /// Where the CPU's accesses are told: what the card did with it.
+    pub(super) moved: VecDeque<Moved>,
+    /// And when it changed hands: the event's number, and the entry's.
+    pub(super) turns: VecDeque<(u64, u64)>,
 }
 
 impl Held {
@@ -172,6 +192,30 @@ impl Held {
         if self.unseen.len() < MOST_PARTS {
             self.unseen.push(unseen);
         }
+    }
+
+    /// The card got at a part of it.
+    pub(super) fn moves(&mut self, moved: Moved) {
+        if self.moved.len() >= MOST_MOVED {
+            self.moved.pop_front();
+        }
+        self.moved.push_back(moved);
+    }
+
+    /// It changed hands.
+    pub(super) fn turns(&mut self, event: u64, sequence: u64) {
+        if self.turns.len() >= MOST_TURNS {
+            self.turns.pop_front();
+        }
+        self.turns.push_back((event, sequence));
+    }
+
+    /// The entry of the event by which it changed hands; `None`: it is not known any more. It began before all entries
+    /// that are about it.
+    pub(super) fn turned(&self, event: u64) -> Option<u64> {
+        let turn = self.turns.iter().find(|(known, _)| *known == event);
+        let began = || (event == self.by.number).then_some(0);
+        turn.map(|(_, sequence)| *sequence).or_else(began)
     }
 
     /// Its bytes in memory, as far as they are known to lie behind each other; `scattered`: an IOMMU may have

@@ -43,6 +43,8 @@ pub(super) struct Job {
     pub(super) spans: Arc<[Range]>,
     pub(super) state: State,
     pub(super) register_write: Option<u64>,
+    /// When it was told of first: since then what it is made of is the card's.
+    pub(super) told_ns: u64,
     /// Journal sequence number of the last that was told of it before it was done.
     pub(super) touched: u64,
     pub(super) first_write: Option<u64>,

@@ -34,7 +34,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::contract::{
     Declaration, Declares, Direction, DmaError, JobId, QueueId, RegisterName, Role,
 };
-use crate::journal::{Entry, Kind, Outcome};
+use crate::journal::{CpuAccess, Entry, Kind, Outcome};
 use bounded::Bounded;
 use card::Card;
 pub use class::Class;
@@ -44,7 +44,7 @@ use rules::interrupts::Interrupts;
 use rules::words::Words;
 use shelf::Shelf;
 pub use types::{Lend, LendKind, Platform, Range};
-pub use verdict::{Caller, Group, Judgement, NearLend, RegisterWrite, Violation};
+pub use verdict::{Caller, Group, Instruction, Judgement, NearLend, RegisterWrite, Violation};
 use witness::Witness;
 
 /// Most violations that are kept one by one; further ones are only counted.
@@ -56,6 +56,8 @@ const MOST_REMEMBERED: usize = 1 << 16;
 /// What the machine took away under the card.
 const LOST: &str =
     "the memory behind a mapping is gone: whose file it is made that shorter, or it takes no bytes";
+/// Most accesses of the CPU of which names are asked.
+const MOST_NAMED: usize = 64;
 /// Most reasons why something was not judged, and most calls that nobody hears.
 const MOST_REASONS: usize = 64;
 
@@ -100,6 +102,8 @@ pub struct Ledger {
     sequence: u64,
     /// Time of the entry in hand.
     time_ns: u64,
+    /// Accesses of the CPU's, told before what settled them.
+    pending: Vec<CpuAccess>,
     /// Accesses of which nobody said whether that memory was lent.
     unknown: u64,
     told_full: bool,
@@ -204,6 +208,7 @@ impl Ledger {
                     access.outcome = Outcome::Ok;
                     self.not_judged(LOST.to_owned());
                 }
+                self.cpu_moved(&access);
                 self.judge_access(&access);
                 self.words.saw(direction, address, bytes);
                 self.card.moved(access.range().end());
@@ -244,7 +249,15 @@ impl Ledger {
             Kind::Unclaimed {
                 bar, offset, write, ..
             } => self.judge_unclaimed(bar, offset, write),
-            Kind::Call(ref call) => self.call(call),
+            Kind::Call(ref call) => {
+                self.call(call);
+                self.cpu_heard(call);
+            }
+            Kind::CpuWatched => self.cpu_watched(),
+            Kind::Cpu(ref access) => self.cpu(access),
+            Kind::CpuLost { count } => self.not_judged(format!(
+                "{count} accesses of the CPU's, or lends, were more than could be kept"
+            )),
             Kind::Attached {
                 text_start,
                 text_end,
@@ -284,6 +297,7 @@ impl Ledger {
             } => {
                 let accepted = Job {
                     register_write: write,
+                    told_ns: self.time_ns,
                     touched: self.sequence,
                     ..Job::new(*queue, *label, pieces)
                 };
@@ -301,6 +315,7 @@ impl Ledger {
                 let begun = Job {
                     register_write: write.or(accepted.and_then(|job| job.register_write)),
                     blamed: accepted.and_then(|job| job.blamed),
+                    told_ns: accepted.map_or(self.time_ns, |job| job.told_ns),
                     state: State::Begun,
                     touched: self.sequence,
                     ..Job::new(*queue, *label, pieces)
@@ -351,6 +366,21 @@ impl Ledger {
         &self.found.violations
     }
 
+    /// Addresses in the guest's kernel that have no name yet and are about to be told: instructions, and who called them.
+    pub fn nameless(&self) -> Vec<u64> {
+        let told = self.found.violations.iter().chain(&self.found.hints);
+        let told = told.take(MOST_NAMED).flat_map(Violation::instructions);
+        let pending = self.pending.iter().take(MOST_NAMED);
+        let pending =
+            pending.flat_map(|access| [access.pc].into_iter().chain(access.stack.clone()));
+        let kernels = told.chain(pending).filter(|address| address >> 63 != 0);
+        let nameless = kernels.filter(|address| self.witness.symbol(*address).is_none());
+        let mut nameless: Vec<_> = nameless.collect();
+        nameless.sort_unstable();
+        nameless.dedup();
+        nameless
+    }
+
     /// Ends the ledger: all that it has to say.
     pub fn finish(mut self) -> Judgement {
         self.settle_queue(None);
@@ -360,6 +390,8 @@ impl Ledger {
         self.leaks_due();
         self.pool_leaks();
         self.found_elsewhere();
+        self.cpu_ends();
+        self.name_instructions();
         if self.unknown > 0 {
             let (count, unheard) = (self.unknown, &self.found.unheard);
             let why = match unheard.is_empty() {

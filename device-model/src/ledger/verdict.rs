@@ -40,6 +40,22 @@ pub struct Caller {
     pub guest_ns: u64,
 }
 
+/// An instruction of the guest's that made an access.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instruction {
+    /// Its address in the guest.
+    pub address: u64,
+    /// What is there, `function+0x12/0x34 [module]`, if that was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub symbol: Option<String>,
+    /// Likewise who called that function: the nearest in a module.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller: Option<String>,
+    /// Words of the stack that may be return addresses, the nearest first.
+    #[serde(skip)]
+    pub(super) stack: Vec<u64>,
+}
+
 /// The lend that lies nearest to a violation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NearLend {
@@ -103,6 +119,9 @@ pub struct Violation {
     pub register_write: Option<RegisterWrite>,
     /// The driver's call behind it, if a witness told of one.
     pub call: Option<Caller>,
+    /// The instruction, of an access of the CPU's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instruction: Option<Instruction>,
     /// Number of its first entry in the journal.
     pub sequence: u64,
     /// When that was: nanoseconds since the journal began.
@@ -121,6 +140,8 @@ pub(super) struct Cause {
     /// Without a lend: the job, or the register write.
     job: Option<JobId>,
     write: Option<u64>,
+    /// The instruction alone, if there is one.
+    instruction: Option<u64>,
 }
 
 impl Violation {
@@ -131,14 +152,13 @@ impl Violation {
             Some(class) => class.name(),
             None => &self.name,
         };
-        let symbol = |caller: &Caller| {
-            let symbol = caller.symbol.as_deref()?;
-            let (function, rest) = symbol.split_once('+')?;
-            let module = rest.split_once(' ').map_or("", |(_, module)| module);
-            Some(format!(" by {function} {module}").trim_end().to_owned())
-        };
+        let symbol =
+            |caller: &Caller| Some(format!(" by {}", function(caller.symbol.as_deref()?)?));
         let lent_by = self.lend.as_ref().and_then(|lend| lend.lent_by.as_ref());
-        let who = self.call.as_ref().or(lent_by).and_then(symbol);
+        let who = match &self.instruction {
+            Some(instruction) => instruction.drivers().map(|name| format!(" by {name}")),
+            None => self.call.as_ref().or(lent_by).and_then(symbol),
+        };
         let lend = self.lend.as_ref().map(|lend| match lend.distance {
             0 => format!(" at {}", lend.kind.words()),
             distance => format!(" {distance} bytes beside {}", lend.kind.words()),
@@ -151,7 +171,11 @@ impl Violation {
         if self.accesses == 0 {
             return None;
         }
-        let lent = |lend: &NearLend| Some(lend.lent_by.as_ref()?.number);
+        let instruction = self.instruction.as_ref();
+        let lent = |lend: &NearLend| match instruction {
+            Some(_) => None,
+            None => Some(lend.lent_by.as_ref()?.number),
+        };
         let lend = self.lend.as_ref().and_then(lent);
         let lend = lend.map(|number| (number, self.call.as_ref().map(|call| call.number)));
         let write = self.register_write.as_ref().map(|write| write.sequence);
@@ -165,13 +189,19 @@ impl Violation {
             class: self.class,
             name: named,
             lend,
-            job: self.job.filter(|_| lend.is_none()),
-            write: write.filter(|_| lend.is_none() && self.job.is_none()),
+            job: self.job.filter(|_| lend.is_none() && instruction.is_none()),
+            write: write.filter(|_| lend.is_none() && self.job.is_none() && instruction.is_none()),
+            instruction: instruction.map(|instruction| instruction.address),
         })
     }
 
     /// Adds one of the same cause. False: it lies too far away, and is one of its own.
     pub(super) fn join(&mut self, next: &Self) -> bool {
+        if self.instruction.is_some() {
+            // Of many lends the first is shown.
+            self.accesses = self.accesses.saturating_add(next.accesses);
+            return true;
+        }
         let (start, end) = (self.address, self.address.saturating_add(self.length));
         let gap = if next.address >= end {
             next.address - end
@@ -187,6 +217,32 @@ impl Violation {
         self.length = last - self.address;
         self.accesses = self.accesses.saturating_add(next.accesses);
         true
+    }
+}
+
+/// `function [module]` of `function+0x12/0x34 [module]`.
+fn function(symbol: &str) -> Option<String> {
+    let (function, rest) = symbol.split_once('+')?;
+    let module = rest.split_once(' ').map_or("", |(_, module)| module);
+    Some(format!("{function} {module}").trim_end().to_owned())
+}
+
+impl Instruction {
+    /// The driver's function, as far as it is known: that of the instruction, or who called it.
+    fn drivers(&self) -> Option<String> {
+        let in_module = |symbol: &&String| symbol.ends_with(']');
+        let named = self.symbol.iter().chain(&self.caller).find(in_module);
+        function(named.or(self.symbol.as_ref())?)
+    }
+
+    /// Gives it its names.
+    pub(super) fn name(&mut self, name: impl Fn(u64) -> Option<String>) {
+        self.symbol = name(self.address);
+        let own = self.symbol.as_deref().and_then(function);
+        let others = self.stack.iter().filter_map(|word| name(*word));
+        self.caller = others
+            .filter(|symbol| symbol.ends_with(']'))
+            .find(|symbol| function(symbol) != own);
     }
 }
 
@@ -228,6 +284,7 @@ pub(super) fn bare(
         lend: None,
         register_write: None,
         call: None,
+        instruction: None,
         sequence,
         time_ns: 0,
         text,

@@ -23,6 +23,8 @@ const MOST_ELSEWHERE: usize = 1 << 16;
 const OF_A_LIST: u64 = 1 << 63;
 /// Of the numbers of ranges that memory is linked to, which are where they begin: these two.
 const OF_A_RANGE: u64 = 3 << 62;
+/// Most lends that ended and are still held against what the CPU did.
+const MOST_ENDED: usize = 1 << 14;
 /// Most segments that one access is followed over.
 const MOST_SEGMENTS: usize = 4096;
 /// Longest name of a caller that is kept, bytes.
@@ -128,6 +130,13 @@ pub(super) struct Witness {
     /// Lends with smaller numbers that are alive were told as left behind.
     pub(super) left: u64,
     symbols: Bounded<u64, String, MOST_SYMBOLS>,
+    /// The CPU's accesses are told, too.
+    pub(super) watches_cpu: bool,
+    /// Number of the last event that was heard of what is lent.
+    pub(super) heard: Option<u64>,
+    /// If they are: lends by the event that began them, and those that ended lately.
+    by_event: HashMap<u64, u64>,
+    ended: Bounded<u64, Held, MOST_ENDED>,
 }
 
 impl Witness {
@@ -141,9 +150,17 @@ impl Witness {
             syncs,
             life: std::mem::take(&mut self.life),
             symbols: std::mem::take(&mut self.symbols),
+            watches_cpu: self.watches_cpu,
             ..Self::default()
         };
         self.life.due = None;
+    }
+
+    /// A lend by the event that began it, and its first address; it may have ended.
+    pub(super) fn by_event(&self, start: u64, event: u64) -> Option<&Held> {
+        let live = self.by_event.get(&event).and_then(|lend| self.held(*lend));
+        let held = live.or_else(|| self.ended.get(event));
+        held.filter(|held| held.range.start == start)
     }
 
     /// Whether what is not known to be lent is not lent.
@@ -158,6 +175,11 @@ impl Witness {
         }
         let name = name.get(..end).unwrap_or_default().to_owned();
         self.symbols.insert(address, name);
+    }
+
+    /// What is at an address of the guest's, if it was told.
+    pub(super) fn symbol(&self, address: u64) -> Option<String> {
+        self.symbols.get(address).cloned()
     }
 
     /// A call as a violation shows it.
@@ -200,6 +222,8 @@ impl Witness {
             bounced: call.bounced,
             unseen: Vec::new(),
             cpu: Vec::new(),
+            moved: Default::default(),
+            turns: Default::default(),
         };
         if let Some(memory) = held.memory(self.scattered) {
             self.mark_pooled(memory);
@@ -459,6 +483,9 @@ impl Witness {
         }
         self.starts
             .insert((range.start, held.sort, range.length, number));
+        if self.watches_cpu {
+            self.by_event.insert(held.by.number, number);
+        }
         self.live.insert(number, held);
     }
 
@@ -476,6 +503,9 @@ impl Witness {
         }
         self.starts
             .remove(&(range.start, held.sort, range.length, number));
+        if self.by_event.remove(&held.by.number).is_some() {
+            self.ended.insert(held.by.number, held.clone());
+        }
         Some(held)
     }
 }

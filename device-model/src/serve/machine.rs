@@ -70,7 +70,7 @@ impl<W: Wire> Machine<W> {
         journal: Journal,
     ) -> Result<Self, IdentityError> {
         let identity = function.identity();
-        let witness = options.witness.then(Witness::default);
+        let witness = options.witness.then(|| Witness::of(options.place));
         let witness_bar = options.witness && is_free(&identity, witness::BAR);
         let mut with_witness = identity.clone();
         if witness_bar {

@@ -47,6 +47,8 @@ const JOIN_DEADLINE: Duration = Duration::from_secs(3);
 pub struct Options {
     /// BAR 5 of a function that leaves it free is where the witness in the guest tells of the driver's calls.
     pub witness: bool,
+    /// Which of its machine's cards it is, for that witness.
+    pub place: u32,
     /// Most entries that its journal keeps.
     pub journal: usize,
     /// How long the machine's first message, and each from its first byte to its last, may be in coming. One that is not
@@ -58,6 +60,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             witness: false,
+            place: 0,
             journal: journal::CAPACITY,
             patience: Duration::from_secs(5),
         }

@@ -24,7 +24,7 @@ pub(crate) const BAR: u8 = 5;
 pub(crate) const SIZE: u64 = 0x1000;
 
 const MAGIC_VALUE: u32 = u32::from_le_bytes(*b"LFWT");
-const VERSION_VALUE: u32 = 2;
+const VERSION_VALUE: u32 = 3;
 /// Most bytes of a name.
 const MAX_TEXT: usize = 128;
 /// Most names of callers that are remembered, so that they are journalled once.
@@ -56,6 +56,7 @@ const MAGIC: u64 = 0x00;
 const VERSION: u64 = 0x04;
 const EVENTS: u64 = 0x08;
 const REFUSED: u64 = 0x0c;
+const PLACE: u64 = 0x60;
 /// The fields, eight bytes each.
 const FIELDS: u64 = 0x10;
 
@@ -200,9 +201,19 @@ pub(crate) struct Witness {
     elsewhere: HashSet<(Vec<u8>, u64, u64, bool)>,
     /// Which register the mailbox leads to.
     selected: u64,
+    /// Which of the machine's cards this is.
+    place: u32,
 }
 
 impl Witness {
+    /// Of the machine's card number `place`.
+    pub(crate) fn of(place: u32) -> Self {
+        Self {
+            place,
+            ..Self::default()
+        }
+    }
+
     /// Forgets the guest: another one may come. What was counted stays counted.
     pub(crate) fn unplug(&mut self) {
         self.staging = Staging::default();
@@ -242,6 +253,7 @@ impl Witness {
             VERSION => VERSION_VALUE,
             EVENTS => self.events,
             REFUSED => self.refused,
+            PLACE => self.place,
             _ => 0,
         }
     }

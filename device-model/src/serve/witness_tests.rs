@@ -79,6 +79,7 @@ fn header_and_model_agree() {
         ("LW_VERSION", VERSION),
         ("LW_EVENTS", EVENTS),
         ("LW_REFUSED", REFUSED),
+        ("LW_PLACE", PLACE),
         ("LW_MAGIC_VALUE", MAGIC_VALUE.into()),
         ("LW_VERSION_VALUE", VERSION_VALUE.into()),
         ("LW_MAX_TEXT", MAX_TEXT as u64),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What the build script put into this library: the agent and the modules' sources.
+//! What the build script put into this library: the agent, the plugin, and the modules' sources.
 
 use std::fs;
 use std::io;
@@ -12,6 +12,9 @@ use crate::architecture::Architecture;
 pub(crate) static AGENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/agent"));
 /// SHA-256 of the agent, hex.
 pub(crate) const AGENT_SHA256: &str = env!("LANDFALL_AGENT_SHA256");
+
+/// The plugin for QEMU's translator, a shared library; see the package `landfall-plugin`.
+pub static PLUGIN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/plugin"));
 
 /// Path in the repository and contents of each file the agent is built from.
 static AGENT_SOURCES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/agent_sources.rs"));
@@ -81,6 +84,15 @@ mod tests {
                 .is_file()
         );
         Ok(())
+    }
+
+    /// It needs no library beside those of the QEMU that loads it, whatever its age.
+    #[test]
+    fn the_plugin_needs_no_version_of_any_library() {
+        let version = b"GLIBC_";
+
+        assert!(PLUGIN.starts_with(b"\x7fELF"));
+        assert!(!PLUGIN.windows(version.len()).any(|bytes| bytes == version));
     }
 
     #[test]

@@ -114,6 +114,11 @@ impl Recorder {
         self.ledger.violations()
     }
 
+    /// Addresses in the guest's kernel of which a name would say more.
+    pub fn nameless(&self) -> Vec<u64> {
+        self.ledger.nameless()
+    }
+
     /// Ends the ledger, and begins an empty one in its place.
     pub fn finish(&mut self) -> Judgement {
         std::mem::take(&mut self.ledger).finish()
@@ -162,6 +167,7 @@ fn remembered(entry: Entry) -> Entry {
                 ..
             }
             | Kind::WitnessGap { .. }
+            | Kind::CpuWatched
             | Kind::Unheard { .. }
             | Kind::Elsewhere { .. }
             | Kind::Symbol { .. }

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use landfall_agent::protocol::{Reply, Request};
+use landfall_device::journal::Kind;
 
 use super::Card;
 use super::failure::{GuestFailed, Result, What};
@@ -191,7 +192,7 @@ impl Machine {
     /// Serves one more card and plugs it into the next empty port.
     pub(super) fn add_card(&mut self, card: Card) -> Result<usize> {
         let index = self.cards.len();
-        let with = self.options.card_options();
+        let with = self.options.card_options(index);
         if card.is_direct() && !self.sockets.leads_elsewhere() {
             let why = "a card that is not judged is reached by QEMU itself, which has given up root's rights by now: it must be there from the start, or Landfall run as an ordinary user";
             return Err(GuestFailed::early(What::Options(why.to_owned())));
@@ -199,6 +200,9 @@ impl Machine {
         let server = card
             .serve(&self.sockets.path(index), index, with)
             .map_err(GuestFailed::early)?;
+        if self.cpu.is_some() {
+            server.journal().push(Kind::CpuWatched);
+        }
         self.cards.push(server);
         self.options.cards.push(card);
         match self.plug_card(index) {
@@ -213,7 +217,7 @@ impl Machine {
 
     /// Has the guest use its IOMMU lazily for every card, if the options ask for that. Cards may be bound.
     pub(super) fn make_iommu_lazy(&mut self) -> Result<()> {
-        if self.options.iommu != Iommu::Lazy {
+        if self.options.iommu != Iommu::Lazy || self.options.board.iommu.lazily.is_some() {
             return Ok(());
         }
         (0..self.cards.len()).try_for_each(|index| {

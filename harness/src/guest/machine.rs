@@ -16,12 +16,13 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
 use landfall_agent::protocol::{self, FromGuest, Hello, Reply, Request, ToGuest};
+use landfall_device::journal::Kind;
 use landfall_device::serve::CardServer;
 use landfall_guest::{Cancel, ModuleFiles, Prepared};
 
-use super::POOL_MODULE;
 use super::budget::{self, Budget, Place};
 use super::console;
+use super::cpu;
 use super::failure::{GuestFailed, Result, What};
 use super::inbox::{Heard, Inbox};
 use super::logs::{CONSOLE_LOG, QEMU_LOG, logs_in, read_lossy, without_warnings};
@@ -30,6 +31,7 @@ use super::snapshot::{NotRestored, Recipe};
 use super::sockets::Sockets;
 use super::start::{self, Launch};
 use super::started::{Clock, Started, WAIT};
+use super::{POOL_MODULE, unexpected};
 use crate::guest::memory::GuestMemory;
 use crate::guest::qemu::process::Process;
 use crate::guest::qemu::qmp::{self, Message};
@@ -76,6 +78,8 @@ pub(crate) struct Machine {
     pub(super) watched: Option<u64>,
     /// Directory of the kernel's own modules.
     pub(super) stock: Option<PathBuf>,
+    /// Where the CPU's accesses are told.
+    pub(super) cpu: Option<cpu::Shared>,
 }
 
 impl std::fmt::Debug for Machine {
@@ -133,6 +137,7 @@ impl Machine {
                     machine.watched_before();
                 }
                 machine.be_loud()?;
+                machine.hear_cpu()?;
                 machine.plug_cards(bound)?;
                 machine.make_iommu_lazy()?;
                 clock.lap("plug in cards");
@@ -140,6 +145,12 @@ impl Machine {
                 machine
             }
             Err(NotRestored::Failed(failed)) => return Err(failed),
+            Err(NotRestored::Cold(why)) if options.watch_cpu => {
+                let why = format!(
+                    "the CPU's accesses are seen only in a guest that is restored, and this one is not: {why}"
+                );
+                return Err(GuestFailed::early(What::Options(why)));
+            }
             Err(NotRestored::Cold(why)) => {
                 let mut machine = Launch::cold(&options, prepared, cancel).boot(&mut clock)?;
                 machine.be_loud()?;
@@ -152,6 +163,49 @@ impl Machine {
         machine.place = Some(place);
         machine.stock.clone_from(&prepared.stock);
         Ok(machine)
+    }
+
+    /// Has the CPU's accesses told, if the options ask for that: the plugin learns where the witness tells what it hears.
+    fn hear_cpu(&mut self) -> Result<()> {
+        if self.cpu.is_none() {
+            return Ok(());
+        }
+        let read = Request::ReadFile {
+            path: cpu::ECHO.to_owned(),
+            offset: 0,
+            max: 64,
+        };
+        let text = match self.request(read, Duration::ZERO)? {
+            Reply::Data(text) => String::from_utf8_lossy(&text).trim().to_owned(),
+            other => return Err(unexpected(&other)),
+        };
+        let Ok(echo) = u64::from_str_radix(&text, 16) else {
+            let detail = format!("its echo is at {text:?}");
+            return Err(self.fail(What::Protocol {
+                who: "the witness",
+                detail,
+            }));
+        };
+        let listens = self.cpu.as_ref().map_or(Ok(()), |cpu| cpu.listen(echo));
+        listens.map_err(|source| self.cpu_failed(source))?;
+        for card in &self.cards {
+            card.journal().push(Kind::CpuWatched);
+        }
+        Ok(())
+    }
+
+    /// Takes over what was found of the CPU's accesses; with `open` also what may still grow.
+    pub(super) fn drain_cpu(&mut self, open: bool) -> io::Result<()> {
+        let Some(cpu) = &mut self.cpu else {
+            return Ok(());
+        };
+        let journals: Vec<_> = self.cards.iter().map(CardServer::journal).collect();
+        cpu.drain(&journals, open)
+    }
+
+    fn cpu_failed(&mut self, source: io::Error) -> GuestFailed {
+        let doing = "read what the CPUs did";
+        self.fail(What::Host { doing, source })
     }
 
     /// Has the kernel say on its console what it says to its log, if the options ask for that.
@@ -359,6 +413,9 @@ impl Machine {
         loop {
             if self.cancel.is_cancelled() {
                 return Err(self.fail(What::Interrupted));
+            }
+            if let Err(source) = self.drain_cpu(false) {
+                return Err(self.cpu_failed(source));
             }
             let left = deadline.saturating_duration_since(Instant::now());
             match self.inbox.next(left.min(TICK)) {

@@ -25,6 +25,7 @@ mod budget;
 mod card;
 mod console;
 pub mod console_findings;
+pub mod cpu;
 mod driver;
 mod failure;
 mod inbox;
@@ -359,11 +360,14 @@ impl<Stage: Running> Guest<Stage> {
     }
 
     /// Waits until the piece of work that a card has in hand is over, so that its journal ends with no half of
-    /// it.
+    /// it; and with what the guest's CPUs did so far, if that is told.
     pub fn sync_card(&self, card: usize) {
-        if let Some(card) = self.machine().cards.get(card) {
+        let mut machine = self.machine();
+        if let Some(card) = machine.cards.get(card) {
             card.sync();
         }
+        // What cannot be read any more was told as far as it was.
+        let _ = machine.drain_cpu(true);
     }
 
     /// The mappings that a card has now; empty if there is no such card.

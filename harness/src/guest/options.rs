@@ -187,6 +187,9 @@ pub struct GuestOptions {
     /// The module [`super::WITNESS_MODULE`], loaded before all others, tells each card's journal what its driver lends
     /// and takes back. Without it the cards have no BAR for that.
     pub witness: bool,
+    /// The CPU's own accesses to memory that is a card's are told each card's journal, too: the guest is restored, under TCG, and
+    /// has the witness. See [`super::cpu`].
+    pub watch_cpu: bool,
     /// Most entries that a card's journal keeps; about 150 bytes each.
     pub journal: usize,
     /// Appended to the kernel's command line.
@@ -230,6 +233,7 @@ impl Default for GuestOptions {
             watch_from_boot: false,
             iommu: Iommu::default(),
             witness: false,
+            watch_cpu: false,
             journal: CAPACITY,
             append: String::new(),
             loud: false,
@@ -246,9 +250,10 @@ impl Default for GuestOptions {
 }
 
 impl GuestOptions {
-    /// What its cards have beyond their functions.
-    pub(crate) fn card_options(&self) -> landfall_device::serve::Options {
+    /// What card `index` of its has beyond its function.
+    pub(crate) fn card_options(&self, index: usize) -> landfall_device::serve::Options {
         landfall_device::serve::Options {
+            place: u32::try_from(index).unwrap_or(u32::MAX),
             witness: self.witness,
             journal: self.journal,
             ..landfall_device::serve::Options::default()

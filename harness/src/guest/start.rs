@@ -14,6 +14,7 @@ use landfall_agent::protocol::{Hello, Request};
 use landfall_guest::{Cancel, Kernel, Prepared, RunAs};
 
 use super::card::Card;
+use super::cpu;
 use super::failure::{GuestFailed, Result, What};
 use super::inbox::Inbox;
 use super::logs::{CONSOLE_LOG, QEMU_LOG};
@@ -128,7 +129,7 @@ impl<'a> Launch<'a> {
             .map_err(host("make the directory of the cards' sockets"))?;
         let mut cards = Vec::new();
         for (index, card) in options.cards.iter().enumerate() {
-            let server = card.serve(&sockets.path(index), index, options.card_options())?;
+            let server = card.serve(&sockets.path(index), index, options.card_options(index))?;
             cards.push(server);
         }
         let pair = || UnixStream::pair().map_err(host("make a socket pair"));
@@ -146,6 +147,15 @@ impl<'a> Launch<'a> {
                 (served, options.spare_ports)
             }
         };
+        let mut watches = (None, Vec::new(), Vec::new());
+        // One that is restored to make another snapshot of is nobody's guest yet.
+        if options.watch_cpu && self.incoming.is_some() && !self.in_turns {
+            let made = cpu::Shared::new(options);
+            let (shared, arguments, theirs) =
+                made.map_err(host("make the file that the CPU's accesses are told in"))?;
+            watches = (Some(shared), arguments.into(), theirs.into());
+        }
+        let (watches_cpu, plugin, plugins) = watches;
         let description = Description {
             memory_fd: duplicate.as_raw_fd(),
             qmp_fd: theirs_qmp.as_raw_fd(),
@@ -160,7 +170,8 @@ impl<'a> Launch<'a> {
         let mut qemu = Command::new(&prepared.qemu.program);
         qemu.args(&prepared.qemu.arguments)
             .args(confined(prepared.qemu.sandbox, user))
-            .args(description.arguments());
+            .args(description.arguments())
+            .args(plugin);
         fs::write(directory.file("command"), format!("{qemu:?}\n"))
             .map_err(host("write the command line to the run's directory"))?;
         let log = |name: &str| File::create(directory.file(name)).map_err(host("make a log file"));
@@ -171,6 +182,7 @@ impl<'a> Launch<'a> {
             theirs_console.into(),
         ];
         inherited.extend(sockets_open);
+        inherited.extend(plugins);
         let rights = match user {
             Some(_) => Rights::GivenUp,
             None => Rights::NoMore,
@@ -223,6 +235,7 @@ impl<'a> Launch<'a> {
             modules: prepared.module_files(),
             watched: None,
             stock: None,
+            cpu: watches_cpu,
         })
     }
 }
@@ -302,7 +315,7 @@ pub(super) fn describe(options: &GuestOptions, prepared: &Prepared) -> Descripti
         },
         cards: Vec::new(),
         spare_ports: options.spare_ports,
-        iommu: options.iommu.is_there(),
+        iommu: options.iommu,
         stock,
         incoming: false,
         in_turns: true,

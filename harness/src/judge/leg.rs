@@ -28,11 +28,13 @@ pub enum Leg {
     Fragmented,
     /// A kernel with dma-debug, KASAN, lockdep and KFENCE.
     Debug,
+    /// Nothing between card and memory, and what the CPUs do with memory that is a card's is judged, too.
+    Cpu,
 }
 
 impl Leg {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Plain,
         Self::Iommu,
         Self::IommuLazy,
@@ -40,6 +42,7 @@ impl Leg {
         Self::High,
         Self::Fragmented,
         Self::Debug,
+        Self::Cpu,
     ];
 
     /// Its name on command lines and in reports.
@@ -52,6 +55,7 @@ impl Leg {
             Self::High => "high",
             Self::Fragmented => "fragmented",
             Self::Debug => "debug",
+            Self::Cpu => "cpu",
         }
     }
 
@@ -100,6 +104,7 @@ impl Leg {
             }
             // Its kernel is another one; KASAN takes an eighth of the memory.
             Self::Debug => options.memory = options.memory.max(512 * MIB),
+            Self::Cpu => options.watch_cpu = true,
         }
         if let Some(order) = self.fragment() {
             let parameters = format!("order={order}");

@@ -11,7 +11,7 @@ mod watch;
 
 use std::collections::BTreeMap;
 
-use landfall_device::journal::Journal;
+use landfall_device::journal::{Journal, Kind};
 use landfall_device::ledger::{Judgement, Platform, Violation};
 use landfall_guest::Prepared;
 
@@ -30,6 +30,12 @@ const OTHERS: &str = "/sys/kernel/debug/landfall_witness/others";
 const STATUS: &str = "/sys/kernel/debug/landfall_witness/status";
 /// Where it tells whose a byte of memory is.
 const OWNER: &str = "/sys/kernel/debug/landfall_witness/owner";
+/// Where it tells what instructions are called.
+const NAMES: &str = "/sys/kernel/debug/landfall_witness/names";
+/// How many it is asked at once: what it says of them is one answer.
+const NAMES_AT_ONCE: usize = 48;
+/// Longest name that is kept.
+const MOST_OF_A_NAME: usize = 200;
 /// Most places of which that is asked.
 const MOST_ASKED: usize = 16;
 
@@ -37,7 +43,7 @@ const MOST_ASKED: usize = 16;
 /// ([`crate::guest::Guest::sync_card`]), or its last piece may be missing. Without a witness nobody knows what is lent,
 /// and the verdict is that it was not judged.
 pub fn judge(journal: &Journal, platform: Platform) -> Judgement {
-    record(journal, platform, &|| ()).1
+    record(journal, platform, &Asked::NOBODY).1
 }
 
 /// Likewise of a card of a guest that runs, number `card`: waits for its work in hand, and asks the guest what only that
@@ -49,17 +55,42 @@ pub fn judge_card<Stage: Running>(
 ) -> Judgement {
     drain(guest, card);
     let journal = guest.journal(card).unwrap_or_default();
-    record(&journal, platform, &|| ask_others(guest, card)).1
+    let ask = Asked {
+        others: &|| ask_others(guest, card),
+        names: &|addresses| ask_names(guest, &journal, addresses),
+    };
+    record(&journal, platform, &ask).1
 }
 
-/// Likewise, with what the ledger was given. `ask` is called if an access lay where nothing was lent to the card, and has
+/// What a guest can be asked when all else is known. Each puts its answer into the journal.
+pub struct Asked<'a> {
+    /// What other devices have.
+    pub others: &'a dyn Fn(),
+    /// What instructions are called.
+    pub names: &'a dyn Fn(&[u64]),
+}
+
+impl Asked<'_> {
+    /// There is nobody to ask.
+    pub const NOBODY: Self = Self {
+        others: &|| (),
+        names: &|_| (),
+    };
+}
+
+/// Likewise, with what the ledger was given. `others` of `ask` is called if an access lay where nothing was lent to the card, and has
 /// what other devices have put into the journal.
-pub fn record(journal: &Journal, platform: Platform, ask: &dyn Fn()) -> (Recorder, Judgement) {
+pub fn record(journal: &Journal, platform: Platform, ask: &Asked<'_>) -> (Recorder, Judgement) {
     let mut recorder = Recorder::new(platform, 0);
     recorder.feed(journal);
     let wild = |violation: &Violation| violation.class.is_none() && violation.accesses > 0;
     if recorder.violations().iter().any(wild) {
-        ask();
+        (ask.others)();
+        recorder.feed(journal);
+    }
+    let nameless = recorder.nameless();
+    if !nameless.is_empty() {
+        (ask.names)(&nameless);
         recorder.feed(journal);
     }
     recorder.close(journal);
@@ -72,6 +103,27 @@ pub fn record(journal: &Journal, platform: Platform, ask: &dyn Fn()) -> (Recorde
 pub fn ask_others<Stage: Running>(guest: &Guest<Stage>, card: usize) {
     if guest.write_file(OTHERS, "1").is_ok() {
         drain(guest, card);
+    }
+}
+
+/// Asks the guest's kernel what is at some addresses of its code, and puts the answers into a journal. A guest that cannot answer
+/// any more tells nothing.
+pub fn ask_names<Stage: Running>(guest: &Guest<Stage>, journal: &Journal, addresses: &[u64]) {
+    for some in addresses.chunks(NAMES_AT_ONCE) {
+        let words: Vec<_> = some.iter().map(|address| format!("{address:x}")).collect();
+        if guest.write_file(NAMES, words.join(" ")).is_err() {
+            return;
+        }
+        let answers = guest.read_text(NAMES).unwrap_or_default();
+        for answer in answers.lines() {
+            let (address, name) = answer.split_once(' ').unwrap_or_default();
+            if let Ok(address) = u64::from_str_radix(address, 16)
+                && !name.is_empty()
+            {
+                let name = name.chars().take(MOST_OF_A_NAME).collect();
+                journal.push(Kind::Symbol { address, name });
+            }
+        }
     }
 }
 
@@ -123,7 +175,7 @@ pub fn versions(prepared: &Prepared) -> BTreeMap<String, String> {
 mod tests {
     use super::*;
     use landfall_device::contract::Role;
-    use landfall_device::journal::{Bytes, Direction, Kind, Outcome};
+    use landfall_device::journal::{Bytes, Direction, Outcome};
 
     fn access() -> Kind {
         Kind::Access {

@@ -17,7 +17,7 @@ use crate::bundle::{BundleError, Place};
 use crate::evidence::Observed;
 use crate::guest::{
     Board, Booted, Card, Driver, DriverSource, FRAGMENT_MODULE, Guest, GuestFailed, GuestOptions,
-    PoolOptions, Ran, WITNESS_MODULE, What,
+    PoolOptions, Ran, WITNESS_MODULE, What, cpu,
 };
 
 /// How long a program may take, on a busy host, unless the trial says otherwise.
@@ -311,6 +311,11 @@ impl Trial {
         if self.pool {
             let pool = options.pool_module();
             options.preload.push(pool);
+        }
+        if leg == Leg::Cpu
+            && let Err(why) = cpu::can_watch(&options, prepared)
+        {
+            return Ok(Judged::skipped(leg, &why));
         }
         let guest = Guest::configure(options);
         let guest = guest.boot(prepared, context.cancel).map_err(of_guest)?;

@@ -9,7 +9,7 @@ use landfall_device::contract::{Declaration, DmaError};
 use landfall_device::journal::{Entry, Journal, Kind, Outcome};
 use landfall_device::ledger::{Platform, Violation};
 
-use super::{ask_others, causes, drain, record};
+use super::{Asked, ask_names, ask_others, causes, drain, record};
 use crate::evidence::{MAX_PAGES, Named, Observed, Pages, Trace};
 use crate::guest::console_findings;
 use crate::guest::memory::GuestMemory;
@@ -95,7 +95,10 @@ impl<'guest, Stage: Running> Watch<'guest, Stage> {
             Some(_) => self.guest.sync_card(card),
         }
         let journal = self.guest.journal(card).unwrap_or_default();
-        let ask = || ask_others(self.guest, card);
+        let ask = Asked {
+            others: &|| ask_others(self.guest, card),
+            names: &|addresses| ask_names(self.guest, &journal, addresses),
+        };
         let (recorder, judged) = record(&journal, self.platform.clone(), &ask);
         Observed {
             violations: named(&judged.violations),

@@ -37,6 +37,7 @@
 //! | 52, 53 | leak | alive when remove is over; 52: after a mapping failed | life |
 //! | 55 | length of the device | it reports more than was lent | engine |
 //! | 57 | sub-page exposure | a read beside a lend, in its page | access |
+//! | 34, 37, 61, 62, 63 | the CPU got at what was the card's | where its accesses are told | cpu |
 //! | 58 | no such register | a write where the BAR has none | engine |
 //!
 //! Where a rule would not know enough it is silent: after a gap in the witness's events, every one that concludes from
@@ -46,6 +47,7 @@
 mod access;
 mod accounting;
 mod coherency;
+mod cpu;
 pub(super) mod interrupts;
 mod life;
 mod programmed;

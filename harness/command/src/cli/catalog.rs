@@ -20,7 +20,7 @@ pub(crate) struct CatalogArguments {
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum CatalogCommand {
-    /// List the 60 classes, what is planted for each, and where it must be named
+    /// List the 63 classes, what is planted for each, and where it must be named
     List {
         /// Write the list to FILE as JSON
         #[arg(long, value_name = "FILE")]
@@ -29,7 +29,7 @@ pub(crate) enum CatalogCommand {
     /// Run classes, all by default: each must be named, and its clean twin must be silent
     Run {
         /// Numbers of classes
-        #[arg(value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..=60))]
+        #[arg(value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..=63))]
         numbers: Vec<u8>,
         /// Leave stream and verdict of every trial in DIR, a file each, for tests that judge them again
         #[arg(long, value_name = "DIR")]
@@ -114,7 +114,7 @@ pub(crate) struct LegsArguments {
     /// What the card does, as a scenario file
     #[arg(long, value_name = "FILE")]
     pub(crate) scenario: Option<PathBuf>,
-    /// Platforms, separated by commas: plain, iommu, iommu-lazy, swiotlb, high, fragmented, debug
+    /// Platforms, separated by commas: plain, iommu, iommu-lazy, swiotlb, high, fragmented, debug, cpu
     #[arg(
         long,
         value_name = "LIST",
@@ -138,6 +138,9 @@ pub(crate) struct Common {
     /// Most guests at once [default: one for each CPU]
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<NonZeroUsize>,
+    /// Judge what the guest's CPUs do with memory that is the card's, too; needs TCG, and guests that are restored
+    #[arg(long)]
+    pub(crate) watch_cpu: bool,
     #[command(flatten)]
     pub(crate) parts: PartArguments,
 }

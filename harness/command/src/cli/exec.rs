@@ -52,7 +52,7 @@ pub(crate) struct SubjectArguments {
 pub(crate) struct ExecArguments {
     #[command(flatten)]
     pub(crate) subject: SubjectArguments,
-    /// Platforms, separated by commas: plain, iommu, iommu-lazy, swiotlb, high, fragmented, debug
+    /// Platforms, separated by commas: plain, iommu, iommu-lazy, swiotlb, high, fragmented, debug, cpu (plain, and --watch-cpu)
     #[arg(
         long,
         value_name = "LIST",
@@ -129,6 +129,9 @@ pub(crate) struct MachineArguments {
     /// Most guests at once on this machine; further ones wait [default: number of CPUs]
     #[arg(long, value_name = "N", env = "LANDFALL_JOBS", hide_env_values = true)]
     pub(crate) jobs: Option<NonZeroUsize>,
+    /// Judge what the guest's CPUs do with memory that is the card's, too; needs TCG, and guests that are restored
+    #[arg(long, conflicts_with = "qemu_arguments")]
+    pub(crate) watch_cpu: bool,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -152,7 +155,7 @@ pub(crate) struct TestArguments {
     /// The project's file; paths in it are below its directory
     #[arg(long, value_name = "FILE", default_value = "landfall.toml")]
     pub(crate) project: PathBuf,
-    /// On these platforms, whatever the file says
+    /// On these platforms, whatever the file says [default: plain and cpu]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub(crate) legs: Vec<Leg>,
     /// Write the results as JUnit's XML

@@ -72,7 +72,7 @@ pub(crate) enum Command {
     /// Measures every way to get contiguous memory in the kernel, with a card that writes there.
     #[command(after_help = exit_code::HELP)]
     Survey(SurveyArguments),
-    /// Runs the catalogue of 60 classes of DMA bugs: each planted, with a clean twin.
+    /// Runs the catalogue of 63 classes of DMA bugs: each planted, with a clean twin.
     #[command(after_help = exit_code::HELP)]
     Catalog(CatalogArguments),
     /// Runs the same scenario on several platforms, and tells where they differ.
@@ -216,6 +216,9 @@ pub(crate) struct GuestArguments {
     /// Leave out the module that tells the card's journal what its driver lends
     #[arg(long)]
     pub(crate) no_witness: bool,
+    /// Judge what the guest's CPUs do with memory that is the card's, too; needs TCG, and guests that are restored
+    #[arg(long, conflicts_with_all = ["cold", "stock_boot", "no_witness", "watch_from_boot", "qemu_arguments"])]
+    pub(crate) watch_cpu: bool,
     /// Append to the kernel's command line
     #[arg(long, value_name = "WORDS", default_value = "")]
     pub(crate) append: String,

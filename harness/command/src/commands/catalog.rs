@@ -31,6 +31,7 @@ struct Kernels {
     debug: Option<Prepared>,
     jobs: Option<NonZeroUsize>,
     bundles: Place,
+    watch_cpu: bool,
 }
 
 impl Kernels {
@@ -58,6 +59,7 @@ impl Kernels {
             debug,
             jobs: common.jobs,
             bundles,
+            watch_cpu: common.watch_cpu,
         })
     }
 
@@ -69,6 +71,7 @@ impl Kernels {
             bundles: Some(&self.bundles),
             record: None,
             twins: None,
+            watch_cpu: self.watch_cpu,
         }
     }
 }
@@ -274,6 +277,7 @@ fn on_kernels(command: &CatalogCommand, cancel: &Cancel) -> Done {
             json: None,
             bundle: common.bundle.clone(),
             jobs: common.jobs,
+            watch_cpu: common.watch_cpu,
             parts,
         };
         let mut progress = Progress::new();
@@ -451,6 +455,7 @@ pub(super) fn again(
         json: None,
         bundle: None,
         jobs: None,
+        watch_cpu: arguments.common.watch_cpu,
         parts: parts.clone(),
     };
     let mut progress = Progress::new();

@@ -62,6 +62,7 @@ impl<'a> Bench<'a> {
             qemu_arguments: machine.qemu_arguments.clone(),
             jobs: machine.jobs,
             engine: choice.engine,
+            watch_cpu: machine.watch_cpu,
             ..plain
         };
         progress.note(&tried::guests(&prepared, &choice));

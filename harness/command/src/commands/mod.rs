@@ -365,6 +365,7 @@ fn guest(arguments: &GuestArguments, parts: &PartArguments) -> GuestOptions {
         watch_from_boot: arguments.watch_from_boot,
         iommu: arguments.iommu.unwrap_or_default(),
         witness: !arguments.no_witness,
+        watch_cpu: arguments.watch_cpu,
         start: match (arguments.stock_boot, arguments.cold) {
             (true, _) => Start::Stock,
             (false, true) => Start::Cold,

@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use landfall::judge::Leg;
 use landfall::judge::Verdict;
 use landfall_guest::Cancel;
 use landfall_suite::project::{Guests, Project, TEMPLATE, Test};
@@ -95,6 +96,8 @@ pub(super) fn test(arguments: &TestArguments, cancel: &Cancel) -> Done {
         let mut test = test;
         if !arguments.legs.is_empty() {
             test.subject.legs.clone_from(&arguments.legs);
+        } else if test.subject.legs.is_empty() {
+            test.subject.legs = vec![Leg::Plain, Leg::Cpu];
         }
         let Some(bench) = benches.get(&test.guests) else {
             continue;

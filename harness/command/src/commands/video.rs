@@ -144,6 +144,7 @@ fn judge(
         qemu_arguments: guest.qemu_arguments.clone(),
         accel: guest.accel,
         jobs: guest.jobs,
+        watch_cpu: guest.watch_cpu,
     };
     let mut progress = Progress::new();
     let bench = Bench::prepare(parts, &machine, &[leg], cancel, &mut progress)?;

@@ -287,6 +287,19 @@ impl Timeline {
                 let at = range(*at, *length);
                 other("driver", format!("{at} {when} lent to {device}"))
             }
+            Kind::Cpu(access) => {
+                let verb = if access.store {
+                    "stores to"
+                } else {
+                    "loads from"
+                };
+                let at = range(access.address, access.length);
+                other(
+                    "cpu",
+                    format!("{verb} {at}, {} times, pc {:#x}", access.count, access.pc),
+                )
+            }
+            Kind::CpuWatched | Kind::CpuLost { .. } => None,
             Kind::Symbol { .. } | Kind::BusMapped { .. } | Kind::BusUnmapped { .. } => None,
             Kind::Driver { driver, state } => {
                 let state = match state {

@@ -6,6 +6,8 @@
 mod pc;
 mod virt;
 
+use std::ops::Range;
+
 use landfall_guest::Prepared;
 
 use super::memory::Ram;
@@ -38,6 +40,8 @@ pub struct Board {
     pub(crate) has_holes: bool,
     /// Whether the kernel itself drives the slots (PCIe's native hot-plug); else firmware does, by ACPI.
     pub(crate) drives_slots: bool,
+    /// Virtual addresses that code of its kernel's has, modules' included.
+    pub(crate) code: &'static [Range<u64>],
     /// The clock that its kernels use before they have settled on one.
     pub(crate) early_clock: Option<&'static str>,
 }
@@ -58,6 +62,8 @@ pub(crate) struct Saving {
 pub(crate) struct IommuWords {
     /// For the kernel, which uses it strictly then.
     pub(crate) kernel: &'static str,
+    /// Likewise, to have it used lazily from the boot on; `None`: each card's group is switched when the card is there.
+    pub(crate) lazily: Option<&'static str>,
     /// Properties of `-machine`.
     pub(crate) machine: &'static [&'static str],
     /// The device.

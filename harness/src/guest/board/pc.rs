@@ -59,6 +59,8 @@ pub(super) static PC: Board = Board {
     },
     iommu: IommuWords {
         kernel: "intel_iommu=on iommu.strict=1",
+        // A kernel that sees that its IOMMU is emulated is strict, whatever it is told.
+        lazily: None,
         machine: &["kernel-irqchip=split"],
         device: "intel-iommu,intremap=on,caching-mode=on",
     },
@@ -73,5 +75,9 @@ pub(super) static PC: Board = Board {
     mem_unit: MEM_UNIT,
     has_holes: true,
     drives_slots: false,
+    code: &[
+        0xffff_ffff_8100_0000..0xffff_ffff_8300_0000,
+        0xffff_ffff_a000_0000..0xffff_ffff_ff00_0000,
+    ],
     early_clock: Some("tsc-early"),
 };

@@ -30,6 +30,8 @@ pub(super) static VIRT: Board = Board {
     // QEMU refuses its SMMU in front of a vfio-user device: that needs to hear of each mapping, and it does not tell them.
     iommu: IommuWords {
         kernel: "iommu.strict=1",
+        // Older kernels give a card its group only when a driver is bound to it.
+        lazily: Some("iommu.strict=0"),
         machine: &[],
         device: "virtio-iommu-pci",
     },
@@ -40,5 +42,9 @@ pub(super) static VIRT: Board = Board {
     mem_unit: 2 << 20,
     has_holes: false,
     drives_slots: true,
+    code: &[
+        0xffff_8000_7800_0000..0xffff_8000_8000_0000,
+        0xffff_8000_8000_0000..0xffff_8000_8300_0000,
+    ],
     early_clock: None,
 };

@@ -7,6 +7,7 @@ use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
 use super::tuning;
+use crate::guest::Iommu;
 use crate::guest::board::Board;
 
 /// What executes the guest's instructions.
@@ -59,8 +60,8 @@ pub struct Machine {
     pub cards: Vec<PathBuf>,
     /// Root ports left empty behind the cards'.
     pub spare_ports: usize,
-    /// An IOMMU in front of the cards. The guest uses it strictly at first.
-    pub iommu: bool,
+    /// An IOMMU in front of the cards. The guest uses it strictly at first, unless the board can have it lazily at once.
+    pub iommu: Iommu,
     /// Leaves out the options of [`tuning`] that only save time.
     pub stock: bool,
     /// Starts without memory or state, to be restored from a snapshot.
@@ -143,8 +144,9 @@ impl Machine {
             words.push(tuning::joined(tuning::KERNEL, " "));
             words.push(tuning::joined(board.saving.kernel, " "));
         }
-        if self.iommu {
-            words.push(board.iommu.kernel.to_owned());
+        let lazily = board.iommu.lazily.filter(|_| self.iommu == Iommu::Lazy);
+        if self.iommu.is_there() {
+            words.push(lazily.unwrap_or(board.iommu.kernel).to_owned());
         }
         words.push(self.append.clone());
         words.retain(|words| !words.is_empty());
@@ -174,7 +176,7 @@ impl Machine {
             let saving = board.saving.machine.iter();
             machine.extend(saving.map(|row| row.option.to_owned()));
         }
-        if self.iommu {
+        if self.iommu.is_there() {
             machine.extend(board.iommu.machine.iter().map(|word| (*word).to_owned()));
         }
         if let Some(low) = self.low_memory {
@@ -216,7 +218,7 @@ impl Machine {
         );
         out.pair("-serial", "chardev:console");
         out.pair("-chardev", format!("socket,id=agent,fd={}", self.agent_fd));
-        if self.iommu {
+        if self.iommu.is_there() {
             out.pair("-device", board.iommu.device);
         }
         out.pair("-device", "virtio-serial-pci,max_ports=2");
@@ -282,7 +284,7 @@ mod tests {
             append: "reserve_mem=48M:4096:landfall".to_owned(),
             cards: vec!["/tmp/x/card0".into(), "/tmp/x/card1".into()],
             spare_ports: 1,
-            iommu: false,
+            iommu: Iommu::None,
             stock: false,
             incoming: false,
             in_turns: true,

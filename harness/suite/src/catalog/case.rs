@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use landfall::evidence::Observed;
 use landfall::guest::memory::Ram;
-use landfall::guest::{Booted, Guest, GuestFailed, What};
+use landfall::guest::{Booted, Guest, GuestFailed, GuestOptions, What, cpu};
 use landfall::judge::{Death, Watch};
 use landfall_cards::capture::CaptureOptions;
 use landfall_device::ledger::Platform;
@@ -37,6 +37,8 @@ pub struct Case {
     pub action: Action,
     /// Bytes of a cache line, to be judged as on a machine whose devices do not see the CPU's caches; 0: as it is.
     pub cache_line: u64,
+    /// The CPU's accesses are judged, if they can be seen.
+    pub watch_cpu: bool,
 }
 
 /// A trial came to nothing.
@@ -50,6 +52,15 @@ pub struct CaseFailed {
     /// Why.
     #[source]
     pub source: GuestFailed,
+}
+
+/// The same options, with the CPU's accesses judged if that is wanted and can be.
+pub(super) fn watching(options: GuestOptions, wanted: bool, prepared: &Prepared) -> GuestOptions {
+    let watch_cpu = options.watch_cpu || wanted && cpu::can_watch(&options, prepared).is_ok();
+    GuestOptions {
+        watch_cpu,
+        ..options
+    }
 }
 
 impl Case {
@@ -66,9 +77,8 @@ impl Case {
     }
 
     fn attempt(&self, prepared: &Prepared, cancel: &Cancel) -> Result<Observed, GuestFailed> {
-        let options = self
-            .leg
-            .guest(prepared, vec![capture::card(self.card.clone())]);
+        let cards = vec![capture::card(self.card.clone())];
+        let options = watching(self.leg.guest(prepared, cards), self.watch_cpu, prepared);
         let guest = Guest::configure(options).boot(prepared, cancel)?;
         let watch = Watch::begin(&guest, self.platform(guest.memory().ram()));
         let death = match self.drive(&guest) {

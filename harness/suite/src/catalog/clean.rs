@@ -9,7 +9,7 @@ use landfall_cards::capture::CaptureOptions;
 use landfall_device::contract::InterruptKind;
 use landfall_guest::Cancel;
 
-use super::case::Case;
+use super::case::{Case, watching};
 use super::entries::Action;
 use super::jobs::{CatalogFailed, Event, Platforms, command_words};
 use super::leave::leave;
@@ -94,6 +94,7 @@ pub fn clean(
                     card,
                     action: Action::Nothing,
                     cache_line: 0,
+                    watch_cpu: platforms.watch_cpu,
                 };
                 let done = trial.run(platforms.of(leg)?, cancel);
                 (leg, done.map_err(CatalogFailed::from))
@@ -161,6 +162,7 @@ fn capture(
         witness: true,
         ..capture::guest(card)
     };
+    let options = watching(options, platforms.watch_cpu, platforms.stock);
     let guest = Guest::configure(options).boot_loaded(platforms.stock, cancel)?;
     let card = Device::open(&guest, 0)?;
     let mut session = Session::begin(&guest, &card)?;

@@ -52,13 +52,15 @@ pub enum Job {
     FreedWhileMapped,
     /// A driver gives the pool an address from the middle of a buffer.
     InteriorPointer,
+    /// A program reads a video buffer that a stock driver has.
+    ReadWhileQueued,
 }
 
 /// How a class is planted.
 #[derive(Clone, Copy, Debug)]
 #[expect(
     clippy::large_enum_variant,
-    reason = "there are 60, in one table, and most are trials"
+    reason = "there are 63, in one table, and most are trials"
 )]
 pub enum Way {
     /// In a trial.
@@ -107,6 +109,9 @@ const PLAIN: &[Leg] = &[Leg::Plain];
 const IOMMU: &[Leg] = &[Leg::Iommu];
 const SWIOTLB: &[Leg] = &[Leg::Swiotlb];
 const SYNCS: &[Leg] = &[Leg::Plain, Leg::Swiotlb];
+const CPU: &[Leg] = &[Leg::Cpu];
+const PLAIN_CPU: &[Leg] = &[Leg::Plain, Leg::Cpu];
+const SYNCS_CPU: &[Leg] = &[Leg::Plain, Leg::Swiotlb, Leg::Cpu];
 const HIGH: &[Leg] = &[Leg::High];
 const FRAGMENTED: &[Leg] = &[Leg::Fragmented];
 
@@ -197,7 +202,7 @@ const fn nowhere(number: u8, why: &'static str) -> Entry {
 }
 
 /// All 60, in the order of their numbers.
-pub static ENTRIES: [Entry; 60] = [
+pub static ENTRIES: [Entry; 63] = [
     card(
         1,
         PLAIN,
@@ -387,7 +392,7 @@ pub static ENTRIES: [Entry; 60] = [
     ),
     mutant(
         34,
-        PLAIN,
+        PLAIN_CPU,
         "the clip mask is written after the doorbell",
         Recipe {
             environment: Some(once(Fault::WatchFetch)),
@@ -407,10 +412,10 @@ pub static ENTRIES: [Entry; 60] = [
             ..TWIN
         },
     ),
-    driver(37, SYNCS, "no sync for the CPU before a frame is read"),
+    driver(37, SYNCS_CPU, "no sync for the CPU before a frame is read"),
     mutant(
         38,
-        SYNCS,
+        SYNCS_CPU,
         "no sync for the device after the CPU wrote what the card reads",
         Recipe {
             parameters: "buffers=1 remask=1",
@@ -508,6 +513,20 @@ pub static ENTRIES: [Entry; 60] = [
         what: "a descriptor is armed again with what the card wrote into its address",
     },
     driver(60, PLAIN, "the buffers are mapped for another device"),
+    driver(61, CPU, "the CPU reads a frame that is the card's to write"),
+    driver(
+        62,
+        CPU,
+        "the CPU writes what is mapped, and the card reads it",
+    ),
+    Entry {
+        legs: CPU,
+        ..job(
+            63,
+            "a program reads a video buffer that it has queued",
+            Job::ReadWhileQueued,
+        )
+    },
 ];
 
 impl Entry {

@@ -10,7 +10,7 @@ use landfall_cards::capture::CaptureOptions;
 use landfall_guest::{Cancel, Prepared};
 
 use super::case::{Case, CaseFailed};
-use super::entries::{Entry, Recipe, Way};
+use super::entries::{Entry, Job, Recipe, Way};
 use super::gallery::{Bug, show_bug};
 use super::leave::{leave, words};
 use super::schema::{ClassRun, LegRun, Runs, Seen, Skipped, VERSION, names};
@@ -19,7 +19,7 @@ use crate::run::RunFailed;
 use crate::scenario::Scenario;
 use landfall::bundle::{self, BundleError, Place};
 use landfall::evidence::Observed;
-use landfall::guest::{FRAGMENT_MODULE, GuestFailed, POOL_MODULE};
+use landfall::guest::{FRAGMENT_MODULE, GuestFailed, POOL_MODULE, cpu};
 use landfall::judge::Leg;
 use landfall::judge::versions;
 use landfall::judge::{Expected, record_to};
@@ -96,6 +96,8 @@ pub struct Platforms<'a> {
     pub record: Option<&'a Path>,
     /// Clean twins that were run already, for all runs that are given the same; `None`: each class runs its own.
     pub twins: Option<&'a Twins>,
+    /// The CPU's accesses are judged on every platform where they can be seen.
+    pub watch_cpu: bool,
 }
 
 impl Platforms<'_> {
@@ -131,6 +133,7 @@ impl Recipe {
             card,
             action: self.action,
             cache_line: self.cache_line,
+            watch_cpu: false,
         }
     }
 }
@@ -150,6 +153,10 @@ impl Entry {
         let done = match &self.planted {
             Way::Case(recipe) => {
                 let trial = recipe.trial(number, leg, planted);
+                let trial = Case {
+                    watch_cpu: platforms.watch_cpu,
+                    ..trial
+                };
                 trial.run(prepared, cancel).map_err(CatalogFailed::from)
             }
             Way::Job(job) => job
@@ -201,7 +208,13 @@ impl Entry {
 
     /// Why it cannot be run on this platform: the kernel lacks what it is made of.
     fn lacks(&self, leg: Leg, prepared: &Prepared) -> Option<String> {
+        if leg == Leg::Cpu
+            && let Err(why) = cpu::can_watch(&leg.guest(prepared, Vec::new()), prepared)
+        {
+            return Some(why);
+        }
         let module = match (&self.planted, leg.fragment()) {
+            (Way::Job(Job::ReadWhileQueued), _) => return None,
             (Way::Job(_), _) => POOL_MODULE,
             (_, Some(_)) => FRAGMENT_MODULE,
             _ => return None,
@@ -334,6 +347,7 @@ pub fn legs(
             card,
             action: super::Action::Nothing,
             cache_line: 0,
+            watch_cpu: platforms.watch_cpu,
         };
         let prepared = platforms.of(leg)?;
         let played = !scenario.faults.is_empty();

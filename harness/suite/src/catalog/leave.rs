@@ -60,7 +60,7 @@ mod tests {
     use landfall::bundle::{Bundle, compare, story};
     use landfall::evidence::Named;
     use landfall::evidence::Trace;
-    use landfall::judge::{named, record};
+    use landfall::judge::{Asked, named, record};
 
     /// What is seen of a card that writes where nothing was lent, or does not, until its journal of that size is full.
     fn observed(writes: bool, capacity: usize) -> Observed {
@@ -83,7 +83,7 @@ mod tests {
                 bytes: Bytes::default(),
             });
         }
-        let (recorder, judged) = record(&journal, Platform::default(), &|| ());
+        let (recorder, judged) = record(&journal, Platform::default(), &Asked::NOBODY);
         Observed {
             violations: named(&judged.violations),
             not_judged: judged.not_judged.clone(),

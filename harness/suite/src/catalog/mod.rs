@@ -2,7 +2,7 @@
 
 //! The catalogue of DMA bug classes, executable.
 //!
-//! Each of the 60 classes ([`landfall_device::ledger::class`]) has a planted bug (a mutant of a driver, a fault of the
+//! Each of the 63 classes ([`landfall_device::ledger::class`]) has a planted bug (a mutant of a driver, a fault of the
 //! card, or an environment), a clean twin that differs in nothing else, and the platform ([`Leg`]) on which it must be
 //! named. A [`Case`] runs one of the two in a guest of its own and gives what was [`Observed`], from the journal and
 //! the guest's conduct alone: nothing that judges knows what was planted.

@@ -11,11 +11,12 @@ use crate::capture::{self, Device};
 use crate::run::{CapturePlan, RunFailed, Session};
 use landfall::evidence::{Named, Observed};
 use landfall::guest::{
-    Board, Booted, Carveout, Guest, GuestOptions, Loaded, POOL_MODULE, PoolOptions, PoolSource,
-    What,
+    Board, Booted, Card, Carveout, Guest, GuestOptions, Loaded, POOL_MODULE, PoolOptions,
+    PoolSource, What,
 };
-use landfall::judge::{count, named};
+use landfall::judge::{Leg, Watch, count, named};
 use landfall_cards::capture::CaptureOptions;
+use landfall_cards::dt3155::Dt3155;
 
 /// The module that stands for other people's drivers.
 const POOL_USER: &str = "landfall_pool_user";
@@ -74,6 +75,7 @@ impl Job {
             ),
             Self::NotReserved => not_reserved(planted, prepared, cancel),
             Self::InteriorPointer => interior_pointer(planted, prepared, cancel),
+            Self::ReadWhileQueued => read_while_queued(planted, prepared, cancel),
         }
     }
 
@@ -84,6 +86,7 @@ impl Job {
             Self::NotReserved => 8,
             Self::FreedWhileMapped => 21,
             Self::InteriorPointer => 33,
+            Self::ReadWhileQueued => 63,
         };
         let parameters = match planted {
             true => format!("mutant={number}"),
@@ -207,6 +210,41 @@ fn interior_pointer(
         )
     });
     Ok(seen(violations.into_iter().collect(), frees.sum()))
+}
+
+/// A program streams from the frame grabber, whose stock driver has all its buffers, and reads one before or after it hands that
+/// back: at the end of the queue, three pictures before it is the card's turn to write it.
+fn read_while_queued(
+    planted: bool,
+    prepared: &Prepared,
+    cancel: &Cancel,
+) -> Result<Observed, RunFailed> {
+    const BUFFERS: u32 = 4;
+    let card = Card::new("dt3155", Dt3155::default);
+    let options = Leg::Cpu.guest(prepared, vec![card]);
+    let guest = Guest::configure(options).boot(prepared, cancel)?;
+    let watch = Watch::begin(&guest, Leg::Cpu.platform(guest.memory().ram()));
+    guest.load_stock("dt3155", "")?;
+    let device = Device::open(&guest, 0)?;
+    device.configure(&capture::Configure {
+        buffers: BUFFERS,
+        ..capture::Configure::default()
+    })?;
+    for buffer in 0..BUFFERS {
+        device.queue(buffer)?;
+    }
+    device.start()?;
+    let done = device.wait(Duration::from_secs(10))?;
+    let buffer = done.map_or(0, |done| done.index);
+    if planted {
+        device.queue(buffer)?;
+    }
+    device.read_frame(buffer, 0, 4096)?;
+    device.stop()?;
+    device.close()?;
+    guest.unload_module("dt3155")?;
+    let [observed] = <[Observed; 1]>::try_from(watch.end(None)).unwrap_or_default();
+    Ok(observed)
 }
 
 /// What was seen where no card works: so many bytes or calls were looked at.

@@ -68,6 +68,7 @@ mod tests {
             parameters: parameters.to_owned(),
             card: CaptureOptions::default(),
             action: Action::Nothing,
+            watch_cpu: false,
             cache_line: 0,
         }
     }

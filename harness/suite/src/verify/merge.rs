@@ -413,6 +413,7 @@ mod tests {
             lend: None,
             register_write: None,
             call: None,
+            instruction: None,
             sequence: 9,
             time_ns: 0,
             text: "the card wrote".to_owned(),

@@ -17,6 +17,7 @@ use landfall_guest::{Cancel, Prepared};
 use serde::Serialize;
 
 pub use self::patterns::{BUGS, Bug, PATTERNS, Pattern};
+use super::case::watching;
 use super::jobs::{CatalogFailed, Event, Platforms, command_words};
 use super::leave::leave;
 use super::schema::VERSION;
@@ -225,7 +226,7 @@ impl Share {
             .map(|pattern| format!("pattern={}", pattern.name))
             .collect();
         let prepared = platforms.of(leg)?;
-        let (observed, parts) = guest(leg, &card, &loads, prepared, cancel)
+        let (observed, parts) = guest(leg, &card, &loads, prepared, platforms.watch_cpu, cancel)
             .map_err(|source| CatalogFailed::Gallery { leg, source })?;
         let judged = observed.trace.judged.clone();
         let unheard = judged.unheard.clone();
@@ -360,7 +361,14 @@ pub fn show_bug(
     };
     let (with, without) = bug.parameters;
     let loads = [if planted { with } else { without }.to_owned()];
-    let done = guest(leg, &card, &loads, platforms.of(leg)?, cancel);
+    let done = guest(
+        leg,
+        &card,
+        &loads,
+        platforms.of(leg)?,
+        platforms.watch_cpu,
+        cancel,
+    );
     let (observed, parts) = done.map_err(|source| CatalogFailed::Gallery { leg, source })?;
     let told = parts.first().map(|part| part.told).unwrap_or_default();
     Ok((observed, told))
@@ -373,11 +381,13 @@ fn guest(
     card: &RingOptions,
     loads: &[String],
     prepared: &Prepared,
+    watch_cpu: bool,
     cancel: &Cancel,
 ) -> Result<(Observed, Vec<Part>), GuestFailed> {
     let made = card.clone();
     let card = Card::new("ring", move || Ring::new(made.clone()));
-    let guest = Guest::configure(leg.guest(prepared, vec![card])).boot(prepared, cancel)?;
+    let options = watching(leg.guest(prepared, vec![card]), watch_cpu, prepared);
+    let guest = Guest::configure(options).boot(prepared, cancel)?;
     let journal = guest.journal(0).unwrap_or_default();
     let watch = Watch::begin(&guest, leg.platform(guest.memory().ram()));
     let mut parts: Vec<Part> = Vec::new();

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The file that plugin and harness share: what to listen to, and what was found.
+//!
+//! | at | what | whose |
+//! |---|---|---|
+//! | [`MAGIC_AT`] | [`MAGIC`]; the plugin leaves a file without it alone | the harness's |
+//! | [`ECHO_AT`] | physical address of the witness's echo; 0: not known yet, nothing is watched | the harness's |
+//! | [`LIMIT_AT`] | first physical address that no RAM has | the harness's |
+//! | [`FLAGS_AT`] | [`SCATTERED`] | the harness's |
+//! | [`CODE_AT`] | [`CODES`] ranges of virtual addresses that code of the kernel's has, two words each | the harness's |
+//! | [`TAKEN_AT`] | how many findings the harness took out of the ring | the harness's |
+//! | [`TOLD_AT`] | how many the plugin put there | the plugin's |
+//! | [`LOST_AT`] | how many found no room, and lends that did not | the plugin's |
+//! | [`OPEN_AT`] | [`OPEN`] findings that may still grow | the plugin's |
+//! | [`RING_AT`] | [`RING`] that are settled, in turn | the plugin's |
+//!
+//! A finding that grows is marked by its two ends ([`Found::to_bytes`]): one that differs in them is being written.
+
+/// First word of the file.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"LFCPU\0\0\x01");
+/// See the table.
+pub const MAGIC_AT: usize = 0;
+/// See the table.
+pub const ECHO_AT: usize = 8;
+/// See the table.
+pub const LIMIT_AT: usize = 16;
+/// See the table.
+pub const FLAGS_AT: usize = 24;
+/// See the table.
+pub const TAKEN_AT: usize = 32;
+/// See the table.
+pub const TOLD_AT: usize = 40;
+/// See the table.
+pub const LOST_AT: usize = 48;
+/// See the table.
+pub const CODE_AT: usize = 64;
+/// See the table.
+pub const CODES: usize = 4;
+/// See the table.
+pub const OPEN_AT: usize = 4096;
+/// See the table.
+pub const OPEN: usize = 1024;
+/// See the table.
+pub const RING_AT: usize = OPEN_AT + OPEN * FOUND;
+/// See the table.
+pub const RING: usize = 4096;
+/// Bytes of the file.
+pub const SIZE: usize = RING_AT + RING * FOUND;
+
+/// Of several pages of a list or of coherent memory nobody knows whether they follow each other: an IOMMU is there.
+pub const SCATTERED: u64 = 1;
+
+/// Bytes of a finding.
+pub const FOUND: usize = 320;
+/// Most words of the stack.
+pub const STACK: usize = 24;
+
+/// How a finding was settled: what became of the bytes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// Nothing yet.
+    Not,
+    /// They were synced for the CPU.
+    ForCpu,
+    /// They were synced for the card.
+    ForDevice,
+    /// They were lent no more.
+    Ended,
+    /// Their video buffer went back to its user.
+    Done,
+    /// The card, or the witness, is gone, or lost an event.
+    Unknown,
+}
+
+const SETTLED: [Settled; 6] = [
+    Settled::Not,
+    Settled::ForCpu,
+    Settled::ForDevice,
+    Settled::Ended,
+    Settled::Done,
+    Settled::Unknown,
+];
+
+/// Accesses of one instruction to what was a card's, of one lend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its number among all that were found; from 1.
+    pub id: u64,
+    /// The card.
+    pub card: u32,
+    /// The guest's CPU that was the first.
+    pub cpu: u32,
+    /// Stores; else loads.
+    pub store: bool,
+    /// By user space.
+    pub user: bool,
+    /// The lend is coherent memory.
+    pub coherent: bool,
+    /// The lend was a video buffer that the driver had.
+    pub queued: bool,
+    /// What became of the bytes.
+    pub settled: Settled,
+    /// Address of the instruction.
+    pub pc: u64,
+    /// First bus address of the lowest byte.
+    pub address: u64,
+    /// Bytes from there to the highest.
+    pub length: u64,
+    /// How many accesses.
+    pub count: u64,
+    /// `CLOCK_MONOTONIC` of the first, nanoseconds.
+    pub first_ns: u64,
+    /// And of the last.
+    pub last_ns: u64,
+    /// First bus address of the lend.
+    pub lend: u64,
+    /// Number of the event that began it.
+    pub lend_number: u64,
+    /// The event since which those bytes were the card's.
+    pub since: u64,
+    /// The last event of the card's that was heard before the first access.
+    pub after: u64,
+    /// The event that settled it, if it is.
+    pub settled_by: u64,
+    /// Words of the stack at the first access that may be return addresses, the nearest first; 0 behind the last.
+    pub stack: [u64; STACK],
+}
+
+/// Words of a finding before its stack.
+const WORDS: usize = 14;
+
+impl Found {
+    /// As it lies in the file. Both its first word and its last are its `id` and `mark`, which a writer raises.
+    pub fn to_bytes(&self, mark: u32) -> [u8; FOUND] {
+        let bit = |is: bool, shift: u32| u64::from(is) << shift;
+        let settled = SETTLED.iter().position(|known| *known == self.settled);
+        let flags = u64::from(self.card)
+            | u64::from(self.cpu & 0xffff) << 32
+            | bit(self.store, 48)
+            | bit(self.user, 49)
+            | bit(self.coherent, 50)
+            | bit(self.queued, 51)
+            | (settled.unwrap_or(0) as u64) << 56;
+        let ends = self.id << 32 | u64::from(mark);
+        let words = [
+            ends,
+            self.id,
+            flags,
+            self.pc,
+            self.address,
+            self.length,
+            self.count,
+            self.first_ns,
+            self.last_ns,
+            self.lend,
+            self.lend_number,
+            self.since,
+            self.after,
+            self.settled_by,
+        ];
+        let mut bytes = [0; FOUND];
+        let last = FOUND / 8 - 1;
+        let all = words.iter().chain(&self.stack).enumerate();
+        for (index, word) in all.chain([(last, &ends)]) {
+            if let Some(into) = bytes.get_mut(8 * index..8 * index + 8) {
+                into.copy_from_slice(&word.to_le_bytes());
+            }
+        }
+        bytes
+    }
+
+    /// What lies there; `None`: nothing, or it is being written. Any bytes may be there.
+    pub fn of_bytes(bytes: &[u8; FOUND]) -> Option<Self> {
+        let word = |index: usize| {
+            let from = bytes.get(8 * index..8 * index + 8);
+            from.and_then(|from| from.try_into().ok())
+                .map_or(0, u64::from_le_bytes)
+        };
+        let (id, flags) = (word(1), word(2));
+        if id == 0 || word(0) != word(FOUND / 8 - 1) || word(0) >> 32 != id & 0xffff_ffff {
+            return None;
+        }
+        let bit = |shift: u32| flags >> shift & 1 != 0;
+        let mut stack = [0; STACK];
+        for (index, into) in stack.iter_mut().enumerate() {
+            *into = word(WORDS + index);
+        }
+        Some(Self {
+            id,
+            card: flags as u32,
+            cpu: (flags >> 32 & 0xffff) as u32,
+            store: bit(48),
+            user: bit(49),
+            coherent: bit(50),
+            queued: bit(51),
+            settled: *SETTLED.get((flags >> 56) as usize)?,
+            pc: word(3),
+            address: word(4),
+            length: word(5),
+            count: word(6),
+            first_ns: word(7),
+            last_ns: word(8),
+            lend: word(9),
+            lend_number: word(10),
+            since: word(11),
+            after: word(12),
+            settled_by: word(13),
+            stack,
+        })
+    }
+}
+
+const _: () = assert!(8 * (WORDS + STACK + 1) <= FOUND && FOUND.is_multiple_of(8));
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) const FOUND_ONE: Found = Found {
+        id: 9,
+        card: 63,
+        cpu: 1,
+        store: true,
+        user: false,
+        coherent: true,
+        queued: true,
+        settled: Settled::Unknown,
+        pc: u64::MAX - 4,
+        address: 0x1000,
+        length: 8,
+        count: 3,
+        first_ns: 5,
+        last_ns: 6,
+        lend: 0x800,
+        lend_number: 77,
+        since: 78,
+        after: 79,
+        settled_by: 80,
+        stack: [0xffff_ffff_8100_0000; STACK],
+    };
+
+    #[test]
+    fn a_finding_comes_back_as_it_was() {
+        assert_eq!(Found::of_bytes(&FOUND_ONE.to_bytes(4)), Some(FOUND_ONE));
+        assert_eq!(Found::of_bytes(&[0; FOUND]), None);
+    }
+
+    #[test]
+    fn one_that_is_being_written_is_none() {
+        let (before, after) = (FOUND_ONE.to_bytes(4), FOUND_ONE.to_bytes(5));
+        for cut in 1..FOUND {
+            let mut torn = after;
+            torn[cut..].copy_from_slice(&before[cut..]);
+            let last = torn[FOUND - 8..] == after[FOUND - 8..];
+            assert_eq!(Found::of_bytes(&torn).is_some(), last, "{cut}");
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_a_finding_or_none() {
+        for fill in 0..=255 {
+            let _ = Found::of_bytes(&[fill; FOUND]);
+        }
+    }
+}
