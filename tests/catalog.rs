@@ -172,4 +172,7 @@ classes! {
     foreign_registers_58 = 58,
     address_from_card_59 = 59,
     lent_to_another_60 = 60,
+    read_by_the_cpu_61 = 61,
+    written_by_the_cpu_62 = 62,
+    user_space_in_a_queued_buffer_63 = 63,
 }

@@ -109,13 +109,8 @@ fn a_card_that_declares_nothing_is_not_called_wrong() -> Result {
 /// A bug is named as what it is, and nothing else; its twin is silent.
 fn named(name: &str) -> Result {
     let bug = BUGS.iter().find(|bug| bug.name == name).expect("a bug");
-    // A missing sync has no effect without bounce buffers.
-    let leg = match name {
-        "never-syncs" => Leg::Swiotlb,
-        _ => Leg::Plain,
-    };
     for planted in [true, false] {
-        let (seen, told) = show_bug(bug, planted, leg, &platforms(), &Cancel::default())?;
+        let (seen, told) = show_bug(bug, planted, bug.leg, &platforms(), &Cancel::default())?;
         let said = || {
             let words = (&seen.violations, &seen.hints, &seen.not_judged);
             format!(
@@ -165,4 +160,7 @@ bugs! {
     given_back_when_the_first_descriptor_is_over = "first-of-chain",
     interrupt_without_a_cause_after_the_second_stop = "spurious",
     completion_that_nobody_took = "cause-cleared-late",
+    looked_into_by_another_cpu_while_lent = "while-lent",
+    wiped_when_it_was_the_cards = "wiped-late",
+    looked_at_beyond_what_was_synced = "beyond-the-part",
 }

@@ -9,6 +9,8 @@ use landfall_cards::ioatdma::{Fault, Ioat, IoatOptions};
 use landfall_device::ledger::Class;
 use landfall_tests::{Result, named, wait_for_late_write};
 
+use crate::cpu::only;
+
 /// Copies of each of dmatest's threads.
 const COPIES: usize = 50;
 
@@ -113,6 +115,23 @@ fn with_bounce_buffers_the_self_test_looks_too_early() -> Result {
         hint.text.contains("the driver ioatdma gave the card up"),
         "{hint:?}"
     );
+    Ok(())
+}
+
+/// Where the CPU's accesses are told, that is no guess: the compare itself is named, on plain memory, where its bytes are right.
+#[test]
+fn the_self_test_is_named_at_the_instruction() -> Result {
+    let trial = driven([card("ioatdma", None, 0)]).on([Leg::Cpu]);
+    let verdict = trial.verdict()?;
+
+    verdict.assert_named(Class::MissingSyncForCpu);
+    let found = only(&verdict)?;
+    let instruction = found.instruction.clone().expect("an instruction");
+    let function = instruction.symbol.expect("its name");
+    let caller = instruction.caller.expect("who called it");
+    assert!(function.starts_with("memcmp+"), "{function}");
+    assert!(caller.ends_with("[ioatdma]"), "{caller}");
+    verdict.discard()?;
     Ok(())
 }
 

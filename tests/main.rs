@@ -11,6 +11,7 @@ mod catalog;
 mod cluster;
 mod confined;
 mod contract;
+mod cpu;
 mod debug;
 mod endpoint;
 mod exec;

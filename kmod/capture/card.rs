@@ -259,7 +259,8 @@ impl Registers {
     /// card could not, and `EBADMSG` if it says that it could, but the word is not there.
     pub(crate) fn self_test(&self, area: &Mapped, nonce: u64) -> Result {
         let words = area.buffer().words()?.as_ptr();
-        // SAFETY: the area has two words, and stays as long as `area`. The card does not have it yet.
+        area.to_cpu();
+        // SAFETY: the area has two words, and stays as long as `area`. The card was not told of it yet.
         unsafe {
             words.write_volatile(nonce);
             words.add(1).write_volatile(nonce);

@@ -99,10 +99,20 @@ impl Memory {
                 limits,
                 DataDirection::ToDevice,
             )?;
+            // Its user's, who fills it, while the card has not got the buffer.
+            clip.to_cpu();
             clip.buffer().fill(clip_bytes, 0xff)?;
             Some(clip)
         };
         Ok(Memory { index, frame, clip })
+    }
+
+    /// To call when the card is done with it.
+    pub(crate) fn to_cpu(&self) {
+        self.frame.to_cpu();
+        if let Some(clip) = &self.clip {
+            clip.to_cpu();
+        }
     }
 
     /// To call before the card gets it.

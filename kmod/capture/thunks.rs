@@ -183,7 +183,7 @@ unsafe extern "C" fn landfall_capture_core_sync(frame: *const c_void, for_cpu: b
     // SAFETY: see above.
     let memory = unsafe { memory(frame) };
     if for_cpu {
-        memory.frame.to_cpu();
+        memory.to_cpu();
     } else {
         memory.to_card();
     }

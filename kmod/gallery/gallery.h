@@ -226,7 +226,7 @@ int many_receives(struct queue *q, unsigned int count, unsigned int depth, size_
 
 /* The patterns, each list ended by one without a name. */
 extern const struct pattern ring_patterns[], job_patterns[], interrupt_patterns[], mapping_patterns[],
-	memory_patterns[], life_patterns[], bug_patterns[];
+	memory_patterns[], life_patterns[], cpu_patterns[], bug_patterns[], cpu_bugs[];
 /* bugs.c: for main.c, around everything else. */
 int bugs_init(void);
 void bugs_exit(void);

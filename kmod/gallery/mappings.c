@@ -96,8 +96,12 @@ static int bidirectional(struct gallery *g)
 	if (error)
 		return error;
 	for (round = 0; round < 5 && !error; round++) {
-		u32 check = checked(UNCHECKED, b.virt, BYTES);
+		u32 check;
 
+		/* The card may write there: whoever looks takes it back first. */
+		dma_sync_single_for_cpu(g->dev, b.dma, BYTES, DMA_BIDIRECTIONAL);
+		check = checked(UNCHECKED, b.virt, BYTES);
+		dma_sync_single_for_device(g->dev, b.dma, BYTES, DMA_BIDIRECTIONAL);
 		arm(q, TRANSMIT, b.dma, BYTES, 0);
 		error = reap(q, &over) ?: sent(&over, check, BYTES);
 		if (error)

@@ -28,7 +28,11 @@ void witness_echo(const struct witness_card *card, const struct witness_event *e
 	put(card->slot, LW_ECHO_PHYS, event->phys);
 	put(card->slot, LW_ECHO_LENGTH, event->length);
 	put(card->slot, LW_ECHO_CALLER, event->caller);
-	put(card->slot, LW_ECHO_GROUP, event->listed ? event->group : WITNESS_NOT_TOLD);
+	/* Of the first of a list this is it. */
+	put(card->slot, LW_ECHO_GROUP,
+	    event->listed && event->group == WITNESS_NOT_TOLD ? card->number :
+	    event->listed					    ? event->group :
+								      WITNESS_NOT_TOLD);
 }
 
 void witness_echo_commit(const struct witness_card *card, u64 word)

@@ -50,8 +50,6 @@ pub struct CpuAccess {
     pub lend: u64,
     /// Number of the witness's event that began it.
     pub lend_number: u64,
-    /// The event since which those bytes were the card's.
-    pub since: u64,
     /// The last event before the first access.
     pub after: u64,
     /// What became of those bytes, and by which event; none: nothing yet.

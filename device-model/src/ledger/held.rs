@@ -113,6 +113,17 @@ pub(super) struct Moved {
     pub(super) time_ns: u64,
 }
 
+/// A part of a lend changed hands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turn {
+    pub(super) range: Range,
+    /// It is the card's; else the CPU's.
+    pub(super) to_card: bool,
+    /// Number of the event.
+    pub(super) event: u64,
+    pub(super) sequence: u64,
+}
+
 /// A lend, while it lasts.
 #[derive(Clone, Debug)]
 pub(super) struct Held {
@@ -140,8 +151,8 @@ pub(super) struct Held {
     pub(super) cpu: Vec<Range>,
     /// Where the CPU's accesses are told: what the card did with it.
     pub(super) moved: VecDeque<Moved>,
-    /// And when it changed hands: the event's number, and the entry's.
-    pub(super) turns: VecDeque<(u64, u64)>,
+    /// And when it, or a part of it, changed hands.
+    pub(super) turns: VecDeque<Turn>,
 }
 
 impl Held {
@@ -202,20 +213,26 @@ impl Held {
         self.moved.push_back(moved);
     }
 
-    /// It changed hands.
-    pub(super) fn turns(&mut self, event: u64, sequence: u64) {
+    /// A part of it changed hands.
+    pub(super) fn turns(&mut self, turn: Turn) {
         if self.turns.len() >= MOST_TURNS {
             self.turns.pop_front();
         }
-        self.turns.push_back((event, sequence));
+        self.turns.push_back(turn);
     }
 
-    /// The entry of the event by which it changed hands; `None`: it is not known any more. It began before all entries
-    /// that are about it.
+    /// The entry of an event by which it changed hands; `None`: it is not known any more.
     pub(super) fn turned(&self, event: u64) -> Option<u64> {
-        let turn = self.turns.iter().find(|(known, _)| *known == event);
-        let began = || (event == self.by.number).then_some(0);
-        turn.map(|(_, sequence)| *sequence).or_else(began)
+        let turn = self.turns.iter().find(|turn| turn.event == event);
+        turn.map(|turn| turn.sequence)
+    }
+
+    /// The entry since which some bytes are the card's, when event `after` was the last; 0: from the beginning.
+    pub(super) fn cards_since(&self, range: Range, after: u64) -> u64 {
+        let given = self.turns.iter().rev().find(|turn| {
+            turn.to_card && turn.event <= after && turn.range.overlaps(range.start, range.length)
+        });
+        given.map_or(0, |turn| turn.sequence)
     }
 
     /// Its bytes in memory, as far as they are known to lie behind each other; `scattered`: an IOMMU may have

@@ -61,8 +61,6 @@ pub struct Lend {
     pub bounced: bool,
     /// It is a video buffer that the driver has.
     pub queued: bool,
-    /// The event since which what is the card's is the card's.
-    pub since: u64,
     /// What a sync gave to the CPU, by physical address; nothing overlaps.
     cpu: Vec<Part>,
 }
@@ -80,7 +78,6 @@ impl Lend {
             coherent: false,
             bounced: false,
             queued: false,
-            since: number,
             cpu: Vec::new(),
         }
     }

@@ -258,7 +258,6 @@ impl<S: Sink> Watch<S> {
         };
         let part = lend.at_bus(event.address, event.length);
         lend.hand(part, how == Settled::ForCpu);
-        lend.since = number;
         let phys = lend.phys;
         self.settle(name, Some(part), how, number);
         self.repaint(phys);
@@ -276,7 +275,6 @@ impl<S: Sink> Watch<S> {
         if !lend.coherent {
             return;
         }
-        lend.since = number;
         let phys = lend.phys;
         self.settle(name, None, Settled::Done, number);
         self.repaint(phys);
@@ -401,7 +399,6 @@ impl<S: Sink> Watch<S> {
             last_ns: now,
             lend: lend.bus,
             lend_number: lend.number,
-            since: lend.since,
             after: card.map_or(0, |card| card.next.saturating_sub(1)),
             settled_by: 0,
             stack: if access.is_users() {

@@ -117,8 +117,6 @@ pub struct Found {
     pub lend: u64,
     /// Number of the event that began it.
     pub lend_number: u64,
-    /// The event since which those bytes were the card's.
-    pub since: u64,
     /// The last event of the card's that was heard before the first access.
     pub after: u64,
     /// The event that settled it, if it is.
@@ -128,7 +126,7 @@ pub struct Found {
 }
 
 /// Words of a finding before its stack.
-const WORDS: usize = 14;
+const WORDS: usize = 13;
 
 impl Found {
     /// As it lies in the file. Both its first word and its last are its `id` and `mark`, which a writer raises.
@@ -155,7 +153,6 @@ impl Found {
             self.last_ns,
             self.lend,
             self.lend_number,
-            self.since,
             self.after,
             self.settled_by,
         ];
@@ -203,9 +200,8 @@ impl Found {
             last_ns: word(8),
             lend: word(9),
             lend_number: word(10),
-            since: word(11),
-            after: word(12),
-            settled_by: word(13),
+            after: word(11),
+            settled_by: word(12),
             stack,
         })
     }
@@ -234,7 +230,6 @@ pub(crate) mod tests {
         last_ns: 6,
         lend: 0x800,
         lend_number: 77,
-        since: 78,
         after: 79,
         settled_by: 80,
         stack: [0xffff_ffff_8100_0000; STACK],

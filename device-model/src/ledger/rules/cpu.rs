@@ -15,7 +15,7 @@
 
 use super::super::class::Class;
 use super::super::classify::Access;
-use super::super::held::{Held, Moved};
+use super::super::held::{Held, Moved, Turn};
 use super::super::verdict::Instruction;
 use super::super::{Ledger, Range, Violation};
 use crate::contract::{Direction, JobId};
@@ -79,7 +79,12 @@ impl Ledger {
             };
             for lend in self.witness.touching(range) {
                 if let Some(held) = self.witness.held_mut(lend) {
-                    held.turns(call.number, self.sequence);
+                    held.turns(Turn {
+                        range,
+                        to_card: matches!(call.call, Call::SyncForDevice | Call::Queue),
+                        event: call.number,
+                        sequence: self.sequence,
+                    });
                 }
             }
         }
@@ -158,10 +163,10 @@ impl Ledger {
         held: &Held,
         range: Range,
     ) -> Option<(Class, String, Option<JobId>)> {
-        let since = held.turned(access.since);
+        let since = held.cards_since(range, access.after);
         let wrote = held.moved.iter().find(|moved| {
             moved.direction == Direction::Write
-                && since.is_some_and(|since| moved.sequence > since)
+                && moved.sequence > since
                 && moved.time_ns <= access.last_ns
                 && moved.range.overlaps(range.start, range.length)
         });

@@ -32,7 +32,6 @@ fn load(us: u64) -> CpuAccess {
         last_ns: us * 1000,
         lend: AT,
         lend_number: MAPPED,
-        since: MAPPED,
         after: MAPPED,
         settled: None,
         stack: vec![PC + 0x100],
@@ -83,6 +82,25 @@ fn a_load_before_the_card_wrote_is_61_and_one_after_that_37() {
     wrote.cpu(load(now)).is(37);
     // It was made before the card wrote, and told after.
     clone.cpu(load(now - 3)).is(61);
+}
+
+#[test]
+fn what_was_not_synced_is_37_though_another_part_was() {
+    let part = |which| call(which, AT, 16, FromDevice);
+    let stream = mapped(FromDevice).card(Direction::Write);
+    let now = stream.now();
+    let beyond = CpuAccess {
+        after: MAPPED + 1,
+        ..load(now + 1)
+    };
+    stream
+        .clone()
+        .call(part(Call::SyncForCpu))
+        .cpu(beyond.clone())
+        .is(37);
+    // It was given to the card again, which has not written it since.
+    let again = stream.sync(Call::SyncForDevice, FromDevice);
+    again.cpu(beyond).is(61);
 }
 
 #[test]
@@ -192,7 +210,6 @@ fn many_accesses_of_one_instruction_are_one_violation() {
         lend: AT + 0x1000,
         address: AT + 0x1000,
         lend_number: MAPPED + 1,
-        since: MAPPED + 1,
         ..load(now)
     };
     let found = stream.cpu(load(now)).cpu(other).is(61);

@@ -2,6 +2,7 @@
 
 //! The patterns of `kmod/gallery`, and those of them that are done wrong.
 
+use landfall::judge::Leg;
 use landfall_cards::ring::{Fault, RingOptions};
 use landfall_device::contract::InterruptKind;
 use landfall_device::ledger::Class;
@@ -29,7 +30,7 @@ const fn usual(name: &'static str, what: &'static str) -> Pattern {
 }
 
 /// All patterns.
-pub static PATTERNS: [Pattern; 75] = [
+pub static PATTERNS: [Pattern; 79] = [
     usual(
         "own",
         "the card polls a ring in memory for a bit that makes a descriptor its own",
@@ -225,6 +226,22 @@ pub static PATTERNS: [Pattern; 75] = [
         "bus mastering is switched off before memory is given back",
     ),
     usual("stays-lent", "the card has jobs until it is unbound"),
+    usual(
+        "handed-over",
+        "one CPU maps, syncs and unmaps what another loads and stores",
+    ),
+    usual(
+        "wiped",
+        "a mapped buffer is wiped, and then given to the card",
+    ),
+    usual(
+        "part-of-it",
+        "what was synced of a buffer is looked at, and no more",
+    ),
+    usual(
+        "beside",
+        "strings end, and bytes are stored, right beside a lend",
+    ),
 ];
 
 impl Pattern {
@@ -260,6 +277,8 @@ pub struct Bug {
     pub class: Class,
     /// It is a hint: whether it is wrong only who sees the CPU's accesses could tell.
     pub hint: bool,
+    /// On which platform it is named.
+    pub leg: Leg,
 }
 
 impl Bug {
@@ -270,7 +289,7 @@ impl Bug {
 }
 
 /// All bugs.
-pub static BUGS: [Bug; 9] = [
+pub static BUGS: [Bug; 12] = [
     Bug {
         name: "elsewhere",
         what: "the card is given an address that another device got",
@@ -278,6 +297,7 @@ pub static BUGS: [Bug; 9] = [
         fault: None,
         class: Class::LentToAnother,
         hint: false,
+        leg: Leg::Plain,
     },
     Bug {
         name: "written-back",
@@ -286,6 +306,7 @@ pub static BUGS: [Bug; 9] = [
         fault: None,
         class: Class::AddressFromCard,
         hint: false,
+        leg: Leg::Plain,
     },
     Bug {
         name: "lost-coalesced",
@@ -294,6 +315,7 @@ pub static BUGS: [Bug; 9] = [
         fault: Some(Fault::LostCoalesced),
         class: Class::LostInterrupt,
         hint: false,
+        leg: Leg::Plain,
     },
     Bug {
         name: "early-done",
@@ -302,6 +324,7 @@ pub static BUGS: [Bug; 9] = [
         fault: Some(Fault::EarlyDone),
         class: Class::DoneTooEarly,
         hint: false,
+        leg: Leg::Plain,
     },
     Bug {
         name: "pool-freed",
@@ -310,6 +333,7 @@ pub static BUGS: [Bug; 9] = [
         fault: None,
         class: Class::CancelMidTransfer,
         hint: false,
+        leg: Leg::Plain,
     },
     Bug {
         name: "never-syncs",
@@ -318,6 +342,7 @@ pub static BUGS: [Bug; 9] = [
         fault: None,
         class: Class::MissingSyncForCpu,
         hint: true,
+        leg: Leg::Swiotlb,
     },
     Bug {
         name: "first-of-chain",
@@ -326,6 +351,7 @@ pub static BUGS: [Bug; 9] = [
         fault: None,
         class: Class::CancelMidTransfer,
         hint: false,
+        leg: Leg::Plain,
     },
     Bug {
         name: "spurious",
@@ -334,6 +360,7 @@ pub static BUGS: [Bug; 9] = [
         fault: Some(Fault::Spurious),
         class: Class::SpuriousInterrupt,
         hint: false,
+        leg: Leg::Plain,
     },
     Bug {
         name: "cause-cleared-late",
@@ -345,5 +372,33 @@ pub static BUGS: [Bug; 9] = [
         fault: None,
         class: Class::LostInterrupt,
         hint: true,
+        leg: Leg::Plain,
+    },
+    Bug {
+        name: "while-lent",
+        what: "another CPU looks into what the card has",
+        parameters: ("bug=while-lent", "pattern=handed-over"),
+        fault: None,
+        class: Class::CpuReads,
+        hint: false,
+        leg: Leg::Cpu,
+    },
+    Bug {
+        name: "wiped-late",
+        what: "a mapped buffer is wiped, and the card writes it",
+        parameters: ("bug=wiped-late", "pattern=wiped"),
+        fault: None,
+        class: Class::CpuWrites,
+        hint: false,
+        leg: Leg::Cpu,
+    },
+    Bug {
+        name: "beyond-the-part",
+        what: "more is looked at than was synced",
+        parameters: ("bug=beyond-the-part", "pattern=part-of-it"),
+        fault: None,
+        class: Class::MissingSyncForCpu,
+        hint: false,
+        leg: Leg::Cpu,
     },
 ];
