@@ -227,7 +227,17 @@ fn function(symbol: &str) -> Option<String> {
     Some(format!("{function} {module}").trim_end().to_owned())
 }
 
+/// Of the words on the stack that lie in code, those that may be the callers of an access: between a driver and the kernel's function
+/// that copies for it there are few. Further up older calls have left theirs.
+const NEAR_WORDS: usize = 6;
+
 impl Instruction {
+    /// Whether it is known to be of a module, or called by one: else the kernel made the access by itself, or for a program.
+    pub(super) fn is_of_module(&self) -> bool {
+        let mut known = self.symbol.iter().chain(&self.caller);
+        known.any(|symbol| symbol.ends_with(']'))
+    }
+
     /// The driver's function, as far as it is known: that of the instruction, or who called it.
     fn drivers(&self) -> Option<String> {
         let in_module = |symbol: &&String| symbol.ends_with(']');
@@ -239,7 +249,8 @@ impl Instruction {
     pub(super) fn name(&mut self, name: impl Fn(u64) -> Option<String>) {
         self.symbol = name(self.address);
         let own = self.symbol.as_deref().and_then(function);
-        let others = self.stack.iter().filter_map(|word| name(*word));
+        let near = self.stack.iter().take(NEAR_WORDS);
+        let others = near.filter_map(|word| name(*word));
         self.caller = others
             .filter(|symbol| symbol.ends_with(']'))
             .find(|symbol| function(symbol) != own);

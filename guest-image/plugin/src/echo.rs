@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! An event of the witness, as it writes it to memory: `LW_ECHO_*` in `kmod/include/landfall_witness.h`, which a test of the
-//! guest's set-up compares.
+//! An event of the witness, as it writes it to memory: `LW_ECHO_*` in `kmod/include/landfall_witness.h`, with which a test below
+//! compares.
 
 /// Bytes of a place, of which each watched card has one; the page has room for [`PLACES`].
 pub const PLACE: u64 = 64;
@@ -155,6 +155,73 @@ mod tests {
         assert_eq!((event.phys, event.length), (None, 64));
         assert_eq!(event.way, Way::FromDevice);
         assert!(event.skip_sync && !event.bounced && !event.part);
+    }
+
+    /// What the guest's module compiles.
+    fn defined(name: &str) -> u64 {
+        let header = include_str!("../../../kmod/include/landfall_witness.h");
+        let line = header
+            .lines()
+            .find(|line| line.split_whitespace().nth(1) == Some(name));
+        let value = line.and_then(|line| line.split_whitespace().nth(2));
+        let value = value.unwrap_or_else(|| panic!("{name} is not defined"));
+        match value.strip_prefix("0x") {
+            Some(digits) => u64::from_str_radix(digits, 16).expect(name),
+            None => value.parse().expect(name),
+        }
+    }
+
+    #[test]
+    fn offsets_and_operations_are_the_headers() {
+        assert_eq!(defined("LW_ECHO_PLACE"), PLACE);
+        for (name, word) in [
+            ("LW_ECHO_ADDRESS", ADDRESS),
+            ("LW_ECHO_PHYS", PHYS),
+            ("LW_ECHO_LENGTH", LENGTH),
+            ("LW_ECHO_CALLER", CALLER),
+            ("LW_ECHO_GROUP", GROUP),
+            ("LW_ECHO_CARD", CARD),
+            ("LW_ECHO_COMMIT", COMMIT),
+        ] {
+            assert_eq!(defined(name), 8 * word as u64, "{name}");
+        }
+        for (name, op) in [
+            ("LW_OP_MAP", Op::Map),
+            ("LW_OP_MAP_LIST", Op::Map),
+            ("LW_OP_MAP_FAILED", Op::Other),
+            ("LW_OP_UNMAP", Op::End),
+            ("LW_OP_UNMAP_LIST", Op::End),
+            ("LW_OP_ALLOC", Op::Alloc),
+            ("LW_OP_FREE", Op::End),
+            ("LW_OP_SYNC_FOR_CPU", Op::ForCpu),
+            ("LW_OP_SYNC_FOR_DEVICE", Op::ForDevice),
+            ("LW_OP_QUEUE", Op::Queue),
+            ("LW_OP_DONE", Op::Done),
+            ("LW_OP_LINK", Op::Link),
+            ("LW_OP_UNLINK", Op::Unlink),
+            ("LW_OP_ATTACHED", Op::Attached),
+            ("LW_OP_SYMBOL", Op::Other),
+            ("LW_OP_DETACHED", Op::Detached),
+            ("LW_OP_ECHO_ENDS", Op::Ends),
+        ] {
+            let word = defined(name) << defined("LW_OP_SHIFT");
+            assert_eq!(Event::of(&[0, 0, 0, 0, 0, 0, 0, word]).op, op, "{name}");
+        }
+        for (name, way) in [
+            ("LW_DIRECTION_BOTH", Way::Both),
+            ("LW_DIRECTION_TO_DEVICE", Way::ToDevice),
+            ("LW_DIRECTION_FROM_DEVICE", Way::FromDevice),
+        ] {
+            let word = defined(name) << defined("LW_DIRECTION_SHIFT");
+            assert_eq!(Event::of(&[0, 0, 0, 0, 0, 0, 0, word]).way, way, "{name}");
+        }
+        let bit = |name| 1 << defined(name);
+        let event = Event::of(&[0, 0, 0, 0, u64::MAX, 0, 0, bit("LW_BOUNCED_SHIFT")]);
+        assert!(event.bounced && !event.skip_sync && !event.part);
+        let event = Event::of(&[0, 0, 0, 0, u64::MAX, 0, 0, bit("LW_SKIP_SYNC_SHIFT")]);
+        assert!(event.skip_sync && !event.bounced && !event.part);
+        let event = Event::of(&[0, 0, 0, 0, u64::MAX, 0, 0, bit("LW_BACKING_SHIFT")]);
+        assert!(event.part);
     }
 
     #[test]

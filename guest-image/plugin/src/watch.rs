@@ -10,6 +10,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::collections::btree_set::BTreeSet;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::echo::{Event, Op, PAGE, PLACES};
@@ -74,8 +75,8 @@ struct Open {
 
 /// See the module.
 pub struct Watch<S> {
-    /// See [`Pages`].
-    pub pages: Pages,
+    /// See [`Pages`]; others look into it meanwhile.
+    pub pages: Arc<Pages>,
     /// An IOMMU may have made one range of several.
     scattered: bool,
     lends: BTreeMap<u32, Lend>,
@@ -94,7 +95,7 @@ impl<S: Sink> Watch<S> {
     /// Nothing is lent. No RAM lies at or above `limit`.
     pub fn new(limit: u64, scattered: bool, sink: S) -> Self {
         Self {
-            pages: Pages::below(limit),
+            pages: Arc::new(Pages::below(limit)),
             scattered,
             lends: BTreeMap::new(),
             next_lend: 0,

@@ -15,7 +15,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use landfall_agent::protocol::{Reply, Request};
 use landfall_device::journal::{CpuAccess, Journal, Kind, Settled};
+use landfall_device::serve::CardServer;
 use landfall_guest::{Kernel, PLUGIN, Prepared};
 use landfall_plugin::wire::{self, Found};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
@@ -23,13 +25,16 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
+use super::failure::{GuestFailed, Result, What};
+use super::machine::Machine;
 use super::options::GuestOptions;
 use super::snapshot::Recipe;
+use super::unexpected;
 use crate::guest::qemu::command::Engine;
 use crate::guest::qemu::process::{Process, Rights};
 
 /// Where the witness tells where its echo is.
-pub(super) const ECHO: &str = "/sys/kernel/debug/landfall_witness/echo";
+const ECHO: &str = "/sys/kernel/debug/landfall_witness/echo";
 /// How long QEMU may take to say whether it takes the plugin.
 const PROBE: Duration = Duration::from_secs(30);
 /// Name of the remembered answer in the cache directory.
@@ -156,6 +161,51 @@ impl Shared {
     }
 }
 
+impl Machine {
+    /// Has the CPU's accesses told, if the options ask for that: the plugin learns where the witness tells what it hears.
+    pub(super) fn hear_cpu(&mut self) -> Result<()> {
+        if self.cpu.is_none() {
+            return Ok(());
+        }
+        let read = Request::ReadFile {
+            path: ECHO.to_owned(),
+            offset: 0,
+            max: 64,
+        };
+        let text = match self.request(read, Duration::ZERO)? {
+            Reply::Data(text) => String::from_utf8_lossy(&text).trim().to_owned(),
+            other => return Err(unexpected(&other)),
+        };
+        let Ok(echo) = u64::from_str_radix(&text, 16) else {
+            let detail = format!("its echo is at {text:?}");
+            return Err(self.fail(What::Protocol {
+                who: "the witness",
+                detail,
+            }));
+        };
+        let listens = self.cpu.as_ref().map_or(Ok(()), |cpu| cpu.listen(echo));
+        listens.map_err(|source| self.cpu_failed(source))?;
+        for card in &self.cards {
+            card.journal().push(Kind::CpuWatched);
+        }
+        Ok(())
+    }
+
+    /// Takes over what was found of the CPU's accesses; with `open` also what may still grow.
+    pub(super) fn drain_cpu(&mut self, open: bool) -> io::Result<()> {
+        let Some(cpu) = &mut self.cpu else {
+            return Ok(());
+        };
+        let journals: Vec<_> = self.cards.iter().map(CardServer::journal).collect();
+        cpu.drain(&journals, open)
+    }
+
+    pub(super) fn cpu_failed(&mut self, source: io::Error) -> GuestFailed {
+        let doing = "read what the CPUs did";
+        self.fail(What::Host { doing, source })
+    }
+}
+
 /// Puts a finding into the journal of its card.
 fn tell(journals: &[Journal], found: &Found) {
     let card = usize::try_from(found.card).ok();
@@ -205,7 +255,7 @@ fn monotonic() -> u64 {
 ///
 /// # Errors
 /// Why not, in words.
-pub fn can_watch(options: &GuestOptions, prepared: &Prepared) -> Result<(), String> {
+pub fn can_watch(options: &GuestOptions, prepared: &Prepared) -> std::result::Result<(), String> {
     if options.engine != Engine::Tcg {
         return Err(format!(
             "the CPU's accesses are seen only where QEMU translates the guest's code, and not under {}",
@@ -238,7 +288,7 @@ struct Answer {
 }
 
 /// Whether this QEMU loads the plugin, which only it can say: its version of the interface is not ours to guess.
-fn takes_plugin(prepared: &Prepared) -> Result<(), String> {
+fn takes_plugin(prepared: &Prepared) -> std::result::Result<(), String> {
     let program = &prepared.qemu.program;
     let mut answer = Answer {
         qemu: prepared.qemu.version.clone(),

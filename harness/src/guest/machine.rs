@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
 use landfall_agent::protocol::{self, FromGuest, Hello, Reply, Request, ToGuest};
-use landfall_device::journal::Kind;
 use landfall_device::serve::CardServer;
 use landfall_guest::{Cancel, ModuleFiles, Prepared};
 
+use super::POOL_MODULE;
 use super::budget::{self, Budget, Place};
 use super::console;
 use super::cpu;
@@ -31,7 +31,6 @@ use super::snapshot::{NotRestored, Recipe};
 use super::sockets::Sockets;
 use super::start::{self, Launch};
 use super::started::{Clock, Started, WAIT};
-use super::{POOL_MODULE, unexpected};
 use crate::guest::memory::GuestMemory;
 use crate::guest::qemu::process::Process;
 use crate::guest::qemu::qmp::{self, Message};
@@ -163,49 +162,6 @@ impl Machine {
         machine.place = Some(place);
         machine.stock.clone_from(&prepared.stock);
         Ok(machine)
-    }
-
-    /// Has the CPU's accesses told, if the options ask for that: the plugin learns where the witness tells what it hears.
-    fn hear_cpu(&mut self) -> Result<()> {
-        if self.cpu.is_none() {
-            return Ok(());
-        }
-        let read = Request::ReadFile {
-            path: cpu::ECHO.to_owned(),
-            offset: 0,
-            max: 64,
-        };
-        let text = match self.request(read, Duration::ZERO)? {
-            Reply::Data(text) => String::from_utf8_lossy(&text).trim().to_owned(),
-            other => return Err(unexpected(&other)),
-        };
-        let Ok(echo) = u64::from_str_radix(&text, 16) else {
-            let detail = format!("its echo is at {text:?}");
-            return Err(self.fail(What::Protocol {
-                who: "the witness",
-                detail,
-            }));
-        };
-        let listens = self.cpu.as_ref().map_or(Ok(()), |cpu| cpu.listen(echo));
-        listens.map_err(|source| self.cpu_failed(source))?;
-        for card in &self.cards {
-            card.journal().push(Kind::CpuWatched);
-        }
-        Ok(())
-    }
-
-    /// Takes over what was found of the CPU's accesses; with `open` also what may still grow.
-    pub(super) fn drain_cpu(&mut self, open: bool) -> io::Result<()> {
-        let Some(cpu) = &mut self.cpu else {
-            return Ok(());
-        };
-        let journals: Vec<_> = self.cards.iter().map(CardServer::journal).collect();
-        cpu.drain(&journals, open)
-    }
-
-    fn cpu_failed(&mut self, source: io::Error) -> GuestFailed {
-        let doing = "read what the CPUs did";
-        self.fail(What::Host { doing, source })
     }
 
     /// Has the kernel say on its console what it says to its log, if the options ask for that.

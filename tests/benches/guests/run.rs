@@ -62,10 +62,11 @@ fn sample(landfall: &std::path::Path, arguments: &[&str]) -> Result<Sample> {
 
 pub(crate) fn measure() -> Result<Table> {
     let landfall = landfall()?;
-    let kinds: [(&str, &[&str], usize); 3] = [
+    let kinds: [(&str, &[&str], usize); 4] = [
         ("--stock-boot", &["--stock-boot"], 1),
         ("--cold", &["--cold"], 3),
         ("restored", &[], 9),
+        ("restored, --watch-cpu", &["--watch-cpu"], 9),
     ];
     let _makes_the_snapshot = sample(&landfall, &[])?;
     let mut samples: Vec<Vec<Sample>> = kinds.iter().map(|_| Vec::new()).collect();

@@ -7,6 +7,7 @@
 //!   them since they became its own, the sync for the CPU is what is missing (37), else the driver looked too early (61).
 //! - A *store* is wrong only if the card gets at those bytes before they change hands: drivers fill a mapped buffer and then sync it. One
 //!   after the doorbell that the card then reads is class 34, any other 62.
+//! - What the kernel does by itself, or for a program, and not for a driver (no module made the access, nor called what did) is a hint.
 //! - User space has buffers of its own only where somebody tells it when they are its: a video buffer that is queued (63). What else
 //!   it does is a hint: a program may scribble in memory that the kernel has lent on its behalf.
 //!
@@ -100,8 +101,22 @@ impl Ledger {
         }
     }
 
-    /// Gives instructions their names, which may have been asked for late.
+    /// Gives instructions their names, which may have been asked for late. What no driver is known to have done is a hint: the kernel may
+    /// write to a page that it has lent (a page of a file, while the disk reads it), since that is its own.
     pub(in super::super) fn name_instructions(&mut self) {
+        self.name_each();
+        let kernels = |violation: &Violation| {
+            let instruction = violation.instruction.as_ref();
+            instruction.is_some_and(|own| own.address >> 63 != 0 && !own.is_of_module())
+        };
+        let violations = std::mem::take(&mut self.found.violations);
+        let (kernels, drivers): (Vec<_>, Vec<_>) = violations.into_iter().partition(kernels);
+        self.found.violations = drivers;
+        let room = super::super::MAX_VIOLATIONS.saturating_sub(self.found.hints.len());
+        self.found.hints.extend(kernels.into_iter().take(room));
+    }
+
+    fn name_each(&mut self) {
         let found = &mut self.found;
         for violation in found.violations.iter_mut().chain(&mut found.hints) {
             let Some(instruction) = &mut violation.instruction else {

@@ -14,6 +14,8 @@ const MAPPED: u64 = 2;
 fn mapped(way: crate::journal::LendDirection) -> Stream {
     Stream::bound()
         .hearing_syncs()
+        .named(PC, "memcpy+0x10/0x20")
+        .named(PC + 0x100, "look+0x4/0x20 [drv]")
         .kind(Kind::CpuWatched)
         .map(AT, LENGTH, way)
 }
@@ -107,11 +109,12 @@ fn what_was_not_synced_is_37_though_another_part_was() {
 fn its_names_are_the_drivers_even_if_they_come_late() {
     let stream = mapped(FromDevice);
     let now = stream.now();
-    let found = stream
-        .cpu(load(now))
-        .named(PC, "memcpy+0x10/0x20")
-        .named(PC + 0x100, "look+0x4/0x20 [drv]")
-        .is(61);
+    let late = CpuAccess {
+        stack: vec![PC + 0x200],
+        ..load(now)
+    };
+    let late = stream.cpu(late).named(PC + 0x200, "look+0x4/0x20 [drv]");
+    let found = late.is(61);
     assert!(
         found
             .text
@@ -258,4 +261,25 @@ fn a_store_after_the_doorbell_that_the_card_then_reads_is_34() {
         .map(|found| found.class.map(|class| class.number()))
         .collect();
     assert_eq!(classes, [Some(34)]);
+}
+
+#[test]
+fn what_the_kernel_does_for_no_driver_is_a_hint() {
+    let stream = mapped(ToDevice);
+    let now = stream.now();
+    let far = |words: usize| CpuAccess {
+        stack: [vec![PC; words], vec![PC + 0x100]].concat(),
+        ..store(now)
+    };
+    let read = stream.card(Direction::Read);
+    read.clone().cpu(far(5)).is(62);
+    // An old return address of the driver's further up the stack is none of its.
+    read.clone().cpu(far(6)).hints(62);
+    // Nobody told what is there.
+    let nameless = CpuAccess {
+        pc: PC + 0x400,
+        stack: Vec::new(),
+        ..store(now)
+    };
+    read.cpu(nameless).hints(62);
 }

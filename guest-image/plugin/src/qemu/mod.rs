@@ -12,6 +12,7 @@
 
 mod api;
 
+use alloc::sync::Arc;
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
@@ -19,7 +20,7 @@ use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::echo::{COMMIT, Event, PAGE, PLACE, PLACES, Words};
-use crate::pages::{NO_READ, NO_WRITE};
+use crate::pages::{NO_READ, NO_WRITE, Pages};
 use crate::watch::{Access, Sink, Watch};
 use crate::wire::{self, Found, STACK};
 use api::{Array, Info, MemInfo, Opaque, PluginId, Register};
@@ -164,12 +165,13 @@ struct Inner {
 /// All there is.
 struct Plugin {
     shared: Shared,
+    pages: Arc<Pages>,
     lock: UnsafeCell<[u64; 16]>,
     inner: UnsafeCell<Inner>,
     codes: [(u64, u64); wire::CODES],
 }
 
-// SAFETY: `inner` is reached through `with` alone, which holds the lock, but for its pages, which are atomic.
+// SAFETY: `inner` is reached through `with` alone, which holds the lock; all else is atomic or never changes.
 unsafe impl Sync for Plugin {}
 
 /// Set once, before any CPU runs.
@@ -183,12 +185,6 @@ impl Plugin {
     fn get() -> Option<&'static Self> {
         // SAFETY: null, or what `install` leaked.
         unsafe { PLUGIN.load(Ordering::Acquire).as_ref() }
-    }
-
-    /// What may not be done with the page of an address.
-    fn pages(&self, phys: u64) -> u8 {
-        // SAFETY: `watch.pages` is made once and never replaced; what is in it is atomic.
-        unsafe { (*self.inner.get()).watch.pages.get(phys) }
     }
 
     fn with<R>(&self, work: impl FnOnce(&mut Inner) -> R) -> R {
@@ -221,7 +217,7 @@ impl Plugin {
 
     fn accessed(&self, cpu: u32, store: bool, pc: u64, phys: u64, size: u64) {
         let what = if store { NO_WRITE } else { NO_READ };
-        if self.pages(phys) & what == 0 {
+        if self.pages.get(phys) & what == 0 {
             return;
         }
         let access = Access {
@@ -422,11 +418,13 @@ unsafe extern "C" fn qemu_plugin_install(
             (get(0), get(8))
         };
         let out = Out { shared, mark: 0 };
+        let watch = Watch::new(limit, flags & wire::SCATTERED != 0, out);
         let plugin = alloc::boxed::Box::new(Plugin {
             shared,
+            pages: Arc::clone(&watch.pages),
             lock: UnsafeCell::new([0; 16]),
             inner: UnsafeCell::new(Inner {
-                watch: Watch::new(limit, flags & wire::SCATTERED != 0, out),
+                watch,
                 places: [[0; 8]; PLACES],
             }),
             codes: core::array::from_fn(code),
