@@ -32,6 +32,9 @@ pub struct CpuAccess {
     /// The lend was a video buffer that the driver had.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub queued: bool,
+    /// Not every byte of the range was accessed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gaps: bool,
     /// Address of the instruction, in the guest.
     pub pc: u64,
     /// Bus address of the lowest byte.

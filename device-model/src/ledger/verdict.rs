@@ -179,14 +179,18 @@ impl Violation {
         let lend = self.lend.as_ref().and_then(lent);
         let lend = lend.map(|number| (number, self.call.as_ref().map(|call| call.number)));
         let write = self.register_write.as_ref().map(|write| write.sequence);
-        let named = self
-            .name
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-            });
+        let (class, name) = match self.class {
+            // One instruction that comes too late comes before a doorbell, too, if there are several.
+            Some(Class::MissingWriteBarrier) if instruction.is_some() => {
+                (Some(Class::CpuWrites), Class::CpuWrites.words())
+            }
+            class => (class, &*self.name),
+        };
+        let named = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
         Some(Cause {
-            class: self.class,
+            class,
             name: named,
             lend,
             job: self.job.filter(|_| lend.is_none() && instruction.is_none()),
@@ -198,8 +202,12 @@ impl Violation {
     /// Adds one of the same cause. False: it lies too far away, and is one of its own.
     pub(super) fn join(&mut self, next: &Self) -> bool {
         if self.instruction.is_some() {
-            // Of many lends the first is shown.
-            self.accesses = self.accesses.saturating_add(next.accesses);
+            // Of many lends the first is shown, and of two classes the one that says more.
+            let accesses = self.accesses.saturating_add(next.accesses);
+            if next.class == Some(Class::MissingWriteBarrier) && self.class != next.class {
+                *self = next.clone();
+            }
+            self.accesses = accesses;
             return true;
         }
         let (start, end) = (self.address, self.address.saturating_add(self.length));

@@ -6,7 +6,8 @@
 //!   beginning is how words of a string are read, and is not.
 //! - A store is wrong that touches bytes which the card owns; whether it does harm is settled by what comes next.
 //!
-//! Accesses of one instruction to one lend are one finding. It grows until those bytes change hands, and is then handed on.
+//! Accesses of one instruction to one lend are one finding; of stores, each of which matters by itself, those that touch each other and were made
+//! at once, as long as there is room for that. It grows until those bytes change hands, and is then handed on.
 
 use alloc::collections::BTreeMap;
 use alloc::collections::btree_set::BTreeSet;
@@ -21,6 +22,12 @@ use crate::wire::{Found, OPEN, STACK, Settled};
 /// Most lends at once, and most pages that they have.
 const MOST_LENDS: usize = 1 << 16;
 const MOST_PAGES: usize = 1 << 21;
+
+/// With so many findings that may grow, stores of one instruction that do not touch each other are one.
+const MOST_APART: usize = OPEN / 2;
+
+/// Nanoseconds between two stores after which they are no longer one: the card may have got at those bytes in between.
+const APART_NS: u64 = 10_000;
 
 /// Where findings go.
 pub trait Sink {
@@ -361,9 +368,27 @@ impl<S: Sink> Watch<S> {
         let same = |open: &Open| {
             open.lend == name && open.found.pc == access.pc && open.found.store == access.store
         };
-        let known = (self.open.iter_mut().enumerate())
-            .find_map(|(at, open)| Some((at, open.as_mut().filter(|open| same(open))?)));
-        if let Some((at, open)) = known {
+        let touches = |open: &Open| {
+            let recent = now.saturating_sub(open.found.last_ns) < APART_NS;
+            recent && part.from <= open.part.to && open.part.from <= part.to
+        };
+        let places = || self.open.iter().enumerate();
+        let its = |wanted: &dyn Fn(&Open) -> bool| {
+            places().find_map(|(at, open)| {
+                Some((at, open.as_ref().filter(|open| wanted(open))?)).map(|(at, _)| at)
+            })
+        };
+        let few = self.open.iter().flatten().count() < MOST_APART;
+        let known = match access.store {
+            true => its(&|open| same(open) && touches(open)).or_else(|| match few {
+                true => None,
+                false => its(&same),
+            }),
+            false => its(&same),
+        };
+        if let Some((at, open)) = known.and_then(|at| Some((at, self.open.get_mut(at)?.as_mut()?)))
+        {
+            open.found.gaps |= !touches(open);
             open.part.from = open.part.from.min(part.from);
             open.part.to = open.part.to.max(part.to);
             open.found.address = lend.bus_of(open.part.from);
@@ -391,6 +416,7 @@ impl<S: Sink> Watch<S> {
             user: access.is_users(),
             coherent: lend.coherent,
             queued: lend.queued,
+            gaps: false,
             settled: Settled::Not,
             pc: access.pc,
             address: lend.bus_of(part.from),

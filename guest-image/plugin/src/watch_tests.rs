@@ -12,6 +12,7 @@ struct Kept {
     open: BTreeMap<usize, Found>,
     settled: Vec<Found>,
     lost: u64,
+    now: u64,
 }
 
 impl Sink for Kept {
@@ -31,7 +32,7 @@ impl Sink for Kept {
     }
 
     fn now(&self) -> u64 {
-        7
+        self.now
     }
 }
 
@@ -218,6 +219,28 @@ fn behind_an_iommu_only_the_first_page_of_a_segment_is_known() {
     world.access(false, KERNEL, 0x2ff8, 8);
     world.access(false, KERNEL, 0x3000, 8);
     assert_eq!(world.open(), [(false, 1, 0x87f8, 8)]);
+}
+
+/// Bytes between two stores may be the card's to read meanwhile.
+#[test]
+fn stores_that_do_not_touch_are_apart_as_long_as_there_is_room() {
+    let mut world = World::new();
+    world.tell(MAP, TO, 0x8000, 0x2000, 0x8000);
+    for byte in [0, 8, 64] {
+        world.access(true, KERNEL, 0x2000 + byte, 8);
+    }
+    assert_eq!(world.open(), [(true, 2, 0x8000, 16), (true, 1, 0x8040, 8)]);
+    world.watch.sink.now += APART_NS;
+    world.access(true, KERNEL, 0x2000, 8);
+    assert_eq!(world.open()[2..], [(true, 1, 0x8000, 8)]);
+
+    for place in 0..OPEN as u64 {
+        world.access(true, KERNEL, 0x2100 + 16 * place, 8);
+    }
+    let open = world.watch.sink().open.values();
+    assert!(open.clone().any(|found| found.gaps));
+    assert!(open.count() <= MOST_APART);
+    assert_eq!(world.watch.sink().lost, 0);
 }
 
 #[test]

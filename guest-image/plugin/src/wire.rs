@@ -99,6 +99,8 @@ pub struct Found {
     pub coherent: bool,
     /// The lend was a video buffer that the driver had.
     pub queued: bool,
+    /// Not every byte of the range was accessed.
+    pub gaps: bool,
     /// What became of the bytes.
     pub settled: Settled,
     /// Address of the instruction.
@@ -139,6 +141,7 @@ impl Found {
             | bit(self.user, 49)
             | bit(self.coherent, 50)
             | bit(self.queued, 51)
+            | bit(self.gaps, 52)
             | (settled.unwrap_or(0) as u64) << 56;
         let ends = self.id << 32 | u64::from(mark);
         let words = [
@@ -191,6 +194,7 @@ impl Found {
             user: bit(49),
             coherent: bit(50),
             queued: bit(51),
+            gaps: bit(52),
             settled: *SETTLED.get((flags >> 56) as usize)?,
             pc: word(3),
             address: word(4),
@@ -221,6 +225,7 @@ pub(crate) mod tests {
         user: false,
         coherent: true,
         queued: true,
+        gaps: true,
         settled: Settled::Unknown,
         pc: u64::MAX - 4,
         address: 0x1000,

@@ -6,7 +6,8 @@
 //! - A *load* of bytes that the card may write is wrong at once: a CPU that keeps them in its cache sees old ones. If the card wrote
 //!   them since they became its own, the sync for the CPU is what is missing (37), else the driver looked too early (61).
 //! - A *store* is wrong only if the card gets at those bytes before they change hands: drivers fill a mapped buffer and then sync it. One
-//!   after the doorbell that the card then reads is class 34, any other 62.
+//!   after the doorbell that the card then reads is class 34, any other 62. Stores that were told as one, and of which it is not known
+//!   whether those bytes were among the ones before, are a hint.
 //! - What the kernel does by itself, or for a program, and not for a driver (no module made the access, nor called what did) is a hint.
 //! - User space has buffers of its own only where somebody tells it when they are its: a video buffer that is queued (63). What else
 //!   it does is a hint: a program may scribble in memory that the kernel has lent on its behalf.
@@ -24,6 +25,16 @@ use crate::journal::{Call, CpuAccess, DriverCall, Settled};
 
 /// Most accesses that wait for the event that settled them.
 const MOST_PENDING: usize = 4096;
+
+/// What is said of an access.
+struct Told {
+    class: Class,
+    text: String,
+    /// The job that the card was at.
+    job: Option<JobId>,
+    /// It is a violation; else it may be.
+    certain: bool,
+}
 
 impl Ledger {
     /// The CPU's accesses are told from here on.
@@ -149,7 +160,13 @@ impl Ledger {
             true => self.stored(access, &held, range),
             false => self.loaded(access, &held, range),
         };
-        let Some((class, text, job)) = told else {
+        let Some(Told {
+            class,
+            text,
+            job,
+            certain,
+        }) = told
+        else {
             return;
         };
         let mut violation = self.of_held(class, &held, range, text);
@@ -166,18 +183,13 @@ impl Ledger {
             caller: None,
             stack: access.stack.clone(),
         });
-        match access.user && !access.queued {
-            true => self.hint(violation),
-            false => self.report(violation),
+        match certain && (access.queued || !access.user) {
+            true => self.report(violation),
+            false => self.hint(violation),
         }
     }
 
-    fn loaded(
-        &self,
-        access: &CpuAccess,
-        held: &Held,
-        range: Range,
-    ) -> Option<(Class, String, Option<JobId>)> {
+    fn loaded(&self, access: &CpuAccess, held: &Held, range: Range) -> Option<Told> {
         let since = held.cards_since(range, access.after);
         let wrote = held.moved.iter().find(|moved| {
             moved.direction == Direction::Write
@@ -187,33 +199,31 @@ impl Ledger {
         });
         let who = by(access);
         let label = held.label();
-        Some(match (access.user && access.queued, wrote) {
+        let (class, text) = match (access.user && access.queued, wrote) {
             (true, _) => (
                 Class::UserSpaceInBuffer,
                 format!("{who} read {label} while it was queued"),
-                None,
             ),
-            (false, Some(moved)) => (
+            (false, Some(_)) => (
                 Class::MissingSyncForCpu,
                 format!(
                     "{who} read in {label} what the card had written, and no sync for the CPU came between"
                 ),
-                moved.job,
             ),
             (false, None) => (
                 Class::CpuReads,
                 format!("{who} read {label} while it was the card's to write"),
-                None,
             ),
+        };
+        Some(Told {
+            class,
+            text,
+            job: wrote.and_then(|moved| moved.job),
+            certain: true,
         })
     }
 
-    fn stored(
-        &self,
-        access: &CpuAccess,
-        held: &Held,
-        range: Range,
-    ) -> Option<(Class, String, Option<JobId>)> {
+    fn stored(&self, access: &CpuAccess, held: &Held, range: Range) -> Option<Told> {
         let until = match access.settled {
             // If it is not known any more when that was, nobody is blamed.
             Some((Settled::ForCpu | Settled::ForDevice | Settled::Done, by)) => {
@@ -227,8 +237,12 @@ impl Ledger {
                 && moved.range.overlaps(range.start, range.length)
         };
         let handed = |moved: &&Moved| self.was_handed_over(moved, access.first_ns);
+        // Which of the bytes were stored when, between the first and the last, nobody told.
+        let surely = |moved: &&Moved| moved.time_ns >= access.last_ns && !access.gaps;
         let reached = held.moved.iter().filter(reached);
-        let moved = (reached.clone().find(handed)).or_else(|| reached.clone().next())?;
+        let certain = reached.clone().any(|moved| surely(&moved));
+        let mut reached = reached.filter(|moved| !certain || surely(moved));
+        let moved = (reached.clone().find(handed)).or_else(|| reached.next())?;
         let verb = match moved.direction {
             Direction::Read => "read",
             Direction::Write => "wrote",
@@ -243,7 +257,12 @@ impl Ledger {
             (false, Direction::Read) if handed(&moved) => Class::MissingWriteBarrier,
             (false, _) => Class::CpuWrites,
         };
-        Some((class, text, moved.job))
+        Some(Told {
+            class,
+            text,
+            job: moved.job,
+            certain,
+        })
     }
 
     /// Whether the job that an access was for had been handed over by then.

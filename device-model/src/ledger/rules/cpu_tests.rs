@@ -25,6 +25,7 @@ fn load(us: u64) -> CpuAccess {
         store: false,
         user: false,
         queued: false,
+        gaps: false,
         pc: PC,
         address: AT + 16,
         length: 8,
@@ -282,4 +283,42 @@ fn what_the_kernel_does_for_no_driver_is_a_hint() {
         ..store(now)
     };
     read.cpu(nameless).hints(62);
+}
+
+/// The driver fills one slot, the card reads the next one, the driver fills that; it was told as one.
+#[test]
+fn stores_that_may_have_come_after_the_card_are_a_hint() {
+    let stream = mapped(ToDevice);
+    let now = stream.now();
+    let read = stream.card(Direction::Read);
+    let around = CpuAccess {
+        last_ns: (now + 5) * 1000,
+        ..store(now)
+    };
+    read.clone().cpu(around).hints(62);
+    let beside = CpuAccess {
+        gaps: true,
+        ..store(now)
+    };
+    read.cpu(beside).hints(62);
+}
+
+/// One instruction that writes before one doorbell and after another is one violation, of the class that says more.
+#[test]
+fn a_store_before_one_doorbell_and_after_another_is_one_violation() {
+    let pieces = || vec![crate::contract::Piece::read(AT, LENGTH)];
+    let early = mapped(ToDevice);
+    let before = store(early.now());
+    let queued = early.accepts(0, pieces());
+    let after = store(queued.now());
+    let read = queued.begins_with(0, pieces()).card(Direction::Read);
+    for order in [[before.clone(), after.clone()], [after, before]] {
+        let told = order.into_iter().fold(read.clone(), Stream::cpu);
+        let found = told.judged().violations;
+        let classes: Vec<_> = found
+            .iter()
+            .map(|found| (found.class.map(|class| class.number()), found.accesses))
+            .collect();
+        assert_eq!(classes, [(Some(34), 6)]);
+    }
 }

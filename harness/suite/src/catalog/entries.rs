@@ -514,10 +514,15 @@ pub static ENTRIES: [Entry; 63] = [
     },
     driver(60, PLAIN, "the buffers are mapped for another device"),
     driver(61, CPU, "the CPU reads a frame that is the card's to write"),
-    driver(
+    mutant(
         62,
         CPU,
         "the CPU writes what is mapped, and the card reads it",
+        Recipe {
+            // With several, one's write before its doorbell is another's after it.
+            parameters: "buffers=1",
+            ..TWIN
+        },
     ),
     Entry {
         legs: CPU,
