@@ -4,11 +4,12 @@
 //! the gallery what only looks like it.
 
 use landfall::bundle::Bundle;
+use landfall::guest::qemu::command::Engine;
 use landfall::guest::{Card, Driver, Guest, GuestOptions, Start, What};
 use landfall::judge::{Leg, Trial, Verdict};
 use landfall_cards::ring::Ring;
 use landfall_device::ledger::{Class, Violation};
-use landfall_guest::Cancel;
+use landfall_guest::{Cancel, Kernel, Prepared};
 use landfall_tests::{Result, prepared};
 
 const DRIVER: &str = "landfall_gallery";
@@ -94,6 +95,29 @@ fn where_it_cannot_be_seen_that_is_said() -> Result {
         panic!("{failed:?}");
     };
     assert!(why.contains("only in a guest that is restored"), "{why}");
+
+    // Neither is begun.
+    let native = GuestOptions {
+        engine: Engine::Kvm,
+        start: Start::Restored,
+        ..cold.clone()
+    };
+    let looks_itself = Prepared {
+        kernel: Kernel::Debug,
+        ..prepared().clone()
+    };
+    let usual = GuestOptions {
+        start: Start::Restored,
+        ..cold.clone()
+    };
+    for (options, prepared, words) in [
+        (native, prepared(), "not under KVM"),
+        (usual, &looks_itself, "the debug kernel"),
+    ] {
+        let refused = Guest::configure(options).boot(prepared, &Cancel::default());
+        let failed = refused.expect_err("it is refused");
+        assert!(failed.what.to_string().contains(words), "{failed:?}");
+    }
 
     let verdict = ring("pattern=own").machine(cold).on([Leg::Cpu]).verdict()?;
     let skipped = verdict.legs[0].skipped.clone().expect("a reason");

@@ -120,7 +120,7 @@ fn recall(path: &Path) -> Option<Remembered> {
 }
 
 /// Writes beside and renames, so that nobody reads half of it.
-fn remember(path: &Path, what: &Remembered) -> std::io::Result<()> {
+pub(super) fn remember(path: &Path, what: &impl Serialize) -> std::io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
     std::io::Write::write_all(&mut file, &serde_json::to_vec_pretty(what)?)?;

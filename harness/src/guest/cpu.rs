@@ -11,7 +11,6 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -20,16 +19,16 @@ use landfall_device::journal::{CpuAccess, Journal, Kind, Settled};
 use landfall_device::serve::CardServer;
 use landfall_guest::{Kernel, PLUGIN, Prepared};
 use landfall_plugin::wire::{self, Found};
-use nix::fcntl::{FcntlArg, SealFlag, fcntl};
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
+use super::accelerator::remember;
 use super::failure::{GuestFailed, Result, What};
 use super::machine::Machine;
 use super::options::GuestOptions;
 use super::snapshot::Recipe;
 use super::unexpected;
+use crate::guest::memory::sealed;
 use crate::guest::qemu::command::Engine;
 use crate::guest::qemu::process::{Process, Rights};
 
@@ -50,16 +49,6 @@ pub(super) struct Shared {
     lost: u64,
     /// Findings that were told while they could still grow: how many accesses they had then.
     told: HashMap<u64, u64>,
-}
-
-/// A file that QEMU inherits and nobody can make shorter.
-fn sealed(name: &str, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<File> {
-    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-    let mut file = File::from(memfd_create(name, flags)?);
-    fill(&mut file)?;
-    let seals = SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL;
-    fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
-    Ok(file)
 }
 
 /// The plugin as a file that QEMU can load.
@@ -315,14 +304,6 @@ fn takes_plugin(prepared: &Prepared) -> std::result::Result<(), String> {
     // If it cannot be kept, it is asked again, which costs a tenth of a second.
     let _ = remember(&path, &known);
     why.map_or(Ok(()), Err)
-}
-
-fn remember(path: &Path, known: &[Answer]) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    file.write_all(&serde_json::to_vec_pretty(known)?)?;
-    file.persist(path)?;
-    Ok(())
 }
 
 /// Has QEMU load it and nothing else; gives its reason if it does not.

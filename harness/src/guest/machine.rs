@@ -115,6 +115,10 @@ impl Machine {
             .check()
             .and_then(|()| start::check(&options, prepared))
             .map_err(|why| GuestFailed::early(What::Options(why)))?;
+        if options.watch_cpu {
+            cpu::can_watch(&options, prepared)
+                .map_err(|why| GuestFailed::early(What::Options(why)))?;
+        }
         let lacks = |module: &&Module| !prepared.modules.contains(&module.name);
         if let Some(module) = preload.iter().find(lacks) {
             return Err(GuestFailed::early(What::NoModule {

@@ -57,6 +57,21 @@ pub struct ReadError {
     pub source: io::Error,
 }
 
+/// A file without a place that QEMU inherits: this user's alone, and of the size that `fill` gives it for good. Who has it mapped must
+/// not die of it, whoever finds the descriptor.
+pub(crate) fn sealed(
+    name: &str,
+    fill: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<File> {
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    let mut file = File::from(memfd_create(name, flags)?);
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    fill(&mut file)?;
+    let seals = SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(file)
+}
+
 /// The memory of one guest.
 #[derive(Debug)]
 pub struct GuestMemory {
@@ -73,17 +88,8 @@ impl GuestMemory {
     /// See [`MemoryError`].
     pub fn new(ram: Vec<Ram>) -> Result<Self, MemoryError> {
         let bytes = ram.iter().map(|ram| ram.length).sum();
-        let make = || {
-            let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-            let file = File::from(memfd_create("landfall-guest", flags)?);
-            file.set_permissions(Permissions::from_mode(0o600))?;
-            file.set_len(bytes)?;
-            // Who has it mapped must not die of it, whoever finds the descriptor.
-            let seals = SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL;
-            fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
-            Ok(file)
-        };
-        let file = make().map_err(|source| MemoryError { bytes, source })?;
+        let file = sealed("landfall-guest", |file| file.set_len(bytes));
+        let file = file.map_err(|source| MemoryError { bytes, source })?;
         Ok(Self { file, ram, bytes })
     }
 

@@ -278,6 +278,9 @@ impl GuestOptions {
             ));
         }
         self.pool.check(&self.ram())?;
+        if self.watch_cpu && !self.witness {
+            return Err("what is lent to a card, and so which accesses of the CPU's matter, the witness tells, and there is to be none".to_owned());
+        }
         if self.fragment.is_some_and(|order| order > MAX_FRAGMENT) {
             return Err(format!(
                 "memory is fragmented to an order of 0 to {MAX_FRAGMENT}"
@@ -396,6 +399,7 @@ mod tests {
 
         assert_eq!(GuestOptions::default().check(), Ok(()));
         assert!(refused(&|options| options.fragment = Some(10)).contains("0 to 9"));
+        assert!(refused(&|options| options.watch_cpu = true).contains("the witness tells"));
         assert!(refused(&|options| options.watch.push(0..1 << 40)).contains("not all RAM"));
         let contig = |options: &mut GuestOptions| {
             options.watch_from_boot = true;
