@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use landfall::Cancel;
 use landfall::bundle::{Bundle, Place, compare};
-use landfall_suite::catalog::{ENTRIES, Entry, Leg, Platforms, Twins, Way, run};
+use landfall_suite::catalog::{ENTRIES, Entry, Leg, Platforms, Twins, run};
 use landfall_tests::{Result, prepared};
 
 /// Plants a class on each of its platforms, runs the twin, and demands the verdict. Twins that differ in nothing are one.
@@ -100,13 +100,12 @@ macro_rules! classes {
             }
         )*
 
-        /// No class is left out here without a reason in the catalogue.
+        /// No class is left out here.
         #[test]
-        fn every_class_is_tested_or_says_why_not() {
+        fn every_class_is_tested() {
             let tested = [$($number),*];
             for entry in &ENTRIES {
-                let planted = !matches!(entry.planted, Way::Nowhere { .. });
-                assert_eq!(planted, tested.contains(&entry.number), "{}", entry.number);
+                assert!(tested.contains(&entry.number), "{}", entry.number);
             }
         }
     };
@@ -147,6 +146,7 @@ classes! {
     reprogrammed_32 = 32,
     interior_pointer_33 = 33,
     late_descriptor_34 = 34,
+    missing_read_barrier_35 = 35,
     unflushed_write_36 = 36,
     no_sync_for_cpu_37 = 37,
     no_sync_for_device_38 = 38,

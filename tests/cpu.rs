@@ -3,13 +3,17 @@
 //! What the guest's CPUs do with memory that is a card's. That each class of it is named, and its twin silent, the catalogue shows, and
 //! the gallery what only looks like it.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use landfall::bundle::Bundle;
 use landfall::guest::qemu::command::Engine;
 use landfall::guest::{Card, Driver, Guest, GuestOptions, Start, What};
 use landfall::judge::{Leg, Trial, Verdict};
+use landfall::testing;
 use landfall_cards::ring::Ring;
 use landfall_device::ledger::{Class, Violation};
-use landfall_guest::{Cancel, Kernel, Prepared};
+use landfall_guest::{Cancel, Kernel, Prepared, SetupOptions, build_module};
 use landfall_tests::{Result, prepared};
 
 const DRIVER: &str = "landfall_gallery";
@@ -69,6 +73,68 @@ fn what_two_cpus_hand_to_each_other_rightly_is_no_word() -> Result {
         .on([Leg::Cpu])
         .verdict()?;
     verdict.assert_clean();
+    Ok(())
+}
+
+/// The gallery as anybody's driver, whose own Kbuild asks for no marks, built with or without them.
+fn own_gallery(marks: bool) -> Result<PathBuf> {
+    let kmod = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kmod");
+    let directory = tempfile::tempdir()?;
+    for part in ["gallery", "include"] {
+        fs::create_dir(directory.path().join(part))?;
+        for file in fs::read_dir(kmod.join(part))? {
+            let file = file?;
+            let to = directory.path().join(part).join(file.file_name());
+            fs::copy(file.path(), to)?;
+        }
+    }
+    let kbuild = fs::read_to_string(kmod.join("Kbuild"))?;
+    let plain = |line: &&str| !line.contains("landfall_marks.h");
+    let mut kbuild: Vec<_> = kbuild.lines().filter(plain).collect();
+    kbuild.push("obj-m := landfall_gallery.o");
+    fs::write(directory.path().join("Kbuild"), kbuild.join("\n"))?;
+    let options = SetupOptions {
+        marks,
+        ..testing::setup_options().expect("HOME or LANDFALL_CACHE is set")
+    };
+    let cancel = Cancel::default();
+    let built = build_module(&options, prepared(), directory.path(), &cancel, &mut |_| ())?;
+    Ok(built.ko)
+}
+
+/// A driver of one's own that lacks a read barrier is named if it was built with marks, with both instructions; without, nobody
+/// knows which barriers it has, and nothing is said.
+#[test]
+fn a_missing_read_barrier_of_ones_own_driver_is_told_by_both_instructions() -> Result {
+    let trial = |marks| -> Result<_> {
+        let driver = Driver::module(own_gallery(marks)?).with("bug=no-read-barrier");
+        let card = Card::new("ring", Ring::default);
+        Ok(Trial::new()
+            .plug(card)
+            .driver(driver)
+            .on([Leg::Cpu])
+            .verdict()?)
+    };
+    trial(false)?.assert_clean();
+
+    let verdict = trial(true)?;
+    verdict.assert_named(Class::MissingReadBarrier);
+    let (_, seen) = &verdict.legs[0].cards[0];
+    let bundle = seen.bundle.as_deref().expect("a bundle");
+    let recorded = Bundle::open(bundle)?;
+    let violations = recorded.judgement()?.violations;
+    assert_eq!(violations, recorded.judge(|_, _| ())?.said.violations);
+    for violation in &violations {
+        let instruction = violation.instruction.as_ref().expect("an instruction");
+        let after = instruction.after.as_ref().expect("another");
+        let symbols = [&instruction.symbol, &after.symbol];
+        for symbol in symbols {
+            let symbol = symbol.as_deref().unwrap_or_default();
+            assert!(symbol.ends_with("[landfall_gallery]"), "{violation:#?}");
+        }
+        assert!(violation.job.is_some() && violation.register_write.is_some());
+    }
+    verdict.discard()?;
     Ok(())
 }
 

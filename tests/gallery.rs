@@ -163,4 +163,8 @@ bugs! {
     looked_into_by_another_cpu_while_lent = "while-lent",
     wiped_when_it_was_the_cards = "wiped-late",
     looked_at_beyond_what_was_synced = "beyond-the-part",
+    read_without_a_barrier = "no-read-barrier",
+    read_behind_a_barrier_for_cpus = "barrier-for-cpus",
+    read_one_word_before_the_barrier = "one-word-early",
+    read_behind_a_register_that_keeps_no_order = "relaxed-register",
 }

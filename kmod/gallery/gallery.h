@@ -7,7 +7,7 @@
  *   card.c        registers, interrupts, queues
  *   memory.c      what is lent, and whether the right bytes came
  *
- * The patterns: rings.c, jobs.c, interrupts.c, mappings.c, memories.c, lives.c. And bugs.c, in which some of them are
+ * The patterns: rings.c, jobs.c, interrupts.c, mappings.c, memories.c, lives.c, cpu.c, orders.c. And bugs.c, in which some of them are
  * done wrong.
  */
 #ifndef LANDFALL_GALLERY_H
@@ -146,6 +146,8 @@ struct gallery {
 	bool edge;
 	/* A bug: causes are cleared when everything has been looked at. */
 	bool clears_late;
+	/* What was read, so that it is read. */
+	u64 sum;
 	/* The pattern's own. */
 	void *own;
 };
@@ -226,7 +228,7 @@ int many_receives(struct queue *q, unsigned int count, unsigned int depth, size_
 
 /* The patterns, each list ended by one without a name. */
 extern const struct pattern ring_patterns[], job_patterns[], interrupt_patterns[], mapping_patterns[],
-	memory_patterns[], life_patterns[], cpu_patterns[], bug_patterns[], cpu_bugs[];
+	memory_patterns[], life_patterns[], cpu_patterns[], order_patterns[], bug_patterns[], cpu_bugs[], order_bugs[];
 /* bugs.c: for main.c, around everything else. */
 int bugs_init(void);
 void bugs_exit(void);

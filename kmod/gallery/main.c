@@ -40,6 +40,7 @@ MODULE_PARM_DESC(bindings, "Told by the driver: how often it was bound");
 
 static const struct pattern *const lists[] = {
 	ring_patterns, job_patterns, interrupt_patterns, mapping_patterns, memory_patterns, life_patterns, cpu_patterns,
+	order_patterns,
 };
 
 static const struct pattern *chosen;
@@ -58,7 +59,7 @@ static const struct pattern *choose(void)
 	unsigned int i;
 
 	if (*bug)
-		return search(bug_patterns, bug) ?: search(cpu_bugs, bug);
+		return search(bug_patterns, bug) ?: search(cpu_bugs, bug) ?: search(order_bugs, bug);
 	for (i = 0; !found && i < ARRAY_SIZE(lists); i++)
 		found = search(lists[i], pattern);
 	return found;

@@ -97,6 +97,7 @@
 #define LW_ECHO_CALLER 0x18
 #define LW_ECHO_GROUP 0x20
 #define LW_ECHO_CARD 0x28 /* LW_PLACE */
+#define LW_ECHO_MODULE 0x30 /* of place 0: where code of a module with marks begins; of place 1: where it ends, 0: it goes */
 #define LW_ECHO_COMMIT 0x38
 
 /* As the kernel's enum dma_data_direction. */

@@ -34,6 +34,7 @@
 	BUG(33, "a pointer into the middle of a pool buffer is freed") \
 	/* orders.c: ordering and coherency. */ \
 	BUG(34, "the clip mask is filled after the doorbell") \
+	BUG(35, "a frame is read behind a read of DONE that keeps no order") \
 	BUG(36, "the write that stops the card is not flushed before its frames are unmapped") \
 	BUG(37, "frames are not synced for the CPU") \
 	BUG(38, "what the CPU wrote is not synced for the card before it is queued again") \

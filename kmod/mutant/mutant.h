@@ -139,6 +139,7 @@ struct mutant_steps {
 	void (*program)(struct mutant *m);
 	void (*program_slot)(struct mutant *m, unsigned int slot);
 	void (*queue)(struct mutant *m, unsigned int slot);
+	int (*wait)(struct mutant *m, unsigned int slot, struct record *record);
 	void (*look)(struct mutant *m, unsigned int slot, const struct record *record);
 	void (*recycle)(struct mutant *m, unsigned int slot);
 	void (*stop)(struct mutant *m);
@@ -181,6 +182,8 @@ void mutant_undo(struct mutant *m);
 void mutant_program(struct mutant *m);
 void mutant_program_slot(struct mutant *m, unsigned int slot);
 void mutant_queue(struct mutant *m, unsigned int slot);
+/* Waits until a slot is done and takes it back from the card. */
+int mutant_wait(struct mutant *m, unsigned int slot, struct record *record);
 void mutant_look(struct mutant *m, unsigned int slot, const struct record *record);
 void mutant_recycle(struct mutant *m, unsigned int slot);
 void mutant_stop(struct mutant *m);
@@ -201,8 +204,6 @@ void mutant_stop_streaming(struct mutant *m);
 void mutant_end(struct mutant *m);
 /* Likewise, but they are queued again in the interrupt: until mutant_end. */
 int mutant_begin_lasting(struct mutant *m, u32 interval_us);
-/* Waits until a slot is done and takes it back from the card. */
-int mutant_wait(struct mutant *m, unsigned int slot, struct record *record);
 /* Ends all loans; frees all memory. The card is idle. */
 void mutant_unmap_all(struct mutant *m);
 void mutant_release_all(struct mutant *m);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /* Bugs of ordering and coherency, and of the CPU's side. */
 #include <linux/delay.h>
+#include <linux/io.h>
+#include <linux/jiffies.h>
 
 #include "catalogue.h"
 
@@ -27,6 +29,37 @@ static void queue_and_fill(struct mutant *m, unsigned int slot)
 const struct mutant_bug mutant_bug_34 = {
 	.steps.fill = fill_frames_only,
 	.steps.queue = queue_and_fill,
+};
+
+/*
+ * 35: missing dma_rmb() after the ownership check. openwrt #24417; Mellanox/libxlio #311; xdna-driver #1065. readl_relaxed() keeps no
+ * order with memory: the processor may have loaded the frame before. No interrupt helps it.
+ */
+static void program_quiet(struct mutant *m)
+{
+	mutant_program(m);
+	card_write(m, CARD_IRQ_ENABLE, 0);
+}
+
+static int wait_relaxed(struct mutant *m, unsigned int slot, struct record *record)
+{
+	const unsigned long deadline = jiffies + 2 * HZ;
+
+	while (!(readl_relaxed(m->bar + CARD_DONE) & BIT(slot))) {
+		if (time_after(jiffies, deadline))
+			return -ETIMEDOUT;
+		cpu_relax();
+	}
+	record->result = readl_relaxed(m->bar + CARD_SLOT_STATUS(slot));
+	record->sequence = readl_relaxed(m->bar + CARD_SLOT_SEQUENCE(slot));
+	record->bytes = readl_relaxed(m->bar + CARD_SLOT_BYTES(slot));
+	card_write(m, CARD_DONE, BIT(slot));
+	return 0;
+}
+
+const struct mutant_bug mutant_bug_35 = {
+	.steps.program = program_quiet,
+	.steps.wait = wait_relaxed,
 };
 
 /*

@@ -280,7 +280,7 @@ static int capture(struct mutant *m)
 	for (n = 0; n < frames; n++) {
 		unsigned int slot = n % m->buffers;
 		struct record record;
-		int error = mutant_wait(m, slot, &record);
+		int error = STEP(m, wait)(m, slot, &record);
 
 		if (error)
 			return error;

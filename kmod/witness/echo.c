@@ -46,6 +46,12 @@ void witness_echo_detached(const struct witness_card *card)
 	witness_echo_commit(card, (u64)LW_OP_DETACHED << LW_OP_SHIFT);
 }
 
+void witness_echo_module(unsigned long first, unsigned long end)
+{
+	put(0, LW_ECHO_MODULE, first);
+	put(1, LW_ECHO_MODULE, end);
+}
+
 u64 witness_echo_phys(void)
 {
 	return virt_to_phys(page);

@@ -5,6 +5,7 @@
  *
  *	channel.c	one event, as register writes (include/landfall_witness.h)
  *	echo.c		the same in memory
+ *	marks.c		modules whose barriers can be told
  *	table.c		which cards are watched
  *	caller.c	who called
  *	memory.c	what kind of memory
@@ -82,10 +83,11 @@ static int status_show(struct seq_file *file, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(status);
 
-/* Where the echo is, by physical address. */
+/* Where the echo is, by physical address, and which modules with marks there are. */
 static int echo_show(struct seq_file *file, void *unused)
 {
 	seq_printf(file, "%llx\n", witness_echo_phys());
+	witness_marks_show(file);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(echo);
@@ -220,9 +222,12 @@ static int __init witness_init(void)
 	error = names ? witness_names_start() : -ENOMEM;
 	if (error)
 		goto echo;
-	error = witness_caller_start();
+	error = witness_marks_start();
 	if (error)
 		goto names;
+	error = witness_caller_start();
+	if (error)
+		goto marks;
 	error = witness_others_start();
 	if (error)
 		goto caller;
@@ -262,6 +267,8 @@ others:
 caller:
 	witness_caller_stop();
 	witness_detach_all();
+marks:
+	witness_marks_stop();
 names:
 	witness_names_stop();
 echo:
@@ -280,6 +287,7 @@ static void __exit witness_exit(void)
 	witness_others_stop();
 	witness_caller_stop();
 	witness_detach_all();
+	witness_marks_stop();
 	witness_names_stop();
 	kfree(names);
 	witness_echo_stop();

@@ -85,6 +85,12 @@ int witness_names(unsigned long address, char *into, size_t size);
 int witness_names_start(void);
 void witness_names_stop(void);
 
+/* marks.c: modules whose barriers can be told. Process context. */
+struct seq_file;
+void witness_marks_show(struct seq_file *into);
+int witness_marks_start(void);
+void witness_marks_stop(void);
+
 /* owner.c: who owns a byte of memory now. */
 int witness_owner(u64 phys, char *into, size_t size);
 
@@ -150,6 +156,8 @@ extern bool witness_posted;
 void witness_echo(const struct witness_card *card, const struct witness_event *event);
 void witness_echo_commit(const struct witness_card *card, u64 word);
 void witness_echo_detached(const struct witness_card *card);
+/* A module with marks, or, with no end, its going. One at a time. */
+void witness_echo_module(unsigned long first, unsigned long end);
 u64 witness_echo_phys(void);
 int witness_echo_start(void);
 /* No card is attached any more. */

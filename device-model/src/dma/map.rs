@@ -12,12 +12,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::{RwLock, RwLockReadGuard};
 
 use super::window::{self, Window, WindowError};
-use crate::contract::DmaError;
+use crate::contract::{DmaError, JobId};
 
 /// Most mappings that a function keeps; what the protocol's `max_dma_maps` promises by default.
 pub const MAX_MAPPINGS: usize = 65_535;
@@ -125,10 +125,23 @@ struct Inner {
     files: HashMap<(u64, u64, bool), Weak<Window>>,
 }
 
+/// Who is told what a card is about to do to the guest, before it does it. None of it may wait: mappings are held.
+pub trait Foretold: std::fmt::Debug + Send + Sync {
+    /// An access that writes is about to be made, for this job. Gives what it is to be known by.
+    fn access(&self, job: Option<JobId>) -> u64;
+
+    /// It writes so many bytes of a file (its device and inode), from this offset on.
+    fn writes(&self, access: u64, file: (u64, u64), offset: u64, length: u64);
+
+    /// An interrupt is about to be sent.
+    fn interrupts(&self);
+}
+
 /// The mappings of one function. Shared between the thread that changes them and the one that uses them.
 #[derive(Debug, Default)]
 pub struct Map {
     inner: RwLock<Inner>,
+    foretold: OnceLock<Arc<dyn Foretold>>,
 }
 
 impl Map {
@@ -258,6 +271,17 @@ impl Map {
         Held(self.inner.read())
     }
 
+    /// Has somebody told of what is about to be written; the first who asks is.
+    pub(crate) fn foretell(&self, to: Arc<dyn Foretold>) {
+        // A second one has no use, and is nobody's.
+        let _ = self.foretold.set(to);
+    }
+
+    /// Who is told, if anybody is.
+    pub(crate) fn foretold(&self) -> Option<&dyn Foretold> {
+        self.foretold.get().map(|to| &**to)
+    }
+
     /// As [`Held::read`].
     ///
     /// # Errors
@@ -294,6 +318,26 @@ impl Map {
 pub struct Held<'a>(RwLockReadGuard<'a, Inner>);
 
 impl Held<'_> {
+    /// Tells of a write that is about to be made, if it can be.
+    pub(crate) fn foretell(
+        &self,
+        to: &dyn Foretold,
+        address: u64,
+        length: usize,
+        job: Option<JobId>,
+    ) {
+        let inner = &self.0;
+        if (inner.check(address, length, |segment| segment.writable)).is_err() {
+            return;
+        }
+        let access = to.access(job);
+        // What is checked has no piece that fails.
+        let _ = inner.pieces(address, length, |window, offset, length| {
+            to.writes(access, window.file(), offset, length as u64);
+            Ok(())
+        });
+    }
+
     /// Reads memory; all or nothing. May span adjacent mappings.
     ///
     /// # Errors

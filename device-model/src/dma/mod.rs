@@ -5,4 +5,5 @@
 pub mod map;
 mod window;
 
+pub use map::Foretold;
 pub use window::WindowError;

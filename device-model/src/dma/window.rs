@@ -26,7 +26,7 @@
 use std::fs::File;
 use std::num::NonZeroUsize;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 use rustix::fs::{OFlags, SealFlags, SeekFrom};
 use vm_memory::bitmap::{AtomicBitmap, BitmapSlice};
@@ -86,6 +86,8 @@ impl From<std::io::Error> for Lost {
 /// A file of memory, from its start to where its end was.
 #[derive(Debug)]
 pub(super) struct Window {
+    /// Device and inode of the file.
+    file: (u64, u64),
     length: u64,
     writable: bool,
     reach: Reach,
@@ -132,6 +134,8 @@ impl Window {
     /// Takes the whole of `file`, for reading, and for writing if its descriptor is for that.
     pub(super) fn new(file: File, length: u64) -> Result<Self, WindowError> {
         let writable = writes(&file)?;
+        let metadata = file.metadata().map_err(WindowError::Examine)?;
+        let identity = (metadata.dev(), metadata.ino());
         let own = reopen(&file).filter(|_| writable);
         let seals = match is_huge(&file)? {
             true => return Err(WindowError::Huge),
@@ -142,6 +146,7 @@ impl Window {
             let (mapped, writable) = Mapped::new(file, own, length)?;
             let reach = Reach::Mapped(mapped);
             return Ok(Self {
+                file: identity,
                 length,
                 writable,
                 reach,
@@ -150,10 +155,16 @@ impl Window {
         // Of the peer's own descriptor the peer may say at any time that it appends: it would lead astray in its own file.
         let sealed = seals.intersects(SealFlags::WRITE | SealFlags::FUTURE_WRITE);
         Ok(Self {
+            file: identity,
             length,
             writable: writable && !sealed,
             reach: Reach::Calls(own.unwrap_or(file)),
         })
+    }
+
+    /// Device and inode of the file.
+    pub(super) fn file(&self) -> (u64, u64) {
+        self.file
     }
 
     /// Bytes from the start of the file that can be reached.

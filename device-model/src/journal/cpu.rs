@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::contract::JobId;
+
 /// How it was settled: what became of those bytes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -59,6 +61,35 @@ pub struct CpuAccess {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled: Option<(Settled, u64)>,
     /// Words of the stack at the first access that may be return addresses, the nearest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stack: Vec<u64>,
+}
+
+/// A load of what the card had written for a job. The CPU knew by another load that it is there, and nothing kept this one behind
+/// that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EarlyLoad {
+    /// The job.
+    pub job: JobId,
+    /// Address of the instruction, in the guest.
+    pub pc: u64,
+    /// Physical address of what it loaded.
+    pub phys: u64,
+    /// Address of the instruction by which the CPU knew.
+    pub after_pc: u64,
+    /// Physical address of what that one loaded.
+    pub after: u64,
+    /// That was a register of the card's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_register: bool,
+    /// A barrier stood between them that is one for CPUs alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub for_cpus: bool,
+    /// The guest's CPU.
+    pub cpu: u32,
+    /// When: nanoseconds since the journal began.
+    pub at_ns: u64,
+    /// Words of the stack that may be return addresses, the nearest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stack: Vec<u64>,
 }

@@ -255,6 +255,7 @@ impl Ledger {
             }
             Kind::CpuWatched => self.cpu_watched(),
             Kind::Cpu(ref access) => self.cpu(access),
+            Kind::EarlyLoad(ref early) => self.early_load(early),
             Kind::CpuLost { count } => self.not_judged(format!(
                 "{count} accesses of the CPU's, or lends, were more than could be kept"
             )),

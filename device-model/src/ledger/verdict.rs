@@ -40,6 +40,16 @@ pub struct Caller {
     pub guest_ns: u64,
 }
 
+/// An address of the guest's code.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Named {
+    /// Itself.
+    pub address: u64,
+    /// What is there, `function+0x12/0x34 [module]`, if that was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub symbol: Option<String>,
+}
+
 /// An instruction of the guest's that made an access.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instruction {
@@ -51,6 +61,9 @@ pub struct Instruction {
     /// Likewise who called that function: the nearest in a module.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller: Option<String>,
+    /// The one that it should have come behind, of a load that came too early.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Named>,
     /// Words of the stack that may be return addresses, the nearest first.
     #[serde(skip)]
     pub(super) stack: Vec<u64>,
@@ -242,7 +255,8 @@ const NEAR_WORDS: usize = 6;
 impl Instruction {
     /// Whether it is known to be of a module, or called by one: else the kernel made the access by itself, or for a program.
     pub(super) fn is_of_module(&self) -> bool {
-        let mut known = self.symbol.iter().chain(&self.caller);
+        let after = self.after.iter().filter_map(|after| after.symbol.as_ref());
+        let mut known = self.symbol.iter().chain(&self.caller).chain(after);
         known.any(|symbol| symbol.ends_with(']'))
     }
 
@@ -262,6 +276,9 @@ impl Instruction {
         self.caller = others
             .filter(|symbol| symbol.ends_with(']'))
             .find(|symbol| function(symbol) != own);
+        if let Some(after) = &mut self.after {
+            after.symbol = name(after.address);
+        }
     }
 }
 

@@ -33,7 +33,7 @@ use rustix::io::Errno;
 
 use self::vfio_user::EventWire;
 use crate::contract::{Declaration, Function, IdentityError, Next};
-use crate::dma::map::{Map, Mapping};
+use crate::dma::map::{Foretold, Map, Mapping};
 use crate::journal::{self, Journal, Kind, Missing};
 pub use local::LocalCard;
 pub(crate) use machine::Machine;
@@ -278,6 +278,12 @@ impl CardServer {
     /// the two. Waits for one step at most.
     pub fn sync(&self) {
         drop(self.shared.machine.lock());
+    }
+
+    /// Has somebody told what the card is about to write, and when it is about to interrupt; the first who asks is. To be called
+    /// before a machine connects, or its first accesses are not told.
+    pub fn foretell(&self, to: Arc<dyn Foretold>) {
+        self.shared.map.foretell(to);
     }
 
     /// The mappings that the card has now.

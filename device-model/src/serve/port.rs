@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::contract::{Declaration, DmaError, Host, Tag, Vector};
-use crate::dma::map::{Map, PIECE};
+use crate::contract::{Declaration, DmaError, Host, JobId, Tag, Vector};
+use crate::dma::map::{Held, Map, PIECE};
 use crate::journal::{Bytes, Direction, Journal, Kind, Outcome};
 use crate::pci::config::ConfigSpace;
 use crate::pci::irq::{Irqs, Wire};
@@ -46,6 +46,13 @@ impl<W: Wire> Port<'_, W> {
         });
         result.map(drop)
     }
+
+    /// Whoever wants to know hears of a write before it is made.
+    fn foretell(&self, held: &Held<'_>, address: u64, length: usize, job: Option<JobId>) {
+        if let Some(to) = self.map.foretold() {
+            held.foretell(to, address, length, job);
+        }
+    }
 }
 
 /// Accesses are journalled while the mappings are held: whether a mapping came or went before or after one is
@@ -61,7 +68,10 @@ impl<W: Wire> Host for Port<'_, W> {
 
     fn dma_write(&mut self, address: u64, from: &[u8], tag: Tag) -> Result<(), DmaError> {
         let held = self.map.hold();
-        let result = self.may_master().and_then(|()| held.write(address, from));
+        let result = self.may_master().and_then(|()| {
+            self.foretell(&held, address, from.len(), tag.job);
+            held.write(address, from)
+        });
         let bytes = result.map(|()| from);
         self.record(Direction::Write, address, from.len(), tag, bytes)
     }
@@ -74,9 +84,10 @@ impl<W: Wire> Host for Port<'_, W> {
         tag: Tag,
     ) -> Result<(), DmaError> {
         let held = self.map.hold();
-        let result = self
-            .may_master()
-            .and_then(|()| held.fill(address, length, self.piece, make));
+        let result = self.may_master().and_then(|()| {
+            self.foretell(&held, address, length, tag.job);
+            held.fill(address, length, self.piece, make)
+        });
         // One that is small is one piece, which is still there.
         let bytes = result.map(|()| self.piece.get(..length).unwrap_or_default());
         self.record(Direction::Write, address, length, tag, bytes)
@@ -99,6 +110,9 @@ impl<W: Wire> Host for Port<'_, W> {
             return;
         }
         self.journal.push(Kind::Interrupt { vector: vector.0 });
+        if let Some(to) = self.map.foretold() {
+            to.interrupts();
+        }
         if self.irqs.messages() {
             self.irqs.send(vector);
         }

@@ -17,6 +17,8 @@ const LENGTH: usize = 2;
 const CALLER: usize = 3;
 const GROUP: usize = 4;
 const CARD: usize = 5;
+/// Of the first place: where code of a module with marks begins. Of the second: where it ends, written last; 0: it has gone.
+pub const MODULE: usize = 6;
 /// The last that is written: with it the event is whole.
 pub const COMMIT: usize = 7;
 
@@ -181,6 +183,7 @@ mod tests {
             ("LW_ECHO_CALLER", CALLER),
             ("LW_ECHO_GROUP", GROUP),
             ("LW_ECHO_CARD", CARD),
+            ("LW_ECHO_MODULE", MODULE),
             ("LW_ECHO_COMMIT", COMMIT),
         ] {
             assert_eq!(defined(name), 8 * word as u64, "{name}");

@@ -9,7 +9,7 @@
 use alloc::vec::Vec;
 
 use crate::echo::Way;
-use crate::pages::{NO_READ, NO_WRITE};
+use crate::pages::{COHERENT, NO_READ, NO_WRITE};
 
 /// Most parts of a lend that are known to be the CPU's; with more all of it is taken for the CPU's.
 const MOST_PARTS: usize = 64;
@@ -90,6 +90,14 @@ impl Lend {
         match self.way {
             Way::ToDevice => NO_WRITE,
             Way::FromDevice | Way::Both => NO_READ | NO_WRITE,
+        }
+    }
+
+    /// What its pages are.
+    pub fn bits(&self) -> u8 {
+        match self.coherent && !self.bounced {
+            true => self.forbidden() | COHERENT,
+            false => self.forbidden(),
         }
     }
 
@@ -194,7 +202,7 @@ mod tests {
             coherent: true,
             ..lend(Way::Both)
         };
-        assert_eq!(coherent.forbidden(), 0);
+        assert_eq!((coherent.forbidden(), coherent.bits()), (0, COHERENT));
         coherent.queued = true;
         assert_eq!(coherent.forbidden(), NO_READ | NO_WRITE);
         let bounced = Lend {

@@ -17,6 +17,9 @@
 //! | [`pages`] | what of each page the CPU must not do: the fast path |
 //! | [`lend`] | a lend, and whose each of its bytes is |
 //! | [`watch`] | all lends, and what was found |
+//! | [`stamps`] | the file that says when the cards wrote what |
+//! | [`barrier`] | which instructions put loads in order |
+//! | [`order`] | loads that nothing kept behind the one that found out |
 //! | `qemu` | what QEMU calls; built as a library for it alone, without `std` |
 //!
 //! Everything but `qemu` is pure and runs anywhere.
@@ -27,10 +30,13 @@ extern crate alloc;
 #[cfg(any(test, not(feature = "qemu")))]
 extern crate std;
 
+pub mod barrier;
 pub mod echo;
 pub mod lend;
+pub mod order;
 pub mod pages;
 #[cfg(feature = "qemu")]
 mod qemu;
+pub mod stamps;
 pub mod watch;
 pub mod wire;

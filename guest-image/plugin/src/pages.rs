@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What the CPU must not do with some byte of each page, looked up at every access without a lock.
+//! What each page is, and what the CPU must not do with some byte of it, looked up at every access without a lock.
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
@@ -12,6 +12,8 @@ use crate::echo::PAGE;
 pub const NO_READ: u8 = 1;
 /// Some byte must not be written.
 pub const NO_WRITE: u8 = 2;
+/// It is coherent memory of a card's: CPU and card tell each other in it how far they are.
+pub const COHERENT: u8 = 4;
 
 /// A byte for each page of the physical addresses that are watched.
 pub struct Pages(Vec<AtomicU8>);
@@ -27,7 +29,7 @@ impl Pages {
         Self(bytes)
     }
 
-    /// What must not be done with some byte of the page of this address.
+    /// What the page of this address is.
     pub fn get(&self, phys: u64) -> u8 {
         let page = usize::try_from(phys / PAGE).unwrap_or(usize::MAX);
         self.0

@@ -301,7 +301,7 @@ impl<S: Sink> Watch<S> {
             let whole = Part::of(page * PAGE, PAGE);
             let here = self.by_page.range((page, 0)..=(page, u32::MAX));
             let bits = here.fold(0, |bits, (_, name)| match self.lends.get(name) {
-                Some(lend) if lend.first_of_card(whole).is_some() => bits | lend.forbidden(),
+                Some(lend) if lend.first_of_card(whole).is_some() => bits | lend.bits(),
                 _ => bits,
             });
             self.pages.set(whole.from, bits);

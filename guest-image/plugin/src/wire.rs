@@ -14,6 +14,8 @@
 //! | [`LOST_AT`] | how many found no room, and lends that did not | the plugin's |
 //! | [`OPEN_AT`] | [`OPEN`] findings that may still grow | the plugin's |
 //! | [`RING_AT`] | [`RING`] that are settled, in turn | the plugin's |
+//! | [`EARLY_TAKEN_AT`], [`EARLY_TOLD_AT`], [`EARLY_LOST_AT`] | the same three numbers of loads that came too early | as above |
+//! | [`EARLY_AT`] | [`EARLY`] of these, in turn | the plugin's |
 //!
 //! A finding that grows is marked by its two ends ([`Found::to_bytes`]): one that differs in them is being written.
 
@@ -38,6 +40,12 @@ pub const CODE_AT: usize = 64;
 /// See the table.
 pub const CODES: usize = 4;
 /// See the table.
+pub const EARLY_TAKEN_AT: usize = 128;
+/// See the table.
+pub const EARLY_TOLD_AT: usize = 136;
+/// See the table.
+pub const EARLY_LOST_AT: usize = 144;
+/// See the table.
 pub const OPEN_AT: usize = 4096;
 /// See the table.
 pub const OPEN: usize = 1024;
@@ -45,8 +53,12 @@ pub const OPEN: usize = 1024;
 pub const RING_AT: usize = OPEN_AT + OPEN * FOUND;
 /// See the table.
 pub const RING: usize = 4096;
+/// See the table.
+pub const EARLY_AT: usize = RING_AT + RING * FOUND;
+/// See the table.
+pub const EARLY: usize = 256;
 /// Bytes of the file.
-pub const SIZE: usize = RING_AT + RING * FOUND;
+pub const SIZE: usize = EARLY_AT + EARLY * FOUND;
 
 /// Of several pages of a list or of coherent memory nobody knows whether they follow each other: an IOMMU is there.
 pub const SCATTERED: u64 = 1;
@@ -130,8 +142,42 @@ pub struct Found {
 /// Words of a finding before its stack.
 const WORDS: usize = 13;
 
+/// Words as they lie in the file: between two ends that are the same, of which the first is the `id` and a `mark` that a
+/// writer raises.
+fn framed(id: u64, mark: u32, words: &[u64], stack: &[u64; STACK]) -> [u8; FOUND] {
+    let ends = id << 32 | u64::from(mark);
+    let mut bytes = [0; FOUND];
+    let all = [ends, id].into_iter().chain(words.iter().copied());
+    let at = (0..).zip(all.chain(stack.iter().copied()));
+    for (index, word) in at.chain([(FOUND / 8 - 1, ends)]) {
+        if let Some(into) = bytes.get_mut(8 * index..8 * index + 8) {
+            into.copy_from_slice(&word.to_le_bytes());
+        }
+    }
+    bytes
+}
+
+/// The words that lie there; `None`: nothing, or it is being written. Any bytes may be there.
+fn whole(bytes: &[u8; FOUND]) -> Option<[u64; FOUND / 8]> {
+    let mut words = [0; FOUND / 8];
+    for (word, from) in words.iter_mut().zip(bytes.as_chunks::<8>().0) {
+        *word = u64::from_le_bytes(*from);
+    }
+    let [first, id, .., last] = words;
+    (id != 0 && first == last && first >> 32 == id & 0xffff_ffff).then_some(words)
+}
+
+/// Words of the stack, where they begin.
+fn stack_of(words: &[u64; FOUND / 8], from: usize) -> [u64; STACK] {
+    let mut stack = [0; STACK];
+    for (into, word) in stack.iter_mut().zip(words.iter().skip(from)) {
+        *into = *word;
+    }
+    stack
+}
+
 impl Found {
-    /// As it lies in the file. Both its first word and its last are its `id` and `mark`, which a writer raises.
+    /// As it lies in the file.
     pub fn to_bytes(&self, mark: u32) -> [u8; FOUND] {
         let bit = |is: bool, shift: u32| u64::from(is) << shift;
         let settled = SETTLED.iter().position(|known| *known == self.settled);
@@ -143,10 +189,7 @@ impl Found {
             | bit(self.queued, 51)
             | bit(self.gaps, 52)
             | (settled.unwrap_or(0) as u64) << 56;
-        let ends = self.id << 32 | u64::from(mark);
         let words = [
-            ends,
-            self.id,
             flags,
             self.pc,
             self.address,
@@ -159,33 +202,14 @@ impl Found {
             self.after,
             self.settled_by,
         ];
-        let mut bytes = [0; FOUND];
-        let last = FOUND / 8 - 1;
-        let all = words.iter().chain(&self.stack).enumerate();
-        for (index, word) in all.chain([(last, &ends)]) {
-            if let Some(into) = bytes.get_mut(8 * index..8 * index + 8) {
-                into.copy_from_slice(&word.to_le_bytes());
-            }
-        }
-        bytes
+        framed(self.id, mark, &words, &self.stack)
     }
 
     /// What lies there; `None`: nothing, or it is being written. Any bytes may be there.
     pub fn of_bytes(bytes: &[u8; FOUND]) -> Option<Self> {
-        let word = |index: usize| {
-            let from = bytes.get(8 * index..8 * index + 8);
-            from.and_then(|from| from.try_into().ok())
-                .map_or(0, u64::from_le_bytes)
-        };
-        let (id, flags) = (word(1), word(2));
-        if id == 0 || word(0) != word(FOUND / 8 - 1) || word(0) >> 32 != id & 0xffff_ffff {
-            return None;
-        }
+        let words = whole(bytes)?;
+        let [_, id, flags, ..] = words;
         let bit = |shift: u32| flags >> shift & 1 != 0;
-        let mut stack = [0; STACK];
-        for (index, into) in stack.iter_mut().enumerate() {
-            *into = word(WORDS + index);
-        }
         Some(Self {
             id,
             card: flags as u32,
@@ -196,17 +220,87 @@ impl Found {
             queued: bit(51),
             gaps: bit(52),
             settled: *SETTLED.get((flags >> 56) as usize)?,
-            pc: word(3),
-            address: word(4),
-            length: word(5),
-            count: word(6),
-            first_ns: word(7),
-            last_ns: word(8),
-            lend: word(9),
-            lend_number: word(10),
-            after: word(11),
-            settled_by: word(12),
-            stack,
+            pc: words[3],
+            address: words[4],
+            length: words[5],
+            count: words[6],
+            first_ns: words[7],
+            last_ns: words[8],
+            lend: words[9],
+            lend_number: words[10],
+            after: words[11],
+            settled_by: words[12],
+            stack: stack_of(&words, WORDS),
+        })
+    }
+}
+
+/// A load of what a card wrote for a job, made when the CPU had found out that it is there, and nothing kept it from being made
+/// before that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Early {
+    /// Its number among all that were told; from 1.
+    pub id: u64,
+    /// The card.
+    pub card: u32,
+    /// The job, as it is stamped.
+    pub job: u32,
+    /// The guest's CPU.
+    pub cpu: u32,
+    /// The CPU found out by reading a register.
+    pub by_register: bool,
+    /// A barrier stood in between that is one for CPUs alone.
+    pub for_cpus: bool,
+    /// Address of the instruction.
+    pub pc: u64,
+    /// First physical address.
+    pub phys: u64,
+    /// Address of the instruction that found out.
+    pub after_pc: u64,
+    /// Physical address of what it loaded.
+    pub after: u64,
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub at_ns: u64,
+    /// Words of the stack that may be return addresses, the nearest first; 0 behind the last.
+    pub stack: [u64; STACK],
+}
+
+impl Early {
+    /// As it lies in the file.
+    pub fn to_bytes(&self) -> [u8; FOUND] {
+        let flags = u64::from(self.card)
+            | u64::from(self.cpu & 0xffff) << 32
+            | u64::from(self.by_register) << 48
+            | u64::from(self.for_cpus) << 49;
+        let words = [
+            flags,
+            u64::from(self.job),
+            self.pc,
+            self.phys,
+            self.after_pc,
+            self.after,
+            self.at_ns,
+        ];
+        framed(self.id, 0, &words, &self.stack)
+    }
+
+    /// What lies there; `None`: nothing, or it is being written. Any bytes may be there.
+    pub fn of_bytes(bytes: &[u8; FOUND]) -> Option<Self> {
+        let words = whole(bytes)?;
+        let [_, id, flags, ..] = words;
+        Some(Self {
+            id,
+            card: flags as u32,
+            job: words[3] as u32,
+            cpu: (flags >> 32 & 0xffff) as u32,
+            by_register: flags >> 48 & 1 != 0,
+            for_cpus: flags >> 49 & 1 != 0,
+            pc: words[4],
+            phys: words[5],
+            after_pc: words[6],
+            after: words[7],
+            at_ns: words[8],
+            stack: stack_of(&words, 9),
         })
     }
 }
@@ -247,6 +341,26 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_load_that_came_early_comes_back_as_it_was() {
+        let early = Early {
+            id: 3,
+            card: 5,
+            job: 77,
+            cpu: 1,
+            by_register: true,
+            for_cpus: true,
+            pc: u64::MAX - 8,
+            phys: 0x1000,
+            after_pc: u64::MAX - 16,
+            after: 0x2000,
+            at_ns: 9,
+            stack: [7; STACK],
+        };
+        assert_eq!(Early::of_bytes(&early.to_bytes()), Some(early));
+        assert_eq!(Early::of_bytes(&[0; FOUND]), None);
+    }
+
+    #[test]
     fn one_that_is_being_written_is_none() {
         let (before, after) = (FOUND_ONE.to_bytes(4), FOUND_ONE.to_bytes(5));
         for cut in 1..FOUND {
@@ -260,7 +374,10 @@ pub(crate) mod tests {
     #[test]
     fn any_bytes_are_a_finding_or_none() {
         for fill in 0..=255 {
-            let _ = Found::of_bytes(&[fill; FOUND]);
+            let _ = (
+                Found::of_bytes(&[fill; FOUND]),
+                Early::of_bytes(&[fill; FOUND]),
+            );
         }
     }
 }

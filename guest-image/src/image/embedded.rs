@@ -34,6 +34,12 @@ pub(crate) fn agent_sha256(architecture: &Architecture) -> &'static str {
 
 /// Path in the repository and contents of each file the modules are built from.
 static SOURCES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/sources.rs"));
+
+/// One of these; nothing if there is none of that path.
+pub(crate) fn source(path: &str) -> &'static [u8] {
+    let found = SOURCES.iter().find(|(of, _)| *of == path);
+    found.map_or(&[], |(_, bytes)| bytes)
+}
 /// SHA-256 over names and contents of those files, hex.
 pub(crate) const SOURCES_SHA256: &str = env!("LANDFALL_SOURCES_SHA256");
 

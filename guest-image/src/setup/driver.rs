@@ -77,7 +77,10 @@ pub fn build_module(
             source,
         },
     };
-    let sources = Sources::read(directory).map_err(|error| failed(error.into()))?;
+    let mut sources = Sources::read(directory).map_err(|error| failed(error.into()))?;
+    if options.marks {
+        sources.leave_marks();
+    }
     let plan = Plan::new(options).map_err(SetupError::from)?;
     let (whole, cache) = (Cache::new(&prepared.cache), Cache::new(&prepared.writable));
     let against = Against::of(&plan, prepared, &whole)?;

@@ -29,6 +29,9 @@ pub struct SetupOptions {
     /// Modules to put into the guest as they are. With `kernel` and without `kdir` they replace
     /// Landfall's own; otherwise they come on top.
     pub modules: Vec<PathBuf>,
+    /// Modules that are built of anybody's sources leave marks where they have read barriers
+    /// (`kmod/include/landfall_marks.h`): so it can be told which loads these keep in order, where the processor does so by itself.
+    pub marks: bool,
     /// Most bytes on disk of snapshots of guests; beyond that the least recently used go. `None`:
     /// [`SNAPSHOT_LIMIT`](crate::SNAPSHOT_LIMIT).
     pub snapshot_limit: Option<u64>,

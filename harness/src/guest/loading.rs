@@ -6,7 +6,6 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use landfall_agent::protocol::{Reply, Request};
-use landfall_device::journal::Kind;
 
 use super::Card;
 use super::failure::{GuestFailed, Result, What};
@@ -200,8 +199,8 @@ impl Machine {
         let server = card
             .serve(&self.sockets.path(index), index, with)
             .map_err(GuestFailed::early)?;
-        if self.cpu.is_some() {
-            server.journal().push(Kind::CpuWatched);
+        if let Some(cpu) = &self.cpu {
+            cpu.watch(index, &server);
         }
         self.cards.push(server);
         self.options.cards.push(card);

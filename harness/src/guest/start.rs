@@ -150,7 +150,7 @@ impl<'a> Launch<'a> {
         let mut watches = (None, Vec::new(), Vec::new());
         // One that is restored to make another snapshot of is nobody's guest yet.
         if options.watch_cpu && self.incoming.is_some() && !self.in_turns {
-            let made = cpu::Shared::new(options);
+            let made = cpu::Shared::new(options, &memory);
             let (shared, arguments, theirs) =
                 made.map_err(host("make the file that the CPU's accesses are told in"))?;
             watches = (Some(shared), arguments.into(), theirs.into());

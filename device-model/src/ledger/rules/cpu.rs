@@ -140,6 +140,13 @@ impl Ledger {
             if let Some(caller) = &instruction.caller {
                 violation.text += &format!(", called from {caller}");
             }
+            if let Some(symbol) = instruction
+                .after
+                .as_ref()
+                .and_then(|after| after.symbol.as_ref())
+            {
+                violation.text += &format!("; it knew by {symbol}");
+            }
             instruction.stack.clear();
         }
     }
@@ -181,6 +188,7 @@ impl Ledger {
             address: access.pc,
             symbol: None,
             caller: None,
+            after: None,
             stack: access.stack.clone(),
         });
         match certain && (access.queued || !access.user) {
@@ -283,7 +291,11 @@ impl Violation {
     /// Instructions that it is about: that which made the access, and what may have called it, the nearest first.
     pub fn instructions(&self) -> impl Iterator<Item = u64> + '_ {
         let own = self.instruction.iter();
-        own.flat_map(|own| [own.address].into_iter().chain(own.stack.iter().copied()))
+        own.flat_map(|own| {
+            let after = own.after.iter().map(|after| after.address);
+            let all = [own.address].into_iter().chain(after);
+            all.chain(own.stack.iter().copied())
+        })
     }
 }
 

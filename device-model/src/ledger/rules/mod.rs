@@ -38,6 +38,7 @@
 //! | 55 | length of the device | it reports more than was lent | engine |
 //! | 57 | sub-page exposure | a read beside a lend, in its page | access |
 //! | 34, 37, 61, 62, 63 | the CPU got at what was the card's | where its accesses are told | cpu |
+//! | 35 | missing read barrier | what a CPU read too early, where that is told | order |
 //! | 58 | no such register | a write where the BAR has none | engine |
 //!
 //! Where a rule would not know enough it is silent: after a gap in the witness's events, every one that concludes from
@@ -50,6 +51,7 @@ mod coherency;
 mod cpu;
 pub(super) mod interrupts;
 mod life;
+mod order;
 mod programmed;
 mod verdict;
 pub(super) mod words;

@@ -52,10 +52,16 @@ pub(super) struct Register {
 
 pub(super) type TranslateFn = unsafe extern "C" fn(*mut Opaque, *mut c_void);
 pub(super) type MemFn = unsafe extern "C" fn(c_uint, MemInfo, u64, *mut c_void);
+pub(super) type ExecFn = unsafe extern "C" fn(c_uint, *mut c_void);
+pub(super) type DiscontinuityFn = unsafe extern "C" fn(c_uint, c_int, u64, u64, *mut c_void);
 pub(super) type VcpuFn = unsafe extern "C" fn(c_uint, *mut c_void);
 
 /// A callback reads registers.
 pub(super) const READ_REGISTERS: c_int = 1;
+/// A callback reads none.
+pub(super) const NO_REGISTERS: c_int = 0;
+/// A CPU went somewhere else: it took an interrupt.
+pub(super) const INTERRUPT: c_int = 1;
 /// A callback is for loads and stores.
 pub(super) const READS_AND_WRITES: c_int = 3;
 
@@ -73,15 +79,33 @@ unsafe extern "C" {
         rw: c_int,
         data: *mut c_void,
     );
+    pub(super) fn qemu_plugin_register_vcpu_insn_exec_cb(
+        insn: *mut Opaque,
+        f: ExecFn,
+        flags: c_int,
+        data: *mut c_void,
+    );
+    pub(super) fn qemu_plugin_register_vcpu_discon_cb(
+        id: PluginId,
+        kind: c_int,
+        f: DiscontinuityFn,
+        data: *mut c_void,
+    );
     pub(super) fn qemu_plugin_tb_n_insns(tb: *const Opaque) -> usize;
     pub(super) fn qemu_plugin_tb_get_insn(tb: *const Opaque, at: usize) -> *mut Opaque;
     pub(super) fn qemu_plugin_insn_vaddr(insn: *const Opaque) -> u64;
+    pub(super) fn qemu_plugin_insn_data(
+        insn: *const Opaque,
+        into: *mut c_void,
+        size: usize,
+    ) -> usize;
     pub(super) fn qemu_plugin_mem_size_shift(info: MemInfo) -> c_uint;
     pub(super) fn qemu_plugin_mem_is_store(info: MemInfo) -> bool;
     pub(super) fn qemu_plugin_mem_get_value(info: MemInfo) -> MemValue;
     pub(super) fn qemu_plugin_get_hwaddr(info: MemInfo, vaddr: u64) -> *mut Opaque;
     pub(super) fn qemu_plugin_hwaddr_is_io(address: *const Opaque) -> bool;
     pub(super) fn qemu_plugin_hwaddr_phys_addr(address: *const Opaque) -> u64;
+    pub(super) fn qemu_plugin_hwaddr_device_name(address: *const Opaque) -> *const c_char;
     pub(super) fn qemu_plugin_get_registers() -> *mut Array;
     pub(super) fn qemu_plugin_read_register(handle: *mut Opaque, into: *mut Array) -> bool;
     pub(super) fn qemu_plugin_read_memory_vaddr(

@@ -11,6 +11,7 @@
 )]
 
 mod api;
+mod order;
 
 use alloc::sync::Arc;
 use core::alloc::{GlobalAlloc, Layout};
@@ -19,11 +20,13 @@ use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::echo::{COMMIT, Event, PAGE, PLACE, PLACES, Words};
+use crate::echo::{COMMIT, Event, MODULE, PAGE, PLACE, PLACES, Words};
+use crate::order::Order;
 use crate::pages::{NO_READ, NO_WRITE, Pages};
 use crate::watch::{Access, Sink, Watch};
 use crate::wire::{self, Found, STACK};
 use api::{Array, Info, MemInfo, Opaque, PluginId, Register};
+use order::Stamped;
 
 /// QEMU looks at it before it calls anything.
 #[unsafe(no_mangle)]
@@ -82,7 +85,7 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
 #[unsafe(no_mangle)]
 extern "C" fn rust_eh_personality() {}
 
-/// The shared file, mapped; see [`wire`].
+/// A file that is shared with the harness, mapped; see [`wire`] and [`stamps`](crate::stamps).
 #[derive(Clone, Copy)]
 struct Shared(*mut u8);
 
@@ -158,6 +161,7 @@ impl Sink for Out {
 /// What is behind the lock.
 struct Inner {
     watch: Watch<Out>,
+    order: Option<Order<Stamped>>,
     /// The echo, as the guest wrote it.
     places: [Words; PLACES],
 }
@@ -169,6 +173,8 @@ struct Plugin {
     lock: UnsafeCell<[u64; 16]>,
     inner: UnsafeCell<Inner>,
     codes: [(u64, u64); wire::CODES],
+    /// When the cards wrote what, if orders are looked at.
+    stamped: Option<Stamped>,
 }
 
 // SAFETY: `inner` is reached through `with` alone, which holds the lock; all else is atomic or never changes.
@@ -206,8 +212,12 @@ impl Plugin {
                 return;
             };
             words[word] = value;
+            let words = *words;
+            if (place, word) == (1, MODULE) {
+                order::module(inner.places[0][MODULE], value);
+            }
             if word == COMMIT {
-                let event = Event::of(words);
+                let event = Event::of(&words);
                 if !inner.watch.event(&event) {
                     self.shared.word(wire::ECHO_AT).store(0, Ordering::Release);
                 }
@@ -235,23 +245,34 @@ impl Plugin {
         self.codes.iter().any(within)
     }
 
-    /// Words of a CPU's stack that lie in the kernel's code, from its top.
-    fn stack(&self, cpu: u32) -> [u64; STACK] {
-        const PIECE: usize = 512;
-        let mut words = [0; STACK];
+    /// A CPU's stack pointer; 0: it is not known. To be called in its thread.
+    fn stack_pointer(cpu: u32) -> u64 {
         let register = STACK_POINTERS.get(cpu as usize);
         let register = register.map_or(null_mut(), |register| register.load(Ordering::Acquire));
         if register.is_null() {
-            return words;
+            return 0;
         }
-        let mut count = 0;
-        // SAFETY: the register is one of QEMU's, of this CPU, which runs this callback; the arrays are GLib's and ours alone.
+        // SAFETY: the register is one of QEMU's, of this CPU, which runs this callback; the array is GLib's and ours alone.
         unsafe {
             let bytes = api::g_byte_array_new();
             let top = match api::qemu_plugin_read_register(register, bytes) {
                 true => words_of(bytes).next().unwrap_or(0),
                 false => 0,
             };
+            api::g_byte_array_unref(bytes);
+            top
+        }
+    }
+
+    /// Words of a CPU's stack that lie in the kernel's code, from its top.
+    fn stack(&self, cpu: u32) -> [u64; STACK] {
+        const PIECE: usize = 512;
+        let mut words = [0; STACK];
+        let top = Self::stack_pointer(cpu);
+        let mut count = 0;
+        // SAFETY: this CPU runs this callback; the array is GLib's and ours alone.
+        unsafe {
+            let bytes = api::g_byte_array_new();
             for piece in 0..4 {
                 let at = top.wrapping_add(piece * PIECE as u64);
                 api::g_byte_array_set_size(bytes, 0);
@@ -291,6 +312,19 @@ unsafe fn words_of<'a>(array: *mut Array) -> impl Iterator<Item = u64> + 'a {
 }
 
 unsafe extern "C" fn on_access(cpu: c_uint, info: MemInfo, vaddr: u64, pc: *mut c_void) {
+    // SAFETY: QEMU's promise, handed on.
+    unsafe { access(cpu, info, vaddr, pc as u64, false) }
+}
+
+/// The same for a load behind which all others come.
+unsafe extern "C" fn on_acquire(cpu: c_uint, info: MemInfo, vaddr: u64, pc: *mut c_void) {
+    // SAFETY: QEMU's promise, handed on.
+    unsafe { access(cpu, info, vaddr, pc as u64, true) }
+}
+
+/// # Safety
+/// QEMU calls this for an access of this CPU, and what it gives of it holds until the callback ends.
+unsafe fn access(cpu: u32, info: MemInfo, vaddr: u64, pc: u64, acquires: bool) {
     let Some(plugin) = Plugin::get() else {
         return;
     };
@@ -298,14 +332,20 @@ unsafe extern "C" fn on_access(cpu: c_uint, info: MemInfo, vaddr: u64, pc: *mut 
     if echo == 0 {
         return;
     }
-    // SAFETY: QEMU calls this for an access of this CPU, and what it gives of it holds until the callback ends.
+    // SAFETY: the caller's promise.
     unsafe {
         let address = api::qemu_plugin_get_hwaddr(info, vaddr);
-        if address.is_null() || api::qemu_plugin_hwaddr_is_io(address) {
+        if address.is_null() {
             return;
         }
-        let phys = api::qemu_plugin_hwaddr_phys_addr(address);
         let store = api::qemu_plugin_mem_is_store(info);
+        let phys = api::qemu_plugin_hwaddr_phys_addr(address);
+        if api::qemu_plugin_hwaddr_is_io(address) {
+            if !store && plugin.orders(pc) && is_cards(address) {
+                plugin.register_read(cpu, pc, phys);
+            }
+            return;
+        }
         if phys / PAGE == echo / PAGE {
             if store {
                 let value = api::qemu_plugin_mem_get_value(info);
@@ -315,8 +355,8 @@ unsafe extern "C" fn on_access(cpu: c_uint, info: MemInfo, vaddr: u64, pc: *mut 
         }
         let size = 1_u64 << (api::qemu_plugin_mem_size_shift(info) & 15);
         let here = size.min(PAGE - phys % PAGE);
-        let pc = pc as u64;
         plugin.accessed(cpu, store, pc, phys, here);
+        plugin.ordered(cpu, store, pc, phys, here, acquires);
         if here < size {
             // Its end lies in another page, which may be anywhere.
             let next = api::qemu_plugin_get_hwaddr(info, vaddr.wrapping_add(here));
@@ -328,18 +368,39 @@ unsafe extern "C" fn on_access(cpu: c_uint, info: MemInfo, vaddr: u64, pc: *mut 
     }
 }
 
+/// Whether registers are a card's: QEMU calls such a region by the card's socket.
+///
+/// # Safety
+/// `address` is what QEMU gave for an access, in that callback.
+unsafe fn is_cards(address: *const Opaque) -> bool {
+    // SAFETY: the caller's promise; the name is null or a string of QEMU's.
+    unsafe {
+        let name = api::qemu_plugin_hwaddr_device_name(address);
+        !name.is_null() && CStr::from_ptr(name).to_bytes().starts_with(b"vfio-user")
+    }
+}
+
 unsafe extern "C" fn on_translation(block: *mut Opaque, _: *mut c_void) {
+    let Some(plugin) = Plugin::get() else {
+        return;
+    };
     // SAFETY: QEMU calls this for a block, whose instructions are there until it returns.
     unsafe {
         for at in 0..api::qemu_plugin_tb_n_insns(block) {
             let insn = api::qemu_plugin_tb_get_insn(block, at);
-            let pc = api::qemu_plugin_insn_vaddr(insn) as *mut c_void;
+            let pc = api::qemu_plugin_insn_vaddr(insn);
+            let mut access: api::MemFn = on_access;
+            if let Some(stamped) = plugin.stamped.as_ref().filter(|_| pc >> 63 != 0)
+                && order::translated(stamped, insn)
+            {
+                access = on_acquire;
+            }
             api::qemu_plugin_register_vcpu_mem_cb(
                 insn,
-                on_access,
+                access,
                 api::READ_REGISTERS,
                 api::READS_AND_WRITES,
-                pc,
+                pc as *mut c_void,
             );
         }
     }
@@ -379,7 +440,7 @@ unsafe fn argument(argc: c_int, argv: *const *const c_char, name: &[u8]) -> Opti
     })
 }
 
-/// QEMU's call when it has loaded this. `fd=N`: the shared file. `probe=1`: QEMU took this plugin, which is all that is asked.
+/// QEMU's call when it has loaded this. `fd=N`: the shared file; `stamps=N`: that with the stamps. `probe=1`: QEMU took this plugin, which is all that is asked.
 ///
 /// # Safety
 /// QEMU's promise: `info` is one, `argv` has `argc` strings.
@@ -417,6 +478,10 @@ unsafe extern "C" fn qemu_plugin_install(
             let get = |half| word(half).load(Ordering::Relaxed);
             (get(0), get(8))
         };
+        let stamped = match argument(argc, argv, b"stamps") {
+            Some(fd) => Stamped::map(fd as c_int),
+            None => None,
+        };
         let out = Out { shared, mark: 0 };
         let watch = Watch::new(limit, flags & wire::SCATTERED != 0, out);
         let plugin = alloc::boxed::Box::new(Plugin {
@@ -425,10 +490,15 @@ unsafe extern "C" fn qemu_plugin_install(
             lock: UnsafeCell::new([0; 16]),
             inner: UnsafeCell::new(Inner {
                 watch,
+                order: stamped.map(Order::new),
                 places: [[0; 8]; PLACES],
             }),
             codes: core::array::from_fn(code),
+            stamped,
         });
+        if stamped.is_some() {
+            order::listen(id);
+        }
         PLUGIN.store(alloc::boxed::Box::into_raw(plugin), Ordering::Release);
         api::qemu_plugin_register_vcpu_init_cb(id, on_cpu, null_mut());
         api::qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation, null_mut());

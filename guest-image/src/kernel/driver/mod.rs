@@ -137,7 +137,7 @@ pub(crate) fn build(
             .show(build, "work/build")
             .lend(&tree, "work/modules")
             .run(
-                &script(release, architecture, *rust),
+                &script(release, architecture, *rust, sources.flag(PLACE).as_deref()),
                 runner,
                 &job,
                 &mut || follow.tell(&mut hear),
@@ -146,6 +146,7 @@ pub(crate) fn build(
             let mut make = Command::new("make");
             make.arg("-C").arg(kdir);
             make.arg(format!("M={}", directory.display()));
+            make.args(sources.flag(&of_host));
             if uses_clang(kdir) {
                 make.arg("LLVM=1");
             }
@@ -188,14 +189,15 @@ pub(crate) fn build(
 }
 
 /// Debug information goes beside each module, and does not travel into the guest.
-fn script(release: &str, architecture: &Architecture, rust: bool) -> String {
+fn script(release: &str, architecture: &Architecture, rust: bool, flag: Option<&str>) -> String {
     let Architecture { make, triple, .. } = architecture;
     let of = match rust {
         true => "RUSTC=rustc BINDGEN=bindgen",
         false => "",
     };
+    let flag = flag.map_or_else(String::new, |flag| format!("'{flag}'"));
     format!(
-        "make -C /work/source O=/work/build {make} {of} \
+        "make -C /work/source O=/work/build {make} {of} {flag} \
          CONFIG_DEBUG_INFO_BTF= CONFIG_DEBUG_INFO_BTF_MODULES= KERNELRELEASE='{release}' -j$(nproc) \
          M={PLACE} modules\n\
          find {PLACE} -name '*.ko' | while read -r module; do\n\

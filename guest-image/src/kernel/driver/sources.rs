@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 
+use crate::image::embedded;
 use crate::store::hash::Key;
 
 /// Most bytes of all files together.
@@ -18,6 +19,8 @@ const LARGEST: usize = 64 << 20;
 const MOST: usize = 4096;
 /// Most directories, one in the other.
 const DEEPEST: usize = 32;
+/// What leaves marks where there are read barriers, beside the sources.
+const MARKS: &str = "landfall_marks.h";
 
 /// A directory cannot be taken for the sources of a module.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +55,8 @@ pub(crate) struct Sources {
     files: Vec<Source>,
     bytes: usize,
     seen: usize,
+    /// Marks are left where there are read barriers.
+    marks: bool,
     /// Links that lead out of the directory, or nowhere, or to a directory: these are not followed.
     pub(crate) left_out: Vec<PathBuf>,
 }
@@ -164,6 +169,22 @@ impl Sources {
         })
     }
 
+    /// Has the compiler include [`MARKS`] before all else.
+    pub(crate) fn leave_marks(&mut self) {
+        self.marks = true;
+        self.files.retain(|file| file.path != Path::new(MARKS));
+        self.files.push(Source {
+            path: MARKS.into(),
+            executable: false,
+            bytes: embedded::source("kmod/include/landfall_marks.h").to_vec(),
+        });
+    }
+
+    /// What make is told for that, if they lie at `place`, which ends in `/`.
+    pub(crate) fn flag(&self, place: &str) -> Option<String> {
+        (self.marks).then(|| format!("KCFLAGS=-include {place}{MARKS}"))
+    }
+
     /// Whether some of it is in Rust.
     pub(crate) fn has_rust(&self) -> bool {
         let is_rust = |file: &Source| file.path.extension().is_some_and(|end| end == "rs");
@@ -215,6 +236,27 @@ mod tests {
     fn paths(sources: &Sources) -> Vec<String> {
         let path = |file: &Source| file.path.display().to_string();
         sources.files.iter().map(path).collect()
+    }
+
+    #[test]
+    fn marks_are_files_of_their_own_and_another_key() -> Result {
+        let directory = tempfile::tempdir()?;
+        fs::write(directory.path().join("Kbuild"), "obj-m := a.o")?;
+        fs::write(directory.path().join(MARKS), "somebody's")?;
+        let key = |sources: &Sources| sources.key(Key::new("driver")).finish();
+
+        let plain = Sources::read(directory.path())?;
+        let mut marked = Sources::read(directory.path())?;
+        marked.leave_marks();
+
+        assert_eq!(plain.flag("/there/"), None);
+        let flag = "KCFLAGS=-include /there/landfall_marks.h";
+        assert_eq!(marked.flag("/there/").as_deref(), Some(flag));
+        assert_eq!(paths(&marked), ["Kbuild", MARKS]);
+        let header = marked.files.last().map(|file| file.bytes.as_slice());
+        assert!(header.is_some_and(|header| header.starts_with(b"/* SPDX")));
+        assert_ne!(key(&plain), key(&marked));
+        Ok(())
     }
 
     #[test]

@@ -151,6 +151,10 @@ pub(crate) struct PartArguments {
     /// Your own module for the guest (repeatable)
     #[arg(long = "module", value_name = "FILE.ko")]
     pub(crate) modules: Vec<PathBuf>,
+    /// Build drivers so that their read barriers can be told: with --watch-cpu a missing one is named; needed where the processor
+    /// itself keeps loads in order, as on amd64
+    #[arg(long)]
+    pub(crate) marks: bool,
 }
 
 /// What the guest is.

@@ -130,10 +130,7 @@ fn list(json: Option<&std::path::Path>) -> Done {
     let mut text = String::new();
     for class in &list.classes {
         let legs: Vec<_> = class.legs.iter().map(|leg| leg.name()).collect();
-        let planted = match class.why_not {
-            None => format!("{} [{}]", class.planted, legs.join(", ")),
-            Some(why) => format!("not planted: {why}"),
-        };
+        let planted = format!("{} [{}]", class.planted, legs.join(", "));
         text.push_str(&format!(
             "{:>2} {:<28} {planted}\n",
             class.number, class.name
@@ -183,13 +180,12 @@ fn run(numbers: &[u8], record: Option<&Path>, common: &Common, cancel: &Cancel) 
     }
     let passed = runs.classes.iter().filter(|run| run.passed).count();
     output::text(&format!(
-        "{passed} of {} named, with silent clean twins; {}{} are not planted anywhere; {:.0} s\n",
+        "{passed} of {} named, with silent clean twins; {}{:.0} s\n",
         runs.classes.len(),
         match runs.skipped.len() {
             0 => String::new(),
             some => format!("{some} not run; "),
         },
-        entries.iter().filter(|entry| entry.legs.is_empty()).count(),
         runs.seconds
     ));
     left(runs.classes.iter().flat_map(|run| &run.bundles));

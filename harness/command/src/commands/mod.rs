@@ -346,6 +346,7 @@ pub(crate) fn parts(arguments: &PartArguments) -> Result<SetupOptions, Failure> 
     options.kernel.clone_from(&arguments.kernel);
     options.kdir.clone_from(&arguments.kdir);
     options.modules.clone_from(&arguments.modules);
+    options.marks = arguments.marks;
     Ok(options)
 }
 

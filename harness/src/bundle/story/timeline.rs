@@ -288,19 +288,20 @@ impl Timeline {
                 other("driver", format!("{at} {when} lent to {device}"))
             }
             Kind::Cpu(access) => {
-                let verb = if access.store {
-                    "stores to"
-                } else {
-                    "loads from"
+                let verb = match access.store {
+                    true => "stores to",
+                    false => "loads from",
                 };
                 let at = range(access.address, access.length);
-                other(
-                    "cpu",
-                    format!("{verb} {at}, {} times, pc {:#x}", access.count, access.pc),
-                )
+                let (count, pc) = (access.count, access.pc);
+                other("cpu", format!("{verb} {at}, {count} times, pc {pc:#x}"))
             }
-            Kind::CpuWatched | Kind::CpuLost { .. } => None,
-            Kind::Symbol { .. } | Kind::BusMapped { .. } | Kind::BusUnmapped { .. } => None,
+            Kind::EarlyLoad(early) => {
+                let (at, pc) = (early.phys, early.pc);
+                other("cpu", format!("loads {at:#x} too early, pc {pc:#x}"))
+            }
+            Kind::CpuWatched | Kind::CpuLost { .. } | Kind::Symbol { .. } => None,
+            Kind::BusMapped { .. } | Kind::BusUnmapped { .. } => None,
             Kind::Driver { driver, state } => {
                 let state = match state {
                     DriverState::Binding => "is about to bind",

@@ -9,6 +9,7 @@ mod virt;
 use std::ops::Range;
 
 use landfall_guest::Prepared;
+use landfall_plugin::stamps::Kind as Barriers;
 
 use super::memory::Ram;
 use super::qemu::tuning::Tuning;
@@ -42,6 +43,8 @@ pub struct Board {
     pub(crate) drives_slots: bool,
     /// Virtual addresses that code of its kernel's has, modules' included.
     pub(crate) code: &'static [Range<u64>],
+    /// How its code shows the barriers that it has.
+    pub(crate) barriers: Barriers,
     /// The clock that its kernels use before they have settled on one.
     pub(crate) early_clock: Option<&'static str>,
 }

@@ -2,7 +2,7 @@
 
 //! A PC: QEMU's `q35`.
 
-use super::{Board, IommuWords, Layout, Saving, Split};
+use super::{Barriers, Board, IommuWords, Layout, Saving, Split};
 use crate::guest::qemu::tuning::row;
 use crate::guest::sources::MEM_UNIT;
 
@@ -79,5 +79,6 @@ pub(super) static PC: Board = Board {
         0xffff_ffff_8100_0000..0xffff_ffff_8300_0000,
         0xffff_ffff_a000_0000..0xffff_ffff_ff00_0000,
     ],
+    barriers: Barriers::Marks,
     early_clock: Some("tsc-early"),
 };

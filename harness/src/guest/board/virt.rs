@@ -2,7 +2,7 @@
 
 //! QEMU's `virt` for arm64, described to the kernel by a device tree: there is no firmware.
 
-use super::{Board, IommuWords, Layout, Saving};
+use super::{Barriers, Board, IommuWords, Layout, Saving};
 use crate::guest::qemu::tuning::row;
 
 pub(super) static VIRT: Board = Board {
@@ -46,5 +46,6 @@ pub(super) static VIRT: Board = Board {
         0xffff_8000_7800_0000..0xffff_8000_8000_0000,
         0xffff_8000_8000_0000..0xffff_8000_8300_0000,
     ],
+    barriers: Barriers::Arm64,
     early_clock: None,
 };

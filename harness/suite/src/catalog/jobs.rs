@@ -166,7 +166,6 @@ impl Entry {
                 Some(bug) => show_bug(bug, planted, leg, platforms, cancel).map(|(seen, _)| seen),
                 None => return Ok(Observed::default()),
             },
-            Way::Nowhere { .. } => return Ok(Observed::default()),
         };
         let twin = if planted { "" } else { "-twin" };
         let expected = Expected {

@@ -37,7 +37,6 @@ impl Column {
     /// Where a class must be run for this column; for the ledger, on the first of its platforms.
     fn leg(self, entry: &Entry) -> Option<Leg> {
         match (self, entry.planted) {
-            (_, Way::Nowhere { .. }) => None,
             (Self::Ledger, _) => entry.legs.first().copied(),
             (_, Way::Job(_)) => None,
             // The debug kernel has no error reporting (AER).
@@ -186,10 +185,9 @@ fn row(entry: &Entry, runs: &[Runs]) -> Row {
                 .find(|runs| runs.number == entry.number && runs.leg == leg)
         });
         let Some(found) = found else {
-            let seen = matches!(entry.planted, Way::Nowhere { .. }).then_some(Seen::Missed);
             row.cells.push(Cell {
                 column,
-                seen,
+                seen: None,
                 times: 0,
                 said: None,
             });

@@ -87,9 +87,6 @@ pub fn page(matrix: &Matrix) -> String {
 }
 
 fn why(row: &Row) -> String {
-    if let Some(why) = row.why_not {
-        return why.to_owned();
-    }
     match row.cell(Column::Ledger) {
         Some(Cell {
             said: Some(said), ..

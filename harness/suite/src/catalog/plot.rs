@@ -53,10 +53,7 @@ pub fn plot(matrix: &Matrix) -> Drawing {
             .iter()
             .map(|column| row.cell(*column).and_then(|cell| cell.seen))
             .collect(),
-        behind: match row.why_not {
-            None => row.planted,
-            Some(_) => "cannot be shown here; counts as missed",
-        },
+        behind: row.planted,
     };
     draw(&Table {
         title: "Who sees which DMA bug",

@@ -10,12 +10,12 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::entries::{ENTRIES, Entry, Way};
+use super::entries::{ENTRIES, Entry};
 use landfall::evidence::Named;
 use landfall::judge::Leg;
 
 /// Version of the schemas.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// What there is.
 #[derive(Clone, Debug, Serialize)]
@@ -35,12 +35,10 @@ pub struct ListedClass {
     pub name: &'static str,
     /// What it is.
     pub title: &'static str,
-    /// What is planted; `nothing` if it cannot be.
+    /// What is planted.
     pub planted: &'static str,
     /// Where it must be named.
     pub legs: &'static [Leg],
-    /// Why it is not planted; `null` if it is.
-    pub why_not: Option<&'static str>,
 }
 
 /// Lists the catalogue.
@@ -60,7 +58,6 @@ impl ListedClass {
             title,
             planted: entry.what,
             legs: entry.legs,
-            why_not: why_not(entry),
         }
     }
 }
@@ -68,13 +65,6 @@ impl ListedClass {
 pub(super) fn names(number: u8) -> (&'static str, &'static str) {
     let class = Class::of(number);
     class.map_or(("", ""), |class| (class.name(), class.title()))
-}
-
-fn why_not(entry: &Entry) -> Option<&'static str> {
-    match entry.planted {
-        Way::Nowhere { why } => Some(why),
-        _ => None,
-    }
 }
 
 /// How well a planted bug was seen.
@@ -268,8 +258,6 @@ pub struct Row {
     pub legs: &'static [Leg],
     /// Who saw it.
     pub cells: Vec<Cell>,
-    /// Why it counts as missed, if it could not be shown.
-    pub why_not: Option<&'static str>,
     /// Clean twins that were not silent.
     pub alarms: Vec<String>,
 }
@@ -305,7 +293,6 @@ impl Row {
             planted: entry.what,
             legs: entry.legs,
             cells: Vec::new(),
-            why_not: why_not(entry),
             alarms: Vec::new(),
         }
     }

@@ -30,7 +30,7 @@ const fn usual(name: &'static str, what: &'static str) -> Pattern {
 }
 
 /// All patterns.
-pub static PATTERNS: [Pattern; 79] = [
+pub static PATTERNS: [Pattern; 84] = [
     usual(
         "own",
         "the card polls a ring in memory for a bit that makes a descriptor its own",
@@ -242,6 +242,20 @@ pub static PATTERNS: [Pattern; 79] = [
         "beside",
         "strings end, and bytes are stored, right beside a lend",
     ),
+    usual(
+        "read-barrier",
+        "a read barrier keeps the payload behind the descriptor that says it is there",
+    ),
+    usual("load-acquires", "likewise, a load that acquires"),
+    usual("by-register", "likewise, a register that is read in order"),
+    usual(
+        "relaxed-and-barrier",
+        "likewise, one that is read without order, and a barrier",
+    ),
+    usual(
+        "read-by-another",
+        "one CPU finds out, and another reads, backwards",
+    ),
 ];
 
 impl Pattern {
@@ -289,7 +303,7 @@ impl Bug {
 }
 
 /// All bugs.
-pub static BUGS: [Bug; 12] = [
+pub static BUGS: [Bug; 16] = [
     Bug {
         name: "elsewhere",
         what: "the card is given an address that another device got",
@@ -398,6 +412,42 @@ pub static BUGS: [Bug; 12] = [
         parameters: ("bug=beyond-the-part", "pattern=part-of-it"),
         fault: None,
         class: Class::MissingSyncForCpu,
+        hint: false,
+        leg: Leg::Cpu,
+    },
+    Bug {
+        name: "no-read-barrier",
+        what: "nothing keeps the payload behind the descriptor",
+        parameters: ("bug=no-read-barrier", "pattern=read-barrier"),
+        fault: None,
+        class: Class::MissingReadBarrier,
+        hint: false,
+        leg: Leg::Cpu,
+    },
+    Bug {
+        name: "barrier-for-cpus",
+        what: "a barrier for CPUs alone does",
+        parameters: ("bug=barrier-for-cpus", "pattern=load-acquires"),
+        fault: None,
+        class: Class::MissingReadBarrier,
+        hint: false,
+        leg: Leg::Cpu,
+    },
+    Bug {
+        name: "one-word-early",
+        what: "one word is read before the barrier",
+        parameters: ("bug=one-word-early", "pattern=read-by-another"),
+        fault: None,
+        class: Class::MissingReadBarrier,
+        hint: false,
+        leg: Leg::Cpu,
+    },
+    Bug {
+        name: "relaxed-register",
+        what: "nothing keeps it behind a register that is read without order",
+        parameters: ("bug=relaxed-register", "pattern=relaxed-and-barrier"),
+        fault: None,
+        class: Class::MissingReadBarrier,
         hint: false,
         leg: Leg::Cpu,
     },

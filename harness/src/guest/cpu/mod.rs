@@ -4,21 +4,27 @@
 //!
 //! The plugin is loaded only into a guest that is restored, so no snapshot knows of it. It shares a file with the harness
 //! (`landfall_plugin::wire`): there it learns where in the guest's memory the witness writes what it tells, and there it leaves what it
-//! finds. Whoever waits for the guest takes that out and puts it into the journals.
+//! finds. Whoever waits for the guest takes that out and puts it into the journals. Another file has the stamps of what the
+//! cards write (`stamps.rs`).
+
+mod stamps;
 
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use landfall_agent::protocol::{Reply, Request};
-use landfall_device::journal::{CpuAccess, Journal, Kind, Settled};
+use landfall_device::contract::JobId;
+use landfall_device::journal::{CpuAccess, EarlyLoad, Journal, Kind, Settled};
 use landfall_device::serve::CardServer;
 use landfall_guest::{Kernel, PLUGIN, Prepared};
-use landfall_plugin::wire::{self, Found};
+use landfall_plugin::wire::{self, Early, Found};
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
@@ -28,9 +34,10 @@ use super::machine::Machine;
 use super::options::GuestOptions;
 use super::snapshot::Recipe;
 use super::unexpected;
-use crate::guest::memory::sealed;
+use crate::guest::memory::{GuestMemory, sealed};
 use crate::guest::qemu::command::Engine;
 use crate::guest::qemu::process::{Process, Rights};
+use stamps::Stamps;
 
 /// Where the witness tells where its echo is.
 const ECHO: &str = "/sys/kernel/debug/landfall_witness/echo";
@@ -49,6 +56,9 @@ pub(super) struct Shared {
     lost: u64,
     /// Findings that were told while they could still grow: how many accesses they had then.
     told: HashMap<u64, u64>,
+    /// How many loads that came too early were taken out of their ring.
+    early: u64,
+    stamps: Arc<Stamps>,
 }
 
 /// The plugin as a file that QEMU can load.
@@ -58,7 +68,10 @@ fn plugin() -> io::Result<File> {
 
 impl Shared {
     /// Makes it for a guest. With it, what goes on QEMU's command line, and what QEMU must inherit.
-    pub(super) fn new(options: &GuestOptions) -> io::Result<(Self, [String; 2], [OwnedFd; 2])> {
+    pub(super) fn new(
+        options: &GuestOptions,
+        memory: &GuestMemory,
+    ) -> io::Result<(Self, [String; 2], [OwnedFd; 3])> {
         let file = sealed("landfall-cpu", |file| file.set_len(wire::SIZE as u64))?;
         let limit = options.ram().iter().map(|ram| ram.range().end).max();
         let flags = match options.iommu.is_there() {
@@ -74,12 +87,14 @@ impl Shared {
         }
         put(wire::MAGIC_AT, wire::MAGIC)?;
         let (plugin, theirs) = (plugin()?, file.try_clone()?);
+        let (stamps, stamped) = Stamps::new(memory, options.board.barriers)?;
         let arguments = [
             "-plugin".to_owned(),
             format!(
-                "file=/proc/self/fd/{},fd={}",
+                "file=/proc/self/fd/{},fd={},stamps={}",
                 plugin.as_raw_fd(),
-                theirs.as_raw_fd()
+                theirs.as_raw_fd(),
+                stamped.as_raw_fd()
             ),
         ];
         let shared = Self {
@@ -87,8 +102,10 @@ impl Shared {
             taken: 0,
             lost: 0,
             told: HashMap::new(),
+            early: 0,
+            stamps: Arc::new(stamps),
         };
-        Ok((shared, arguments, [plugin.into(), theirs.into()]))
+        Ok((shared, arguments, [plugin.into(), theirs.into(), stamped]))
     }
 
     fn word(&self, at: usize) -> io::Result<u64> {
@@ -105,6 +122,12 @@ impl Shared {
         let mut bytes = [0; wire::FOUND];
         self.file.read_exact_at(&mut bytes, at as u64)?;
         Ok(Found::of_bytes(&bytes))
+    }
+
+    /// A card that is served from now on: what it is about to do is stamped, and its journal says that CPUs are watched.
+    pub(super) fn watch(&self, index: usize, card: &CardServer) {
+        card.foretell(self.stamps.of_card(index));
+        card.journal().push(Kind::CpuWatched);
     }
 
     /// The witness's echo is at this physical address: from now on all is heard.
@@ -130,6 +153,7 @@ impl Shared {
         }
         self.put(wire::TAKEN_AT, self.taken)?;
         let lost = self.word(wire::LOST_AT)?;
+        let lost = lost.wrapping_add(self.word(wire::EARLY_LOST_AT)?);
         if lost != self.lost {
             let count = lost.wrapping_sub(self.lost);
             self.lost = lost;
@@ -137,6 +161,7 @@ impl Shared {
                 journal.push(Kind::CpuLost { count });
             }
         }
+        self.drain_early(journals)?;
         for place in (0..wire::OPEN).filter(|_| open) {
             let Some(found) = self.found(wire::OPEN_AT + place * wire::FOUND)? else {
                 continue;
@@ -150,6 +175,24 @@ impl Shared {
     }
 }
 
+impl Shared {
+    fn drain_early(&mut self, journals: &[Journal]) -> io::Result<()> {
+        let told = self.word(wire::EARLY_TOLD_AT)?;
+        let ready = told.wrapping_sub(self.early).min(wire::EARLY as u64);
+        for _ in 0..ready {
+            let mut bytes = [0; wire::FOUND];
+            let place = (self.early % wire::EARLY as u64) as usize;
+            let at = wire::EARLY_AT + place * wire::FOUND;
+            self.file.read_exact_at(&mut bytes, at as u64)?;
+            self.early = self.early.wrapping_add(1);
+            if let Some(early) = Early::of_bytes(&bytes) {
+                tell_early(journals, &early);
+            }
+        }
+        self.put(wire::EARLY_TAKEN_AT, self.early)
+    }
+}
+
 impl Machine {
     /// Has the CPU's accesses told, if the options ask for that: the plugin learns where the witness tells what it hears.
     pub(super) fn hear_cpu(&mut self) -> Result<()> {
@@ -159,25 +202,27 @@ impl Machine {
         let read = Request::ReadFile {
             path: ECHO.to_owned(),
             offset: 0,
-            max: 64,
+            max: 4096,
         };
         let text = match self.request(read, Duration::ZERO)? {
-            Reply::Data(text) => String::from_utf8_lossy(&text).trim().to_owned(),
+            Reply::Data(text) => String::from_utf8_lossy(&text).into_owned(),
             other => return Err(unexpected(&other)),
         };
-        let Ok(echo) = u64::from_str_radix(&text, 16) else {
+        let Some((echo, modules)) = echo_of(&text) else {
             let detail = format!("its echo is at {text:?}");
             return Err(self.fail(What::Protocol {
                 who: "the witness",
                 detail,
             }));
         };
-        let listens = self.cpu.as_ref().map_or(Ok(()), |cpu| cpu.listen(echo));
-        listens.map_err(|source| self.cpu_failed(source))?;
-        for card in &self.cards {
-            card.journal().push(Kind::CpuWatched);
+        let Some(cpu) = &self.cpu else {
+            return Ok(());
+        };
+        cpu.stamps.modules(&modules);
+        for (index, card) in self.cards.iter().enumerate() {
+            cpu.watch(index, card);
         }
-        Ok(())
+        cpu.listen(echo).map_err(|source| self.cpu_failed(source))
     }
 
     /// Takes over what was found of the CPU's accesses; with `open` also what may still grow.
@@ -195,14 +240,52 @@ impl Machine {
     }
 }
 
+/// What the witness says of its echo: its physical address, and a line for each module with marks, where its code begins and ends.
+fn echo_of(text: &str) -> Option<(u64, Vec<Range<u64>>)> {
+    let number = |word: &str| u64::from_str_radix(word, 16).ok();
+    let mut lines = text.lines();
+    let echo = number(lines.next()?.trim())?;
+    let module = |line: &str| {
+        let (from, to) = line.split_once(' ')?;
+        Some(number(from)?..number(to.trim())?)
+    };
+    Some((echo, lines.filter_map(module).collect()))
+}
+
+/// Puts a load that came too early into the journal of its card.
+fn tell_early(journals: &[Journal], early: &Early) {
+    let card = usize::try_from(early.card).ok();
+    let Some(journal) = card.and_then(|card| journals.get(card)) else {
+        return;
+    };
+    let stack = early.stack.iter().copied().take_while(|word| *word != 0);
+    journal.push(Kind::EarlyLoad(EarlyLoad {
+        job: JobId(early.job.into()),
+        pc: early.pc,
+        phys: early.phys,
+        after_pc: early.after_pc,
+        after: early.after,
+        by_register: early.by_register,
+        for_cpus: early.for_cpus,
+        cpu: early.cpu,
+        at_ns: early.at_ns.saturating_sub(began(journal)),
+        stack: stack.collect(),
+    }));
+}
+
+/// When a journal began, by the host's `CLOCK_MONOTONIC`, nanoseconds.
+fn began(journal: &Journal) -> u64 {
+    monotonic().saturating_sub(elapsed(journal.began()))
+}
+
 /// Puts a finding into the journal of its card.
 fn tell(journals: &[Journal], found: &Found) {
     let card = usize::try_from(found.card).ok();
     let Some(journal) = card.and_then(|card| journals.get(card)) else {
         return;
     };
-    // Both clocks are the host's CLOCK_MONOTONIC; the journal's begins with it.
-    let began = monotonic().saturating_sub(elapsed(journal.began()));
+    // Both clocks are the host's.
+    let began = began(journal);
     let settled = match found.settled {
         wire::Settled::Not => None,
         wire::Settled::ForCpu => Some(Settled::ForCpu),
@@ -335,7 +418,8 @@ mod tests {
     use super::*;
 
     fn shared() -> Shared {
-        Shared::new(&GuestOptions::default()).unwrap().0
+        let memory = GuestMemory::flat(1 << 20).unwrap();
+        Shared::new(&GuestOptions::default(), &memory).unwrap().0
     }
 
     const FOUND: Found = Found {
@@ -411,6 +495,46 @@ mod tests {
         settle(&shared, &Found { count: 3, ..FOUND });
         shared.drain(&journals, false).unwrap();
         assert_eq!(accesses(&journals[1]), [1, 3]);
+    }
+
+    #[test]
+    fn a_load_that_came_too_early_is_told_its_own_card_once() {
+        let mut shared = shared();
+        let journals = [Journal::default(), Journal::default()];
+        let early = Early {
+            id: 1,
+            card: 1,
+            job: 7,
+            cpu: 0,
+            by_register: false,
+            for_cpus: false,
+            pc: 1,
+            phys: 2,
+            after_pc: 3,
+            after: 4,
+            at_ns: u64::MAX,
+            stack: [0; wire::STACK],
+        };
+        let at = wire::EARLY_AT as u64;
+        shared.file.write_all_at(&early.to_bytes(), at).unwrap();
+        shared.put(wire::EARLY_TOLD_AT, 1).unwrap();
+        for _ in 0..2 {
+            shared.drain(&journals, true).unwrap();
+        }
+        assert!(journals[0].entries_from(0).is_empty());
+        let [told] = &journals[1].entries_from(0)[..] else {
+            panic!("{:?}", journals[1].entries_from(0));
+        };
+        assert!(matches!(&told.kind, Kind::EarlyLoad(told) if told.job == JobId(7)));
+    }
+
+    #[test]
+    fn the_witness_says_where_its_echo_is_and_which_modules_have_marks() {
+        assert_eq!(echo_of("1f000\n"), Some((0x1f000, vec![])));
+        let modules = vec![0xc000..0xd000];
+        assert_eq!(echo_of("1f000\nc000 d000\n?\n"), Some((0x1f000, modules)));
+        assert_eq!(echo_of(""), None);
+        assert_eq!(echo_of("x"), None);
     }
 
     #[test]
