@@ -132,7 +132,7 @@ fn a_missing_read_barrier_of_ones_own_driver_is_told_by_both_instructions() -> R
             let symbol = symbol.as_deref().unwrap_or_default();
             assert!(symbol.ends_with("[landfall_gallery]"), "{violation:#?}");
         }
-        assert!(violation.job.is_some() && violation.register_write.is_some());
+        assert!(violation.job.is_some(), "{violation:#?}");
     }
     verdict.discard()?;
     Ok(())

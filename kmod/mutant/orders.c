@@ -60,6 +60,7 @@ static int wait_relaxed(struct mutant *m, unsigned int slot, struct record *reco
 const struct mutant_bug mutant_bug_35 = {
 	.steps.program = program_quiet,
 	.steps.wait = wait_relaxed,
+	.memory = COHERENT,
 };
 
 /*

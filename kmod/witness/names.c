@@ -86,16 +86,36 @@ static void keep(struct gone *into, const struct module *module, const struct mo
 	}
 }
 
+/* Whether a module that comes has addresses that one had which has gone. */
+static bool is_where(const struct gone *before, const struct mod_kallsyms *from)
+{
+	unsigned int n;
+
+	for (n = 0; n < from->num_symtab; n++) {
+		const unsigned long address = from->symtab[n].st_value;
+
+		if (is_code(from, n) && before->first <= address && address < before->end)
+			return true;
+	}
+	return false;
+}
+
 static int module_changed(struct notifier_block *block, unsigned long state, void *data)
 {
 	const struct module *module = data;
+	/* It is about to begin, or to be freed, and by nobody else. */
+	const struct mod_kallsyms *from = rcu_dereference_protected(module->kallsyms, true);
+	unsigned int i;
 
+	mutex_lock(&lock);
 	if (state == MODULE_STATE_GOING && module != THIS_MODULE) {
-		mutex_lock(&lock);
-		/* It is about to be freed, and by nobody else. */
-		keep(&gone[next++ % GONE], module, rcu_dereference_protected(module->kallsyms, true));
-		mutex_unlock(&lock);
+		keep(&gone[next++ % GONE], module, from);
+	} else if (state == MODULE_STATE_COMING) {
+		for (i = 0; i < GONE; i++)
+			if (is_where(&gone[i], from))
+				forget(&gone[i]);
 	}
+	mutex_unlock(&lock);
 	return NOTIFY_DONE;
 }
 #else
@@ -135,13 +155,16 @@ int witness_names(unsigned long address, char *into, size_t size)
 	char text[KSYM_SYMBOL_LEN];
 	int length;
 
-	/* What is not known is given as its address. */
-	if (sprint_symbol(text, address) > 0 && strncmp(text, "0x", 2))
-		return scnprintf(into, size, "%s", text);
+	/* First those that have gone: the kernel may remember another who was there before them. */
 	mutex_lock(&lock);
 	length = name_of_gone(address, into, size);
 	mutex_unlock(&lock);
-	return length;
+	if (length)
+		return length;
+	/* What is not known is given as its address. */
+	if (sprint_symbol(text, address) > 0 && strncmp(text, "0x", 2))
+		return scnprintf(into, size, "%s", text);
+	return 0;
 }
 
 int witness_names_start(void)
