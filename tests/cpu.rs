@@ -126,8 +126,8 @@ fn a_missing_read_barrier_of_ones_own_driver_is_told_by_both_instructions() -> R
     assert_eq!(violations, recorded.judge(|_, _| ())?.said.violations);
     for violation in &violations {
         let instruction = violation.instruction.as_ref().expect("an instruction");
-        let after = instruction.after.as_ref().expect("another");
-        let symbols = [&instruction.symbol, &after.symbol];
+        let other = instruction.other.as_ref().expect("another");
+        let symbols = [&instruction.symbol, &other.symbol];
         for symbol in symbols {
             let symbol = symbol.as_deref().unwrap_or_default();
             assert!(symbol.ends_with("[landfall_gallery]"), "{violation:#?}");

@@ -167,4 +167,5 @@ bugs! {
     read_behind_a_barrier_for_cpus = "barrier-for-cpus",
     read_one_word_before_the_barrier = "one-word-early",
     read_behind_a_register_that_keeps_no_order = "relaxed-register",
+    rung_by_a_register_that_keeps_no_order = "relaxed-doorbell",
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * The order of loads: who finds out that a job is over, and what keeps the payload's reads behind that (memory-barriers.txt, "DMA
- * barriers"). What is wrong shows on no processor that keeps loads in order by itself.
+ * The order of accesses: who finds out that a job is over, and what keeps the payload's reads behind that; what keeps a descriptor's
+ * stores before the doorbell (memory-barriers.txt, "DMA barriers", "KERNEL I/O BARRIER EFFECTS"). What is wrong shows on no processor that keeps loads in order by itself.
  */
 #include <linux/completion.h>
 #include <linux/io.h>
@@ -153,6 +153,43 @@ static int several(struct gallery *g, enum way way)
 	return error;
 }
 
+/* The card is told by a write of a register that keeps no order with memory; `ordered`: what it is told of is stored before that. */
+static int rings_relaxed(struct gallery *g, bool ordered)
+{
+	struct queue *q = &g->queues[0];
+	struct buffer b;
+	struct over over;
+	unsigned int n;
+	int error = queue_open(g, 0, &(struct wish){ .mode = RING_MODE_TAIL });
+
+	for (n = 0; n < JOBS && !error; n++) {
+		error = buffer_get(g, &b, BYTES, DMA_FROM_DEVICE);
+		if (error)
+			break;
+		put(q, RECEIVE, b.dma, BYTES, 0);
+		if (ordered)
+			dma_wmb();
+		writel_relaxed(q->armed % q->wish.count, g->bar + RING_DOORBELL(q->index));
+		error = reap(q, &over);
+		if (error)
+			queue_stop(q);
+		buffer_unmap(g, &b);
+		error = error ?: received(q, &over, b.virt, 0, BYTES);
+		buffer_put(g, &b);
+	}
+	return error;
+}
+
+static int relaxed_doorbell(struct gallery *g)
+{
+	return rings_relaxed(g, false);
+}
+
+static int barrier_and_doorbell(struct gallery *g)
+{
+	return rings_relaxed(g, true);
+}
+
 #define WAY(name, way) \
 	static int name(struct gallery *g) \
 	{ \
@@ -174,6 +211,7 @@ const struct pattern order_patterns[] = {
 	{ .name = "by-register", .run = by_register },
 	{ .name = "relaxed-and-barrier", .run = relaxed_and_barrier },
 	{ .name = "read-by-another", .run = read_elsewhere_behind },
+	{ .name = "barrier-and-doorbell", .run = barrier_and_doorbell },
 	{}
 };
 
@@ -182,5 +220,6 @@ const struct pattern order_bugs[] = {
 	{ .name = "barrier-for-cpus", .run = barrier_for_cpus },
 	{ .name = "one-word-early", .run = one_word_early },
 	{ .name = "relaxed-register", .run = relaxed },
+	{ .name = "relaxed-doorbell", .run = relaxed_doorbell },
 	{}
 };

@@ -65,20 +65,29 @@ pub struct CpuAccess {
     pub stack: Vec<u64>,
 }
 
-/// A load of what the card had written for a job. The CPU knew by another load that it is there, and nothing kept this one behind
-/// that.
+/// Two accesses of one CPU that nothing puts in order. A load of what the card had written for a job, which should have come behind
+/// another, by which the CPU knew that it is there; or a store to coherent memory, which should have come before a write of a register.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EarlyLoad {
-    /// The job.
-    pub job: JobId,
+pub struct Unordered {
+    /// A store; else a load.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub store: bool,
+    /// Of a load, the job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobId>,
     /// Address of the instruction, in the guest.
     pub pc: u64,
-    /// Physical address of what it loaded.
-    pub phys: u64,
-    /// Address of the instruction by which the CPU knew.
-    pub after_pc: u64,
-    /// Physical address of what that one loaded.
-    pub after: u64,
+    /// First bus address of what it accessed; its physical one, if that is lent no more.
+    pub address: u64,
+    /// Bytes from there.
+    pub length: u64,
+    /// The lend: its first bus address, and the number of the witness's event that began it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lend: Option<(u64, u64)>,
+    /// Address of the other instruction.
+    pub other_pc: u64,
+    /// Physical address of what that one accessed.
+    pub other: u64,
     /// That was a register of the card's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub by_register: bool,

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::bytes::Bytes;
-use super::cpu::{CpuAccess, EarlyLoad};
+use super::cpu::{CpuAccess, Unordered};
 use super::driver::{DriverCall, DriverState, LendDirection};
 use crate::contract::{
     Declaration, Declares, Direction, DmaError, JobId, RegisterName, Reset, Role,
@@ -216,8 +216,8 @@ pub enum Kind {
     CpuWatched,
     /// They did something with it. Told when those bytes have changed hands, so after what it is about.
     Cpu(CpuAccess),
-    /// They read what the card had written before they could know that it is there.
-    EarlyLoad(EarlyLoad),
+    /// Two of their accesses are in no order, and should be.
+    Unordered(Unordered),
     /// Not all of that was told.
     CpuLost {
         /// How many findings, or lends, found no room.

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 
 pub use crate::contract::Direction;
 pub use bytes::{Bytes, MOST_BYTES};
-pub use cpu::{CpuAccess, EarlyLoad, Settled};
+pub use cpu::{CpuAccess, Settled, Unordered};
 pub use driver::{Call, DriverCall, DriverState, LendDirection, Memory};
 pub use entry::{Entry, Kind, Outcome};
 pub use missing::{Missing, Spinning, Unknown};

@@ -34,7 +34,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::contract::{
     Declaration, Declares, Direction, DmaError, JobId, QueueId, RegisterName, Role,
 };
-use crate::journal::{CpuAccess, Entry, Kind, Outcome};
+use crate::journal::{CpuAccess, Entry, Kind, Outcome, Unordered};
 use bounded::Bounded;
 use card::Card;
 pub use class::Class;
@@ -104,6 +104,8 @@ pub struct Ledger {
     time_ns: u64,
     /// Accesses of the CPU's, told before what settled them.
     pending: Vec<CpuAccess>,
+    /// Stores in no order with a register's write that the card has not read for it, so far.
+    unordered: Vec<Unordered>,
     /// Accesses of which nobody said whether that memory was lent.
     unknown: u64,
     told_full: bool,
@@ -255,7 +257,7 @@ impl Ledger {
             }
             Kind::CpuWatched => self.cpu_watched(),
             Kind::Cpu(ref access) => self.cpu(access),
-            Kind::EarlyLoad(ref early) => self.early_load(early),
+            Kind::Unordered(ref two) => self.unordered(two),
             Kind::CpuLost { count } => self.not_judged(format!(
                 "{count} accesses of the CPU's, or lends, were more than could be kept"
             )),
@@ -374,7 +376,10 @@ impl Ledger {
         let pending = self.pending.iter().take(MOST_NAMED);
         let pending =
             pending.flat_map(|access| [access.pc].into_iter().chain(access.stack.clone()));
-        let kernels = told.chain(pending).filter(|address| address >> 63 != 0);
+        let stores = self.unordered.iter().take(MOST_NAMED);
+        let stores =
+            stores.flat_map(|two| [two.pc, two.other_pc].into_iter().chain(two.stack.clone()));
+        let kernels = (told.chain(pending).chain(stores)).filter(|address| address >> 63 != 0);
         let nameless = kernels.filter(|address| self.witness.symbol(*address).is_none());
         let mut nameless: Vec<_> = nameless.collect();
         nameless.sort_unstable();

@@ -61,9 +61,9 @@ pub struct Instruction {
     /// Likewise who called that function: the nearest in a module.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller: Option<String>,
-    /// The one that it should have come behind, of a load that came too early.
+    /// The one with which nothing puts it in order, if that is what is wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<Named>,
+    pub other: Option<Named>,
     /// Words of the stack that may be return addresses, the nearest first.
     #[serde(skip)]
     pub(super) stack: Vec<u64>,
@@ -255,8 +255,8 @@ const NEAR_WORDS: usize = 6;
 impl Instruction {
     /// Whether it is known to be of a module, or called by one: else the kernel made the access by itself, or for a program.
     pub(super) fn is_of_module(&self) -> bool {
-        let after = self.after.iter().filter_map(|after| after.symbol.as_ref());
-        let mut known = self.symbol.iter().chain(&self.caller).chain(after);
+        let other = self.other.iter().filter_map(|other| other.symbol.as_ref());
+        let mut known = self.symbol.iter().chain(&self.caller).chain(other);
         known.any(|symbol| symbol.ends_with(']'))
     }
 
@@ -276,8 +276,8 @@ impl Instruction {
         self.caller = others
             .filter(|symbol| symbol.ends_with(']'))
             .find(|symbol| function(symbol) != own);
-        if let Some(after) = &mut self.after {
-            after.symbol = name(after.address);
+        if let Some(other) = &mut self.other {
+            other.symbol = name(other.address);
         }
     }
 }

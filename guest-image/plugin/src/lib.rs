@@ -18,8 +18,9 @@
 //! | [`lend`] | a lend, and whose each of its bytes is |
 //! | [`watch`] | all lends, and what was found |
 //! | [`stamps`] | the file that says when the cards wrote what |
-//! | [`barrier`] | which instructions put loads in order |
+//! | [`barrier`] | which instructions put accesses in order |
 //! | [`order`] | loads that nothing kept behind the one that found out |
+//! | [`doorbell`] | stores that nothing kept before the write that tells the card |
 //! | `qemu` | what QEMU calls; built as a library for it alone, without `std` |
 //!
 //! Everything but `qemu` is pure and runs anywhere.
@@ -31,6 +32,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod barrier;
+pub mod doorbell;
 pub mod echo;
 pub mod lend;
 pub mod order;

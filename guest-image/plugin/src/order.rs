@@ -17,7 +17,7 @@ use alloc::vec::Vec;
 
 use crate::barrier::Barrier;
 use crate::stamps::{Stamp, WORD};
-use crate::wire::{Early, STACK};
+use crate::wire::{STACK, Unordered};
 
 /// Loads of coherent memory among which one that comes again is found.
 const RECENT: usize = 16;
@@ -132,6 +132,9 @@ impl<S: Stamps> Order<S> {
         let Some(cpu) = self.cpus.get_mut(cpu as usize) else {
             return;
         };
+        if !barrier.orders_loads() {
+            return;
+        }
         if barrier == Barrier::Cpus {
             for found in &mut cpu.found {
                 found.for_cpus = true;
@@ -189,18 +192,18 @@ impl<S: Stamps> Order<S> {
     }
 
     /// A CPU loaded memory. Gives what is wrong with that; its stack is for the caller to fill in.
-    pub fn load(&mut self, load: &Load) -> Option<Early> {
+    pub fn load(&mut self, load: &Load) -> Option<Unordered> {
         let first = load.phys / WORD * WORD;
         let end = load.phys.saturating_add(load.size.min(64));
-        let mut early = None;
+        let mut unordered = None;
         let words = (0..9).map(|n| first.saturating_add(n * WORD));
         for word in words.take_while(|word| *word < end) {
-            early = early.or(self.load_word(load, word));
+            unordered = unordered.or(self.load_word(load, word));
         }
-        early
+        unordered
     }
 
-    fn load_word(&mut self, load: &Load, word: u64) -> Option<Early> {
+    fn load_word(&mut self, load: &Load, word: u64) -> Option<Unordered> {
         let stamp = self.stamps.of(word);
         let cpu = self.cpus.get_mut(load.cpu as usize)?;
         let again = load.polls && cpu.recent.contains(&(word, load.pc));
@@ -254,7 +257,7 @@ impl<S: Stamps> Order<S> {
         }
     }
 
-    fn tell(&mut self, load: &Load, stamp: Stamp, found: &FoundOut) -> Option<Early> {
+    fn tell(&mut self, load: &Load, stamp: Stamp, found: &FoundOut) -> Option<Unordered> {
         let known = |pair: &Pair| (pair.pc, pair.after) == (load.pc, found.pc);
         let at = match self.pairs.iter().position(known) {
             Some(at) => at,
@@ -280,17 +283,22 @@ impl<S: Stamps> Order<S> {
         pair.last_ns = load.now_ns;
         let id = self.next_id;
         self.next_id += 1;
-        Some(Early {
+        Some(Unordered {
             id,
             card: stamp.card,
             job: stamp.job,
             cpu: load.cpu,
+            store: false,
             by_register: found.by_register,
             for_cpus: found.for_cpus,
             pc: load.pc,
             phys: load.phys,
-            after_pc: found.pc,
-            after: found.phys,
+            length: load.size,
+            address: 0,
+            lend: 0,
+            lend_number: 0,
+            other_pc: found.pc,
+            other: found.phys,
             at_ns: load.now_ns,
             stack: [0; STACK],
         })

@@ -68,7 +68,7 @@ impl World {
         }
     }
 
-    fn reads(&mut self, pc: u64, phys: u64) -> Option<Early> {
+    fn reads(&mut self, pc: u64, phys: u64) -> Option<Unordered> {
         let load = self.load(0, pc, phys);
         self.0.load(&load)
     }
@@ -88,16 +88,19 @@ impl World {
 #[test]
 fn a_payload_that_nothing_keeps_behind_its_status_is_early() {
     let mut world = World::finds_out(7);
-    let early = world.reads(READS, PAYLOAD).unwrap();
-    assert_eq!((early.job, early.pc, early.phys), (7, READS, PAYLOAD));
-    assert_eq!((early.after_pc, early.after), (POLLS, STATUS));
-    assert!(!early.by_register && !early.for_cpus);
+    let unordered = world.reads(READS, PAYLOAD).unwrap();
+    assert_eq!(
+        (unordered.job, unordered.pc, unordered.phys),
+        (7, READS, PAYLOAD)
+    );
+    assert_eq!((unordered.other_pc, unordered.other), (POLLS, STATUS));
+    assert!(!unordered.by_register && !unordered.for_cpus);
 }
 
 #[test]
 fn a_read_barrier_for_devices_keeps_it() {
     let mut world = World::finds_out(7);
-    world.0.barrier(0, Barrier::Device);
+    world.0.barrier(0, Barrier::Loads);
     assert!(!world.0.is_open(0));
     assert_eq!(world.reads(READS, PAYLOAD), None);
 }
@@ -125,7 +128,7 @@ fn a_load_that_acquires_keeps_what_is_behind_it() {
 fn one_word_before_the_barrier_is_early_alone() {
     let mut world = World::finds_out(7);
     assert!(world.reads(READS, PAYLOAD).is_some());
-    world.0.barrier(0, Barrier::Device);
+    world.0.barrier(0, Barrier::Loads);
     assert_eq!(world.reads(READS, PAYLOAD + 8), None);
 }
 
@@ -146,7 +149,7 @@ fn a_barrier_before_the_status_keeps_nothing() {
     world.reads(POLLS, STATUS);
     world.writes(7, &[PAYLOAD]);
     world.writes(7, &[STATUS]);
-    world.0.barrier(0, Barrier::Device);
+    world.0.barrier(0, Barrier::Loads);
     world.reads(POLLS, STATUS);
     assert!(world.reads(READS, PAYLOAD).is_some());
 }
@@ -169,14 +172,14 @@ fn a_register_that_is_read_without_order_finds_out_as_well() {
     world.writes(7, &[PAYLOAD]);
     let register = world.load(0, POLLS, 0xfe00_0034);
     world.0.register(&register);
-    let early = world.reads(READS, PAYLOAD).unwrap();
-    assert!(early.by_register);
+    let unordered = world.reads(READS, PAYLOAD).unwrap();
+    assert!(unordered.by_register);
     // What the card writes later it did not tell of.
     world.writes(8, &[PAYLOAD + 64]);
     assert_eq!(world.reads(ALSO, PAYLOAD + 64), None);
 
     world.0.register(&register);
-    world.0.barrier(0, Barrier::Device);
+    world.0.barrier(0, Barrier::Loads);
     assert_eq!(world.reads(READS, PAYLOAD + 64), None);
 }
 
@@ -208,7 +211,7 @@ fn who_goes_on_with_what_another_found_out_is_not_blamed() {
     assert_eq!(world.0.load(&load), None);
 
     // What one CPU has put in order, another may read twice.
-    world.0.barrier(0, Barrier::Device);
+    world.0.barrier(0, Barrier::Loads);
     for _ in 0..2 {
         let load = world.load(1, READS, PAYLOAD);
         assert_eq!(world.0.load(&load), None);

@@ -120,6 +120,14 @@ impl<S: Sink> Watch<S> {
         &self.sink
     }
 
+    /// The lend that has memory of this physical address.
+    pub fn lend_at(&self, phys: u64) -> Option<&Lend> {
+        let page = phys / PAGE;
+        let here = self.by_page.range((page, 0)..=(page, u32::MAX));
+        let mut here = here.filter_map(|(_, name)| self.lends.get(name));
+        here.find(|lend| lend.phys.from <= phys && phys < lend.phys.to)
+    }
+
     /// Hears an event. False: the witness goes, and tells nothing more.
     pub fn event(&mut self, event: &Event) -> bool {
         if event.op == Op::Ends {

@@ -14,8 +14,8 @@
 //! | [`LOST_AT`] | how many found no room, and lends that did not | the plugin's |
 //! | [`OPEN_AT`] | [`OPEN`] findings that may still grow | the plugin's |
 //! | [`RING_AT`] | [`RING`] that are settled, in turn | the plugin's |
-//! | [`EARLY_TAKEN_AT`], [`EARLY_TOLD_AT`], [`EARLY_LOST_AT`] | the same three numbers of loads that came too early | as above |
-//! | [`EARLY_AT`] | [`EARLY`] of these, in turn | the plugin's |
+//! | [`UNORDERED_TAKEN_AT`], [`UNORDERED_TOLD_AT`], [`UNORDERED_LOST_AT`] | the same three numbers of accesses that nothing puts in order | as above |
+//! | [`UNORDERED_AT`] | [`UNORDERED`] of these, in turn | the plugin's |
 //!
 //! A finding that grows is marked by its two ends ([`Found::to_bytes`]): one that differs in them is being written.
 
@@ -40,11 +40,11 @@ pub const CODE_AT: usize = 64;
 /// See the table.
 pub const CODES: usize = 4;
 /// See the table.
-pub const EARLY_TAKEN_AT: usize = 128;
+pub const UNORDERED_TAKEN_AT: usize = 128;
 /// See the table.
-pub const EARLY_TOLD_AT: usize = 136;
+pub const UNORDERED_TOLD_AT: usize = 136;
 /// See the table.
-pub const EARLY_LOST_AT: usize = 144;
+pub const UNORDERED_LOST_AT: usize = 144;
 /// See the table.
 pub const OPEN_AT: usize = 4096;
 /// See the table.
@@ -54,11 +54,11 @@ pub const RING_AT: usize = OPEN_AT + OPEN * FOUND;
 /// See the table.
 pub const RING: usize = 4096;
 /// See the table.
-pub const EARLY_AT: usize = RING_AT + RING * FOUND;
+pub const UNORDERED_AT: usize = RING_AT + RING * FOUND;
 /// See the table.
-pub const EARLY: usize = 256;
+pub const UNORDERED: usize = 256;
 /// Bytes of the file.
-pub const SIZE: usize = EARLY_AT + EARLY * FOUND;
+pub const SIZE: usize = UNORDERED_AT + UNORDERED * FOUND;
 
 /// Of several pages of a list or of coherent memory nobody knows whether they follow each other: an IOMMU is there.
 pub const SCATTERED: u64 = 1;
@@ -235,19 +235,21 @@ impl Found {
     }
 }
 
-/// A load of what a card wrote for a job, made when the CPU had found out that it is there, and nothing kept it from being made
-/// before that.
+/// Two accesses of one CPU that nothing puts in order. A load of what a card wrote for a job, which should have come behind another, by
+/// which the CPU found out that it is there; or a store, which should have come before a write of a register, by which the card is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Early {
+pub struct Unordered {
     /// Its number among all that were told; from 1.
     pub id: u64,
     /// The card.
     pub card: u32,
-    /// The job, as it is stamped.
+    /// Of a load the job, as it is stamped.
     pub job: u32,
     /// The guest's CPU.
     pub cpu: u32,
-    /// The CPU found out by reading a register.
+    /// A store; else a load.
+    pub store: bool,
+    /// The other access is a register's.
     pub by_register: bool,
     /// A barrier stood in between that is one for CPUs alone.
     pub for_cpus: bool,
@@ -255,30 +257,46 @@ pub struct Early {
     pub pc: u64,
     /// First physical address.
     pub phys: u64,
-    /// Address of the instruction that found out.
-    pub after_pc: u64,
-    /// Physical address of what it loaded.
-    pub after: u64,
+    /// Bytes from there.
+    pub length: u64,
+    /// First bus address, if it is lent.
+    pub address: u64,
+    /// First bus address of that lend.
+    pub lend: u64,
+    /// Number of the event that began it; 0: it is not lent.
+    pub lend_number: u64,
+    /// Address of the other instruction.
+    pub other_pc: u64,
+    /// Physical address of what that one accessed.
+    pub other: u64,
     /// `CLOCK_MONOTONIC`, nanoseconds.
     pub at_ns: u64,
     /// Words of the stack that may be return addresses, the nearest first; 0 behind the last.
     pub stack: [u64; STACK],
 }
 
-impl Early {
+/// Words of that before its stack.
+const UNORDERED_WORDS: usize = 13;
+
+impl Unordered {
     /// As it lies in the file.
     pub fn to_bytes(&self) -> [u8; FOUND] {
         let flags = u64::from(self.card)
             | u64::from(self.cpu & 0xffff) << 32
-            | u64::from(self.by_register) << 48
-            | u64::from(self.for_cpus) << 49;
+            | u64::from(self.store) << 48
+            | u64::from(self.by_register) << 49
+            | u64::from(self.for_cpus) << 50;
         let words = [
             flags,
             u64::from(self.job),
             self.pc,
             self.phys,
-            self.after_pc,
-            self.after,
+            self.length,
+            self.address,
+            self.lend,
+            self.lend_number,
+            self.other_pc,
+            self.other,
             self.at_ns,
         ];
         framed(self.id, 0, &words, &self.stack)
@@ -288,19 +306,25 @@ impl Early {
     pub fn of_bytes(bytes: &[u8; FOUND]) -> Option<Self> {
         let words = whole(bytes)?;
         let [_, id, flags, ..] = words;
+        let bit = |shift: u32| flags >> shift & 1 != 0;
         Some(Self {
             id,
             card: flags as u32,
             job: words[3] as u32,
             cpu: (flags >> 32 & 0xffff) as u32,
-            by_register: flags >> 48 & 1 != 0,
-            for_cpus: flags >> 49 & 1 != 0,
+            store: bit(48),
+            by_register: bit(49),
+            for_cpus: bit(50),
             pc: words[4],
             phys: words[5],
-            after_pc: words[6],
-            after: words[7],
-            at_ns: words[8],
-            stack: stack_of(&words, 9),
+            length: words[6],
+            address: words[7],
+            lend: words[8],
+            lend_number: words[9],
+            other_pc: words[10],
+            other: words[11],
+            at_ns: words[12],
+            stack: stack_of(&words, UNORDERED_WORDS),
         })
     }
 }
@@ -341,23 +365,28 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_load_that_came_early_comes_back_as_it_was() {
-        let early = Early {
+    fn two_accesses_come_back_as_they_were() {
+        let unordered = Unordered {
             id: 3,
             card: 5,
             job: 77,
             cpu: 1,
+            store: true,
             by_register: true,
             for_cpus: true,
             pc: u64::MAX - 8,
             phys: 0x1000,
-            after_pc: u64::MAX - 16,
-            after: 0x2000,
+            length: 24,
+            address: 0x9000,
+            lend: 0x8000,
+            lend_number: 12,
+            other_pc: u64::MAX - 16,
+            other: 0x2000,
             at_ns: 9,
             stack: [7; STACK],
         };
-        assert_eq!(Early::of_bytes(&early.to_bytes()), Some(early));
-        assert_eq!(Early::of_bytes(&[0; FOUND]), None);
+        assert_eq!(Unordered::of_bytes(&unordered.to_bytes()), Some(unordered));
+        assert_eq!(Unordered::of_bytes(&[0; FOUND]), None);
     }
 
     #[test]
@@ -376,7 +405,7 @@ pub(crate) mod tests {
         for fill in 0..=255 {
             let _ = (
                 Found::of_bytes(&[fill; FOUND]),
-                Early::of_bytes(&[fill; FOUND]),
+                Unordered::of_bytes(&[fill; FOUND]),
             );
         }
     }

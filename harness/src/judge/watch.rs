@@ -41,8 +41,17 @@ impl Death {
     /// # Errors
     /// The failure, if neither can be.
     pub fn of(failed: GuestFailed) -> Result<Self, GuestFailed> {
-        let line = failed.kernel_line.clone();
-        let words = line.unwrap_or_else(|| causes(&failed));
+        let words = match (&*failed.what, &failed.kernel_line) {
+            // Whoever was waited for, and how long, no line of the kernel's says.
+            (What::TimedOut { .. }, Some(line)) => {
+                format!(
+                    "{}; the last of the kernel's lines: {line}",
+                    causes(&failed)
+                )
+            }
+            (_, Some(line)) => line.clone(),
+            (_, None) => causes(&failed),
+        };
         match may_be_drivers(&failed) {
             true => Ok(Self {
                 words: Some(words),

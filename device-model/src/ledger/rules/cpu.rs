@@ -110,6 +110,7 @@ impl Ledger {
         for access in std::mem::take(&mut self.pending) {
             self.judge_cpu(&access);
         }
+        self.unordered_again();
     }
 
     /// Gives instructions their names, which may have been asked for late. What no driver is known to have done is a hint: the kernel may
@@ -141,11 +142,11 @@ impl Ledger {
                 violation.text += &format!(", called from {caller}");
             }
             if let Some(symbol) = instruction
-                .after
+                .other
                 .as_ref()
-                .and_then(|after| after.symbol.as_ref())
+                .and_then(|other| other.symbol.as_ref())
             {
-                violation.text += &format!("; it knew by {symbol}");
+                violation.text += &format!("; the other: {symbol}");
             }
             instruction.stack.clear();
         }
@@ -188,7 +189,7 @@ impl Ledger {
             address: access.pc,
             symbol: None,
             caller: None,
-            after: None,
+            other: None,
             stack: access.stack.clone(),
         });
         match certain && (access.queued || !access.user) {
@@ -292,8 +293,8 @@ impl Violation {
     pub fn instructions(&self) -> impl Iterator<Item = u64> + '_ {
         let own = self.instruction.iter();
         own.flat_map(|own| {
-            let after = own.after.iter().map(|after| after.address);
-            let all = [own.address].into_iter().chain(after);
+            let other = own.other.iter().map(|other| other.address);
+            let all = [own.address].into_iter().chain(other);
             all.chain(own.stack.iter().copied())
         })
     }

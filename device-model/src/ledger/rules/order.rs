@@ -1,20 +1,45 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The order of a CPU's loads: a payload that was read before the word that says it is there
-//! (`Documentation/memory-barriers.txt`, "DMA barriers"; class 35). That it was is told; here it gets the job, the memory, the
-//! frame and the register write.
+//! The order of a CPU's accesses. A payload that was read before the word that says it is there
+//! (`Documentation/memory-barriers.txt`, "DMA barriers"; class 35); a descriptor that the card was told of by a register's write which keeps
+//! no order with it (there, "KERNEL I/O BARRIER EFFECTS"; class 34). That nothing put the two in order is told; here it gets the job, the
+//! memory, the frame and the register write. The second is one only if the card read those bytes for a job that began with that write.
 
 use super::super::class::Class;
+use super::super::held::Held;
 use super::super::verdict::{Instruction, Named};
 use super::super::{Ledger, Range, Violation};
-use crate::journal::EarlyLoad;
+use crate::contract::{Direction, JobId};
+use crate::journal::Unordered;
+
+/// Most stores that wait for the card to read them.
+const MOST_PENDING: usize = 1024;
+/// A register's offset is known by its physical address within a page of this size.
+const PAGE: u64 = 4096;
 
 impl Ledger {
-    /// A load came before it could be known that what it read is there.
-    pub(in super::super) fn early_load(&mut self, early: &EarlyLoad) {
+    /// Two accesses were told that nothing puts in order.
+    pub(in super::super) fn unordered(&mut self, two: &Unordered) {
+        match two.store {
+            false => self.early_load(two),
+            true if self.rung_too_early(two) => {}
+            // The card may read it yet.
+            true if self.unordered.len() < MOST_PENDING => self.unordered.push(two.clone()),
+            true => self.not_judged("more stores in no order than can be kept".to_owned()),
+        }
+    }
+
+    /// Looks again at stores that the card had not read when they were told.
+    pub(in super::super) fn unordered_again(&mut self) {
+        for two in std::mem::take(&mut self.unordered) {
+            self.unordered(&two);
+        }
+    }
+
+    fn early_load(&mut self, early: &Unordered) {
         let knew = match early.by_register {
             true => "a register of the card's".to_owned(),
-            false => format!("what it had read at {:#x}", early.after),
+            false => format!("what it had read at {:#x}", early.other),
         };
         let barrier = match early.for_cpus {
             true => "a barrier for CPUs alone, which is none for a device,",
@@ -25,45 +50,79 @@ impl Ledger {
                 "the CPU read {what}, which the card had written: it knew that by {knew}, and {barrier} kept the two in order"
             )
         };
-        let mut violation = self.at_phys(early.phys, text);
+        let class = Class::MissingReadBarrier;
+        let word = Range {
+            start: early.address,
+            length: early.length,
+        };
+        let violation = match self.lend_of(early) {
+            Some(held) => self.of_held(class, held, word, text(held.label())),
+            None => {
+                let memory = format!("memory at {:#x}", early.address);
+                self.of_range(class, word, text(memory))
+            }
+        };
+        self.report_unordered(violation, early, early.job);
+    }
+
+    /// A store that the card read for a job which a write began that is in no order with it. False: the card did not, so far.
+    fn rung_too_early(&mut self, late: &Unordered) -> bool {
+        let part = Range {
+            start: late.address,
+            length: late.length,
+        };
+        let Some(held) = self.lend_of(late) else {
+            return false;
+        };
+        let begun_by_it = |job: JobId| {
+            let write = self.jobs.get(job)?.register_write?;
+            let written = self.registers.get(write)?;
+            (written.offset % PAGE == late.other % PAGE).then_some(written)
+        };
+        let read = held.moved.iter().find_map(|moved| {
+            let its = moved.direction == Direction::Read
+                && moved.time_ns >= late.at_ns
+                && moved.range.overlaps(part.start, part.length);
+            let job = moved.job.filter(|_| its)?;
+            Some((job, begun_by_it(job)?))
+        });
+        let Some((job, written)) = read else {
+            return false;
+        };
+        let text = format!(
+            "the CPU stored to {}, and wrote {} to tell the card of it, which read those bytes: nothing kept the two in order",
+            held.label(),
+            written.name
+        );
+        let violation = self.of_held(Class::MissingWriteBarrier, held, part, text);
+        self.report_unordered(violation, late, Some(job));
+        true
+    }
+
+    fn lend_of(&self, two: &Unordered) -> Option<&Held> {
+        let (start, number) = two.lend?;
+        self.witness.by_event(start, number)
+    }
+
+    fn report_unordered(&mut self, mut violation: Violation, two: &Unordered, job: Option<JobId>) {
         violation.accesses = 1;
-        violation.job = Some(early.job);
-        violation.time_ns = early.at_ns;
-        if let Some(job) = self.jobs.get(early.job) {
+        violation.job = job;
+        violation.time_ns = two.at_ns;
+        if let Some(job) = job.and_then(|job| self.jobs.get(job)) {
             (violation.frame, violation.slot) = (job.label.frame, job.label.slot);
             violation = self.with_write(violation, job.register_write);
         }
         violation.instruction = Some(Instruction {
-            address: early.pc,
+            address: two.pc,
             symbol: None,
             caller: None,
-            after: Some(Named {
-                address: early.after_pc,
+            other: Some(Named {
+                address: two.other_pc,
                 symbol: None,
             }),
-            stack: early.stack.clone(),
+            stack: two.stack.clone(),
         });
         self.report(violation);
-    }
-
-    /// A violation at a word of memory: in the lend that is there, or, if that has ended, at its physical address.
-    fn at_phys(&self, phys: u64, text: impl Fn(String) -> String) -> Violation {
-        let word = Range {
-            start: phys,
-            length: 1,
-        };
-        let same = || self.witness.held(*self.witness.touching(word).first()?);
-        let held = self.witness.in_memory(word).or_else(same);
-        let found = held.and_then(|held| {
-            let offset = phys.checked_sub(held.phys?)?;
-            let start = held.range.start.checked_add(offset)?;
-            (offset < held.range.length).then_some((held, Range { start, length: 1 }))
-        });
-        let class = Class::MissingReadBarrier;
-        match found {
-            Some((held, part)) => self.of_held(class, held, part, text(held.label())),
-            None => self.of_range(class, word, text(format!("memory at {phys:#x}"))),
-        }
     }
 }
 

@@ -20,6 +20,7 @@ use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use crate::doorbell::Doorbell;
 use crate::echo::{COMMIT, Event, MODULE, PAGE, PLACE, PLACES, Words};
 use crate::order::Order;
 use crate::pages::{NO_READ, NO_WRITE, Pages};
@@ -162,6 +163,7 @@ impl Sink for Out {
 struct Inner {
     watch: Watch<Out>,
     order: Option<Order<Stamped>>,
+    doorbell: Doorbell,
     /// The echo, as the guest wrote it.
     places: [Words; PLACES],
 }
@@ -341,8 +343,8 @@ unsafe fn access(cpu: u32, info: MemInfo, vaddr: u64, pc: u64, acquires: bool) {
         let store = api::qemu_plugin_mem_is_store(info);
         let phys = api::qemu_plugin_hwaddr_phys_addr(address);
         if api::qemu_plugin_hwaddr_is_io(address) {
-            if !store && plugin.orders(pc) && is_cards(address) {
-                plugin.register_read(cpu, pc, phys);
+            if plugin.orders(pc) && is_cards(address) {
+                plugin.register_accessed(cpu, store, pc, phys);
             }
             return;
         }
@@ -491,6 +493,7 @@ unsafe extern "C" fn qemu_plugin_install(
             inner: UnsafeCell::new(Inner {
                 watch,
                 order: stamped.map(Order::new),
+                doorbell: Doorbell::default(),
                 places: [[0; 8]; PLACES],
             }),
             codes: core::array::from_fn(code),

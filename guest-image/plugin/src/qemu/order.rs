@@ -7,23 +7,28 @@ use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::api::{self, Opaque, PluginId};
-use super::{Inner, Out, Plugin, Shared};
+use super::{Out, Plugin, Shared};
 use crate::barrier::{self, Barrier};
+use crate::doorbell::{Doorbell, Store};
 use crate::echo::PAGE;
 use crate::order::{CPUS, Load, Order, Stamps};
 use crate::pages::COHERENT;
 use crate::stamps::{self, Kind, Stamp};
-use crate::watch::Sink as _;
-use crate::wire;
+use crate::watch::{Sink as _, Watch};
+use crate::wire::{self, Unordered};
 
-/// Which CPUs have found out something that is not in order: only then a barrier matters to them, and what else they load.
-static OPEN: [AtomicBool; CPUS] = [const { AtomicBool::new(false) }; CPUS];
+/// Which CPUs have found out, or stored, something that is not in order: only then a barrier matters to them, and what else they load, or
+/// which register they write.
+static OPEN: [[AtomicBool; 2]; CPUS] = [const { [const { AtomicBool::new(false) }; 2] }; CPUS];
+/// Which of the two: it has found out something, or stored something.
+const LOADS: usize = 0;
+const STORES: usize = 1;
 /// Code of modules with marks: where it begins, and where it ends.
 static MODULES: [[AtomicU64; 2]; stamps::MODULES] =
     [const { [const { AtomicU64::new(0) }; 2] }; stamps::MODULES];
 
-fn is_open(cpu: u32) -> bool {
-    let open = OPEN.get(cpu as usize);
+fn is_open(cpu: u32, which: usize) -> bool {
+    let open = OPEN.get(cpu as usize).and_then(|both| both.get(which));
     open.is_some_and(|open| open.load(Ordering::Relaxed))
 }
 
@@ -156,20 +161,28 @@ impl Plugin {
             })
     }
 
-    fn with_order(&self, cpu: u32, work: impl FnOnce(&mut Order<Stamped>, &Out)) {
-        self.with(|Inner { watch, order, .. }| {
-            let Some(order) = order else {
+    fn with_order(
+        &self,
+        cpu: u32,
+        work: impl FnOnce(&mut Order<Stamped>, &mut Doorbell, &Watch<Out>),
+    ) {
+        self.with(|inner| {
+            let Some(order) = &mut inner.order else {
                 return;
             };
-            work(order, watch.sink());
-            if let Some(open) = OPEN.get(cpu as usize) {
-                open.store(order.is_open(cpu), Ordering::Relaxed);
+            work(order, &mut inner.doorbell, &inner.watch);
+            if let Some([loads, stores]) = OPEN.get(cpu as usize) {
+                loads.store(order.is_open(cpu), Ordering::Relaxed);
+                stores.store(inner.doorbell.is_open(cpu), Ordering::Relaxed);
             }
         });
     }
 
-    /// A CPU read a register of a card's.
-    pub(super) fn register_read(&self, cpu: u32, pc: u64, phys: u64) {
+    /// A CPU accessed a register of a card's.
+    pub(super) fn register_accessed(&self, cpu: u32, store: bool, pc: u64, phys: u64) {
+        if store && !is_open(cpu, STORES) {
+            return;
+        }
         let load = Load {
             cpu,
             pc,
@@ -180,7 +193,14 @@ impl Plugin {
             acquires: false,
             now_ns: 0,
         };
-        self.with_order(cpu, |order, _| order.register(&load));
+        self.with_order(cpu, |order, doorbell, watch| {
+            if !store {
+                return order.register(&load);
+            }
+            for unordered in doorbell.rung(cpu, pc, phys) {
+                self.tell(unordered, watch);
+            }
+        });
     }
 
     /// A CPU accessed memory: is it in order?
@@ -197,67 +217,113 @@ impl Plugin {
             return;
         };
         let coherent = self.pages.get(phys) & COHERENT != 0;
-        if !coherent && !is_open(cpu) {
+        if !coherent && !is_open(cpu, LOADS) {
+            return;
+        }
+        let known = coherent && self.orders(pc);
+        if store {
+            stamped.forget(phys);
+        }
+        if !known && (store || !is_open(cpu, LOADS)) {
             return;
         }
         if store {
-            return stamped.forget(phys);
-        }
-        let polls = coherent && self.orders(pc);
-        if !polls && !is_open(cpu) {
-            return;
+            return self.with_order(cpu, |_, doorbell, watch| {
+                doorbell.stored(Store {
+                    cpu,
+                    pc,
+                    phys,
+                    size,
+                    now_ns: watch.sink().now(),
+                });
+            });
         }
         let stack = Self::stack_pointer(cpu);
-        self.with_order(cpu, |order, out| {
+        self.with_order(cpu, |order, _, watch| {
             let load = Load {
                 cpu,
                 pc,
                 phys,
                 size,
                 stack,
-                polls,
+                polls: known,
                 acquires,
-                now_ns: out.now(),
+                now_ns: watch.sink().now(),
             };
-            if let Some(early) = order.load(&load) {
-                let stack = self.stack(cpu);
-                self.shared.early(&wire::Early { stack, ..early });
+            if let Some(unordered) = order.load(&load) {
+                self.tell(unordered, watch);
             }
         });
     }
 }
 
+impl Plugin {
+    /// Tells of accesses that nothing puts in order, and of which lend they are; of a store only if it is of one.
+    fn tell(&self, two: Unordered, watch: &Watch<Out>) {
+        let stack = self.stack(two.cpu);
+        let two = Unordered { stack, ..two };
+        match watch.lend_at(two.phys) {
+            Some(lend) => self.shared.unordered(&Unordered {
+                card: lend.card,
+                address: lend.bus_of(two.phys),
+                lend: lend.bus,
+                lend_number: lend.number,
+                ..two
+            }),
+            None if !two.store => self.shared.unordered(&two),
+            None => {}
+        }
+    }
+}
+
 impl Shared {
-    /// Tells of a load that came too early.
-    fn early(&self, early: &wire::Early) {
-        let told = self.word(wire::EARLY_TOLD_AT).load(Ordering::Relaxed);
-        let taken = self.word(wire::EARLY_TAKEN_AT).load(Ordering::Acquire);
-        if told.wrapping_sub(taken) >= wire::EARLY as u64 {
-            let lost = self.word(wire::EARLY_LOST_AT);
+    /// Puts accesses that nothing puts in order into their ring.
+    fn unordered(&self, unordered: &Unordered) {
+        let told = self.word(wire::UNORDERED_TOLD_AT).load(Ordering::Relaxed);
+        let taken = self.word(wire::UNORDERED_TAKEN_AT).load(Ordering::Acquire);
+        if told.wrapping_sub(taken) >= wire::UNORDERED as u64 {
+            let lost = self.word(wire::UNORDERED_LOST_AT);
             lost.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let place = (told % wire::EARLY as u64) as usize;
-        self.put(wire::EARLY_AT + place * wire::FOUND, &early.to_bytes());
-        self.word(wire::EARLY_TOLD_AT)
+        let place = (told % wire::UNORDERED as u64) as usize;
+        self.put(
+            wire::UNORDERED_AT + place * wire::FOUND,
+            &unordered.to_bytes(),
+        );
+        self.word(wire::UNORDERED_TOLD_AT)
             .store(told.wrapping_add(1), Ordering::Release);
     }
 }
 
+/// Barriers that are no accesses by themselves.
+const BARRIERS: [Barrier; 4] = [
+    Barrier::Loads,
+    Barrier::Stores,
+    Barrier::Both,
+    Barrier::Cpus,
+];
+
 unsafe extern "C" fn on_barrier(cpu: c_uint, what: *mut c_void) {
-    let Some(plugin) = Plugin::get().filter(|_| is_open(cpu)) else {
+    let open = is_open(cpu, LOADS) || is_open(cpu, STORES);
+    let Some(plugin) = Plugin::get().filter(|_| open) else {
         return;
     };
-    let barrier = match what as usize {
-        0 => Barrier::Device,
-        _ => Barrier::Cpus,
-    };
-    plugin.with_order(cpu, |order, _| order.barrier(cpu, barrier));
+    let barrier = BARRIERS.get(what as usize).copied();
+    plugin.with_order(cpu, |order, doorbell, _| {
+        let Some(barrier) = barrier else {
+            return;
+        };
+        order.barrier(cpu, barrier);
+        if barrier.orders_stores() {
+            doorbell.barrier(cpu);
+        }
+    });
 }
 
 unsafe extern "C" fn on_interrupt(cpu: c_uint, _: c_int, _: u64, _: u64, _: *mut c_void) {
     if let Some(plugin) = Plugin::get() {
-        plugin.with_order(cpu, |order, _| order.interrupt(cpu));
+        plugin.with_order(cpu, |order, _, _| order.interrupt(cpu));
     }
 }
 
@@ -282,11 +348,11 @@ pub(super) unsafe fn translated(stamped: &Stamped, insn: *mut Opaque) -> bool {
     // SAFETY: the caller's promise; no more bytes are written than there is room for.
     let count = unsafe { api::qemu_plugin_insn_data(insn, bytes.as_mut_ptr().cast(), bytes.len()) };
     let bytes = bytes.get(..count.min(bytes.len())).unwrap_or_default();
-    let what = match barrier::of(stamped.kind, bytes) {
-        None => return false,
-        Some(Barrier::Acquire) => return true,
-        Some(Barrier::Device) => 0_usize,
-        Some(Barrier::Cpus) => 1,
+    let Some(barrier) = barrier::of(stamped.kind, bytes) else {
+        return false;
+    };
+    let Some(what) = BARRIERS.iter().position(|known| *known == barrier) else {
+        return true;
     };
     // SAFETY: as above.
     unsafe {

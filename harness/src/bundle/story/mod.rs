@@ -5,6 +5,7 @@
 //! Bounded: of many violations the first are told one by one, of a long journal what lies around them. Whatever
 //! a bundle says is shown without control characters.
 
+mod cpu;
 mod lends;
 mod memory;
 mod symbol;

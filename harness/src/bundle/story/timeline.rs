@@ -10,7 +10,7 @@ use landfall_device::contract::{Declaration, JobId, Label, Promise, Reset};
 use landfall_device::journal::{Direction, DriverState, Entry, Kind, Outcome};
 use landfall_device::ledger::Violation;
 
-use super::{Callers, range};
+use super::{Callers, cpu, range};
 use crate::report::map::address;
 
 /// Entries before and after a violation that are looked at.
@@ -287,19 +287,8 @@ impl Timeline {
                 let at = range(*at, *length);
                 other("driver", format!("{at} {when} lent to {device}"))
             }
-            Kind::Cpu(access) => {
-                let verb = match access.store {
-                    true => "stores to",
-                    false => "loads from",
-                };
-                let at = range(access.address, access.length);
-                let (count, pc) = (access.count, access.pc);
-                other("cpu", format!("{verb} {at}, {count} times, pc {pc:#x}"))
-            }
-            Kind::EarlyLoad(early) => {
-                let (at, pc) = (early.phys, early.pc);
-                other("cpu", format!("loads {at:#x} too early, pc {pc:#x}"))
-            }
+            Kind::Cpu(access) => other("cpu", cpu::accessed(access)),
+            Kind::Unordered(two) => other("cpu", cpu::unordered(two)),
             Kind::CpuWatched | Kind::CpuLost { .. } | Kind::Symbol { .. } => None,
             Kind::BusMapped { .. } | Kind::BusUnmapped { .. } => None,
             Kind::Driver { driver, state } => {

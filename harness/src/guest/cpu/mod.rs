@@ -21,10 +21,10 @@ use std::time::{Duration, Instant};
 
 use landfall_agent::protocol::{Reply, Request};
 use landfall_device::contract::JobId;
-use landfall_device::journal::{CpuAccess, EarlyLoad, Journal, Kind, Settled};
+use landfall_device::journal::{CpuAccess, Journal, Kind, Settled, Unordered};
 use landfall_device::serve::CardServer;
 use landfall_guest::{Kernel, PLUGIN, Prepared};
-use landfall_plugin::wire::{self, Early, Found};
+use landfall_plugin::wire::{self, Found};
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
@@ -56,8 +56,8 @@ pub(super) struct Shared {
     lost: u64,
     /// Findings that were told while they could still grow: how many accesses they had then.
     told: HashMap<u64, u64>,
-    /// How many loads that came too early were taken out of their ring.
-    early: u64,
+    /// How many accesses in no order were taken out of their ring.
+    unordered: u64,
     stamps: Arc<Stamps>,
 }
 
@@ -102,7 +102,7 @@ impl Shared {
             taken: 0,
             lost: 0,
             told: HashMap::new(),
-            early: 0,
+            unordered: 0,
             stamps: Arc::new(stamps),
         };
         Ok((shared, arguments, [plugin.into(), theirs.into(), stamped]))
@@ -153,7 +153,7 @@ impl Shared {
         }
         self.put(wire::TAKEN_AT, self.taken)?;
         let lost = self.word(wire::LOST_AT)?;
-        let lost = lost.wrapping_add(self.word(wire::EARLY_LOST_AT)?);
+        let lost = lost.wrapping_add(self.word(wire::UNORDERED_LOST_AT)?);
         if lost != self.lost {
             let count = lost.wrapping_sub(self.lost);
             self.lost = lost;
@@ -161,7 +161,7 @@ impl Shared {
                 journal.push(Kind::CpuLost { count });
             }
         }
-        self.drain_early(journals)?;
+        self.drain_unordered(journals)?;
         for place in (0..wire::OPEN).filter(|_| open) {
             let Some(found) = self.found(wire::OPEN_AT + place * wire::FOUND)? else {
                 continue;
@@ -176,20 +176,22 @@ impl Shared {
 }
 
 impl Shared {
-    fn drain_early(&mut self, journals: &[Journal]) -> io::Result<()> {
-        let told = self.word(wire::EARLY_TOLD_AT)?;
-        let ready = told.wrapping_sub(self.early).min(wire::EARLY as u64);
+    fn drain_unordered(&mut self, journals: &[Journal]) -> io::Result<()> {
+        let told = self.word(wire::UNORDERED_TOLD_AT)?;
+        let ready = told
+            .wrapping_sub(self.unordered)
+            .min(wire::UNORDERED as u64);
         for _ in 0..ready {
             let mut bytes = [0; wire::FOUND];
-            let place = (self.early % wire::EARLY as u64) as usize;
-            let at = wire::EARLY_AT + place * wire::FOUND;
+            let place = (self.unordered % wire::UNORDERED as u64) as usize;
+            let at = wire::UNORDERED_AT + place * wire::FOUND;
             self.file.read_exact_at(&mut bytes, at as u64)?;
-            self.early = self.early.wrapping_add(1);
-            if let Some(early) = Early::of_bytes(&bytes) {
-                tell_early(journals, &early);
+            self.unordered = self.unordered.wrapping_add(1);
+            if let Some(unordered) = wire::Unordered::of_bytes(&bytes) {
+                tell_unordered(journals, &unordered);
             }
         }
-        self.put(wire::EARLY_TAKEN_AT, self.early)
+        self.put(wire::UNORDERED_TAKEN_AT, self.unordered)
     }
 }
 
@@ -252,23 +254,27 @@ fn echo_of(text: &str) -> Option<(u64, Vec<Range<u64>>)> {
     Some((echo, lines.filter_map(module).collect()))
 }
 
-/// Puts a load that came too early into the journal of its card.
-fn tell_early(journals: &[Journal], early: &Early) {
-    let card = usize::try_from(early.card).ok();
+/// Puts accesses that nothing puts in order into the journal of its card.
+fn tell_unordered(journals: &[Journal], two: &wire::Unordered) {
+    let card = usize::try_from(two.card).ok();
     let Some(journal) = card.and_then(|card| journals.get(card)) else {
         return;
     };
-    let stack = early.stack.iter().copied().take_while(|word| *word != 0);
-    journal.push(Kind::EarlyLoad(EarlyLoad {
-        job: JobId(early.job.into()),
-        pc: early.pc,
-        phys: early.phys,
-        after_pc: early.after_pc,
-        after: early.after,
-        by_register: early.by_register,
-        for_cpus: early.for_cpus,
-        cpu: early.cpu,
-        at_ns: early.at_ns.saturating_sub(began(journal)),
+    let lent = two.lend_number != 0;
+    let stack = two.stack.iter().copied().take_while(|word| *word != 0);
+    journal.push(Kind::Unordered(Unordered {
+        store: two.store,
+        job: (!two.store).then(|| JobId(two.job.into())),
+        pc: two.pc,
+        address: if lent { two.address } else { two.phys },
+        length: two.length,
+        lend: lent.then_some((two.lend, two.lend_number)),
+        other_pc: two.other_pc,
+        other: two.other,
+        by_register: two.by_register,
+        for_cpus: two.for_cpus,
+        cpu: two.cpu,
+        at_ns: two.at_ns.saturating_sub(began(journal)),
         stack: stack.collect(),
     }));
 }
@@ -498,26 +504,31 @@ mod tests {
     }
 
     #[test]
-    fn a_load_that_came_too_early_is_told_its_own_card_once() {
+    fn accesses_in_no_order_are_told_their_own_card_once() {
         let mut shared = shared();
         let journals = [Journal::default(), Journal::default()];
-        let early = Early {
+        let unordered = wire::Unordered {
             id: 1,
             card: 1,
             job: 7,
             cpu: 0,
+            store: false,
             by_register: false,
             for_cpus: false,
             pc: 1,
             phys: 2,
-            after_pc: 3,
-            after: 4,
+            length: 8,
+            address: 0,
+            lend: 0,
+            lend_number: 0,
+            other_pc: 3,
+            other: 4,
             at_ns: u64::MAX,
             stack: [0; wire::STACK],
         };
-        let at = wire::EARLY_AT as u64;
-        shared.file.write_all_at(&early.to_bytes(), at).unwrap();
-        shared.put(wire::EARLY_TOLD_AT, 1).unwrap();
+        let at = wire::UNORDERED_AT as u64;
+        shared.file.write_all_at(&unordered.to_bytes(), at).unwrap();
+        shared.put(wire::UNORDERED_TOLD_AT, 1).unwrap();
         for _ in 0..2 {
             shared.drain(&journals, true).unwrap();
         }
@@ -525,7 +536,7 @@ mod tests {
         let [told] = &journals[1].entries_from(0)[..] else {
             panic!("{:?}", journals[1].entries_from(0));
         };
-        assert!(matches!(&told.kind, Kind::EarlyLoad(told) if told.job == JobId(7)));
+        assert!(matches!(&told.kind, Kind::Unordered(told) if told.job == Some(JobId(7))));
     }
 
     #[test]

@@ -30,7 +30,7 @@ const fn usual(name: &'static str, what: &'static str) -> Pattern {
 }
 
 /// All patterns.
-pub static PATTERNS: [Pattern; 84] = [
+pub static PATTERNS: [Pattern; 85] = [
     usual(
         "own",
         "the card polls a ring in memory for a bit that makes a descriptor its own",
@@ -256,6 +256,10 @@ pub static PATTERNS: [Pattern; 84] = [
         "read-by-another",
         "one CPU finds out, and another reads, backwards",
     ),
+    usual(
+        "barrier-and-doorbell",
+        "a write barrier keeps a descriptor before a doorbell that keeps no order",
+    ),
 ];
 
 impl Pattern {
@@ -303,7 +307,7 @@ impl Bug {
 }
 
 /// All bugs.
-pub static BUGS: [Bug; 16] = [
+pub static BUGS: [Bug; 17] = [
     Bug {
         name: "elsewhere",
         what: "the card is given an address that another device got",
@@ -448,6 +452,15 @@ pub static BUGS: [Bug; 16] = [
         parameters: ("bug=relaxed-register", "pattern=relaxed-and-barrier"),
         fault: None,
         class: Class::MissingReadBarrier,
+        hint: false,
+        leg: Leg::Cpu,
+    },
+    Bug {
+        name: "relaxed-doorbell",
+        what: "nothing keeps a descriptor before a doorbell that keeps no order",
+        parameters: ("bug=relaxed-doorbell", "pattern=barrier-and-doorbell"),
+        fault: None,
+        class: Class::MissingWriteBarrier,
         hint: false,
         leg: Leg::Cpu,
     },
