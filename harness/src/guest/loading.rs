@@ -200,7 +200,7 @@ impl Machine {
         let server = card
             .serve(&self.sockets.path(index), index, with)
             .map_err(GuestFailed::early)?;
-        if self.cpu.is_some() {
+        if self.cpu.is_some() && self.options.watch_cpu {
             server.journal().push(Kind::CpuWatched);
         }
         self.cards.push(server);
@@ -237,8 +237,13 @@ impl Machine {
             let doing = "give QEMU the card's socket";
             self.fail(What::Host { doing, source })
         })?;
-        self.monitor(&qmp::Command::PlugCard { index, socket })
-            .map(drop)
+        let synchronous = self.options.explored;
+        self.monitor(&qmp::Command::PlugCard {
+            index,
+            socket,
+            synchronous,
+        })
+        .map(drop)
     }
 
     fn wait_for_path(&mut self, path: &str, limit: Duration) -> Result<()> {
