@@ -146,7 +146,10 @@ fn explore_documents_every_option_and_refuses_what_is_none_of_its_words() {
 
     for (words, said) in [
         (["--scenario", "bind"], "end with `unbind`"),
-        (["--scenario", "bind, jump, unbind"], "no word of a scenario"),
+        (
+            ["--scenario", "bind, jump, unbind"],
+            "no word of a scenario",
+        ),
         (["--order", "36"], "no part of an order"),
         (["--order", "36:0"], "36:4"),
     ] {

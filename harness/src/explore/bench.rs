@@ -28,6 +28,8 @@ const PROGRAM: &str = "/run/landfall-program";
 /// By how much longer than usual a scenario may take: the card's time does not run meanwhile, so a driver that waits for something
 /// that has come already, or never comes, waits for its own time limit.
 const HANGS: Duration = Duration::from_millis(1500);
+/// And by how much longer for each step of the driver's, which the card is asked about then.
+const STEP: Duration = Duration::from_millis(2);
 /// How long card and guest may take to come to rest between two words.
 const REST: Duration = Duration::from_secs(10);
 /// How long a program may take.
@@ -254,7 +256,11 @@ impl Bench<'_> {
                 REST.as_secs()
             );
             wrong.push(other("restless", text));
-        } else if took > self.usual.saturating_add(HANGS) {
+        } else if took
+            > self
+                .usual
+                .saturating_add(HANGS + STEP * u32::try_from(log.steps()).unwrap_or(u32::MAX))
+        {
             let (took, usual) = (took.as_secs_f64(), self.usual.as_secs_f64());
             let text = format!(
                 "it took {took:.1} s, and {usual:.2} s otherwise: the driver waited for what had come already, or never came"

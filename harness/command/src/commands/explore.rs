@@ -134,7 +134,11 @@ fn told(explored: &Explored) -> String {
     for why in &explored.not_judged {
         let _ = writeln!(text, "not judged: {why}");
     }
-    if let Some(why) = &explored.why_not {
+    if let Some(why) = explored
+        .why_not
+        .as_ref()
+        .filter(|_| explored.not_carried_out > 0)
+    {
         let _ = writeln!(
             text,
             "{} orders could not be carried out, and tell nothing; the first: {why}",
