@@ -15,6 +15,7 @@ mod cpu;
 mod debug;
 mod endpoint;
 mod exec;
+mod explore;
 mod failures;
 mod faults;
 mod formats;

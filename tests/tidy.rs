@@ -208,7 +208,7 @@ const LEVELS: [(&str, &[&str]); 5] = [
         &[
             "contract random",
             "journal pci wire",
-            "dma foreign ledger parts",
+            "dma explore foreign ledger parts",
             "serve",
             "testing",
         ],
@@ -233,6 +233,7 @@ const LEVELS: [(&str, &[&str]); 5] = [
             "evidence",
             "bundle",
             "judge",
+            "explore",
             "testing",
         ],
     ),

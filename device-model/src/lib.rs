@@ -15,6 +15,7 @@
 
 pub mod contract;
 pub mod dma;
+pub mod explore;
 pub mod foreign;
 pub mod journal;
 pub mod ledger;

@@ -14,6 +14,7 @@
 pub mod bundle;
 pub mod debug_info;
 pub mod evidence;
+pub mod explore;
 pub mod guest;
 pub mod judge;
 pub mod report;

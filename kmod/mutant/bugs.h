@@ -58,6 +58,11 @@
 	BUG(60, "frames are mapped for the port that the card sits in") \
 	/* orders.c, again: the CPU's side. */ \
 	BUG(61, "a frame is looked into after it was mapped, before the doorbell") \
-	BUG(62, "the clip mask is filled after it was mapped, and not synced")
+	BUG(62, "the clip mask is filled after it was mapped, and not synced") \
+	/* races.c: wrong in some orders only. */ \
+	BUG(64, "a capture unmaps its frames before it stops the card, whatever that does") \
+	BUG(65, "the card is stopped, and not waited for, before its frames are unmapped") \
+	BUG(66, "the interrupt reads the done bits before it clears its cause") \
+	BUG(67, "the interrupt clears all done bits, and not those that it read")
 
 #endif

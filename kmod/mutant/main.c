@@ -43,6 +43,7 @@ PARAMETER(patience, uint, "Seconds after which waits end that would not end (def
 PARAMETER(clip, bool, "The card reads a clip mask (default 1)");
 PARAMETER(remask, bool, "The clip mask is written anew before each frame; with one buffer (default 0)");
 PARAMETER(busy, bool, "A frame is in work whenever the driver has to stop the card (default 0)");
+PARAMETER(cancel, bool, "The capture is begun and cancelled at once (default 0)");
 PARAMETER(lasting, bool, "The card goes on capturing while it is bound (default 0)");
 
 module_param_named(completed, mutant_completed, uint, 0444);
@@ -119,7 +120,8 @@ static int bind(struct mutant *m)
 		goto no_vectors;
 	pin = !pdev->msi_enabled && !pdev->msix_enabled;
 	m->irq = pci_irq_vector(pdev, 0);
-	error = request_irq(m->irq, card_interrupt, pin ? IRQF_SHARED : 0, KBUILD_MODNAME, m);
+	error = request_irq(m->irq, m->bug->interrupt ?: card_interrupt, pin ? IRQF_SHARED : 0,
+			    KBUILD_MODNAME, m);
 	if (error)
 		goto no_irq;
 	error = STEP(m, run)(m);

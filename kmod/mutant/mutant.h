@@ -158,6 +158,8 @@ struct mutant_bug {
 	bool no_clip;
 	/* It has no error handlers. */
 	bool no_recovery;
+	/* Instead of card_interrupt. */
+	irq_handler_t interrupt;
 	unsigned int room;
 	unsigned int large;
 	unsigned int interval_us;

@@ -20,6 +20,7 @@ struct mutant_parameters {
 	bool clip;
 	bool remask;
 	bool busy;
+	bool cancel;
 	bool lasting;
 };
 

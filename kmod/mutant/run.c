@@ -333,7 +333,8 @@ int mutant_run(struct mutant *m)
 	error = mutant_begin(m);
 	if (error)
 		return error;
-	error = capture(m);
+	if (!mutant_parameters.cancel)
+		error = capture(m);
 	mutant_end(m);
 	mutant_make_busy(m);
 	mutant_end(m);

@@ -148,6 +148,12 @@ pub trait Host {
     /// Number of the register write being served, to be handed to [`Host::declare_for`] later; `None` in a step.
     fn register_write(&self) -> Option<u64>;
 
+    /// Whether a step is to do one visible thing alone: one access, or one change of registers with what follows from it at once
+    /// (a record, its bit, its interrupt). So where the orders of its actions are enumerated; see [`Device::wants`].
+    fn fine(&self) -> bool {
+        false
+    }
+
     /// Cuts the connection to the machine, as the sudden end of the function does, once this call is over. The
     /// machine sees all-ones from then on; the function is reset, as by loss of power.
     fn sever(&mut self) {}
@@ -180,6 +186,15 @@ pub trait Device: Send {
 
     /// Does one bounded piece of work: at most about [`STEP_BYTES`] moved.
     fn step(&mut self, host: &mut dyn Host) -> Next;
+
+    /// Whether a step would do anything, now or when the time comes for it, without a register being written before: an access, an
+    /// interrupt, a declaration, a change of a register that is not time's alone. One that answers promises what it takes to
+    /// enumerate the orders of its actions: that, a step of one visible thing where [`Host::fine`] says so, no time but
+    /// [`Host::now`] and [`Next::At`], and nothing from outside. [`crate::testing::conforms`] checks it. By default it promises
+    /// nothing.
+    fn wants(&self) -> Option<bool> {
+        None
+    }
 
     /// Whether it asserts its interrupt line (INTx), that is, has an enabled cause pending.
     fn line(&self) -> bool;
@@ -256,6 +271,11 @@ pub trait Function: Device {
     /// neither `load` nor `store` is called.
     fn name(&self, access: Access) -> Option<RegisterName>;
 
+    /// What [`Function::load`] would read, without the effect that it may have; `None`: that cannot be said.
+    fn peek(&self, _access: Access) -> Option<u64> {
+        None
+    }
+
     /// Reads: the bytes in the low bits, the first byte lowest. What is above the access's width is dropped.
     fn load(&mut self, access: Access, host: &mut dyn Host) -> u64;
 
@@ -270,6 +290,14 @@ impl<T: Registers> Function for T {
 
     fn name(&self, access: Access) -> Option<RegisterName> {
         self.register(access.bar, access.register(Width::Four))
+    }
+
+    fn peek(&self, access: Access) -> Option<u64> {
+        let read = words(access).map(|offset| {
+            let read = u64::from(self.read(access.bar, offset));
+            access.lanes(offset).extract(read)
+        });
+        Some(read.fold(0, |value, part| value | part))
     }
 
     fn load(&mut self, access: Access, host: &mut dyn Host) -> u64 {

@@ -11,6 +11,11 @@ use crate::contract::{Identity, InterruptKind, MOST_MSIX, Vector};
 pub trait Wire: Send {
     /// Signals once.
     fn signal(&self);
+
+    /// Whether the machine has taken all signals.
+    fn taken(&self) -> bool {
+        true
+    }
 }
 
 /// The state of all interrupts of one function.
@@ -128,15 +133,22 @@ impl<W: Wire> Irqs<W> {
         }
     }
 
-    /// Signals the line if it is asserted, not masked, and was not signalled since it was unmasked.
-    pub fn evaluate(&mut self, asserted: bool) {
+    /// Signals the line if it is asserted, not masked, and was not signalled since it was unmasked. True: it did.
+    pub fn evaluate(&mut self, asserted: bool) -> bool {
         if self.messages() || !asserted || self.line.masked || self.line.signalled {
-            return;
+            return false;
         }
         if let Some(wire) = &self.line.wire {
             wire.signal();
             self.line.signalled = true;
         }
+        self.line.signalled
+    }
+
+    /// Whether the machine has taken all that was signalled.
+    pub fn taken(&self) -> bool {
+        let messages = self.msi.iter().chain(&self.msix).flatten();
+        messages.chain(&self.line.wire).all(Wire::taken)
     }
 
     /// Sends the message of a vector. Of MSI, where the machine allocated fewer messages than the function asked for, the

@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::{Machine, Options};
 use crate::contract::{Function, IdentityError, Next};
 use crate::dma::map::Map;
+use crate::explore::{Did, Log, Order};
 use crate::journal::{Journal, Missing};
 use crate::serve::vfio_user::EventWire;
 
@@ -123,6 +124,44 @@ impl LocalCard {
     /// Lets it do one piece of work.
     pub fn step(&mut self) -> Next {
         self.machine.step()
+    }
+
+    /// Whether a step would do anything ([`crate::contract::Device::wants`]).
+    pub fn wants(&self) -> Option<bool> {
+        self.machine.function.wants()
+    }
+
+    /// From now on it acts as the order says, until [`LocalCard::explored`]; whether it promises what that takes is not asked.
+    pub fn explore(&mut self, order: Order) {
+        self.machine.explore(order);
+    }
+
+    /// While an order is carried out: the guest has nothing to do, and so the card acts. False: there is more to come.
+    pub fn idle(&mut self) -> bool {
+        self.machine.idle();
+        self.machine.rests()
+    }
+
+    /// While an order is carried out: one action, whatever the order says; `None`: it has nothing to do.
+    pub fn act(&mut self) -> Option<Did> {
+        self.machine.act()
+    }
+
+    /// From now on it acts by itself again. Gives what came of the order.
+    pub fn explored(&mut self) -> Option<Log> {
+        self.machine.explored()
+    }
+
+    /// Its time, while an order is carried out.
+    #[cfg(test)]
+    pub(super) fn machine_clock(&self) -> Duration {
+        self.machine.clock
+    }
+
+    /// The machine goes.
+    #[cfg(test)]
+    pub(super) fn unplug(&mut self) {
+        self.machine.unplug();
     }
 
     /// Waits until something comes to it from outside ([`crate::contract::Device::outside`]), and lets it do one piece of work

@@ -24,6 +24,7 @@ use crate::pci::irq::{Irqs, Wire};
 use crate::pci::msi::MsixTable;
 
 use super::Options;
+use super::explorer::Explorer;
 use super::port::Port;
 use super::unknown::{Spin, Touched, Watch};
 use super::witness::{self, Witness};
@@ -33,18 +34,18 @@ const MOST_SPINNING: usize = 64;
 
 /// A function, plugged in.
 pub(crate) struct Machine<W> {
-    function: Box<dyn Function>,
-    identity: Identity,
+    pub(super) function: Box<dyn Function>,
+    pub(super) identity: Identity,
     config: ConfigSpace,
     msix: Option<MsixTable>,
     /// Behind the mailbox in configuration space, if a witness is wanted.
-    witness: Option<Witness>,
+    pub(super) witness: Option<Witness>,
     /// And behind BAR 5, which the function leaves free.
     witness_bar: bool,
-    irqs: Irqs<W>,
+    pub(super) irqs: Irqs<W>,
     held: BTreeSet<Vector>,
     map: Arc<Map>,
-    journal: Journal,
+    pub(super) journal: Journal,
     piece: Box<[u8; PIECE]>,
     /// What the function was told of last.
     setup: Setup,
@@ -56,6 +57,10 @@ pub(crate) struct Machine<W> {
     watch: Watch,
     /// What it told of.
     spinning: Vec<Spinning>,
+    /// Who decides when the function acts, while the orders of its actions are enumerated.
+    pub(super) explorer: Option<Box<Explorer>>,
+    /// Its time then; never earlier again.
+    pub(super) clock: Duration,
 }
 
 impl<W: Wire> Machine<W> {
@@ -98,6 +103,8 @@ impl<W: Wire> Machine<W> {
             touched: Touched::default(),
             watch: Watch::default(),
             spinning: Vec::new(),
+            explorer: None,
+            clock: Duration::ZERO,
         })
     }
 
@@ -127,8 +134,18 @@ impl<W: Wire> Machine<W> {
     /// Takes what the witness in the guest tells. Whether the function decodes its registers does not matter:
     /// the witness only looks on.
     pub(crate) fn tell(&mut self, offset: u64, from: &[u8]) {
+        if let Some(witness) = &mut self.witness
+            && witness.stage(offset, from, &self.journal)
+        {
+            self.told();
+        }
+    }
+
+    /// An event of the witness's is whole.
+    fn told(&mut self) {
+        self.before_call();
         if let Some(witness) = &mut self.witness {
-            witness.write(offset, from, &self.journal);
+            witness.tell(&self.journal);
         }
     }
 
@@ -137,6 +154,7 @@ impl<W: Wire> Machine<W> {
         if let Some(memory) = self.plain_memory(bar) {
             return memory.read(offset, into);
         }
+        self.before_read(bar, offset, into.len());
         let mut rest = &mut *into;
         for access in split(bar, offset, rest.len(), self.widest(bar)) {
             let bytes = self.load(access).to_le_bytes();
@@ -147,6 +165,7 @@ impl<W: Wire> Machine<W> {
         }
         rest.fill(0xff);
         self.settle();
+        self.after_read();
     }
 
     /// Writes a BAR, at any offset and length.
@@ -165,7 +184,10 @@ impl<W: Wire> Machine<W> {
             if let Some(to) = bytes.get_mut(..part.len()) {
                 to.copy_from_slice(part);
             }
-            self.store(access, u64::from_le_bytes(bytes));
+            let value = u64::from_le_bytes(bytes);
+            if !self.before_store(access, value) {
+                self.store(access, value);
+            }
             rest = after;
         }
         self.settle();
@@ -173,6 +195,7 @@ impl<W: Wire> Machine<W> {
 
     /// Reads configuration space.
     pub(crate) fn read_config(&mut self, offset: u64, into: &mut [u8]) {
+        self.arrive(true);
         self.config.read(offset, into);
         if let (Some(at), Some(witness)) = (mailbox(offset), &self.witness) {
             let bytes = witness.read_mailbox(at).to_le_bytes();
@@ -185,9 +208,13 @@ impl<W: Wire> Machine<W> {
     /// Writes configuration space.
     pub(crate) fn write_config(&mut self, offset: u64, from: &[u8]) {
         if let (Some(at), Some(witness)) = (mailbox(offset), &mut self.witness) {
-            return witness.write_mailbox(at, from, &self.journal);
+            if witness.stage_mailbox(at, from, &self.journal) {
+                self.told();
+            }
+            return;
         }
         self.watch.stop();
+        self.before_config(offset, from.len());
         let mut masters = false;
         for effect in self.config.write(offset, from) {
             match effect {
@@ -232,6 +259,7 @@ impl<W: Wire> Machine<W> {
     pub(crate) fn unplug(&mut self) {
         self.irqs = Irqs::default();
         self.map.clear();
+        self.break_off();
         self.power_on();
         // Before the function hears of it, which may act then: that it cannot reach anything any more is known by this.
         self.journal.push(Kind::Disconnected);
@@ -309,7 +337,7 @@ impl<W: Wire> Machine<W> {
     }
 
     /// The memory behind a BAR.
-    fn memory(&self, bar: u8) -> Option<&Backing> {
+    pub(super) fn memory(&self, bar: u8) -> Option<&Backing> {
         let mut bars = self.identity.bars.iter();
         match &bars.find(|each| each.index == bar)?.contents {
             Contents::Memory { backing, .. } => Some(backing),
@@ -325,7 +353,7 @@ impl<W: Wire> Machine<W> {
     }
 
     /// Whether an access is to what the function decodes.
-    fn reaches(&self, access: Access) -> bool {
+    pub(super) fn reaches(&self, access: Access) -> bool {
         let mut bars = self.identity.bars.iter();
         let size = bars
             .find(|each| each.index == access.bar)
@@ -335,7 +363,7 @@ impl<W: Wire> Machine<W> {
     }
 
     /// The widest access that is taken as one.
-    fn widest(&self, bar: u8) -> Width {
+    pub(super) fn widest(&self, bar: u8) -> Width {
         match self.is_witness(bar.into()) {
             true => Width::Four,
             false => self.function.widest(bar),
@@ -448,7 +476,7 @@ impl<W: Wire> Machine<W> {
     }
 
     /// Reads what an access has of the MSI-X table; `None`: nothing.
-    fn load_table(&self, access: Access) -> Option<u64> {
+    pub(super) fn load_table(&self, access: Access) -> Option<u64> {
         let table = self.msix.as_ref()?;
         let words = split(access.bar, access.register(Width::Four), 8, Width::Four);
         let mut found = None;
@@ -506,7 +534,7 @@ impl<W: Wire> Machine<W> {
         count.is_some()
     }
 
-    fn lend(&mut self, register_write: Option<u64>) -> (&mut dyn Function, Port<'_, W>) {
+    pub(super) fn lend(&mut self, register_write: Option<u64>) -> (&mut dyn Function, Port<'_, W>) {
         let port = Port {
             config: &self.config,
             irqs: &self.irqs,
@@ -517,6 +545,8 @@ impl<W: Wire> Machine<W> {
             register_write,
             table: self.identity.msix.map_or(0, |msix| msix.vectors),
             severed: &mut self.severed,
+            on_way: self.explorer.as_mut().map(|explorer| explorer.messages()),
+            clock: self.clock,
         };
         (self.function.as_mut(), port)
     }
@@ -531,10 +561,12 @@ impl<W: Wire> Machine<W> {
         }
     }
 
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         let asserted = self.function.line() && self.config.power_state() == 0;
         self.config.set_line_status(asserted);
-        self.irqs.evaluate(asserted && self.config.line_enabled());
+        if self.irqs.evaluate(asserted && self.config.line_enabled()) {
+            self.sent();
+        }
     }
 }
 

@@ -3,10 +3,13 @@
 //! Serves one function on a vfio-user socket.
 //!
 //! Two threads for each card: one takes what the machine asks over the socket, one lets the function do
-//! its work; and a third where something comes to it from outside, which lets it read that. They share the function under one lock, which is handed over fairly between two pieces of
+//! its work; and a third where something comes to it from outside, which lets it read that, or where the orders of its actions are
+//! enumerated, which answers the machine's processors. They share the function under one lock, which is handed over fairly between two pieces of
 //! work. Lock order: machine, then mappings, then journal. The mappings are changed without the machine's
 //! lock, and so wait for one piece of a transfer at most.
 
+mod explorer;
+mod gate;
 mod local;
 mod machine;
 mod port;
@@ -35,6 +38,7 @@ use self::vfio_user::EventWire;
 use crate::contract::{Declaration, Function, IdentityError, Next};
 use crate::dma::map::{Foretold, Map, Mapping};
 use crate::journal::{self, Journal, Kind, Missing};
+pub use gate::{AFTER_ACCESS, GO, IDLE, NotExplorable};
 pub use local::LocalCard;
 pub(crate) use machine::Machine;
 pub use unknown::SPINNING;
@@ -106,6 +110,10 @@ pub(crate) struct Shared {
     /// How long a message may be in coming.
     pub(crate) patience: Duration,
     connection: Mutex<Option<UnixStream>>,
+    /// Where the machine's processors wait; see [`gate`].
+    gate: Mutex<Option<UnixStream>>,
+    /// Nothing is left for the card to do, while an order is carried out.
+    rested: Condvar,
     running: Mutex<usize>,
     ended: Condvar,
 }
@@ -116,7 +124,7 @@ impl Shared {
         let mut machine = self.machine.lock();
         let result = action(&mut machine);
         self.cut_if_severed(&mut machine);
-        self.wake.notify_one();
+        self.wake(&machine);
         MutexGuard::unlock_fair(machine);
         result
     }
@@ -129,9 +137,16 @@ impl Shared {
         } else {
             machine.write(bar, offset, from);
             self.cut_if_severed(&mut machine);
-            self.wake.notify_one();
+            self.wake(&machine);
         }
         MutexGuard::unlock_fair(machine);
+    }
+
+    /// Wakes the worker, unless it has nothing to say.
+    fn wake(&self, machine: &Machine<EventWire>) {
+        if !machine.is_explored() {
+            self.wake.notify_one();
+        }
     }
 
     /// Cuts the connection if the function asked for it.
@@ -173,8 +188,10 @@ impl Shared {
         drop(self.going.lock().take());
         // Errors mean that they are closed already.
         let _ = rustix::net::shutdown(listener, rustix::net::Shutdown::Both);
-        if let Some(stream) = self.connection.lock().take() {
-            let _ = stream.shutdown(std::net::Shutdown::Both);
+        for stream in [&self.connection, &self.gate] {
+            if let Some(stream) = stream.lock().take() {
+                let _ = stream.shutdown(std::net::Shutdown::Both);
+            }
         }
         // Under the lock: the worker is then either before its look at `stop` or asleep. One that is stuck in the function,
         // or in a peer's file, must not hold this up.
@@ -249,6 +266,8 @@ impl CardServer {
             going: Mutex::new(Some(going)),
             patience: options.patience,
             connection: Mutex::new(None),
+            gate: Mutex::new(None),
+            rested: Condvar::new(),
             running: Mutex::new(0),
             ended: Condvar::new(),
         });
@@ -373,6 +392,10 @@ impl Drop for CardServer {
 fn work(shared: &Shared) {
     let mut machine = shared.machine.lock();
     while !shared.stopped() {
+        if machine.is_explored() {
+            shared.wake.wait(&mut machine);
+            continue;
+        }
         let next = machine.step();
         shared.cut_if_severed(&mut machine);
         match next {

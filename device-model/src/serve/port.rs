@@ -2,7 +2,7 @@
 
 //! The machine, as a function is lent it for one call.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::contract::{Declaration, DmaError, Host, JobId, Tag, Vector};
@@ -10,6 +10,9 @@ use crate::dma::map::{Held, Map, PIECE};
 use crate::journal::{Bytes, Direction, Journal, Kind, Outcome};
 use crate::pci::config::ConfigSpace;
 use crate::pci::irq::{Irqs, Wire};
+
+/// Most messages that are on their way at once.
+const MOST_ON_WAY: usize = 4096;
 
 /// What a function is lent for one call.
 pub(super) struct Port<'a, W> {
@@ -23,6 +26,10 @@ pub(super) struct Port<'a, W> {
     /// Vectors of the MSI-X table; 0: there is none.
     pub(super) table: u16,
     pub(super) severed: &'a mut bool,
+    /// Where the orders of its actions are enumerated: messages that are on their way.
+    pub(super) on_way: Option<&'a mut VecDeque<Vector>>,
+    /// Its time is this, there; elsewhere it is no earlier.
+    pub(super) clock: Duration,
 }
 
 impl<W: Wire> Port<'_, W> {
@@ -113,13 +120,22 @@ impl<W: Wire> Host for Port<'_, W> {
         if let Some(to) = self.map.foretold() {
             to.interrupts();
         }
-        if self.irqs.messages() {
-            self.irqs.send(vector);
+        match &mut self.on_way {
+            _ if !self.irqs.messages() => {}
+            Some(on_way) if on_way.len() < MOST_ON_WAY => on_way.push_back(vector),
+            _ => drop(self.irqs.send(vector)),
         }
     }
 
     fn now(&self) -> Duration {
-        self.journal.began().elapsed()
+        match self.fine() {
+            true => self.clock,
+            false => self.journal.began().elapsed().max(self.clock),
+        }
+    }
+
+    fn fine(&self) -> bool {
+        self.on_way.is_some()
     }
 
     fn declare_for(&mut self, register_write: Option<u64>, what: Declaration) {

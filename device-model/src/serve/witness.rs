@@ -230,20 +230,22 @@ impl Witness {
         }
     }
 
-    /// Takes a write to the mailbox: which register, or its 4 bytes, after which it leads to the next.
-    pub(crate) fn write_mailbox(&mut self, offset: u64, from: &[u8], journal: &Journal) {
+    /// Takes a write to the mailbox: which register, or its 4 bytes, after which it leads to the next. As [`Witness::stage`].
+    pub(crate) fn stage_mailbox(&mut self, offset: u64, from: &[u8], journal: &Journal) -> bool {
         let Some(value) = from.first_chunk::<4>().filter(|_| from.len() == 4) else {
-            return self.refuse("a write of an odd size to the mailbox", journal);
+            self.refuse("a write of an odd size to the mailbox", journal);
+            return false;
         };
         match offset {
             MAILBOX_SELECT => self.selected = u64::from(u32::from_le_bytes(*value)) % SIZE,
             MAILBOX_DATA => {
                 let at = self.selected;
                 self.selected = (at + 4) % SIZE;
-                self.write(at, value, journal);
+                return self.stage(at, value, journal);
             }
             _ => self.refuse("a write where the mailbox has nothing", journal),
         }
+        false
     }
 
     /// Reads a whole register of 4 bytes.
@@ -258,10 +260,11 @@ impl Witness {
         }
     }
 
-    /// Takes a write as the machine made it.
-    pub(crate) fn write(&mut self, offset: u64, from: &[u8], journal: &Journal) {
+    /// Takes a write as the machine made it. True: with it an event is whole, which [`Witness::tell`] tells.
+    pub(crate) fn stage(&mut self, offset: u64, from: &[u8], journal: &Journal) -> bool {
         let Some(field) = field(offset) else {
-            return self.refuse("a write where the witness has no field", journal);
+            self.refuse("a write where the witness has no field", journal);
+            return false;
         };
         let whole = from.first_chunk::<8>().filter(|_| from.len() == 8);
         let half = from.first_chunk::<4>().filter(|_| from.len() == 4);
@@ -272,11 +275,45 @@ impl Witness {
                 let value = u64::from(u32::from_le_bytes(*bytes)) << 32;
                 self.put(field, value, 2, from);
             }
-            _ => return self.refuse("a write of an odd size or place", journal),
+            _ => {
+                self.refuse("a write of an odd size or place", journal);
+                return false;
+            }
         }
-        if field == Field::Commit as usize && self.staging.halves >> (2 * field) & 2 != 0 {
-            let staging = std::mem::take(&mut self.staging);
-            self.commit(&staging, journal);
+        field == Field::Commit as usize && self.staging.halves >> (2 * field) & 2 != 0
+    }
+
+    /// Tells the event that is whole, and forgets it.
+    pub(crate) fn tell(&mut self, journal: &Journal) {
+        let staging = std::mem::take(&mut self.staging);
+        self.commit(&staging, journal);
+    }
+
+    /// What the event that is whole is about: a step of the driver's, in words, and its memory. `None`: it is none, or was told before.
+    pub(crate) fn about(&self) -> Option<(String, Option<(u64, u64)>)> {
+        let word = Commit(self.staging.get(Field::Commit)?);
+        if word.number() != self.expected as u32 {
+            return None;
+        }
+        match word.op() {
+            OP_DRIVER => {
+                let state: DriverState = word.of(40, &STATES, "").ok()?;
+                Some((format!("driver {state:?}").to_lowercase(), None))
+            }
+            OP_KERNEL_DOWN => Some(("the kernel goes down".to_owned(), None)),
+            op => {
+                let call = CALLS.get(usize::from(op).checked_sub(1)?)?;
+                let address = self.staging.get(Field::Address)?;
+                let short = self
+                    .staging
+                    .get(Field::Short)
+                    .map(|short| short & 0xffff_ffff);
+                let length = self.staging.get(Field::Length).or(short)?;
+                Some((
+                    format!("{}, {length} bytes", call.name()),
+                    Some((address, length)),
+                ))
+            }
         }
     }
 

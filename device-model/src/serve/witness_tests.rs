@@ -36,8 +36,13 @@ struct Bench {
 impl Bench {
     fn put(&mut self, register: &str, value: u64) {
         let offset = defined(register);
-        self.witness
-            .write(offset, &value.to_le_bytes(), &self.journal);
+        self.write(offset, &value.to_le_bytes());
+    }
+
+    fn write(&mut self, offset: u64, bytes: &[u8]) {
+        if self.witness.stage(offset, bytes, &self.journal) {
+            self.witness.tell(&self.journal);
+        }
     }
 
     fn text(&mut self, text: &str) {
@@ -222,7 +227,7 @@ fn halves_make_the_same_event() {
         for half in [0, 4] {
             let bytes = ((value >> (8 * half)) as u32).to_le_bytes();
             let offset = defined(register) + half;
-            bench.witness.write(offset, &bytes, &bench.journal);
+            bench.write(offset, &bytes);
         }
     }
     let kinds = bench.kinds();
@@ -305,8 +310,8 @@ fn nonsense_is_refused_counted_and_bounded() {
     let mut bench = Bench::default();
     for number in 0..1000 {
         bench.put("LW_COMMIT", word(number, "LW_OP_MAP", &[]));
-        bench.witness.write(0x10, &[1, 2, 3], &bench.journal);
-        bench.witness.write(0xffc, &[0; 8], &bench.journal);
+        bench.write(0x10, &[1, 2, 3]);
+        bench.write(0xffc, &[0; 8]);
     }
     assert_eq!(bench.refused(), MAX_REFUSED as usize);
     assert_eq!(bench.witness.read(REFUSED), 3000);
@@ -462,8 +467,10 @@ proptest! {
     ) {
         let mut bench = Bench::default();
         for (offset, bytes) in writes {
-            bench.witness.write(offset, &bytes, &bench.journal);
-            bench.witness.write_mailbox(offset % 0x14, &bytes, &bench.journal);
+            bench.write(offset, &bytes);
+            if bench.witness.stage_mailbox(offset % 0x14, &bytes, &bench.journal) {
+                bench.witness.tell(&bench.journal);
+            }
             prop_assert!(bench.witness.staging.text.len() <= MAX_TEXT);
         }
         let told = bench.kinds().len();

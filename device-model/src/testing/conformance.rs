@@ -31,8 +31,9 @@
 //! ```
 
 use super::check_declarations;
-use crate::contract::{Access, Contents, Function, Next, Width};
+use crate::contract::{Access, Contents, Declaration, Function, Next, Width};
 use crate::dma::map::Request;
+use crate::explore::Order;
 use crate::journal::{Entry, Kind};
 use crate::random::Random;
 use crate::serve::LocalCard;
@@ -55,6 +56,7 @@ pub fn conforms(make: Maker<'_>) -> Result<(), String> {
     for seed in 0..8 {
         forgets_at_reset(make, seed)?;
         keeps_what_it_declares(make, seed)?;
+        keeps_its_promise(make, seed)?;
     }
     Ok(())
 }
@@ -225,6 +227,72 @@ pub fn keeps_what_it_declares(make: Maker<'_>, seed: u64) -> Result<(), String> 
         .map_err(|why| format!("with seed {seed}: {why}"))
 }
 
+/// One that says whether it wants to act ([`crate::contract::Device::wants`]) does as it says, and one visible thing a step where the
+/// orders of its actions are enumerated. Of one that does not say it nothing is asked.
+///
+/// # Errors
+/// What is not so, in words.
+pub fn keeps_its_promise(make: Maker<'_>, seed: u64) -> Result<(), String> {
+    let function = make();
+    if function.wants().is_none() {
+        return Ok(());
+    }
+    if function.outside().is_some() {
+        return Err("it says when it wants to act, and things come to it from outside".to_owned());
+    }
+    let known = registers(function.as_ref());
+    let mut card = plug(function)?;
+    card.explore(Order::default());
+    let mut random = Random::new(seed);
+    for _ in 0..600 {
+        if let Some(access) = known.get(random.index(known.len())) {
+            poke(&mut card, *access, &mut random);
+        }
+        for _ in 0..random.below(12) {
+            let from = card.journal().len();
+            let wants = card.wants();
+            let acted = match wants {
+                Some(true) => card.act().is_some(),
+                Some(false) => card.step() == Next::Again,
+                None => return Err("it says whether it wants to act only at times".to_owned()),
+            };
+            let entries = card.journal().entries_from(from);
+            does_one_thing(wants == Some(true), acted, &entries)
+                .map_err(|why| format!("with seed {seed}: {why}: {entries:?}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn does_one_thing(wanted: bool, acted: bool, entries: &[Entry]) -> Result<(), String> {
+    let is_access = |entry: &&Entry| matches!(entry.kind, Kind::Access { .. });
+    let accesses = entries.iter().filter(is_access).count();
+    let tells = entries.iter().any(|entry| match &entry.kind {
+        Kind::Interrupt { .. } | Kind::InterruptHeld { .. } => true,
+        Kind::Declared { what, .. } => {
+            matches!(what, Declaration::Done { .. } | Declaration::Idle { .. })
+        }
+        _ => false,
+    });
+    // An access that the bus refuses, and what follows from that, are one.
+    let refused = entries.iter().any(|entry| match &entry.kind {
+        Kind::Access { outcome, .. } => !outcome.is_ok(),
+        _ => false,
+    });
+    match (wanted, acted) {
+        (false, true) => Err("it does not want to act, and its step asks for another".to_owned()),
+        (false, false) if !entries.is_empty() => {
+            Err("it does not want to act, and acts".to_owned())
+        }
+        (true, false) => Err("it wants to act, and does nothing".to_owned()),
+        _ if accesses > 1 => Err(format!("a step made {accesses} accesses")),
+        _ if accesses > 0 && tells && !refused => {
+            Err("a step made an access and told of the end of a job, or interrupted".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
 fn plug(function: Box<dyn Function>) -> Result<LocalCard, String> {
     let card = LocalCard::plug(function, crate::serve::Options::default());
     let card = card.map_err(|why| why.to_string())?;
@@ -248,31 +316,33 @@ fn drive(card: &mut LocalCard, known: &[Access], random: &mut Random, accesses: 
         let Some(access) = known.get(random.index(known.len())) else {
             return;
         };
-        let value = match random.below(6) {
-            0 => random.draw(),
-            1 => 1 << random.below(64),
-            2 => random.below(64) * 4096,
-            3 => 0,
-            _ => random.below(4),
-        };
-        let bytes = value.to_le_bytes();
-        let length = match random.below(8) {
-            0 => 8,
-            1 => 1,
-            _ => access.width.bytes().into(),
-        };
-        card.write_bytes(
-            access.bar,
-            access.offset,
-            bytes.get(..length).unwrap_or_default(),
-        );
-        if random.below(4) == 0 {
-            card.read_bytes(access.bar, access.offset, &mut vec![0; length]);
-        }
+        poke(card, *access, random);
         for _ in 0..random.below(8) {
             if card.step() != Next::Again {
                 break;
             }
         }
+    }
+}
+
+/// Writes to a place as no driver does, and perhaps reads there.
+fn poke(card: &mut LocalCard, access: Access, random: &mut Random) {
+    let value = match random.below(6) {
+        0 => random.draw(),
+        1 => 1 << random.below(64),
+        2 => random.below(64) * 4096,
+        3 => 0,
+        _ => random.below(4),
+    };
+    let bytes = value.to_le_bytes();
+    let length = match random.below(8) {
+        0 => 8,
+        1 => 1,
+        _ => access.width.bytes().into(),
+    };
+    let part = bytes.get(..length).unwrap_or_default();
+    card.write_bytes(access.bar, access.offset, part);
+    if random.below(4) == 0 {
+        card.read_bytes(access.bar, access.offset, &mut vec![0; length]);
     }
 }

@@ -14,6 +14,7 @@
 //! |---|---|
 //! | [`wire`] | the file that plugin and harness share: what was found, what to listen to |
 //! | [`echo`] | an event, as the witness wrote it |
+//! | [`gate`] | where the CPU waits, while the orders of a card's actions are enumerated |
 //! | [`pages`] | what of each page the CPU must not do: the fast path |
 //! | [`lend`] | a lend, and whose each of its bytes is |
 //! | [`watch`] | all lends, and what was found |
@@ -34,6 +35,7 @@ extern crate std;
 pub mod barrier;
 pub mod doorbell;
 pub mod echo;
+pub mod gate;
 pub mod lend;
 pub mod order;
 pub mod pages;

@@ -7,7 +7,7 @@
 //! | [`MAGIC_AT`] | [`MAGIC`]; the plugin leaves a file without it alone | the harness's |
 //! | [`ECHO_AT`] | physical address of the witness's echo; 0: not known yet, nothing is watched | the harness's |
 //! | [`LIMIT_AT`] | first physical address that no RAM has | the harness's |
-//! | [`FLAGS_AT`] | [`SCATTERED`] | the harness's |
+//! | [`FLAGS_AT`] | [`SCATTERED`], [`ALONE`](crate::gate::ALONE) | the harness's |
 //! | [`CODE_AT`] | [`CODES`] ranges of virtual addresses that code of the kernel's has, two words each | the harness's |
 //! | [`TAKEN_AT`] | how many findings the harness took out of the ring | the harness's |
 //! | [`TOLD_AT`] | how many the plugin put there | the plugin's |

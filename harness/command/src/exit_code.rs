@@ -8,7 +8,7 @@
 pub(crate) enum ExitCode {
     /// Done; `run`: every byte landed where it should.
     Clean = 0,
-    /// `run`, `exec`, `shell`, `legs`: something landed where it should not, or not at all; `replay`: another verdict; `test`: a test failed; `fuzz`: one that its
+    /// `run`, `exec`, `explore`, `shell`, `legs`: something landed where it should not, or not at all; `replay`: another verdict; `test`: a test failed; `fuzz`: one that its
     /// scenario does not predict; `pool-exercise`: a difference.
     Violations = 1,
     /// The command line makes no sense.
@@ -29,7 +29,7 @@ pub(crate) enum ExitCode {
 pub(crate) const HELP: &str = "\
 Exit codes:
     0  done; run: every byte landed where it should
-    1  run, exec, shell, legs: violations; test: a test failed; catalog: a class not named, or a clean twin not silent; replay: another verdict;
+    1  run, exec, explore, shell, legs: violations; test: a test failed; catalog: a class not named, or a clean twin not silent; replay: another verdict;
        fuzz: a wrong verdict; pool-exercise: allocator and model differ
     2  the command line makes no sense
     3  the set-up or the host failed; doctor: something is lacking

@@ -148,6 +148,17 @@ impl Progress {
         }
     }
 
+    /// Shows how many orders were tried.
+    pub(crate) fn explore(&mut self, tried: u64, waiting: usize) {
+        let Some(screen) = &self.screen else {
+            return;
+        };
+        let bar = self
+            .current
+            .get_or_insert_with(|| screen.add(spinner("orders")));
+        bar.set_message(format!("{tried} tried, {waiting} wait"));
+    }
+
     /// Clears what is not to stay.
     pub(crate) fn finish(&mut self) {
         for (_, bar) in self.steps.drain() {

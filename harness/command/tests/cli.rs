@@ -35,6 +35,7 @@ fn help_documents_commands_and_exit_codes() {
         "replay",
         "shell",
         "exec",
+        "explore",
         "test",
         "init",
         "build-module",
@@ -47,7 +48,7 @@ fn help_documents_commands_and_exit_codes() {
     }
     for code in [
         "  0  done",
-        "  1  run, exec, shell, legs: violations",
+        "  1  run, exec, explore, shell, legs: violations",
         "  4  the guest failed",
         "130  interrupted",
     ] {
@@ -137,6 +138,25 @@ fn shell_documents_every_option() {
 fn exec_and_what_belongs_to_it_document_every_option() {
     let of = |command: &str| help(&[command, "-h"]);
     insta::assert_snapshot!(of("exec") + &of("test") + &of("init") + &of("build-module"));
+}
+
+#[test]
+fn explore_documents_every_option_and_refuses_what_is_none_of_its_words() {
+    insta::assert_snapshot!(help(&["explore", "-h"]));
+
+    for (words, said) in [
+        (["--scenario", "bind"], "end with `unbind`"),
+        (
+            ["--scenario", "bind, jump, unbind"],
+            "no word of a scenario",
+        ),
+        (["--order", "36"], "no part of an order"),
+        (["--order", "36:0"], "36:4"),
+    ] {
+        let (mut landfall, _cache) = landfall();
+        let refused = landfall.args(["explore", "--card", "capture"]).args(words);
+        refused.assert().code(2).stderr(contains(said));
+    }
 }
 
 #[test]

@@ -199,7 +199,7 @@ impl Machine {
         let server = card
             .serve(&self.sockets.path(index), index, with)
             .map_err(GuestFailed::early)?;
-        if let Some(cpu) = &self.cpu {
+        if let Some(cpu) = self.cpu.as_ref().filter(|_| self.options.watch_cpu) {
             cpu.watch(index, &server);
         }
         self.cards.push(server);
@@ -236,8 +236,13 @@ impl Machine {
             let doing = "give QEMU the card's socket";
             self.fail(What::Host { doing, source })
         })?;
-        self.monitor(&qmp::Command::PlugCard { index, socket })
-            .map(drop)
+        let synchronous = self.options.explored;
+        self.monitor(&qmp::Command::PlugCard {
+            index,
+            socket,
+            synchronous,
+        })
+        .map(drop)
     }
 
     fn wait_for_path(&mut self, path: &str, limit: Duration) -> Result<()> {

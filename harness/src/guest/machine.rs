@@ -115,7 +115,7 @@ impl Machine {
             .check()
             .and_then(|()| start::check(&options, prepared))
             .map_err(|why| GuestFailed::early(What::Options(why)))?;
-        if options.watch_cpu {
+        if options.watch_cpu || options.explored {
             cpu::can_watch(&options, prepared)
                 .map_err(|why| GuestFailed::early(What::Options(why)))?;
         }
@@ -148,7 +148,7 @@ impl Machine {
                 machine
             }
             Err(NotRestored::Failed(failed)) => return Err(failed),
-            Err(NotRestored::Cold(why)) if options.watch_cpu => {
+            Err(NotRestored::Cold(why)) if options.watch_cpu || options.explored => {
                 let why = format!(
                     "the CPU's accesses are seen only in a guest that is restored, and this one is not: {why}"
                 );

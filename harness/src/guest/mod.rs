@@ -28,6 +28,7 @@ pub mod console_findings;
 pub mod cpu;
 mod driver;
 mod failure;
+mod gate;
 mod inbox;
 mod link;
 mod loading;

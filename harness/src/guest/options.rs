@@ -190,6 +190,8 @@ pub struct GuestOptions {
     /// The CPU's own accesses to memory that is a card's are told each card's journal, too: the guest is restored, under TCG, and
     /// has the witness. See [`super::cpu`].
     pub watch_cpu: bool,
+    /// Its one card acts in an order that is told ([`super::Guest::explore`]): the guest is restored, under TCG, and has one CPU.
+    pub explored: bool,
     /// Most entries that a card's journal keeps; about 150 bytes each.
     pub journal: usize,
     /// Appended to the kernel's command line.
@@ -234,6 +236,7 @@ impl Default for GuestOptions {
             iommu: Iommu::default(),
             witness: false,
             watch_cpu: false,
+            explored: false,
             journal: CAPACITY,
             append: String::new(),
             loud: false,
@@ -280,6 +283,9 @@ impl GuestOptions {
         self.pool.check(&self.ram())?;
         if self.watch_cpu && !self.witness {
             return Err("what is lent to a card, and so which accesses of the CPU's matter, the witness tells, and there is to be none".to_owned());
+        }
+        if self.explored && (self.cpus, self.cards.len()) != (1, 1) {
+            return Err("orders are those of one card and one CPU".to_owned());
         }
         if self.fragment.is_some_and(|order| order > MAX_FRAGMENT) {
             return Err(format!(
@@ -400,6 +406,7 @@ mod tests {
         assert_eq!(GuestOptions::default().check(), Ok(()));
         assert!(refused(&|options| options.fragment = Some(10)).contains("0 to 9"));
         assert!(refused(&|options| options.watch_cpu = true).contains("the witness tells"));
+        assert!(refused(&|options| options.explored = true).contains("one card and one CPU"));
         assert!(refused(&|options| options.watch.push(0..1 << 40)).contains("not all RAM"));
         let contig = |options: &mut GuestOptions| {
             options.watch_from_boot = true;

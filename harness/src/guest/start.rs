@@ -16,6 +16,7 @@ use landfall_guest::{Cancel, Kernel, Prepared, RunAs};
 use super::card::Card;
 use super::cpu;
 use super::failure::{GuestFailed, Result, What};
+use super::gate::Gate;
 use super::inbox::Inbox;
 use super::logs::{CONSOLE_LOG, QEMU_LOG};
 use super::machine::Machine;
@@ -149,11 +150,21 @@ impl<'a> Launch<'a> {
         };
         let mut watches = (None, Vec::new(), Vec::new());
         // One that is restored to make another snapshot of is nobody's guest yet.
-        if options.watch_cpu && self.incoming.is_some() && !self.in_turns {
+        let listens = options.watch_cpu || options.explored;
+        if listens && self.incoming.is_some() && !self.in_turns {
             let made = cpu::Shared::new(options, &memory);
             let (shared, arguments, theirs) =
                 made.map_err(host("make the file that the CPU's accesses are told in"))?;
-            watches = (Some(shared), arguments.into(), theirs.into());
+            watches = (Some(shared), Vec::from(arguments), Vec::from(theirs));
+        }
+        if let ((Some(shared), arguments, theirs), Some(card), true) =
+            (&mut watches, cards.first_mut(), options.explored)
+        {
+            let gate = Gate::new().map_err(host("make the sockets of the gate"))?;
+            gate.tell(&shared.file)
+                .map_err(host("tell the plugin of the gate"))?;
+            arguments.extend(gate.arguments());
+            theirs.extend(gate.open(card)?);
         }
         let (watches_cpu, plugin, plugins) = watches;
         let description = Description {

@@ -21,6 +21,7 @@ use crate::guest::{Guest, Running};
 pub use leave::{Expected, leave, leave_dead, record_to};
 pub use leg::Leg;
 pub use trial::{Context, Trial, TrialFailed, causes};
+pub(crate) use trial::{Ended, lives};
 pub use verdict::{Judged, Outcome, Verdict};
 pub use watch::{Death, SETTLE, Watch, count, may_be_drivers, named};
 

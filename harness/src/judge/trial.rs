@@ -303,32 +303,13 @@ impl Trial {
         };
         let of_guest = |source| TrialFailed::Guest { leg, source };
         let built = self.built(prepared, context)?;
-        let mut options = leg.of(GuestOptions {
-            board: Board::of_set_up(prepared),
-            cards: self.cards.clone(),
-            ..self.options.clone()
-        });
-        if self.pool {
-            let pool = options.pool_module();
-            options.preload.push(pool);
-        }
+        let options = self.guest_options(leg, prepared);
         if leg == Leg::Cpu
             && let Err(why) = cpu::can_watch(&options, prepared)
         {
             return Ok(Judged::skipped(leg, &why));
         }
-        let guest = Guest::configure(options);
-        let guest = guest.boot(prepared, context.cancel).map_err(of_guest)?;
-        if let Some(order) = leg.fragment() {
-            let order = format!("order={order}");
-            guest
-                .load_module(FRAGMENT_MODULE, &order)
-                .map_err(of_guest)?;
-        }
-        guest.load_module(WITNESS_MODULE, "").map_err(of_guest)?;
-        for (host, place) in &self.files {
-            put(&guest, host, place).map_err(of_guest)?;
-        }
+        let guest = self.bring_up(leg, options, prepared, context)?;
         let watch = Watch::begin(&guest, leg.platform(guest.memory().ram()));
         let mut came = Came::default();
         let death = match self.drive(&guest, leg, &built, &mut came) {
@@ -369,8 +350,46 @@ impl Trial {
         })
     }
 
+    /// What its guest on a platform is.
+    pub(crate) fn guest_options(&self, leg: Leg, prepared: &Prepared) -> GuestOptions {
+        let mut options = leg.of(GuestOptions {
+            board: Board::of_set_up(prepared),
+            cards: self.cards.clone(),
+            ..self.options.clone()
+        });
+        if self.pool {
+            let pool = options.pool_module();
+            options.preload.push(pool);
+        }
+        options
+    }
+
+    /// A guest with all in it but the drivers.
+    pub(crate) fn bring_up(
+        &self,
+        leg: Leg,
+        options: GuestOptions,
+        prepared: &Prepared,
+        context: &Context<'_>,
+    ) -> Result<Guest<Booted>, TrialFailed> {
+        let of_guest = |source| TrialFailed::Guest { leg, source };
+        let guest = Guest::configure(options);
+        let guest = guest.boot(prepared, context.cancel).map_err(of_guest)?;
+        if let Some(order) = leg.fragment() {
+            let order = format!("order={order}");
+            guest
+                .load_module(FRAGMENT_MODULE, &order)
+                .map_err(of_guest)?;
+        }
+        guest.load_module(WITNESS_MODULE, "").map_err(of_guest)?;
+        for (host, place) in &self.files {
+            put(&guest, host, place).map_err(of_guest)?;
+        }
+        Ok(guest)
+    }
+
     /// Builds the drivers that are to be built for the kernel of these guests.
-    fn built(
+    pub(crate) fn built(
         &self,
         prepared: &Prepared,
         context: &Context<'_>,
@@ -381,6 +400,27 @@ impl Trial {
         built.map_err(TrialFailed::Build)
     }
 
+    /// Loads the drivers; gives their modules' names.
+    pub(crate) fn load(
+        &self,
+        guest: &Guest<Booted>,
+        leg: Leg,
+        built: &[Option<Built>],
+    ) -> Result<Vec<String>, Ended> {
+        let pairs = self.drivers.iter().zip(built);
+        let loaded = pairs.map(|(driver, built)| {
+            load(guest, driver, built.as_ref()).map_err(|source| match lives(&source) {
+                true => Ended::Failed(TrialFailed::Driver {
+                    driver: driver.to_string(),
+                    leg,
+                    source,
+                }),
+                false => Ended::Guest(source),
+            })
+        });
+        loaded.collect()
+    }
+
     /// Loads, runs, unloads.
     fn drive(
         &self,
@@ -389,19 +429,7 @@ impl Trial {
         built: &[Option<Built>],
         came: &mut Came,
     ) -> Result<(), Ended> {
-        let mut names = Vec::new();
-        for (driver, built) in self.drivers.iter().zip(built) {
-            let loaded = load(guest, driver, built.as_ref());
-            let name = loaded.map_err(|source| match lives(&source) {
-                true => Ended::Failed(TrialFailed::Driver {
-                    driver: driver.to_string(),
-                    leg,
-                    source,
-                }),
-                false => Ended::Guest(source),
-            })?;
-            names.push(name);
-        }
+        let names = self.load(guest, leg, built)?;
         for argv in &self.programs {
             let words: Vec<_> = argv.iter().map(String::as_str).collect();
             let program = argv.join(" ");
@@ -456,7 +484,7 @@ fn load(
 }
 
 /// Whether the guest goes on after that.
-fn lives(failed: &GuestFailed) -> bool {
+pub(crate) fn lives(failed: &GuestFailed) -> bool {
     matches!(*failed.what, What::Refused(_) | What::NotBrought(_))
 }
 
@@ -468,7 +496,7 @@ struct Came {
 }
 
 /// Why the work on a guest ended early.
-enum Ended {
+pub(crate) enum Ended {
     /// The guest refused, or is gone.
     Guest(GuestFailed),
     /// The trial comes to nothing.

@@ -28,6 +28,7 @@ use std::sync::OnceLock;
 use landfall_guest::{Cancel, Event, Packages, Prepared, SetupOptions};
 
 use crate::bundle::Place;
+use crate::explore::{Explored, Order, Wanted, explore};
 use crate::judge::{Context, Trial, TrialFailed, Verdict, causes};
 
 /// What guests are made of; made on first use, which takes minutes and needs the host's package mirror.
@@ -131,15 +132,35 @@ impl Trial {
     /// # Errors
     /// As those two.
     pub fn verdict(&self) -> Result<Verdict, TrialFailed> {
+        let debug = prepared_debug()?;
+        self.with(debug, |trial, context| trial.judge(context))
+    }
+
+    /// [`crate::explore::explore`] with what [`prepared`] gives.
+    ///
+    /// # Errors
+    /// As those two.
+    pub fn explore(&self, wanted: &Wanted) -> Result<Explored, TrialFailed> {
+        let command = |order: &Order| vec![format!("order {order} of a test's")];
+        self.with(None, |trial, context| {
+            explore(trial, wanted, context, &command, &mut |_| ())
+        })
+    }
+
+    fn with<R>(
+        &self,
+        debug: Option<&Prepared>,
+        work: impl FnOnce(&Self, &Context<'_>) -> Result<R, TrialFailed>,
+    ) -> Result<R, TrialFailed> {
         let setup = setup_options().unwrap_or_default();
         let context = Context {
             setup: &setup,
             prepared: prepared()?,
-            debug: prepared_debug()?,
+            debug,
             at_once: most_guests(),
             bundles: Some(&Place::Evidence),
             cancel: &Cancel::default(),
         };
-        self.clone().guests(most_guests()).judge(&context)
+        work(&self.clone().guests(most_guests()), &context)
     }
 }

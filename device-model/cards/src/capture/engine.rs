@@ -65,6 +65,8 @@ pub(super) struct Registers {
     pub(super) job: Option<Job>,
     pub(super) selftest_address: u64,
     pub(super) selftest_busy: bool,
+    /// What it read, where each access is a step.
+    pub(super) selftest_word: Option<[u8; 8]>,
     pub(super) selftest_result: u8,
     /// `run` was cleared, by this register write, and the card is not idle yet.
     pub(super) stopping: Option<Option<u64>>,
@@ -146,8 +148,7 @@ impl CaptureCard {
 
     fn serve(&mut self, host: &mut dyn Host) -> Next {
         if self.registers.selftest_busy {
-            self.registers.selftest_result = self.selftest(host);
-            self.registers.selftest_busy = false;
+            self.selftest(host);
             return Next::Again;
         }
         if let Some(register_write) = self.registers.stopping {
@@ -346,13 +347,19 @@ impl CaptureCard {
             job.mask = Some(mask);
             return Ok(false);
         }
-        let mut budget = STEP_BYTES;
-        for _ in 0..ACCESSES {
+        // A frame is two visible pieces where each counts.
+        let (most, accesses) = match host.fine() {
+            true => ((job.spec.frame_bytes() as usize).div_ceil(2), 1),
+            false => (STEP_BYTES, ACCESSES),
+        };
+        let mut budget = most.min(STEP_BYTES);
+        for _ in 0..accesses {
             let run = job.next_run();
             let position = run.as_ref().map_or(u64::MAX, |run| run.start);
             match self.strike_in_frame(job, position, host) {
                 Struck::No => {}
                 Struck::Severed => return Ok(false),
+                Struck::Completed if host.fine() => return Ok(false),
                 // What follows comes before the driver can have taken the frame back.
                 Struck::Completed => budget = STEP_BYTES,
             }
@@ -418,21 +425,40 @@ impl CaptureCard {
         }
     }
 
-    fn selftest(&self, host: &mut dyn Host) -> u8 {
+    /// Reads the word of the self-test, or writes it back; both in one step unless each is to be seen.
+    fn selftest(&mut self, host: &mut dyn Host) {
         let address = self.registers.selftest_address;
-        if !address.is_multiple_of(8) {
-            return regs::RESULT_ALIGNMENT;
-        }
-        let transfer = |host: &mut dyn Host| {
-            let mut word = [0; 8];
-            host.may_master()?;
-            host.dma_read(address, &mut word, Tag::default())?;
-            host.dma_write(address + 8, &word.map(|byte| !byte), Tag::default())
+        let result = match job::reach(address, 16, self.options.address_bits) {
+            _ if !address.is_multiple_of(8) => Err(regs::RESULT_ALIGNMENT),
+            Ok(_) => self.selftest_at(address, host).map_err(result_of),
+            Err(result) => Err(result),
         };
-        match job::reach(address, 16, self.options.address_bits) {
-            Ok(_) => transfer(host).map_or_else(result_of, |()| RESULT_OK),
-            Err(result) => result,
-        }
+        let r = &mut self.registers;
+        (r.selftest_busy, r.selftest_result) = match result {
+            Ok(true) => (false, RESULT_OK),
+            Ok(false) => return,
+            Err(result) => (false, result),
+        };
+        r.selftest_word = None;
+    }
+
+    /// True: it is over.
+    fn selftest_at(&mut self, address: u64, host: &mut dyn Host) -> Result<bool, DmaError> {
+        host.may_master()?;
+        let word = match self.registers.selftest_word {
+            Some(word) => word,
+            None => {
+                let mut word = [0; 8];
+                host.dma_read(address, &mut word, Tag::default())?;
+                self.registers.selftest_word = Some(word);
+                if host.fine() {
+                    return Ok(false);
+                }
+                word
+            }
+        };
+        host.dma_write(address + 8, &word.map(|byte| !byte), Tag::default())?;
+        Ok(true)
     }
 }
 

@@ -284,6 +284,11 @@ impl CaptureCard {
         }
     }
 
+    /// Whether it is yet to do what should not happen any more.
+    pub(super) fn has_afterlife(&self) -> bool {
+        self.afterlife.late.is_some() || self.afterlife.stray.is_some()
+    }
+
     /// Does what is due of what should not happen any more; tells when the next of it is.
     pub(super) fn strike_late(&mut self, host: &mut dyn Host) -> Option<Duration> {
         let due = [self.late(host), self.stray(host)];

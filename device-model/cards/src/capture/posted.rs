@@ -51,6 +51,11 @@ impl CaptureCard {
         });
     }
 
+    /// Whether some are on their way.
+    pub(super) fn has_posted(&self) -> bool {
+        !self.posted.0.is_empty()
+    }
+
     /// Lets those arrive whose time has come; tells when the next is due.
     pub(super) fn arrive_due(&mut self, host: &mut dyn Host) -> Option<Duration> {
         while let Some(first) = self.posted.0.front() {

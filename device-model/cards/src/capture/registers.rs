@@ -75,6 +75,11 @@ impl Device for CaptureCard {
         self.work(host)
     }
 
+    fn wants(&self) -> Option<bool> {
+        let goes_on = self.busy() || self.has_afterlife() || self.has_posted();
+        Some(goes_on && !self.severed)
+    }
+
     fn line(&self) -> bool {
         self.registers.irq_status.into_raw() & self.registers.irq_enable.into_raw() != 0
     }

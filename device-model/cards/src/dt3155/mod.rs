@@ -250,7 +250,10 @@ impl Dt3155 {
 
     /// Writes the next lines of the frame in work.
     fn advance(&mut self, mut frame: Frame, host: &mut dyn Host) {
-        let end = frame.standard.height().min(frame.line + LINES);
+        // Where each action counts, a line is one, and so is the end of a frame.
+        let lines = if host.fine() { 1 } else { LINES };
+        let full = frame.line == frame.standard.height();
+        let end = frame.standard.height().min(frame.line + lines);
         let mut line = vec![0; frame.standard.width() as usize];
         while frame.line < end {
             picture::paint(frame.number, frame.line, &mut line);
@@ -265,7 +268,7 @@ impl Dt3155 {
             frame.line += 1;
         }
         self.frame = Some(frame);
-        if frame.line == frame.standard.height() {
+        if frame.line == frame.standard.height() && (full || !host.fine()) {
             self.complete(&frame, host);
         }
     }
@@ -400,6 +403,12 @@ impl Device for Dt3155 {
             (Next::At(time), Some(due)) => Next::At(time.min(due)),
             (next, _) => next,
         }
+    }
+
+    fn wants(&self) -> Option<bool> {
+        let begins = self.due.is_some() && !self.interrupts().end_odd();
+        let strikes = matches!(self.late, Late::Unbound | Late::At(_));
+        Some(self.frame.is_some() || begins || strikes)
     }
 
     fn line(&self) -> bool {

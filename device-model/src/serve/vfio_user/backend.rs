@@ -51,6 +51,12 @@ impl Wire for EventWire {
             let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
         }
     }
+
+    fn taken(&self) -> bool {
+        // An event descriptor can be read until somebody has read it.
+        let mut ready = [PollFd::new(&self.0, PollFlags::IN)];
+        !poll(&mut ready, Some(&Timespec::default())).is_ok_and(|count| count > 0)
+    }
 }
 
 /// One connection's view of a card.

@@ -11,6 +11,7 @@
 )]
 
 mod api;
+mod gate;
 mod order;
 
 use alloc::sync::Arc;
@@ -504,7 +505,9 @@ unsafe extern "C" fn qemu_plugin_install(
         }
         PLUGIN.store(alloc::boxed::Box::into_raw(plugin), Ordering::Release);
         api::qemu_plugin_register_vcpu_init_cb(id, on_cpu, null_mut());
-        api::qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation, null_mut());
+        if !gate::install(id, shared) {
+            api::qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation, null_mut());
+        }
     }
     0
 }

@@ -87,7 +87,16 @@ pub(crate) struct ExecArguments {
 impl ExecArguments {
     /// Whether all that takes part is Landfall's or the distribution's: nothing that somebody could have put on this machine.
     pub(crate) fn is_of_ours(&self) -> bool {
-        let subject = &self.subject;
+        let program = self.program.first();
+        self.subject.is_of_ours()
+            && program.is_none_or(|name| !name.contains('/') || name.starts_with('/'))
+            && self.machine.qemu_arguments.is_empty()
+    }
+}
+
+impl SubjectArguments {
+    /// As [`ExecArguments::is_of_ours`].
+    pub(crate) fn is_of_ours(&self) -> bool {
         let of_kernel = |driver: &Driver| {
             matches!(
                 driver.source,
@@ -97,13 +106,10 @@ impl ExecArguments {
                     | DriverSource::Kernel(_)
             )
         };
-        let program = self.program.first();
-        subject.card_sockets.is_empty()
-            && subject.card_commands.is_empty()
-            && subject.drivers.iter().all(of_kernel)
-            && subject.files.is_empty()
-            && program.is_none_or(|name| !name.contains('/') || name.starts_with('/'))
-            && self.machine.qemu_arguments.is_empty()
+        self.card_sockets.is_empty()
+            && self.card_commands.is_empty()
+            && self.drivers.iter().all(of_kernel)
+            && self.files.is_empty()
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod catalog;
 mod exec;
+mod explore;
 mod setup;
 
 use std::ffi::OsString;
@@ -26,6 +27,7 @@ pub(crate) use exec::{
     BuildModuleArguments, ExecArguments, InitArguments, MachineArguments, ShellArguments,
     SubjectArguments, TestArguments,
 };
+pub(crate) use explore::ExploreArguments;
 pub(crate) use setup::{DoctorArguments, SetupArguments};
 
 use crate::exit_code;
@@ -51,6 +53,9 @@ pub(crate) enum Command {
     /// Tries a driver of yours with a card: boots, watches, loads it, runs a program, and gives the verdict.
     #[command(after_help = exit_code::HELP)]
     Exec(Box<ExecArguments>),
+    /// Tries a driver in all orders of the card's actions among its steps, and tells the shortest that fails.
+    #[command(after_help = exit_code::HELP)]
+    Explore(Box<ExploreArguments>),
     /// Does what landfall.toml says: each test to its verdict.
     #[command(after_help = exit_code::HELP)]
     Test(Box<TestArguments>),

@@ -117,17 +117,21 @@ impl<'a> Bench<'a> {
 
     /// Does a trial.
     pub(super) fn judge(&self, trial: &Trial, bundles: Option<&Place>) -> Result<Verdict, Failure> {
-        let context = Context {
+        trial
+            .judge(&self.context(bundles))
+            .map_err(|failed| Failure::of_trial(&failed))
+    }
+
+    /// What trials are made with, and where they leave what failed.
+    pub(super) fn context<'b>(&'b self, bundles: Option<&'b Place>) -> Context<'b> {
+        Context {
             setup: &self.options,
             prepared: &self.prepared,
             debug: self.debug.as_ref(),
             at_once: self.machine.jobs,
             bundles,
             cancel: self.cancel,
-        };
-        trial
-            .judge(&context)
-            .map_err(|failed| Failure::of_trial(&failed))
+        }
     }
 }
 
@@ -143,7 +147,7 @@ pub(super) fn bundles(path: Option<&Path>) -> Result<Place, Failure> {
     Ok(place)
 }
 
-fn subject(arguments: &SubjectArguments) -> Subject {
+pub(super) fn subject(arguments: &SubjectArguments) -> Subject {
     let named = arguments.cards.iter().cloned().map(CardChoice::Named);
     let sockets = arguments.card_sockets.iter().cloned();
     let commands = arguments.card_commands.iter().cloned();

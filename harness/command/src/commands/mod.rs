@@ -5,6 +5,7 @@
 mod catalog;
 mod exec;
 mod explain;
+mod explore;
 mod fuzz;
 mod replay;
 mod survey;
@@ -59,6 +60,7 @@ pub(crate) fn main(cli: Cli) -> ExitCode {
         Some(Command::Explain(arguments)) => explain::explain(&arguments),
         Some(Command::Replay(arguments)) => replay::replay(&arguments, &cancel),
         Some(Command::Exec(arguments)) => exec::exec(&arguments, &cancel),
+        Some(Command::Explore(arguments)) => explore::explore(&arguments, &cancel),
         Some(Command::Test(arguments)) => test::test(&arguments, &cancel),
         Some(Command::Init(arguments)) => test::init(&arguments),
         Some(Command::BuildModule(arguments)) => exec::build(&arguments, &cancel),

@@ -181,6 +181,9 @@ fn trial(
         Some(Command::Exec(exec)) if exec.is_of_ours() => {
             return super::exec::again(&exec, &arguments.parts, cancel);
         }
+        Some(Command::Explore(explore)) if explore.subject.is_of_ours() => {
+            return super::explore::again(&explore, &arguments.parts, cancel);
+        }
         Some(Command::Run(run)) => match super::video::again(&run, &arguments.parts, cancel) {
             Some(again) => return again,
             None => {
@@ -189,7 +192,7 @@ fn trial(
                 ));
             }
         },
-        Some(Command::Exec(_)) => {
+        Some(Command::Exec(_) | Command::Explore(_)) => {
             return Err(by_hand(
                 "it had files, programs or a card of somebody's own, which a bundle may not name",
             ));

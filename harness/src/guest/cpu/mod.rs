@@ -24,6 +24,8 @@ use landfall_device::contract::JobId;
 use landfall_device::journal::{CpuAccess, Journal, Kind, Settled, Unordered};
 use landfall_device::serve::CardServer;
 use landfall_guest::{Kernel, PLUGIN, Prepared};
+use landfall_plugin::gate;
+use landfall_plugin::stamps::Kind as Barriers;
 use landfall_plugin::wire::{self, Found};
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
@@ -49,7 +51,7 @@ const REMEMBERED: &str = "cpu-watch.json";
 /// The file that is shared with the plugin, and what was taken out of it.
 #[derive(Debug)]
 pub(super) struct Shared {
-    file: File,
+    pub(super) file: File,
     /// How many findings were taken out of the ring.
     taken: u64,
     /// How many were told as lost.
@@ -74,10 +76,9 @@ impl Shared {
     ) -> io::Result<(Self, [String; 2], [OwnedFd; 3])> {
         let file = sealed("landfall-cpu", |file| file.set_len(wire::SIZE as u64))?;
         let limit = options.ram().iter().map(|ram| ram.range().end).max();
-        let flags = match options.iommu.is_there() {
-            true => wire::SCATTERED,
-            false => 0,
-        };
+        let flag = |is: bool, flag: u64| if is { flag } else { 0 };
+        let flags =
+            flag(options.iommu.is_there(), wire::SCATTERED) | flag(!options.watch_cpu, gate::ALONE);
         let put = |at: usize, word: u64| file.write_all_at(&word.to_le_bytes(), at as u64);
         put(wire::LIMIT_AT, limit.unwrap_or(0))?;
         put(wire::FLAGS_AT, flags)?;
@@ -87,7 +88,11 @@ impl Shared {
         }
         put(wire::MAGIC_AT, wire::MAGIC)?;
         let (plugin, theirs) = (plugin()?, file.try_clone()?);
-        let (stamps, stamped) = Stamps::new(memory, options.board.barriers)?;
+        let barriers = match options.watch_cpu {
+            true => options.board.barriers,
+            false => Barriers::None,
+        };
+        let (stamps, stamped) = Stamps::new(memory, barriers)?;
         let arguments = [
             "-plugin".to_owned(),
             format!(
@@ -108,13 +113,13 @@ impl Shared {
         Ok((shared, arguments, [plugin.into(), theirs.into(), stamped]))
     }
 
-    fn word(&self, at: usize) -> io::Result<u64> {
+    pub(super) fn word(&self, at: usize) -> io::Result<u64> {
         let mut word = [0; 8];
         self.file.read_exact_at(&mut word, at as u64)?;
         Ok(u64::from_le_bytes(word))
     }
 
-    fn put(&self, at: usize, word: u64) -> io::Result<()> {
+    pub(super) fn put(&self, at: usize, word: u64) -> io::Result<()> {
         self.file.write_all_at(&word.to_le_bytes(), at as u64)
     }
 
@@ -198,7 +203,7 @@ impl Shared {
 impl Machine {
     /// Has the CPU's accesses told, if the options ask for that: the plugin learns where the witness tells what it hears.
     pub(super) fn hear_cpu(&mut self) -> Result<()> {
-        if self.cpu.is_none() {
+        if self.cpu.is_none() || !self.options.watch_cpu {
             return Ok(());
         }
         let read = Request::ReadFile {

@@ -33,7 +33,10 @@ pub enum Command {
         index: usize,
         /// Where it is served.
         socket: PathBuf,
+        /// Its register writes are not posted: the CPU waits for each.
+        synchronous: bool,
     },
+
     /// Answers which [`Capability`] this QEMU has.
     QueryCapabilities,
     /// Switches these capabilities on for the migration that follows.
@@ -99,14 +102,23 @@ impl Command {
     pub fn line(&self, id: u64) -> String {
         let (execute, arguments) = match self {
             Self::Capabilities => ("qmp_capabilities", Value::Null),
-            Self::QueryStatus => ("query-status", Value::Null),
+
             Self::Quit => ("quit", Value::Null),
             Self::Stop => ("stop", Value::Null),
             Self::Continue => ("cont", Value::Null),
             Self::SystemReset => ("system_reset", Value::Null),
-            Self::PlugCard { index, socket } => {
-                ("device_add", command::card_device(*index, socket))
+            Self::PlugCard {
+                index,
+                socket,
+                synchronous,
+            } => {
+                let mut device = command::card_device(*index, socket);
+                if *synchronous {
+                    device["x-no-posted-writes"] = true.into();
+                }
+                ("device_add", device)
             }
+            Self::QueryStatus => ("query-status", Value::Null),
             Self::UnplugCard { index } => ("device_del", json!({ "id": command::card(*index) })),
             Self::QueryCapabilities => ("query-migrate-capabilities", Value::Null),
             Self::SetCapabilities(on) => {
@@ -362,6 +374,7 @@ mod tests {
         let plug = Command::PlugCard {
             index: 1,
             socket: "/tmp/card1".into(),
+            synchronous: false,
         }
         .line(4);
         assert!(
