@@ -27,7 +27,7 @@ use std::sync::OnceLock;
 
 use landfall_guest::{Cancel, Event, Packages, Prepared, SetupOptions};
 
-use crate::bundle::Place;
+use crate::bundle::{Place, Views};
 use crate::judge::{Context, Trial, TrialFailed, Verdict, causes};
 
 /// What guests are made of; made on first use, which takes minutes and needs the host's package mirror.
@@ -138,6 +138,7 @@ impl Trial {
             debug: prepared_debug()?,
             at_once: most_guests(),
             bundles: Some(&Place::Evidence),
+            views: &Views::default(),
             cancel: &Cancel::default(),
         };
         self.clone().guests(most_guests()).judge(&context)

@@ -5,6 +5,7 @@
 mod catalog;
 mod exec;
 mod setup;
+mod views;
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -27,6 +28,7 @@ pub(crate) use exec::{
     SubjectArguments, TestArguments,
 };
 pub(crate) use setup::{DoctorArguments, SetupArguments};
+pub(crate) use views::ViewArguments;
 
 use crate::exit_code;
 
@@ -234,7 +236,7 @@ pub(crate) struct GuestArguments {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RunArguments {
     /// Stream from this video card with its usual driver. Of the options only --frames, --save-frames, --memory, --cpus,
-    /// --iommu, --append, --qemu-arg, --accel, --jobs, --json, --bundle and the parts of the guest are for others than capture
+    /// --iommu, --append, --qemu-arg, --accel, --jobs, --json, --bundle, --report, --perfetto and the parts of the guest are for others than capture
     #[arg(long, value_name = "NAME", default_value = CAPTURE, value_parser = landfall_cards::NAMES)]
     pub(crate) card: String,
     #[command(flatten)]
@@ -340,6 +342,8 @@ pub(crate) struct OutputArguments {
     /// Keep logs and journals also if it does not
     #[arg(long)]
     pub(crate) keep: bool,
+    #[command(flatten)]
+    pub(crate) views: ViewArguments,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -347,6 +351,8 @@ pub(crate) struct ExplainArguments {
     /// The bundle: a directory or a .tar.zst
     #[arg(value_name = "BUNDLE")]
     pub(crate) bundle: PathBuf,
+    #[command(flatten)]
+    pub(crate) views: ViewArguments,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -361,6 +367,8 @@ pub(crate) struct ReplayArguments {
     /// Put the bundle of that run in the place of the old one
     #[arg(long, requires = "live")]
     pub(crate) record: bool,
+    #[command(flatten)]
+    pub(crate) views: ViewArguments,
     #[command(flatten)]
     pub(crate) parts: PartArguments,
 }
