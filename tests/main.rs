@@ -46,5 +46,6 @@ mod tw686x;
 mod userspace;
 mod vfio;
 mod video;
+mod viewer;
 mod witness;
 mod witness_hears;
