@@ -37,6 +37,8 @@ struct Meta<'a> {
     /// Who says each of the words, and they.
     texts: &'a [(&'static str, String)],
     columns: Vec<usize>,
+    /// Addresses are those behind an IOMMU, as the card has them.
+    iommu: bool,
     ram: Vec<[u64; 2]>,
     pool: Vec<[u64; 2]>,
     /// What was lent: first address, bytes, and the first entry that lent it.
@@ -148,6 +150,7 @@ fn meta<'a>(view: &'a View, subject: &Subject<'a>, columns: Vec<usize>) -> Meta<
         entries: view.rows.len(),
         texts: &view.texts,
         columns,
+        iommu: view.platform.iommu,
         ram,
         pool,
         lent: view

@@ -120,7 +120,9 @@ function start(data) {
   table.draw();
   timeline.draw();
   memory.draw();
+  if (meta.iommu) byId("memory-title").textContent = "Memory, as the card sees it";
   if (meta.violations.length) choose(meta.violations[0]);
+  else memory.lent();
   document.documentElement.dataset.ready = String(Math.round(performance.now()));
 }
 

@@ -223,6 +223,15 @@ function makeMemory(data, onSelect, onViolation) {
     redraw();
   }
 
+  // All that was ever lent.
+  function lent() {
+    const lends = layers.filter((layer) => layer.edge).flatMap((layer) => layer.list);
+    if (!lends.length) return;
+    const first = Math.min(...lends.map((one) => one.start)), last = Math.max(...lends.map((one) => one.end));
+    const margin = (last - first) / 20;
+    show(first - margin, last + margin);
+  }
+
   const around = (start, span) => show(start - span / 2, start + span / 2);
   const here = () => state.mark ? state.mark[0] : Math.floor((state.from + state.to) / 2);
 
@@ -259,7 +268,7 @@ function makeMemory(data, onSelect, onViolation) {
     event.preventDefault();
     does();
   });
-  const mine = { state, draw, redraw, show, zoom, pan, at, mark, around, moment };
+  const mine = { state, draw, redraw, show, zoom, pan, at, mark, around, moment, lent };
   pointer(canvas, mine, (left, top) => {
     const found = find(left, top);
     if (found?.violation) onViolation(found.violation);
