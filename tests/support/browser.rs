@@ -148,6 +148,19 @@ impl Browser {
         }
     }
 
+    /// Waits until the page complains, and gives what it says.
+    ///
+    /// # Errors
+    /// It never does.
+    pub fn complaint(&mut self) -> Result<String> {
+        let end = Instant::now() + PATIENCE;
+        while self.complaints.is_empty() && Instant::now() < end {
+            self.evaluate("new Promise(done => requestAnimationFrame(() => done(1)))")?;
+        }
+        let first = self.complaints.first();
+        Ok(first.ok_or("the page complained of nothing")?.clone())
+    }
+
     /// What an expression comes to on the page.
     ///
     /// # Errors
