@@ -85,6 +85,31 @@ fn a_fault_leaves_a_bundle_that_repeats_its_verdict() -> Result {
     Ok(())
 }
 
+/// A run that is clean leaves what is to be looked at, where that is asked for, and no bundle; the bundle of one that fails has a
+/// page by itself.
+#[test]
+fn a_page_and_a_trace_are_made_of_any_run_that_is_asked_for_them() -> Result {
+    let temporary = tempfile::tempdir()?;
+    let directory = tempfile::tempdir()?;
+    let file = |name: &str| directory.path().join(name).to_string_lossy().into_owned();
+    let (page, trace, bundle) = (file("page.html"), file("trace"), file("bundle"));
+
+    let clean = run(temporary.path(), &["--report", &page, "--perfetto", &trace])?;
+
+    assert_eq!(clean.status.code(), Some(0), "{}", text(&clean));
+    let shown = fs::read_to_string(&page)?;
+    assert!(shown.contains("<h1 id=\"summary\">clean: 2 frames"));
+    assert!(!shown.contains("page.html"), "who repeats it, writes none");
+    assert!(fs::metadata(&trace)?.len() > 1000);
+    assert_eq!(fs::read_dir(temporary.path())?.count(), 0, "no bundle");
+
+    let failed = run(temporary.path(), &["--fault", "short", "--bundle", &bundle])?;
+    assert_eq!(failed.status.code(), Some(1), "{}", text(&failed));
+    let kept = Bundle::open(Path::new(&bundle))?.text("report.html")?;
+    assert!(kept.is_some_and(|page| page.contains("short transfer")));
+    Ok(())
+}
+
 /// As one file where that is asked for.
 #[test]
 fn a_bundle_can_be_one_file() -> Result {

@@ -47,5 +47,6 @@ mod tw686x;
 mod userspace;
 mod vfio;
 mod video;
+mod viewer;
 mod witness;
 mod witness_hears;

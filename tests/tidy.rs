@@ -80,7 +80,10 @@ fn licence_of(path: &Path) -> &'static str {
 /// The first three lines of every source file name its licence, and the right one for where it is compiled.
 #[test]
 fn every_source_file_names_its_licence() {
-    let sources = files("", &[".rs", ".c", ".h", "Kbuild", "Makefile", ".yml"]);
+    let endings = [
+        ".rs", ".c", ".h", "Kbuild", "Makefile", ".yml", ".html", ".css", ".js",
+    ];
+    let sources = files("", &endings);
 
     none(offenders(&sources, |path, text| {
         let wanted = format!("SPDX-License-Identifier: {}", licence_of(path));
@@ -113,9 +116,12 @@ fn no_test_file_is_forgotten() {
 /// No file grows past what a reader takes in; past 600 lines there is a second subject in it.
 #[test]
 fn files_stay_small() {
-    none(offenders(&files("", &[".rs", ".c", ".h"]), |_, text| {
+    let sources = files("", &[".rs", ".c", ".h", ".html", ".css", ".js"]);
+    none(offenders(&sources, |path, text| {
+        // What was recorded is nobody's to read.
+        let recorded = short(path).contains("/bundles/");
         let lines = text.lines().count();
-        (lines > 600).then(|| format!("{lines} lines"))
+        (lines > 600 && !recorded).then(|| format!("{lines} lines"))
     }));
 }
 
@@ -231,6 +237,7 @@ const LEVELS: [(&str, &[&str]); 5] = [
             "guest debug_info",
             "report",
             "evidence",
+            "viewer",
             "bundle",
             "judge",
             "explore",

@@ -4,7 +4,7 @@
 //!
 //! [`guest`] boots and steers a guest: configured, booted, loaded. [`judge`] watches its cards and says what they did wrong.
 //! [`debug_info`] finds the lines of a driver's calls. [`report`] has the words and pictures of a verdict, and [`bundle`]
-//! keeps all of it for later. Of particular cards, drivers and commands nothing here knows.
+//! keeps all of it for later; [`viewer`] shows it. Of particular cards, drivers and commands nothing here knows.
 //!
 //! Nothing here prints, exits or reads the environment; that is left to the command. [`testing`] stands for the command in
 //! tests, and does.
@@ -19,6 +19,7 @@ pub mod guest;
 pub mod judge;
 pub mod report;
 pub mod testing;
+pub mod viewer;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -21,6 +21,8 @@ use landfall_suite::capture::{self, Device};
 use landfall_suite::capture::{CardInfo, Configure};
 use landfall_suite::run::{self, CapturePlan, RunFailed, Session, Wishes};
 
+pub mod browser;
+pub mod busy;
 pub mod kselftest;
 
 /// Long enough for anything that a healthy guest does at once.

@@ -295,7 +295,7 @@ impl Failure {
     pub(crate) fn output_of_bundle(error: &BundleError) -> Self {
         Self {
             code: ExitCode::Output,
-            ..Self::host("the bundle was not written", error)
+            ..Self::host("what the run leaves was not written", error)
         }
     }
 
@@ -312,6 +312,9 @@ impl Failure {
 
     /// A bundle is refused.
     pub(crate) fn of_bundle(path: &Path, error: &BundleError) -> Self {
+        if matches!(error, BundleError::Write { .. }) {
+            return Self::output_of_bundle(error);
+        }
         let doing = format!("cannot use the bundle {}", path.display());
         Self {
             hint: match error {

@@ -6,10 +6,11 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal, stdout};
 use std::path::Path;
 
-use landfall::bundle;
+use landfall::bundle::{self, Views};
 use landfall::guest::accelerator::Choice;
 use landfall::report::map::{self, Canvas, size};
 use landfall::report::schema::{DriverCall, Report, Verdict, Violation};
+use landfall::report::symbol::symbol;
 use landfall_cards::capture::fault_names;
 use landfall_guest::{
     CacheSize, Exported, Finding, Imported, Prepared, Pruned, SetupOptions, Status,
@@ -86,6 +87,18 @@ fn extras(outcome: &Outcome) -> String {
 pub(crate) fn left(bundle: &Path) -> String {
     let bundle = bundle.display();
     format!("bundle: {bundle}\n  landfall explain {bundle}\n")
+}
+
+/// What was made of a run to be looked at.
+pub(crate) fn viewed(views: &Views) -> String {
+    let page = views.page.as_ref();
+    let page = page.map(|path| format!("{}: open it in a browser\n", path.display()));
+    let trace = views.perfetto.as_ref();
+    let trace = trace.map(|path| {
+        let path = path.display();
+        format!("{path}: open it with Perfetto's trace_processor or its viewer\n")
+    });
+    page.unwrap_or_default() + &trace.unwrap_or_default()
 }
 
 /// All of a report but its last line.
@@ -300,7 +313,7 @@ fn describe(text: &mut String, kind: &str, violation: &Violation, paint: &Paint)
 
 /// A call of the driver's, in words.
 fn called(made: &DriverCall) -> String {
-    let caller = made.caller.as_deref().map(bundle::symbol);
+    let caller = made.caller.as_deref().map(symbol);
     let caller = caller.unwrap_or_else(|| "somewhere unknown".to_owned());
     let source = made.source.as_ref();
     let source = source.map_or_else(String::new, |source| format!(", {source}"));

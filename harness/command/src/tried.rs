@@ -5,14 +5,14 @@
 use std::fmt::Write as _;
 use std::io::{Write, stderr, stdout};
 
-use landfall::bundle;
+use landfall::bundle::{self, Views};
 use landfall::guest::accelerator::Choice;
 use landfall::judge::{Outcome, Verdict};
 use landfall_guest::Prepared;
 use serde::Serialize;
 
 use crate::output;
-use crate::report::Paint;
+use crate::report::{self, Paint};
 
 /// What is booted for a shell.
 pub(crate) fn shell(prepared: &Prepared, choice: &Choice) -> String {
@@ -38,6 +38,21 @@ pub(crate) fn programs(verdict: &Verdict) {
             }
             output::text(&bundle::printable(&ran.stdout));
             let _ = stderr().write_all(bundle::printable(&ran.stderr).as_bytes());
+        }
+    }
+}
+
+/// Tells where what there is to be looked at is: of several each by its platform and card.
+pub(crate) fn viewed(views: &Views, verdict: &Verdict) {
+    let legs = &verdict.legs;
+    let several = legs.len() > 1 || legs.iter().any(|leg| leg.cards.len() > 1);
+    for leg in legs {
+        for (card, _) in &leg.cards {
+            let views = match several {
+                true => views.of(&format!("{}-{}-{card}", verdict.name, leg.leg)),
+                false => views.clone(),
+            };
+            output::text(&report::viewed(&views));
         }
     }
 }

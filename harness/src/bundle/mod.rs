@@ -14,6 +14,7 @@
 //! | `report.json` | the whole report: all three views ([`crate::report::schema::Report`]) |
 //! | `pages.json`, `pages.bin`, `expected.bin` | guest memory around each violation, and what should lie there ([`crate::evidence::Pages`]) |
 //! | `map.txt`, `map.svg` | physical memory, drawn |
+//! | `report.html` | all of it as a page, for a browser ([`crate::viewer`]) |
 //! | `console.log`, `console-boot.log`, `qemu.log` | what the guest and QEMU said |
 //!
 //! A trial is a run of `landfall legs` or `landfall catalog`: no capture driver states there what it lent, and all that
@@ -33,6 +34,7 @@ mod place;
 mod store;
 mod story;
 mod stream;
+mod views;
 
 use std::collections::BTreeMap;
 
@@ -45,8 +47,9 @@ pub use open::Bundle;
 pub use picture::{drawing, map};
 pub use place::Place;
 pub use store::{Parts, store};
-pub use story::{printable, story, symbol};
+pub use story::{printable, story};
 pub use stream::{Judged, judge};
+pub use views::Views;
 
 /// The bundle that a run leaves if it fails.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,6 +62,8 @@ pub struct Request {
     pub scenario: Option<String>,
     /// The seed of whatever was drawn at random.
     pub seed: Option<u64>,
+    /// What else is made of the run, whether it fails or not.
+    pub views: Views,
 }
 
 /// What was run, and what came of it: `run.json`.
@@ -93,6 +98,7 @@ mod names {
     pub(super) const EXPECTED_BIN: &str = "expected.bin";
     pub(super) const MAP_TXT: &str = "map.txt";
     pub(super) const MAP_SVG: &str = "map.svg";
+    pub(super) const PAGE: &str = "report.html";
 }
 
 #[cfg(test)]

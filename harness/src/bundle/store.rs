@@ -48,6 +48,8 @@ pub struct Parts<'a> {
     pub pages: &'a Pages,
     /// What guest and QEMU said.
     pub logs: &'a Logs,
+    /// Whether there is to be a page in it.
+    pub page: bool,
 }
 
 /// Writes a bundle; `evidence` is where evidence goes. Gives its place.
@@ -140,6 +142,9 @@ fn fill(parts: &Parts<'_>, directory: &Path) -> io::Result<Manifest> {
     }
     for (name, text) in parts.logs {
         files.bytes(name, end(text).as_bytes())?;
+    }
+    if parts.page {
+        files.bytes(names::PAGE, super::views::page(parts).as_bytes())?;
     }
     let manifest = Manifest {
         format: FORMAT,

@@ -117,6 +117,7 @@ fn stored(place: Place, evidence: &Path) -> Result<(PathBuf, Judgement), BundleE
         observed: None,
         pages: &pages,
         logs: &vec![("console.log", "hello\n".to_owned())],
+        page: true,
     };
     Ok((store(&parts, evidence)?, violations))
 }
@@ -329,6 +330,7 @@ fn told_with(lines: &Lines) -> (TempDir, PathBuf) {
         observed: None,
         pages: &Pages::default(),
         logs: &Vec::new(),
+        page: true,
     };
     let path = store(&parts, directory.path()).unwrap();
     (directory, path)

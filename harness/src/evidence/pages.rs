@@ -110,6 +110,13 @@ impl Pages {
         self.pages.get(&(address - address % PAGE))
     }
 
+    /// Addresses, ascending, and what is known of each page.
+    pub fn known(&self) -> impl Iterator<Item = (u64, &[Known])> {
+        self.pages
+            .iter()
+            .map(|(address, page)| (*address, page.known.as_slice()))
+    }
+
     /// Keeps the pages that a range of physical addresses begins and ends in, and those beside them, as they are
     /// now, as far as there is room and they are RAM. Those that it begins and ends in are kept anew. `knowing`
     /// is given each page and its address, to say what should be there.

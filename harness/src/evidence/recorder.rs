@@ -129,21 +129,32 @@ impl Recorder {
     /// # Errors
     /// What `out` gave.
     pub fn write(&self, journal: &Journal, mut out: impl Write) -> io::Result<()> {
-        let mut line = |item: &Item| -> io::Result<()> {
-            serde_json::to_writer(&mut out, item)?;
+        self.items(journal, |item| {
+            serde_json::to_writer(&mut out, &item)?;
             out.write_all(b"\n")
-        };
-        line(&Item::Platform(self.platform.clone()))?;
+        })
+    }
+
+    /// Tells what the ledger was given, in order.
+    ///
+    /// # Errors
+    /// What `each` gave.
+    pub fn items<E>(
+        &self,
+        journal: &Journal,
+        mut each: impl FnMut(Item) -> Result<(), E>,
+    ) -> Result<(), E> {
+        each(Item::Platform(self.platform.clone()))?;
         let mut entries = journal.entries_from(0).into_iter().peekable();
         for given in &self.given {
             match given {
-                Given::Lend(lend) => line(&Item::Lend(lend.clone()))?,
-                Given::Reclaim => line(&Item::Reclaim(true))?,
-                Given::Full(entry) => line(&Item::Entry(entry.clone()))?,
+                Given::Lend(lend) => each(Item::Lend(lend.clone()))?,
+                Given::Reclaim => each(Item::Reclaim(true))?,
+                Given::Full(entry) => each(Item::Entry(entry.clone()))?,
                 Given::Entries(range) => {
                     while let Some(entry) = entries.next_if(|entry| entry.sequence < range.end) {
                         if entry.sequence >= range.start {
-                            line(&Item::Entry(self.told(entry)))?;
+                            each(Item::Entry(self.told(entry)))?;
                         }
                     }
                 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::bundle::{self, BundleError, Parts, Place, Request, Run};
+use crate::bundle::{self, BundleError, Parts, Place, Request, Run, Views};
 use crate::debug_info::Lines;
 use crate::evidence::{Logs, Observed, Pages, Trace};
 use crate::guest::{self, GuestFailed, run_directory};
@@ -88,6 +88,7 @@ pub fn record_to(
         logs: &Logs::new(),
         pages: &Pages::default(),
         lines: Lines::new(),
+        page: false,
     };
     store(&place, expected, kept, &said, Some(observed)).map(drop)
 }
@@ -98,6 +99,7 @@ struct Kept<'a> {
     logs: &'a Logs,
     pages: &'a Pages,
     lines: Lines,
+    page: bool,
 }
 
 impl<'a> Kept<'a> {
@@ -108,6 +110,7 @@ impl<'a> Kept<'a> {
             logs: &trace.logs,
             pages: &trace.pages,
             lines: trace.lines(),
+            page: true,
         }
     }
 }
@@ -119,15 +122,49 @@ fn store(
     wrong: &str,
     observed: Option<&Observed>,
 ) -> Result<PathBuf, BundleError> {
+    let request = request(place, expected);
+    let parts = parts(&request, expected, &kept, wrong, observed);
+    bundle::store(&parts, &run_directory::parent())
+}
+
+/// Makes what is to be looked at of a guest, whatever it gave.
+///
+/// # Errors
+/// If a file cannot be written.
+pub fn show(
+    views: &Views,
+    expected: &Expected<'_>,
+    observed: &Observed,
+) -> Result<(), BundleError> {
+    if views.is_empty() {
+        return Ok(());
+    }
+    let said = (expected.wrong)(observed).unwrap_or_else(|| "as expected".to_owned());
+    let kept = Kept::of(&observed.trace);
+    let request = request(&Place::Evidence, expected);
+    views.of_parts(&parts(&request, expected, &kept, &said, Some(observed)))
+}
+
+fn request(place: &Place, expected: &Expected<'_>) -> Request {
     let scenario = expected.scenario.as_ref();
-    let request = Request {
+    Request {
         place: place.clone(),
         command: expected.command.clone(),
         scenario: scenario.map(|(text, _)| text.clone()),
         seed: scenario.map(|(_, seed)| *seed),
-    };
+        views: Views::default(),
+    }
+}
+
+fn parts<'a>(
+    request: &'a Request,
+    expected: &Expected<'_>,
+    kept: &'a Kept<'a>,
+    wrong: &str,
+    observed: Option<&'a Observed>,
+) -> Parts<'a> {
     let stream = kept.trace.stream.as_ref();
-    let parts = Parts {
+    Parts {
         run: Run {
             command: request.command.clone(),
             seed: request.seed,
@@ -135,7 +172,7 @@ fn store(
             summary: format!("{}: {wrong}", expected.what),
             kernel_line: None,
         },
-        request: &request,
+        request,
         stream: stream.map(|(recorder, journal)| (recorder, journal)),
         judged: &kept.trace.judged,
         lines: &kept.lines,
@@ -143,6 +180,6 @@ fn store(
         observed,
         pages: kept.pages,
         logs: kept.logs,
-    };
-    bundle::store(&parts, &run_directory::parent())
+        page: kept.page,
+    }
 }

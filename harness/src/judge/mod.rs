@@ -18,7 +18,7 @@ use landfall_guest::Prepared;
 use crate::evidence::Recorder;
 use crate::guest::{Guest, Running};
 
-pub use leave::{Expected, leave, leave_dead, record_to};
+pub use leave::{Expected, leave, leave_dead, record_to, show};
 pub use leg::Leg;
 pub use trial::{Context, Trial, TrialFailed, causes};
 pub(crate) use trial::{Ended, lives};

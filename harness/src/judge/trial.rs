@@ -12,8 +12,8 @@ use std::time::Duration;
 use landfall_device::contract::Function;
 use landfall_guest::{BuildFailed, Built, Cancel, Packages, Prepared, SetupOptions, parallel};
 
-use super::{Death, Expected, Judged, Leg, Verdict, Watch, leave, versions};
-use crate::bundle::{BundleError, Place};
+use super::{Death, Expected, Judged, Leg, Verdict, Watch, leave, show, versions};
+use crate::bundle::{BundleError, Place, Views};
 use crate::evidence::Observed;
 use crate::guest::{
     Board, Booted, Card, Driver, DriverSource, FRAGMENT_MODULE, Guest, GuestFailed, GuestOptions,
@@ -78,6 +78,8 @@ pub struct Context<'a> {
     pub at_once: Option<NonZeroUsize>,
     /// Where bundles go; `None`: none is left.
     pub bundles: Option<&'a Place>,
+    /// What else is made of each guest and card, whatever they gave.
+    pub views: &'a Views,
     /// Ends it.
     pub cancel: &'a Cancel,
 }
@@ -338,6 +340,11 @@ impl Trial {
                 scenario: None,
                 wrong: &says,
             };
+            let views = match self.legs.len() * self.cards.len() {
+                1 => context.views.clone(),
+                _ => context.views.of(&expected.word),
+            };
+            show(&views, &expected, &observed).map_err(TrialFailed::Bundle)?;
             let left = leave(context.bundles, &expected, observed);
             cards.push((card.name().to_owned(), left.map_err(TrialFailed::Bundle)?));
         }

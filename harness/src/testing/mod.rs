@@ -27,7 +27,7 @@ use std::sync::OnceLock;
 
 use landfall_guest::{Cancel, Event, Packages, Prepared, SetupOptions};
 
-use crate::bundle::Place;
+use crate::bundle::{Place, Views};
 use crate::explore::{Explored, Order, Wanted, explore};
 use crate::judge::{Context, Trial, TrialFailed, Verdict, causes};
 
@@ -159,6 +159,7 @@ impl Trial {
             debug,
             at_once: most_guests(),
             bundles: Some(&Place::Evidence),
+            views: &Views::default(),
             cancel: &Cancel::default(),
         };
         work(&self.clone().guests(most_guests()), &context)

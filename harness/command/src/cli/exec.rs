@@ -10,7 +10,7 @@ use clap::Args;
 use landfall::guest::{Accelerator, Driver, DriverSource};
 use landfall::judge::Leg;
 
-use super::{GuestArguments, PartArguments, parse_accelerator, parse_size};
+use super::{GuestArguments, PartArguments, ViewArguments, parse_accelerator, parse_size};
 
 /// Cards, drivers, and what programs need.
 #[derive(Args, Clone, Debug)]
@@ -76,6 +76,8 @@ pub(crate) struct ExecArguments {
     /// Write what came of it as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) views: ViewArguments,
     /// Where a platform that fails leaves its bundle: beside PATH, with words for platform and card at the end of the name; one
     /// file if that ends in .tar.zst [default: new directories where logs go]
     #[arg(long, value_name = "PATH")]
@@ -173,6 +175,8 @@ pub(crate) struct TestArguments {
     /// Where what fails leaves its bundles: beside PATH [default: new directories where logs go]
     #[arg(long, value_name = "PATH")]
     pub(crate) bundle: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) views: ViewArguments,
     #[command(flatten)]
     pub(crate) machine: MachineArguments,
     #[command(flatten)]

@@ -6,6 +6,7 @@ mod catalog;
 mod exec;
 mod explore;
 mod setup;
+mod views;
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -29,6 +30,7 @@ pub(crate) use exec::{
 };
 pub(crate) use explore::ExploreArguments;
 pub(crate) use setup::{DoctorArguments, SetupArguments};
+pub(crate) use views::ViewArguments;
 
 use crate::exit_code;
 
@@ -243,7 +245,7 @@ pub(crate) struct GuestArguments {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RunArguments {
     /// Stream from this video card with its usual driver. Of the options only --frames, --save-frames, --memory, --cpus,
-    /// --iommu, --append, --qemu-arg, --accel, --jobs, --json, --bundle and the parts of the guest are for others than capture
+    /// --iommu, --append, --qemu-arg, --accel, --jobs, --json, --bundle, --report, --perfetto and the parts of the guest are for others than capture
     #[arg(long, value_name = "NAME", default_value = CAPTURE, value_parser = landfall_cards::NAMES)]
     pub(crate) card: String,
     #[command(flatten)]
@@ -349,6 +351,8 @@ pub(crate) struct OutputArguments {
     /// Keep logs and journals also if it does not
     #[arg(long)]
     pub(crate) keep: bool,
+    #[command(flatten)]
+    pub(crate) views: ViewArguments,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -356,6 +360,8 @@ pub(crate) struct ExplainArguments {
     /// The bundle: a directory or a .tar.zst
     #[arg(value_name = "BUNDLE")]
     pub(crate) bundle: PathBuf,
+    #[command(flatten)]
+    pub(crate) views: ViewArguments,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -370,6 +376,8 @@ pub(crate) struct ReplayArguments {
     /// Put the bundle of that run in the place of the old one
     #[arg(long, requires = "live")]
     pub(crate) record: bool,
+    #[command(flatten)]
+    pub(crate) views: ViewArguments,
     #[command(flatten)]
     pub(crate) parts: PartArguments,
 }

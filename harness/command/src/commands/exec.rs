@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use landfall::bundle::Place;
+use landfall::bundle::{Place, Views};
 use landfall::evidence::Named;
 use landfall::guest::{Driver, Guest, GuestFailed, GuestOptions, Running, What, accelerator};
 use landfall::judge::{Context, Leg, Outcome, Trial, TrialFailed, Verdict};
@@ -116,20 +116,30 @@ impl<'a> Bench<'a> {
     }
 
     /// Does a trial.
-    pub(super) fn judge(&self, trial: &Trial, bundles: Option<&Place>) -> Result<Verdict, Failure> {
+    pub(super) fn judge(
+        &self,
+        trial: &Trial,
+        bundles: Option<&Place>,
+        views: &Views,
+    ) -> Result<Verdict, Failure> {
         trial
-            .judge(&self.context(bundles))
+            .judge(&self.context(bundles, views))
             .map_err(|failed| Failure::of_trial(&failed))
     }
 
-    /// What trials are made with, and where they leave what failed.
-    pub(super) fn context<'b>(&'b self, bundles: Option<&'b Place>) -> Context<'b> {
+    /// What trials are made with, where they leave what failed, and how it is shown.
+    pub(super) fn context<'b>(
+        &'b self,
+        bundles: Option<&'b Place>,
+        views: &'b Views,
+    ) -> Context<'b> {
         Context {
             setup: &self.options,
             prepared: &self.prepared,
             debug: self.debug.as_ref(),
             at_once: self.machine.jobs,
             bundles,
+            views,
             cancel: self.cancel,
         }
     }
@@ -191,9 +201,10 @@ pub(super) fn exec(arguments: &ExecArguments, cancel: &Cancel) -> Done {
     )?;
     let trial = bench.trial("exec", &subject, Path::new(""), &mut progress)?;
     let trial = trial.command(|leg| on_leg(command_line(), leg));
-    let verdict = bench.judge(&trial, Some(&place))?;
+    let verdict = bench.judge(&trial, Some(&place), &arguments.views.views())?;
     tried::programs(&verdict);
     tried::verdict(&verdict);
+    tried::viewed(&arguments.views.views(), &verdict);
     if let Some(path) = &arguments.json {
         report::write_json(path, &tried::Json::from(&verdict))?;
     }
@@ -223,6 +234,7 @@ fn on_leg(words: Vec<String>, leg: Leg) -> Vec<String> {
 pub(super) fn again(
     arguments: &ExecArguments,
     parts: &PartArguments,
+    views: &Views,
     cancel: &Cancel,
 ) -> Result<Vec<Named>, Failure> {
     let subject = of_exec(arguments);
@@ -230,7 +242,7 @@ pub(super) fn again(
     let legs = &arguments.legs;
     let bench = Bench::prepare(parts, &arguments.machine, legs, cancel, &mut progress)?;
     let trial = bench.trial("exec", &subject, Path::new(""), &mut progress)?;
-    let verdict = bench.judge(&trial, None)?;
+    let verdict = bench.judge(&trial, None, views)?;
     let cards = verdict.legs.into_iter().flat_map(|leg| leg.cards);
     Ok(cards.flat_map(|(_, seen)| seen.violations).collect())
 }
@@ -285,7 +297,8 @@ pub(super) fn shell(arguments: &ShellArguments, cancel: &Cancel) -> Done {
             }
         })
     });
-    let verdict = bench.judge(&trial.command(|_| command_line()), Some(&place));
+    let trial = trial.command(|_| command_line());
+    let verdict = bench.judge(&trial, Some(&place), &Views::default());
     if let Some(failure) = failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
         return Err(failure);
     }

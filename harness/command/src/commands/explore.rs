@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use landfall::bundle::{self, Place};
+use landfall::bundle::{self, Place, Views};
 use landfall::evidence::Named;
 use landfall::explore::{self, Bounds, End, Explored, Failed, Order, Wanted};
 use landfall::guest::Accelerator;
@@ -87,7 +87,7 @@ fn tried(
     let explored = explore::explore(
         &trial,
         &wanted,
-        &bench.context(place),
+        &bench.context(place, &Views::default()),
         &command,
         &mut |so_far| {
             progress.explore(so_far.tried, so_far.waiting);

@@ -113,10 +113,12 @@ fn run(arguments: &RunArguments, cancel: &Cancel) -> Done {
     let request = bundle::Request {
         place,
         command: command_line(),
+        views: arguments.output.views.views(),
         ..bundle::Request::default()
     };
     let outcome = run_with(arguments, request, cancel)?;
     report::outcome(&outcome);
+    output::text(&report::viewed(&arguments.output.views.views()));
     if let Some(path) = &arguments.output.json {
         report::write_json(path, &outcome.report)?;
     }
@@ -161,15 +163,17 @@ fn place(path: Option<&Path>) -> Result<bundle::Place, Failure> {
     Ok(place)
 }
 
-/// The command line that this process was given, without its name and without `--bundle`.
+/// The command line that this process was given, without its name and without where bundle, page and trace go.
 fn command_line() -> Vec<String> {
     let mut words = std::env::args_os().skip(1);
     let mut kept = Vec::new();
     while let Some(word) = words.next() {
-        match &*word.to_string_lossy() {
-            "--bundle" => drop(words.next()),
-            word if word.starts_with("--bundle=") => {}
-            word => kept.push(word.to_owned()),
+        let word = word.to_string_lossy();
+        let name = word.split('=').next().unwrap_or_default();
+        match ["--bundle", "--report", "--html", "--perfetto"].contains(&name) {
+            true if name == word => drop(words.next()),
+            true => {}
+            false => kept.push(word.into_owned()),
         }
     }
     kept

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use clap::Parser;
-use landfall::bundle::{self, Bundle, BundleError, Comparison, Place, Request, compare};
+use landfall::bundle::{self, Bundle, BundleError, Comparison, Place, Request, Views, compare};
 use landfall::evidence::Named;
 use landfall::report::schema::{Report, Violation};
 use landfall_cards::capture::pattern::Pattern;
@@ -15,7 +15,9 @@ use landfall_device::ledger;
 use landfall_guest::Cancel;
 
 use super::{Done, run_with};
-use crate::cli::{CAPTURE, Cli, Command, OutputArguments, ReplayArguments, RunArguments};
+use crate::cli::{
+    CAPTURE, Cli, Command, OutputArguments, ReplayArguments, RunArguments, ViewArguments,
+};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::output;
@@ -25,13 +27,15 @@ use crate::report;
 pub(super) fn replay(arguments: &ReplayArguments, cancel: &Cancel) -> Done {
     let several = arguments.bundles.len() > 1;
     let mut code = ExitCode::Clean;
-    for path in &arguments.bundles {
+    for (number, path) in (1..).zip(&arguments.bundles) {
+        let mut views = arguments.views.views();
         if several {
             output::text(&format!("{}: ", path.display()));
+            views = views.of(&format!("{number}"));
         }
         let done = match arguments.live {
-            true => live(path, arguments, cancel),
-            false => offline(path),
+            true => live(path, arguments, &views, cancel),
+            false => offline(path, &views),
         };
         match done {
             Ok(ExitCode::Clean) => {}
@@ -46,7 +50,7 @@ pub(super) fn replay(arguments: &ReplayArguments, cancel: &Cancel) -> Done {
     Ok(code)
 }
 
-fn offline(path: &Path) -> Done {
+fn offline(path: &Path, views: &Views) -> Done {
     let began = Instant::now();
     let refused = |error: BundleError| Failure::of_bundle(path, &error);
     let bundle = Bundle::open(path).map_err(refused)?;
@@ -70,6 +74,9 @@ fn offline(path: &Path) -> Done {
     );
     text.push_str(&outcome(&comparison));
     output::text(&bundle::printable(&text));
+    if !views.is_empty() {
+        views.of_bundle(&bundle).map_err(refused)?;
+    }
     Ok(code(comparison.is_same()))
 }
 
@@ -95,14 +102,14 @@ fn code(same: bool) -> ExitCode {
 }
 
 /// Does the run again and compares classes: addresses and times are another guest's.
-fn live(path: &Path, arguments: &ReplayArguments, cancel: &Cancel) -> Done {
+fn live(path: &Path, arguments: &ReplayArguments, views: &Views, cancel: &Cancel) -> Done {
     let refused = |error: BundleError| Failure::of_bundle(path, &error);
     let bundle = Bundle::open(path).map_err(refused)?;
     let recorded = bundle.run().map_err(refused)?;
     let report = bundle.report().map_err(refused)?;
     if let Some(observed) = bundle.observed().map_err(refused)? {
         let scenario = bundle.text(bundle::SCENARIO).map_err(refused)?;
-        let now = trial(&recorded.command, scenario, arguments, cancel)?;
+        let now = trial(&recorded.command, scenario, arguments, views, cancel)?;
         let (was, is) = (names_of_trial(&observed.violations), names_of_trial(&now));
         output::text(&bundle::printable(&told(&was, &is)));
         return Ok(code(was == is));
@@ -118,6 +125,7 @@ fn live(path: &Path, arguments: &ReplayArguments, cancel: &Cancel) -> Done {
         command: recorded.command.clone(),
         scenario: bundle.text(bundle::SCENARIO).map_err(refused)?,
         seed: recorded.seed,
+        views: views.clone(),
     };
     let outcome = match run_with(&wanted, request, cancel) {
         // A guest that died then, and dies now.
@@ -167,6 +175,7 @@ fn trial(
     command: &[String],
     scenario: Option<String>,
     arguments: &ReplayArguments,
+    views: &Views,
     cancel: &Cancel,
 ) -> Result<Vec<Named>, Failure> {
     let by_hand = |what: &str| {
@@ -177,21 +186,28 @@ fn trial(
         return Err(by_hand("only the bundle of a run can be recorded anew"));
     }
     let legs = match parsed(command)?.command {
+        Some(Command::Legs(_)) if !views.is_empty() => {
+            return Err(by_hand("of this only the bundle can be shown"));
+        }
         Some(Command::Legs(legs)) => legs,
         Some(Command::Exec(exec)) if exec.is_of_ours() => {
-            return super::exec::again(&exec, &arguments.parts, cancel);
+            return super::exec::again(&exec, &arguments.parts, views, cancel);
+        }
+        Some(Command::Explore(_)) if !views.is_empty() => {
+            return Err(by_hand("of this only the bundle can be shown"));
         }
         Some(Command::Explore(explore)) if explore.subject.is_of_ours() => {
             return super::explore::again(&explore, &arguments.parts, cancel);
         }
-        Some(Command::Run(run)) => match super::video::again(&run, &arguments.parts, cancel) {
-            Some(again) => return again,
-            None => {
-                return Err(by_hand(
+        Some(Command::Run(run)) => {
+            let (parts, views) = (&arguments.parts, arguments.views.clone());
+            let again = super::video::again(&run, parts, views, cancel);
+            return again.unwrap_or_else(|| {
+                Err(by_hand(
                     "it had parts of its own, which a bundle may not name",
-                ));
-            }
-        },
+                ))
+            });
+        }
         Some(Command::Exec(_) | Command::Explore(_)) => {
             return Err(by_hand(
                 "it had files, programs or a card of somebody's own, which a bundle may not name",
@@ -249,6 +265,7 @@ fn wanted(arguments: &ReplayArguments, command: &[String]) -> Result<RunArgument
         save_frames: None,
         evidence: None,
         keep: false,
+        views: ViewArguments::default(),
     };
     Ok(run)
 }

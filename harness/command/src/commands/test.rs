@@ -105,7 +105,10 @@ pub(super) fn test(arguments: &TestArguments, cancel: &Cancel) -> Done {
         let began = Instant::now();
         let verdict = bench
             .trial(&test.name, &test.subject, root, &mut progress)
-            .and_then(|trial| bench.judge(&trial, Some(&place.of(&word(&test.name)))));
+            .and_then(|trial| {
+                let (word, views) = (word(&test.name), arguments.views.views());
+                bench.judge(&trial, Some(&place.of(&word)), &views.of(&word))
+            });
         progress.finish();
         let came = match verdict {
             Ok(verdict) => came(&test, verdict)?,

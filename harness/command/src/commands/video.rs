@@ -19,7 +19,7 @@ use landfall_suite::video::{Plan, Streamed, stream};
 
 use super::exec::{Bench, bundles, code};
 use super::{Done, command_line};
-use crate::cli::{MachineArguments, PartArguments, RunArguments};
+use crate::cli::{MachineArguments, PartArguments, RunArguments, ViewArguments};
 use crate::failure::Failure;
 use crate::output;
 use crate::progress::Progress;
@@ -37,6 +37,7 @@ pub(super) fn run(arguments: &RunArguments, cancel: &Cancel) -> Done {
     let (verdict, streamed) = judge(arguments, &arguments.parts, camera, Some(&place), cancel)?;
     tell(&streamed);
     tried::verdict(&verdict);
+    tried::viewed(&arguments.output.views.views(), &verdict);
     if let Some(path) = &arguments.output.json {
         report::write_json(path, &tried::Json::from(&verdict))?;
     }
@@ -51,6 +52,7 @@ pub(super) fn run(arguments: &RunArguments, cancel: &Cancel) -> Done {
 pub(super) fn again(
     arguments: &RunArguments,
     parts: &PartArguments,
+    views: ViewArguments,
     cancel: &Cancel,
 ) -> Option<Result<Vec<Named>, Failure>> {
     let own = &arguments.parts;
@@ -60,6 +62,7 @@ pub(super) fn again(
     }
     let mut arguments = arguments.clone();
     arguments.output.save_frames = None;
+    arguments.output.views = views;
     let verdict =
         asked(&arguments).and_then(|camera| judge(&arguments, parts, camera, None, cancel));
     Some(verdict.map(|(verdict, _)| {
@@ -161,7 +164,8 @@ fn judge(
         *told.lock().unwrap_or_else(PoisonError::into_inner) = streamed;
         Ok(wrong)
     });
-    let verdict = bench.judge(&trial, bundles)?;
+    let views = arguments.output.views.views();
+    let verdict = bench.judge(&trial, bundles, &views)?;
     let streamed = std::mem::take(&mut *came.lock().unwrap_or_else(PoisonError::into_inner));
     Ok((verdict, streamed))
 }

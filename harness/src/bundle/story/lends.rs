@@ -5,13 +5,13 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 
-use landfall_device::journal::LendDirection;
 use landfall_device::journal::{Call, DriverCall, Entry, Kind};
 use landfall_device::ledger::{Lend, Violation};
 
+use super::Callers;
 use super::timeline::Timeline;
-use super::{Callers, range};
 use crate::evidence::Item;
+use crate::report::words::{range, way};
 
 /// Most lends that are shown.
 const MOST: usize = 12;
@@ -191,12 +191,4 @@ fn lends(call: Call) -> bool {
         call,
         Call::Map | Call::MapList | Call::Link | Call::Alloc | Call::PoolLend | Call::Queue
     )
-}
-
-pub(super) fn way(direction: LendDirection) -> &'static str {
-    match direction {
-        LendDirection::FromDevice => "for the card to write",
-        LendDirection::ToDevice => "for the card to read",
-        LendDirection::Both => "for the card to read and write",
-    }
 }

@@ -5,23 +5,22 @@
 //! Bounded: of many violations the first are told one by one, of a long journal what lies around them. Whatever
 //! a bundle says is shown without control characters.
 
-mod cpu;
 mod lends;
 mod memory;
-mod symbol;
 mod timeline;
 
 use std::fmt::Write;
 
-use landfall_device::ledger::{self, Class};
+use landfall_device::ledger;
 
 use super::{Bundle, BundleError, Run, names};
 use crate::debug_info::Lines;
 use crate::evidence::{Item, Observed, Pages};
-use crate::report::map::{address, size};
+use crate::report::chapter::{chapter, title, violations};
+use crate::report::map::size;
 use crate::report::schema::{Report, Violation};
+use crate::report::symbol::located;
 use lends::Lends;
-pub use symbol::symbol;
 use timeline::Timeline;
 
 /// Most violations that are told one by one.
@@ -47,10 +46,7 @@ struct Callers(Lines);
 impl Callers {
     /// What the witness called it, and where that stands in the driver's source.
     fn told(&self, name: &str) -> String {
-        match self.0.get(name) {
-            Some(source) => format!("{}, {source}", symbol(name)),
-            None => symbol(name),
-        }
+        located(name, &self.0)
     }
 }
 
@@ -155,22 +151,25 @@ fn asked(text: &mut String, told: &Told) {
 
 /// A chapter for each violation.
 fn chapters(text: &mut String, told: &Told, timeline: &Timeline) {
-    let of_ledger = || {
-        // Of no capture, and where they are for the card.
-        let said = told.violations.clone();
-        let told = |violation| Violation::of_ledger(violation, &|_| None, &|_| 0);
-        said.into_iter().map(told).collect()
+    let file = match told.report {
+        Some(_) => names::REPORT,
+        None => names::JUDGEMENT,
     };
-    let (violations, file) = match &told.report {
-        Some(report) => (report.violations.clone(), names::REPORT),
-        None => (of_ledger(), names::JUDGEMENT),
-    };
+    let violations = violations(told.report.as_ref(), &told.violations);
     let count = violations.len();
     for (index, violation) in violations.iter().enumerate().take(MOST) {
+        let mut line = |name: &str, what: &str| {
+            let _ = writeln!(text, "  {name:<14} {what}");
+        };
+        line("", "");
+        let number = index + 1;
+        line(&format!("VIOLATION {number}/{count}"), &title(violation));
         // The report's list begins with what the ledger said, in its order.
         let of_ledger = told.violations.get(index);
-        let number = (index + 1, count);
-        chapter(text, number, violation, of_ledger, timeline, &told.callers);
+        let when = |time| timeline.when(time);
+        for (name, what) in chapter(violation, of_ledger, &when, &told.callers.0) {
+            line(name, &what);
+        }
         text.push_str(&memory::excerpt(&told.pages, violation));
     }
     if count > MOST {
@@ -180,10 +179,21 @@ fn chapters(text: &mut String, told: &Told, timeline: &Timeline) {
 
 /// What was seen of a trial besides what its ledger said.
 fn besides(text: &mut String, told: &Told) {
-    let Some(observed) = &told.observed else {
-        return;
+    let lines = also_seen(told.observed.as_ref(), &told.violations);
+    if !lines.is_empty() {
+        let _ = writeln!(text, "\nSeen besides");
+    }
+    for line in lines.iter().take(MOST) {
+        let _ = writeln!(text, "  {}", cut(line));
+    }
+}
+
+/// Likewise, a line each.
+pub(super) fn also_seen(observed: Option<&Observed>, said: &[ledger::Violation]) -> Vec<String> {
+    let Some(observed) = observed else {
+        return Vec::new();
     };
-    let of_ledger = |text: &String| told.violations.iter().any(|said| said.text == *text);
+    let of_ledger = |text: &String| said.iter().any(|said| said.text == *text);
     let others = observed.violations.iter();
     let others = others.filter(|named| !of_ledger(&named.text)).map(|named| {
         let class = named
@@ -193,103 +203,7 @@ fn besides(text: &mut String, told: &Told) {
     });
     let findings = observed.findings.iter();
     let findings = findings.map(|finding| format!("the kernel: {}", finding.line));
-    let lines: Vec<_> = others.chain(findings).take(MOST).collect();
-    if !lines.is_empty() {
-        let _ = writeln!(text, "\nSeen besides");
-    }
-    for line in lines {
-        let _ = writeln!(text, "  {}", cut(&line));
-    }
-}
-
-fn chapter(
-    text: &mut String,
-    (number, of): (usize, usize),
-    violation: &Violation,
-    of_ledger: Option<&ledger::Violation>,
-    timeline: &Timeline,
-    callers: &Callers,
-) {
-    let mut line = |name: &str, what: String| {
-        let _ = writeln!(text, "  {name:<14} {what}");
-    };
-    let class = violation.class.and_then(Class::of);
-    let title = match class {
-        Some(class) => format!("{}, class {class}", violation.name),
-        None => format!("{}, of no known class", violation.name),
-    };
-    line("", String::new());
-    line(
-        &format!("VIOLATION {number}/{of}"),
-        title
-            + &violation
-                .frame
-                .map_or_else(String::new, |frame| format!(", frame {frame}"))
-            + &violation
-                .slot
-                .map_or_else(String::new, |slot| format!(", slot {slot}")),
-    );
-    if let Some(class) = class {
-        line("class", class.title().to_owned());
-    }
-    line("what", violation.text.clone());
-    if violation.address != 0 || violation.length != 0 {
-        let length = match violation.length {
-            0 => String::new(),
-            1 => ", 1 byte".to_owned(),
-            length => format!(", {length} bytes"),
-        };
-        line("where", format!("{}{length}", address(violation.address)));
-    }
-    if let Some(of_ledger) = of_ledger {
-        let job = of_ledger
-            .job
-            .map_or_else(String::new, |job| format!(", job {job} of the card"));
-        let at = timeline.when(of_ledger.time_ns);
-        line("when", format!("{at}, entry #{}{job}", of_ledger.sequence));
-    }
-    if let Some(nearest) = &violation.nearest {
-        line(
-            "nearest lend",
-            format!(
-                "{}, {}, {} bytes",
-                nearest.label,
-                range(nearest.lend.address, nearest.lend.length),
-                nearest.lend.length
-            ),
-        );
-        line(
-            "",
-            format!(
-                "{} bytes between them; it begins {:+} bytes from the lend's start",
-                nearest.distance, nearest.offset
-            ),
-        );
-    }
-    if let Some(write) = &violation.register_write {
-        line(
-            "set going by",
-            format!(
-                "{} = {:#x}, BAR 0 + {:#x}, entry #{}",
-                write.name, write.value, write.offset, write.sequence
-            ),
-        );
-    }
-    if let Some(call) = of_ledger.and_then(|of_ledger| of_ledger.call.as_ref()) {
-        line(
-            "driver's call",
-            format!(
-                "{}, event {} of the witness, from {}",
-                call.call.name(),
-                call.number,
-                call.symbol
-                    .as_deref()
-                    .map_or_else(|| format!("{:#x}", call.address), |name| callers.told(name))
-            ),
-        );
-    }
-    let views: Vec<&str> = violation.views.iter().map(|view| view.name()).collect();
-    line("seen in", views.join(", "));
+    others.chain(findings).collect()
 }
 
 /// How the guest died, if it did, and its last words.
@@ -362,12 +276,6 @@ fn repeat(text: &mut String, bundle: &Bundle, name: &str, told: &Told) {
         &format!("landfall {}", command(&told.run.command)),
         "the same by hand",
     );
-}
-
-/// A range by its first and last address.
-fn range(start: u64, length: u64) -> String {
-    let last = start.saturating_add(length.saturating_sub(1));
-    format!("{} - {}", address(start), address(last))
 }
 
 /// A command line that a shell takes as it was given.

@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 use std::ops::RangeInclusive;
 
-use landfall_device::contract::{Declaration, JobId, Label, Promise, Reset};
-use landfall_device::journal::{Direction, DriverState, Entry, Kind, Outcome};
+use landfall_device::contract::{Declaration, JobId};
+use landfall_device::journal::{Direction, Entry, Kind, Outcome};
 use landfall_device::ledger::Violation;
 
-use super::{Callers, cpu, range};
-use crate::report::map::address;
+use super::Callers;
+use crate::report::words::{range, words};
 
 /// Entries before and after a violation that are looked at.
 const NEAR: (u64, u64) = (400, 60);
@@ -50,6 +50,29 @@ enum What {
         count: u64,
     },
     Other,
+}
+
+impl What {
+    fn of(kind: &Kind) -> Self {
+        match kind {
+            Kind::Register { name, .. } => Self::Register(name.to_string()),
+            Kind::Access {
+                direction,
+                address,
+                length,
+                job,
+                outcome: Outcome::Ok,
+                ..
+            } => Self::Access {
+                job: *job,
+                write: *direction == Direction::Write,
+                start: *address,
+                end: address.saturating_add(*length),
+                count: 1,
+            },
+            _ => Self::Other,
+        }
+    }
 }
 
 /// What happened around some violations.
@@ -124,9 +147,11 @@ impl Timeline {
     }
 
     fn add(&mut self, entry: &Entry) {
-        let Some((who, text, what)) = self.describe(&entry.kind) else {
+        let caller = |at| self.symbols.get(&at).cloned();
+        let Some(words) = words(entry, &caller) else {
             return;
         };
+        let (who, text, what) = (words.who, words.told(), What::of(&entry.kind));
         if let Some(last) = self.lines.last_mut()
             && !self.marks.contains_key(&entry.sequence)
             && last.joins(entry, &text)
@@ -141,168 +166,6 @@ impl Timeline {
             text,
             what,
         });
-    }
-
-    /// Who did what; `None` for what is told elsewhere.
-    fn describe(&self, kind: &Kind) -> Option<(&'static str, String, What)> {
-        let other = |who, text: String| Some((who, text, What::Other));
-        let count = |length: u64| match length {
-            1 => "1 byte".to_owned(),
-            length => format!("{length} bytes"),
-        };
-        match kind {
-            Kind::Access {
-                direction,
-                address: at,
-                length,
-                job,
-                outcome,
-                ..
-            } => {
-                let verb = match (outcome, direction) {
-                    (Outcome::Ok, Direction::Write) => "writes",
-                    (Outcome::Ok, Direction::Read) => "reads",
-                    (Outcome::Refused(_), Direction::Write) => "tries to write",
-                    (Outcome::Refused(_), Direction::Read) => "tries to read",
-                };
-                let refused = match outcome {
-                    Outcome::Ok => String::new(),
-                    Outcome::Refused(why) => format!(", refused: {why}"),
-                };
-                let place = match length {
-                    0 | 1 => address(*at),
-                    _ => range(*at, *length),
-                };
-                let text = format!("{verb} {} at {place}{refused}", count(*length));
-                let what = match outcome {
-                    Outcome::Ok => What::Access {
-                        job: *job,
-                        write: *direction == Direction::Write,
-                        start: *at,
-                        end: at.saturating_add(*length),
-                        count: 1,
-                    },
-                    Outcome::Refused(_) => What::Other,
-                };
-                Some(("card", text, what))
-            }
-            Kind::FirstRead { bar, offset } => other(
-                "driver",
-                format!("reads a register for the first time: BAR {bar} + {offset:#x}"),
-            ),
-            Kind::Register { name, value, .. } => {
-                let name = name.to_string();
-                let text = format!("{name} = {value:#x}");
-                Some(("driver", text, What::Register(name)))
-            }
-            // What stands for an entry from before the session; a card has its first register there.
-            Kind::Unclaimed {
-                bar: 0,
-                offset: 0,
-                write: false,
-                ..
-            } => None,
-            Kind::Unclaimed {
-                bar, offset, write, ..
-            } => {
-                let verb = if *write { "writes" } else { "reads" };
-                other(
-                    "driver",
-                    format!("{verb} BAR {bar} + {offset:#x}, where there is no register"),
-                )
-            }
-            Kind::Spinning {
-                bar,
-                offset,
-                name,
-                value,
-                reads,
-                ..
-            } => {
-                let name = match name {
-                    Some(name) => name.to_string(),
-                    None => format!("BAR {bar} + {offset:#x}"),
-                };
-                other(
-                    "driver",
-                    format!("does nothing but read {name}, {reads} times, always {value:#x}"),
-                )
-            }
-            Kind::Declares(_) => None,
-            Kind::Declared {
-                register_write,
-                what,
-            } => declared(what, *register_write).map(|(who, text)| (who, text, What::Other)),
-            Kind::Interrupt { vector } => other("card", format!("interrupts, vector {vector}")),
-            Kind::InterruptHeld { vector } => other(
-                "card",
-                format!("holds its interrupt back: no bus mastering, vector {vector}"),
-            ),
-            Kind::Reset { reset } => {
-                let how = match reset {
-                    Reset::Device => "the whole device",
-                    Reset::FunctionLevel => "function-level",
-                    Reset::Register => "by its register",
-                };
-                other("driver", format!("the card is reset ({how})"))
-            }
-            Kind::BusMaster { on } => other("driver", format!("bus mastering {}", switched(*on))),
-            Kind::Decoding { on } => other("driver", format!("memory decoding {}", switched(*on))),
-            Kind::PowerState { state } => other("driver", format!("power state D{state}")),
-            Kind::Connected => other("qemu", "connects to the card".to_owned()),
-            Kind::Disconnected => other("qemu", "its connection to the card ends".to_owned()),
-            Kind::Refused { what } => other("qemu", format!("is refused: {what}")),
-            Kind::Call(call) => {
-                let from = match self.symbols.get(&call.caller) {
-                    Some(name) => format!(", from {name}"),
-                    None => String::new(),
-                };
-                other(
-                    "driver",
-                    format!(
-                        "{}: {}, {} bytes, {}{from}",
-                        call.call.name(),
-                        range(call.address, call.length),
-                        call.length,
-                        super::lends::way(call.direction)
-                    ),
-                )
-            }
-            Kind::Attached { .. } => other("driver", "the witness begins".to_owned()),
-            Kind::WitnessGap { expected, got } => other(
-                "driver",
-                format!("events {expected} to {got} of the witness are lost"),
-            ),
-            Kind::Unheard { what, .. } => {
-                other("driver", format!("the witness does not hear: {what}"))
-            }
-            Kind::Elsewhere {
-                device,
-                address: at,
-                length,
-                ended,
-                ..
-            } => {
-                let when = if *ended { "was" } else { "is" };
-                let at = range(*at, *length);
-                other("driver", format!("{at} {when} lent to {device}"))
-            }
-            Kind::Cpu(access) => other("cpu", cpu::accessed(access)),
-            Kind::Unordered(two) => other("cpu", cpu::unordered(two)),
-            Kind::CpuWatched | Kind::CpuLost { .. } | Kind::Symbol { .. } => None,
-            Kind::BusMapped { .. } | Kind::BusUnmapped { .. } => None,
-            Kind::Driver { driver, state } => {
-                let state = match state {
-                    DriverState::Binding => "is about to bind",
-                    DriverState::Bound => "has bound",
-                    DriverState::NotBound => "has not bound",
-                    DriverState::Unbinding => "is about to unbind",
-                    DriverState::Unbound => "has unbound",
-                };
-                other("driver", format!("{driver} {state}"))
-            }
-            Kind::KernelDown => other("driver", "the kernel goes down".to_owned()),
-        }
     }
 
     /// The lines around the violations.
@@ -459,90 +322,6 @@ impl Line {
         self.last = entry.sequence;
         true
     }
-}
-
-/// What the card tells of its own work, and who did it.
-fn declared(what: &Declaration, write: Option<u64>) -> Option<(&'static str, String)> {
-    let known = |label: &Label| match (label.slot, label.frame) {
-        (Some(slot), Some(frame)) => format!(" (slot {slot}, frame {frame})"),
-        (Some(slot), None) => format!(" (slot {slot})"),
-        (None, Some(frame)) => format!(" (frame {frame})"),
-        (None, None) => String::new(),
-    };
-    Some(match what {
-        Declaration::Accepted { job, label, .. } => {
-            ("driver", format!("job {job}{} is the card's", known(label)))
-        }
-        Declaration::Begun {
-            job, label, pieces, ..
-        } => {
-            let bytes: u64 = pieces
-                .iter()
-                .map(|piece| piece.length)
-                .fold(0, u64::saturating_add);
-            let place = pieces.first().map_or(0, |piece| piece.address);
-            let more = match pieces.len() {
-                0 | 1 => String::new(),
-                count => format!(", in {count} pieces"),
-            };
-            let text = format!(
-                "begins job {job}{}: {bytes} bytes at {}{more}",
-                known(label),
-                address(place)
-            );
-            ("card", text)
-        }
-        Declaration::Done {
-            job,
-            error,
-            moved,
-            owed,
-        } => {
-            let how = match error {
-                None => format!("complete, {moved} bytes"),
-                Some(error) => format!("failed: {error}"),
-            };
-            let then = match owed.map(|owed| owed.promise) {
-                Some(Promise::Now) => "; an interrupt must follow",
-                Some(Promise::Within(_)) => "; an interrupt must follow some time later",
-                Some(Promise::Never) | None => "",
-            };
-            ("card", format!("reports job {job} as {how}{then}"))
-        }
-        Declaration::Released { job } => ("driver", format!("takes job {job} back")),
-        Declaration::Stopping { .. } => ("driver", "the card is to stop".to_owned()),
-        Declaration::Idle { .. } => (
-            "card",
-            "says that it is idle: no byte may follow".to_owned(),
-        ),
-        Declaration::Cause { why, .. } => ("card", format!("has a cause to interrupt: {why}")),
-        Declaration::Masked { masked, .. } => {
-            let how = if *masked { "masks" } else { "unmasks" };
-            ("driver", format!("{how} the card's interrupts"))
-        }
-        Declaration::NotNow { why } => ("driver", format!("must not: {why}")),
-        Declaration::Changed { job, address: at } => {
-            let text = format!(
-                "what it fetches for job {job} has changed at {}",
-                address(*at)
-            );
-            ("card", text)
-        }
-        Declaration::Gone { why } => ("card", format!("is gone: {why}")),
-        Declaration::Delayed => (
-            "card",
-            format!("the write of #{} is still on its way", write?),
-        ),
-        Declaration::Arrived { flushed } => {
-            let how = if *flushed { ", flushed by a read" } else { "" };
-            ("card", format!("the write of #{} arrives{how}", write?))
-        }
-        Declaration::Reset => ("driver", "the card is reset by its register".to_owned()),
-    })
-}
-
-fn switched(on: bool) -> &'static str {
-    if on { "on" } else { "off" }
 }
 
 #[cfg(test)]

@@ -40,13 +40,12 @@ pub(super) fn leave(
 ) -> Result<Outcome, RunFailed> {
     match done {
         Ok(mut outcome) => {
-            if let Some(wrong) = wrong(&outcome.report) {
-                outcome.bundle = store(plan, &traces, wrong, Some(&outcome.report), None);
-            }
+            let wrong = wrong(&outcome.report);
+            outcome.bundle = store(plan, &traces, wrong, Some(&outcome.report), None);
             Ok(outcome)
         }
         Err(RunFailed::Guest(mut failed)) if failed.is_guests() => {
-            match store(plan, &traces, failed.to_string(), None, Some(&failed)) {
+            match store(plan, &traces, Some(failed.to_string()), None, Some(&failed)) {
                 Ok(bundle) => failed.bundle = bundle,
                 Err(error) => tracing::warn!("the bundle was not written: {error}"),
             }
@@ -56,16 +55,22 @@ pub(super) fn leave(
     }
 }
 
+/// Makes what is to be looked at; and, of one with which something is wrong, the bundle.
 fn store(
     plan: &Plan,
     traces: &Traces,
-    summary: String,
+    wrong: Option<String>,
     report: Option<&Report>,
     died: Option<&GuestFailed>,
 ) -> Result<Option<std::path::PathBuf>, BundleError> {
     let Some(request) = &plan.bundle else {
         return Ok(None);
     };
+    if wrong.is_none() && request.views.is_empty() {
+        return Ok(None);
+    }
+    let fails = wrong.is_some();
+    let summary = wrong.or_else(|| Some(report?.summary.clone()));
     let session = traces.session.as_ref();
     let mut logs = traces.logs.clone();
     if let Some(evidence) = died.and_then(|died| died.evidence.as_ref()) {
@@ -84,7 +89,7 @@ fn store(
             command: request.command.clone(),
             seed: request.seed,
             versions: versions.clone(),
-            summary,
+            summary: summary.unwrap_or_default(),
             kernel_line: died.and_then(|died| died.kernel_line.clone()),
         },
         stream: session.map(|session| (&session.recorder, &session.journal)),
@@ -94,7 +99,12 @@ fn store(
         observed: None,
         pages: session.map_or(&no_pages, |session| &session.pages),
         logs: &logs,
+        page: true,
     };
+    request.views.of_parts(&parts)?;
+    if !fails {
+        return Ok(None);
+    }
     bundle::store(
         &parts,
         &evidence.unwrap_or_else(landfall::guest::run_directory::parent),

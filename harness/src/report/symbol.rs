@@ -2,6 +2,16 @@
 
 //! Names of functions, to be read.
 
+use crate::debug_info::Lines;
+
+/// What the witness calls a place in the guest's kernel, and where that stands in the driver's source.
+pub fn located(name: &str, lines: &Lines) -> String {
+    match lines.get(name) {
+        Some(source) => format!("{}, {source}", symbol(name)),
+        None => symbol(name),
+    }
+}
+
 /// A symbol of the kernel: a mangled name of Rust's as the identifiers that it is made of, any other as it is. What
 /// the witness left out of a long one is an ellipsis.
 pub fn symbol(text: &str) -> String {
