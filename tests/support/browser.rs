@@ -3,12 +3,15 @@
 //! A headless Chromium, as far as tests of pages need one: its protocol for tools, over two pipes.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::Result;
@@ -56,6 +59,9 @@ impl Browser {
             .args(["--disable-dev-shm-usage", "--disable-extensions"])
             .arg(format!("--user-data-dir={}", profile.path().display()))
             .arg("about:blank")
+            // Whatever it leaves goes with its profile; and its own children end with it.
+            .env("TMPDIR", profile.path())
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -262,8 +268,9 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // What is gone already is gone.
-        let _ = self.process.kill();
+        // What is gone already is gone. Nobody of it writes to its profile any more when that is removed.
+        let group = self.process.id().try_into().map(Pid::from_raw);
+        let _ = group.map(|group| killpg(group, Signal::SIGKILL));
         let _ = self.process.wait();
     }
 }

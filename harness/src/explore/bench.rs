@@ -61,6 +61,11 @@ impl Carried {
             None => format!("{}: {}", first.name, first.text),
         })
     }
+
+    /// Whether nothing is wrong but that the driver waited too long.
+    pub(super) fn only_hung(&self) -> bool {
+        !self.wrong.is_empty() && self.wrong.iter().all(|named| named.name == HANG)
+    }
 }
 
 /// What makes guests for a scenario.
