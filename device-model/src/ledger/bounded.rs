@@ -33,6 +33,14 @@ impl<K: Ord + Copy, V, const MOST: usize> Bounded<K, V, MOST> {
         self.map.get(&key)
     }
 
+    /// Those below a key, the nearest first.
+    pub(super) fn below(&self, key: K) -> impl Iterator<Item = (K, &V)> {
+        self.map
+            .range(..key)
+            .rev()
+            .map(|(key, value)| (*key, value))
+    }
+
     pub(super) fn remove(&mut self, key: K) -> Option<V> {
         self.map.remove(&key)
     }

@@ -79,6 +79,7 @@ struct Written {
     offset: u64,
     name: RegisterName,
     value: u64,
+    time_ns: u64,
 }
 
 /// The ledger; see the module.
@@ -225,6 +226,7 @@ impl Ledger {
                     offset,
                     name: name.clone(),
                     value,
+                    time_ns: self.time_ns,
                 };
                 self.registers.insert(sequence, written);
                 self.judge_written(sequence, name);

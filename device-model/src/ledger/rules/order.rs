@@ -3,7 +3,8 @@
 //! The order of a CPU's accesses. A payload that was read before the word that says it is there
 //! (`Documentation/memory-barriers.txt`, "DMA barriers"; class 35); a descriptor that the card was told of by a register's write which keeps
 //! no order with it (there, "KERNEL I/O BARRIER EFFECTS"; class 34). That nothing put the two in order is told; here it gets the job, the
-//! memory, the frame and the register write. The second is one only if the card read those bytes for a job that began with that write.
+//! memory, the frame and the register write. The second is one only if the card read those bytes after
+//! that write.
 
 use super::super::class::Class;
 use super::super::held::Held;
@@ -14,6 +15,8 @@ use crate::journal::Unordered;
 
 /// Most stores that wait for the card to read them.
 const MOST_PENDING: usize = 1024;
+/// Of the register writes before the card's read, how many are looked at.
+const LOOKED_AT: usize = 64;
 /// A register's offset is known by its physical address within a page of this size.
 const PAGE: u64 = 4096;
 
@@ -65,7 +68,7 @@ impl Ledger {
         self.report_unordered(violation, early, early.job);
     }
 
-    /// A store that the card read for a job which a write began that is in no order with it. False: the card did not, so far.
+    /// A store that the card read after the write with which it is in no order. False: the card did not, so far.
     fn rung_too_early(&mut self, late: &Unordered) -> bool {
         let part = Range {
             start: late.address,
@@ -74,19 +77,19 @@ impl Ledger {
         let Some(held) = self.lend_of(late) else {
             return false;
         };
-        let begun_by_it = |job: JobId| {
-            let write = self.jobs.get(job)?.register_write?;
-            let written = self.registers.get(write)?;
-            (written.offset % PAGE == late.other % PAGE).then_some(written)
+        let rang = |before: u64| {
+            let written = self.registers.below(before).take(LOOKED_AT);
+            let mut its = written.filter(|(_, written)| written.offset % PAGE == late.other % PAGE);
+            its.find(|(_, written)| written.time_ns >= late.at_ns)
         };
-        let read = held.moved.iter().find_map(|moved| {
-            let its = moved.direction == Direction::Read
+        let read = held.moved.iter().find(|moved| {
+            moved.direction == Direction::Read
                 && moved.time_ns >= late.at_ns
-                && moved.range.overlaps(part.start, part.length);
-            let job = moved.job.filter(|_| its)?;
-            Some((job, begun_by_it(job)?))
+                && moved.range.overlaps(part.start, part.length)
         });
-        let Some((job, written)) = read else {
+        let Some((job, (write, written))) =
+            read.and_then(|read| Some((read.job, rang(read.sequence)?)))
+        else {
             return false;
         };
         let text = format!(
@@ -95,7 +98,8 @@ impl Ledger {
             written.name
         );
         let violation = self.of_held(Class::MissingWriteBarrier, held, part, text);
-        self.report_unordered(violation, late, Some(job));
+        let violation = self.with_write(violation, Some(write));
+        self.report_unordered(violation, late, job);
         true
     }
 
@@ -110,7 +114,9 @@ impl Ledger {
         violation.time_ns = two.at_ns;
         if let Some(job) = job.and_then(|job| self.jobs.get(job)) {
             (violation.frame, violation.slot) = (job.label.frame, job.label.slot);
-            violation = self.with_write(violation, job.register_write);
+            if violation.register_write.is_none() {
+                violation = self.with_write(violation, job.register_write);
+            }
         }
         violation.instruction = Some(Instruction {
             address: two.pc,

@@ -148,7 +148,7 @@ fn rung(register: u64, at_ns: u64) -> Stream {
 #[test]
 fn a_descriptor_that_nothing_keeps_before_its_doorbell_is_34() {
     let found = rung(DOORBELL, 0).is(34);
-    assert!(found.job.is_some());
+    assert!(found.register_write.is_some());
     assert_eq!((found.address, found.length), (DESCRIPTOR + 8, 8));
     assert!(found.text.contains("and wrote QUEUE"), "{}", found.text);
 }
