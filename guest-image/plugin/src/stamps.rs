@@ -111,6 +111,10 @@ impl Stamp {
     }
 }
 
+const _: () = assert!(RAMS_AT + 24 * RAMS <= MODULES_AT);
+const _: () = assert!(MODULES_AT + 16 * MODULES <= INTERRUPTS_AT);
+const _: () = assert!(INTERRUPTS_AT + 8 * 64 <= PAGES_AT);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,8 +138,5 @@ mod tests {
             assert!(words_at(memory).is_multiple_of(PAGE));
             assert_eq!(size(memory) - words_at(memory), memory / WORD * 8);
         }
-        assert!(RAMS_AT + 24 * RAMS <= MODULES_AT);
-        assert!(MODULES_AT + 16 * MODULES <= INTERRUPTS_AT);
-        assert!(INTERRUPTS_AT + 8 * 64 <= PAGES_AT);
     }
 }
