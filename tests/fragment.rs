@@ -5,7 +5,8 @@
 use std::time::Instant;
 
 use landfall::guest::{
-    FRAGMENT_MODULE, Guest, GuestOptions, POOL_MODULE, PoolOptions, PoolSource, Running,
+    FRAGMENT_AGAIN, FRAGMENT_MODULE, Guest, GuestOptions, POOL_MODULE, PoolOptions, PoolSource,
+    Running,
 };
 use landfall_suite::capture::Device;
 use landfall_suite::run::CapturePlan;
@@ -57,7 +58,7 @@ fn word<'a>(line: &'a str, key: &str) -> &'a str {
 fn settle<Stage: Running>(guest: &Guest<Stage>, order: usize) -> Result {
     let deadline = Instant::now() + SHORT;
     loop {
-        guest.write_file("/sys/kernel/debug/landfall_fragment/again", "1")?;
+        guest.write_file(FRAGMENT_AGAIN, "1")?;
         let blocks = free_blocks(guest)?;
         if blocks[order + 1..].iter().all(|count| *count == 0) {
             return Ok(());

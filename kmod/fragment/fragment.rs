@@ -5,12 +5,14 @@
 //!
 //! Every larger block that is free is taken, one unmovable page of each `2^(order + 1)` is kept, and the rest is
 //! freed: a kept page's neighbours can merge up to `2^order` pages and no further. So one page of each
-//! `2^(order + 1)` is gone, half of all memory with `order=0`. Nothing is reclaimed, moved or killed for it.
+//! `2^(order + 1)` is gone, half of all memory with `order=0`. Nothing is reclaimed or killed for it.
 //!
 //! What it cannot do:
-//! - Memory that others use now and free later merges again; a write to `again` riddles that too.
-//! - Pages in use that can be moved, such as those of files, are not riddled: compaction and `alloc_contig_pages` may
-//!   still make a larger block of them.
+//! - Memory that others use now and free later merges again; a write to `again` riddles that too. From `order=3` on a page
+//!   is kept of each `2^(order + 1)` that others use in part, too, if one is free or what is in it can be moved: only what the
+//!   kernel has as a whole, and gives back as a whole, merges there.
+//! - Below that, pages in use that can be moved, such as those of files, are not riddled: compaction and
+//!   `alloc_contig_pages` may still make a larger block of them.
 //! - Free blocks in CMA areas are for movable pages only. They stay; `left` counts them.
 //!
 //! A guest must be able to say what became of it. A kernel stack, or a message of more than a page, is in one piece, and
@@ -42,6 +44,9 @@ module! {
 
 /// Most passes in one go: each takes what became free meanwhile, and a busy guest always frees something.
 const MAX_PASSES: u32 = 16;
+/// The least order from which on a page is kept of blocks that others use in part, too. Of smaller ones there are so many that
+/// it would take what is left of memory.
+const WITHIN: u32 = 3;
 /// Pages that go back when the kernel asks: many times what it asks for, which is at most eight in one piece.
 const RELIEF: u64 = 512;
 
@@ -101,12 +106,28 @@ impl Fragments {
                 break;
             }
         }
+        if self.order >= WITHIN {
+            self.keep_within(spacing)?;
+            left = shim::left(self.order);
+        }
         if left > 0 {
             pr_warn!(
                 "{} free blocks of more than 2^{} pages are left: in CMA areas, or freed just now\n",
                 left,
                 self.order
             );
+        }
+        Ok(())
+    }
+
+    /// Keeps a page of each block of `2^spacing` pages that has none yet, where one can be had. May sleep.
+    fn keep_within(&mut self, spacing: u32) -> Result {
+        for (index, word) in (0..).zip(self.kept.blocks(spacing)?) {
+            for bit in (0..64).filter(|bit| word >> bit & 1 == 0) {
+                if self.kept.keep_within(index * 64 + bit, spacing).is_some() {
+                    shim::pause()?;
+                }
+            }
         }
         Ok(())
     }

@@ -56,6 +56,45 @@ void landfall_fragment_shim_release(struct page *page)
 	__free_page(page);
 }
 
+/* Where a page that is ours lies, in blocks of 2^spacing pages. */
+u64 landfall_fragment_shim_block(struct page *page, unsigned int spacing)
+{
+	return page_to_pfn(page) >> spacing;
+}
+
+/* Blocks of 2^spacing pages up to the end of memory. */
+u64 landfall_fragment_shim_blocks(unsigned int spacing)
+{
+	u64 end = 0;
+	int node;
+
+	for_each_online_node(node)
+		end = max_t(u64, end, node_end_pfn(node));
+	return end >> spacing;
+}
+
+/* A page of a block that is free, or can be moved away from: which one is. The other pages stay what they are. */
+struct page *landfall_fragment_shim_take_within(u64 block, unsigned int spacing)
+{
+	const unsigned long first = block << spacing, end = first + (1UL << spacing);
+	unsigned long movable = end;
+	unsigned long pfn;
+
+	for (pfn = first; pfn < end; pfn++) {
+		if (!pfn_valid(pfn) || PageReserved(pfn_to_page(pfn)))
+			continue;
+		if (PageBuddy(pfn_to_page(pfn)))
+			break;
+		if (movable == end && PageLRU(pfn_to_page(pfn)))
+			movable = pfn;
+	}
+	if (pfn == end)
+		pfn = movable;
+	if (pfn == end || alloc_contig_range(pfn, pfn + 1, ACR_FLAGS_NONE, GFP_KERNEL | __GFP_NOWARN))
+		return NULL;
+	return pfn_to_page(pfn);
+}
+
 /* Pages that the CPUs keep at hand go back to the zone, where they merge: taking a range drains them first. */
 void landfall_fragment_shim_flush(unsigned int zone)
 {

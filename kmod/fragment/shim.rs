@@ -11,6 +11,9 @@ extern "C" {
     fn landfall_fragment_shim_next(page: *mut c_void) -> *mut c_void;
     fn landfall_fragment_shim_link(page: *mut c_void, next: *mut c_void);
     fn landfall_fragment_shim_release(page: *mut c_void);
+    fn landfall_fragment_shim_block(page: *mut c_void, spacing: c_uint) -> u64;
+    fn landfall_fragment_shim_blocks(spacing: c_uint) -> u64;
+    fn landfall_fragment_shim_take_within(block: u64, spacing: c_uint) -> *mut c_void;
     fn landfall_fragment_shim_flush(zone: c_uint);
     fn landfall_fragment_shim_left(order: c_uint) -> u64;
     fn landfall_fragment_shim_ram_pages() -> u64;
@@ -58,15 +61,56 @@ impl Kept {
             unsafe {
                 let page = landfall_fragment_shim_page(block.as_ptr(), index);
                 if index % (1 << spacing) == 0 {
-                    landfall_fragment_shim_link(page, self.first);
-                    self.first = page;
-                    self.count += 1;
+                    self.keep(page);
                 } else {
                     landfall_fragment_shim_release(page);
                 }
             }
         }
         Some(())
+    }
+
+    /// Keeps a page of a block of `2^spacing` pages, of which others use some now: one that is free, or that what is in
+    /// it can be moved away from. `None` if it has no such page. May sleep.
+    pub(crate) fn keep_within(&mut self, block: u64, spacing: u32) -> Option<()> {
+        // SAFETY: any block may be asked for, and this is process context.
+        let page = unsafe { landfall_fragment_shim_take_within(block, spacing) };
+        let page = NonNull::new(page)?;
+        // SAFETY: it is ours, and in no chain.
+        unsafe { self.keep(page.as_ptr()) };
+        Some(())
+    }
+
+    /// # Safety
+    ///
+    /// The page is ours, and in no chain.
+    unsafe fn keep(&mut self, page: *mut c_void) {
+        // SAFETY: as demanded.
+        unsafe { landfall_fragment_shim_link(page, self.first) };
+        self.first = page;
+        self.count += 1;
+    }
+
+    /// Of all blocks of `2^spacing` pages, bit by bit, whether a page of it is kept. Does not wait for memory.
+    pub(crate) fn blocks(&self, spacing: u32) -> Result<KVec<u64>> {
+        // SAFETY: it reads what does not change.
+        let blocks = unsafe { landfall_fragment_shim_blocks(spacing) };
+        let mut bits = KVec::from_elem(0u64, (blocks as usize).div_ceil(64), GFP_NOWAIT)?;
+        let mut page = self.first;
+        while !page.is_null() {
+            // SAFETY: a page in the chain is ours, with the next one in it.
+            let (block, next) = unsafe {
+                (
+                    landfall_fragment_shim_block(page, spacing),
+                    landfall_fragment_shim_next(page),
+                )
+            };
+            if let Some(word) = bits.get_mut((block / 64) as usize) {
+                *word |= 1 << (block % 64);
+            }
+            page = next;
+        }
+        Ok(bits)
     }
 
     /// Gives back up to `most` pages, those that were taken last, which lie beside each other; tells how many. May

@@ -12,6 +12,9 @@ struct page *landfall_fragment_shim_page(struct page *first, unsigned int index)
 struct page *landfall_fragment_shim_next(struct page *page);
 void landfall_fragment_shim_link(struct page *page, struct page *next);
 void landfall_fragment_shim_release(struct page *page);
+u64 landfall_fragment_shim_block(struct page *page, unsigned int spacing);
+u64 landfall_fragment_shim_blocks(unsigned int spacing);
+struct page *landfall_fragment_shim_take_within(u64 block, unsigned int spacing);
 void landfall_fragment_shim_flush(unsigned int zone);
 u64 landfall_fragment_shim_left(unsigned int order);
 u64 landfall_fragment_shim_ram_pages(void);

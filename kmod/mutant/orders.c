@@ -2,7 +2,8 @@
 /* Bugs of ordering and coherency, and of the CPU's side. */
 #include <linux/delay.h>
 #include <linux/io.h>
-#include <linux/jiffies.h>
+#include <linux/iopoll.h>
+#include <linux/irqflags.h>
 
 #include "catalogue.h"
 
@@ -43,13 +44,18 @@ static void program_quiet(struct mutant *m)
 
 static int wait_relaxed(struct mutant *m, unsigned int slot, struct record *record)
 {
-	const unsigned long deadline = jiffies + 2 * HZ;
+	const struct loan *frame = &m->frames[slot];
+	unsigned long flags;
+	u32 done;
+	int error;
 
-	while (!(readl_relaxed(m->bar + CARD_DONE) & BIT(slot))) {
-		if (time_after(jiffies, deadline))
-			return -ETIMEDOUT;
-		cpu_relax();
-	}
+	/* As under a lock: any interrupt would put in order what was written before it. */
+	local_irq_save(flags);
+	error = readl_relaxed_poll_timeout_atomic(m->bar + CARD_DONE, done, done & BIT(slot), 0, 2 * USEC_PER_SEC);
+	READ_ONCE(*(const u32 *)(frame->virt + frame->offset + m->shape.bytes - sizeof(u32)));
+	local_irq_restore(flags);
+	if (error)
+		return error;
 	record->result = readl_relaxed(m->bar + CARD_SLOT_STATUS(slot));
 	record->sequence = readl_relaxed(m->bar + CARD_SLOT_SEQUENCE(slot));
 	record->bytes = readl_relaxed(m->bar + CARD_SLOT_BYTES(slot));
@@ -61,6 +67,8 @@ const struct mutant_bug mutant_bug_35 = {
 	.steps.program = program_quiet,
 	.steps.wait = wait_relaxed,
 	.memory = COHERENT,
+	/* The next frame is waited for, too. */
+	.interval_us = 5 * USEC_PER_MSEC,
 };
 
 /*

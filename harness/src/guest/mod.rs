@@ -234,6 +234,8 @@ pub const POOL_MODULE: &str = "landfall_pool";
 const REGIONS: &str = "/sys/kernel/debug/landfall_pool/regions";
 /// The module that fragments memory.
 pub const FRAGMENT_MODULE: &str = "landfall_fragment";
+/// Whatever is written there: it goes through all memory once more, and takes what became free meanwhile.
+pub const FRAGMENT_AGAIN: &str = "/sys/kernel/debug/landfall_fragment/again";
 /// The module that tells what drivers lend.
 pub const WITNESS_MODULE: &str = "landfall_witness";
 

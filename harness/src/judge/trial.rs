@@ -16,8 +16,8 @@ use super::{Death, Expected, Judged, Leg, Verdict, Watch, leave, show, versions}
 use crate::bundle::{BundleError, Place, Views};
 use crate::evidence::Observed;
 use crate::guest::{
-    Board, Booted, Card, Driver, DriverSource, FRAGMENT_MODULE, Guest, GuestFailed, GuestOptions,
-    PoolOptions, Ran, WITNESS_MODULE, What, cpu,
+    Board, Booted, Card, Driver, DriverSource, FRAGMENT_AGAIN, FRAGMENT_MODULE, Guest, GuestFailed,
+    GuestOptions, PoolOptions, Ran, WITNESS_MODULE, What, cpu,
 };
 
 /// How long a program may take, on a busy host, unless the trial says otherwise.
@@ -438,6 +438,11 @@ impl Trial {
     ) -> Result<(), Ended> {
         let names = self.load(guest, leg, built)?;
         for argv in &self.programs {
+            if leg.fragment().is_some() {
+                guest
+                    .write_file(FRAGMENT_AGAIN, "1")
+                    .map_err(Ended::Guest)?;
+            }
             let words: Vec<_> = argv.iter().map(String::as_str).collect();
             let program = argv.join(" ");
             let ran = guest.run(&words, self.patience);

@@ -31,8 +31,8 @@ use crate::run::RunFailed;
 use landfall::guest::memory::Ram;
 use landfall::guest::qemu::command::Engine;
 use landfall::guest::{
-    Board, Booted, FIRMWARE, FRAGMENT_MODULE, Guest, GuestFailed, GuestOptions, POOL_MODULE,
-    PoolOptions, PoolSource, Running, Start, What,
+    Board, Booted, FIRMWARE, FRAGMENT_AGAIN, FRAGMENT_MODULE, Guest, GuestFailed, GuestOptions,
+    POOL_MODULE, PoolOptions, PoolSource, Running, Start, What,
 };
 use measure::Source;
 
@@ -48,8 +48,6 @@ const WORKING: u64 = 12 * MIB;
 const TRIAL: Duration = Duration::from_secs(60);
 /// Huge pages that a guest is asked for at most: all of its memory.
 const HUGE: u64 = 2 * MIB;
-/// Goes through all memory once more.
-const FRAGMENT_AGAIN: &str = "/sys/kernel/debug/landfall_fragment/again";
 /// How many the kernel keeps.
 const HUGE_PAGES: &str = "/proc/sys/vm/nr_hugepages";
 /// Root ports for the cards.
