@@ -17,6 +17,7 @@ pub mod ring;
 pub mod template;
 pub mod tw686x;
 pub mod xtrx;
+pub mod zoran;
 
 use landfall_device::contract::Function;
 
@@ -24,7 +25,7 @@ use landfall_device::contract::Function;
 pub type Make = fn() -> Box<dyn Function>;
 
 /// Every card in its default make, by name.
-pub const SET: [(&str, Make); 11] = [
+pub const SET: [(&str, Make); 12] = [
     ("capture", || Box::<capture::CaptureCard>::default()),
     ("dt3155", || Box::<dt3155::Dt3155>::default()),
     ("endpoint", || Box::<endpoint::Endpoint>::default()),
@@ -36,6 +37,7 @@ pub const SET: [(&str, Make); 11] = [
     ("tw686x", || Box::<tw686x::Tw686x>::default()),
     ("xtrx", || Box::<xtrx::Xtrx>::default()),
     ("ad1889", || Box::<ad1889::Ad1889>::default()),
+    ("zoran", || Box::<zoran::Zoran>::default()),
 ];
 
 /// What a card is usually tried with.
@@ -63,6 +65,7 @@ pub fn usual(name: &str) -> Option<Usual> {
         "ioatdma" => ("stock:ioatdma", &[], &[]),
         "nvme" => ("stock:nvme", &[], &[]),
         "tw686x" => ("stock:tw686x", &["v4l-utils"], &[]),
+        "zoran" => ("kernel:drivers/media/pci/zoran", &["v4l-utils"], &[]),
         _ => return None,
     };
     Some(Usual {
@@ -82,6 +85,7 @@ pub fn camera(name: &str) -> Option<Camera> {
     match name {
         "dt3155" => Some(dt3155::picture::sent),
         "tw686x" => Some(tw686x::picture::sent),
+        "zoran" => Some(zoran::picture::sent),
         _ => None,
     }
 }

@@ -72,7 +72,7 @@ pub enum PackagesError {
         /// How many.
         found: usize,
     },
-    /// The kernel's source has no module of one file there, or it is not known which source the kernel has.
+    /// The kernel's source has no module of one file, or folder with a Makefile and a Kconfig, there, or it is not known which source the kernel has.
     #[error("the kernel's source has no module {}", .0.display())]
     NoFile(PathBuf),
     /// More than any guest should hold in memory.

@@ -30,15 +30,17 @@ const KIND: &str = "kernel-source";
 /// How many of them are kept.
 const KEPT: usize = 16;
 /// Changes whenever what is in an entry does.
-const RECIPE: &str = "1";
+const RECIPE: &str = "2";
 /// Seconds that unpacking takes, as measured.
 const SECONDS: u64 = 60;
 
 /// A directory with one file of the kernel's source, such as `drivers/dma/dmatest.c`, the headers beside it and a Kbuild, for
-/// [`build_module`](crate::build_module). It is fetched once, and nobody may write there.
+/// [`build_module`](crate::build_module); or with the files of a folder, such as `drivers/media/pci/zoran`, whose own Makefile builds
+/// all that its own Kconfig offers. It is fetched once, and nobody may write there.
 ///
 /// # Errors
-/// See [`SetupError`]; [`PackagesError::NoFile`] if the kernel has no such file, or it is not known which source is its.
+/// See [`SetupError`]; [`PackagesError::NoFile`] if the kernel has no such file, or folder with a Makefile and a Kconfig, or it is
+/// not known which source is its.
 pub fn kernel_source(
     options: &SetupOptions,
     prepared: &Prepared,
@@ -49,7 +51,7 @@ pub fn kernel_source(
     let is_source = |package: &&Package| package.used_for.iter().any(|use_| use_ == "source");
     let source = prepared.lock.packages.iter().find(is_source);
     let none = || SetupError::from(PackagesError::NoFile(file.to_owned()));
-    let (Some(source), Some(module)) = (source, module(file)) else {
+    let (Some(source), Some(wanted)) = (source, Wanted::of(file)) else {
         return Err(none());
     };
     let key = Key::new(KIND)
@@ -78,18 +80,85 @@ pub fn kernel_source(
     cache.forget_old(KIND, KEPT).map_err(of_cache)?;
     let runner = Runner::new(cancel, &cache.logs());
     work(&cache, &runner, 3, cancel, on_event, |work| {
-        work.kernel_source(&entry, source, file, module, options.mirror.as_deref())
+        work.kernel_source(&entry, source, file, wanted, options.mirror.as_deref())
     })?;
     Ok(entry.path)
 }
 
-/// The module that a file of the source is; `None`: it is none, or not a path within the source.
-fn module(file: &Path) -> Option<&str> {
-    let within = |part: Component<'_>| matches!(part, Component::Normal(_));
-    let module = file.file_name()?.to_str()?.strip_suffix(".c")?;
-    let plain = |letter: u8| letter.is_ascii_alphanumeric() || b"_-".contains(&letter);
-    let sound = !module.is_empty() && module.bytes().all(plain) && file.components().all(within);
-    sound.then_some(module)
+/// What is built of the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted<'a> {
+    /// A module of one file, by its name.
+    Module(&'a str),
+    /// What a folder's Makefile says.
+    Folder,
+}
+
+impl<'a> Wanted<'a> {
+    /// Of a path within the source; `None`: it is none.
+    fn of(path: &'a Path) -> Option<Self> {
+        let within = |part: Component<'_>| matches!(part, Component::Normal(_));
+        let name = path.file_name()?.to_str()?;
+        let plain = |letter: u8| letter.is_ascii_alphanumeric() || b"_-".contains(&letter);
+        let sound = |name: &str| !name.is_empty() && name.bytes().all(plain);
+        if !path.components().all(within) {
+            return None;
+        }
+        match name.strip_suffix(".c") {
+            Some(module) => sound(module).then_some(Self::Module(module)),
+            None => sound(name).then_some(Self::Folder),
+        }
+    }
+
+    /// Whether a file beside others in `folder` belongs to it.
+    fn takes(self, path: &Path, wanted: &Path) -> bool {
+        match self {
+            Self::Module(_) => {
+                let header = path.extension().is_some_and(|extension| extension == "h");
+                path == wanted || header && path.parent() == wanted.parent()
+            }
+            Self::Folder => path.parent() == Some(wanted),
+        }
+    }
+
+    /// The Kbuild; `None`: the folder that was taken says not what is built.
+    fn kbuild(self, taken: &Path) -> io::Result<Option<String>> {
+        match self {
+            Self::Module(module) => Ok(Some(format!("obj-m := {module}.o\n"))),
+            Self::Folder => match fs::read_to_string(taken.join("Kconfig")) {
+                Ok(kconfig) if taken.join("Makefile").exists() => Ok(Some(chosen_all(&kconfig))),
+                Ok(_) => Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error),
+            },
+        }
+    }
+}
+
+/// A Kbuild before a folder's Makefile: what can be chosen in its Kconfig is, but what the kernel has chosen already. What the code
+/// itself asks for is a macro.
+fn chosen_all(kconfig: &str) -> String {
+    let mut kbuild = String::new();
+    let mut symbol = None;
+    for line in kconfig.lines() {
+        let mut words = line.split_whitespace();
+        let (how, macro_) = match (words.next(), words.next()) {
+            (Some("config" | "menuconfig"), Some(name)) => {
+                let plain = |letter: u8| letter.is_ascii_alphanumeric() || letter == b'_';
+                symbol = name.bytes().all(plain).then_some(name);
+                continue;
+            }
+            (Some("tristate"), _) => ("m", "_MODULE"),
+            (Some("bool"), _) => ("y", ""),
+            _ => continue,
+        };
+        if let Some(name) = symbol.take() {
+            kbuild += &format!(
+                "ifndef CONFIG_{name}\nCONFIG_{name} := {how}\nccflags-y += -DCONFIG_{name}{macro_}=1\nendif\n"
+            );
+        }
+    }
+    kbuild + "include $(src)/Makefile\n"
 }
 
 impl Work<'_> {
@@ -98,7 +167,7 @@ impl Work<'_> {
         entry: &Entry,
         source: &Package,
         file: &Path,
-        module: &str,
+        wanted: Wanted<'_>,
         mirror: Option<&str>,
     ) -> Result<(), SetupError> {
         let source = chosen(source);
@@ -109,18 +178,16 @@ impl Work<'_> {
             entry.make(|path| {
                 let package = path.join("package");
                 fs::create_dir(&package)?;
-                let wanted = std::slice::from_ref(&source);
-                unpack(wanted, &archives, &package, self.runner, &|_| {})?;
+                let packages = std::slice::from_ref(&source);
+                unpack(packages, &archives, &package, self.runner, &|_| {})?;
                 let archive = format!("usr/src/{}.tar.xz", source.name);
                 let archive = XzReader::new(File::open(package.join(archive))?, true);
-                if !take(archive, file, path)? {
+                let found = take(archive, file, wanted, path)?;
+                let Some(kbuild) = wanted.kbuild(path)?.filter(|_| found) else {
                     return Err(Making(PackagesError::NoFile(file.to_owned()).into()));
-                }
+                };
                 remove(&package)?;
-                Ok(fs::write(
-                    path.join("Kbuild"),
-                    format!("obj-m := {module}.o\n"),
-                )?)
+                Ok(fs::write(path.join("Kbuild"), kbuild)?)
             })
         });
         let _ = remove(&self.cache.apt());
@@ -128,10 +195,12 @@ impl Work<'_> {
     }
 }
 
-/// Takes a file, and the headers beside it, out of an archive of the source in which a folder's files follow each other. False:
-/// it is not there.
-fn take(archive: impl Read, file: &Path, to: &Path) -> io::Result<bool> {
-    let folder = file.parent().unwrap_or(Path::new(""));
+/// Takes what is wanted out of an archive of the source in which a folder's files follow each other. False: it is not there.
+fn take(archive: impl Read, file: &Path, wanted: Wanted<'_>, to: &Path) -> io::Result<bool> {
+    let folder = match wanted {
+        Wanted::Module(_) => file.parent().unwrap_or(Path::new("")),
+        Wanted::Folder => file,
+    };
     let mut found = false;
     for entry in Archive::new(archive).entries()? {
         let mut entry = entry?;
@@ -141,12 +210,10 @@ fn take(archive: impl Read, file: &Path, to: &Path) -> io::Result<bool> {
         if found && !path.starts_with(folder) {
             break;
         }
-        let header = path.extension().is_some_and(|extension| extension == "h");
-        let wanted = path == file || header && path.parent() == Some(folder);
-        if let Some(name) = path.file_name().filter(|_| wanted)
+        if let Some(name) = path.file_name().filter(|_| wanted.takes(&path, file))
             && entry.header().entry_type() == EntryType::Regular
         {
-            found |= path == file;
+            found |= wanted == Wanted::Folder || path == file;
             io::copy(&mut entry, &mut File::create(to.join(name))?)?;
         }
     }
@@ -159,17 +226,31 @@ mod tests {
     use tar::{Builder, Header};
 
     #[test]
-    fn only_files_within_the_source_are_modules() {
-        assert_eq!(module(Path::new("drivers/dma/dmatest.c")), Some("dmatest"));
+    fn only_files_and_folders_within_the_source_are_built() {
+        let of = |path| Wanted::of(Path::new(path));
+        assert_eq!(of("drivers/dma/dmatest.c"), Some(Wanted::Module("dmatest")));
+        assert_eq!(of("drivers/media/pci/zoran"), Some(Wanted::Folder));
         for bad in [
-            "", "a.h", "/a/b.c", "../b.c", "a/../b.c", "a/.c", "a/b c.c", "a/$(x).c",
+            "", "a.h", "/a/b.c", "../b.c", "a/../b.c", "a/.c", "a/b c.c", "a/$(x).c", "/a/b",
+            "a/..", "..", "a/b c",
         ] {
-            assert_eq!(module(Path::new(bad)), None, "{bad}");
+            assert_eq!(of(bad), None, "{bad}");
         }
     }
 
     #[test]
-    fn a_file_is_taken_with_the_headers_beside_it_and_nothing_else() -> io::Result<()> {
+    fn what_a_folder_offers_is_chosen_unless_the_kernel_has() {
+        let kconfig = "# SPDX\nmenuconfig A_B\n\ttristate \"A\"\n\tdepends on PCI\n\thelp\n\t  bool of all\nconfig C\n\tbool\n\nconfig D\n\tint \"n\"\n\
+                       config E$(x)\n\tbool\n";
+        assert_eq!(
+            chosen_all(kconfig),
+            "ifndef CONFIG_A_B\nCONFIG_A_B := m\nccflags-y += -DCONFIG_A_B_MODULE=1\nendif\n\
+             ifndef CONFIG_C\nCONFIG_C := y\nccflags-y += -DCONFIG_C=1\nendif\ninclude $(src)/Makefile\n"
+        );
+    }
+
+    #[test]
+    fn a_file_is_taken_with_the_headers_beside_it_or_a_folder_and_nothing_else() -> io::Result<()> {
         let mut archive = Builder::new(Vec::new());
         let names = [
             "a/x.c", "d/x.h", "d/e/y.h", "d/x.c", "d/z.h", "d/z.c", "f/x.h",
@@ -180,15 +261,25 @@ mod tests {
             archive.append_data(&mut header, format!("linux/{name}"), name.as_bytes())?;
         }
         let archive = archive.into_inner()?;
-        let directory = tempfile::tempdir()?;
-        assert!(take(&*archive, Path::new("d/x.c"), directory.path())?);
-        let mut taken = Vec::new();
-        for file in fs::read_dir(directory.path())? {
-            taken.push(fs::read_to_string(file?.path())?);
-        }
-        taken.sort();
-        assert_eq!(taken, ["d/x.c", "d/x.h", "d/z.h"]);
-        assert!(!take(&*archive, Path::new("d/y.c"), directory.path())?);
+        let taken = |file: &str| -> io::Result<Option<Vec<String>>> {
+            let directory = tempfile::tempdir()?;
+            let file = Path::new(file);
+            let wanted = Wanted::of(file).expect("within the source");
+            if !take(&*archive, file, wanted, directory.path())? {
+                return Ok(None);
+            }
+            let files = fs::read_dir(directory.path())?;
+            let mut taken = files
+                .map(|file| fs::read_to_string(file?.path()))
+                .collect::<io::Result<Vec<_>>>()?;
+            taken.sort();
+            Ok(Some(taken))
+        };
+        let words = |text: &str| Some(text.split(' ').map(str::to_owned).collect());
+        assert_eq!(taken("d/x.c")?, words("d/x.c d/x.h d/z.h"));
+        assert_eq!(taken("d/y.c")?, None);
+        assert_eq!(taken("d")?, words("d/x.c d/x.h d/z.c d/z.h"));
+        assert_eq!(taken("g")?, None);
         Ok(())
     }
 }

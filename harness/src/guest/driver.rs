@@ -33,7 +33,8 @@ pub enum DriverSource {
     Directory(PathBuf),
     /// A package of the distribution's with a module's source, as for DKMS, which is built likewise.
     Package(String),
-    /// A file of the kernel's source, such as `drivers/dma/dmatest.c`, that the distribution does not build; built likewise.
+    /// A file of the kernel's source, such as `drivers/dma/dmatest.c`, that the distribution does not build, or a folder of it; built
+    /// likewise.
     Kernel(PathBuf),
 }
 
@@ -70,7 +71,7 @@ impl Driver {
         Self::new(DriverSource::Package(name.into()))
     }
 
-    /// One that is built from a file of the source of the guest's kernel.
+    /// One that is built from a file, or a folder, of the source of the guest's kernel; see [`kernel_source`].
     pub fn kernel(file: impl AsRef<Path>) -> Self {
         Self::new(DriverSource::Kernel(file.as_ref().to_owned()))
     }
@@ -123,7 +124,7 @@ impl Driver {
     }
 }
 
-/// How a driver is said in words: `stock:NAME`, `image:NAME`, `package:NAME`, `kernel:FILE.c`, a path to an `X.ko`, or a path to a directory; behind it, its
+/// How a driver is said in words: `stock:NAME`, `image:NAME`, `package:NAME`, `kernel:FILE.c`, `kernel:FOLDER`, a path to an `X.ko`, or a path to a directory; behind it, its
 /// parameters. A path has a `/` in it, or is `.`.
 impl FromStr for Driver {
     type Err = String;

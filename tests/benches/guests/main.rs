@@ -6,6 +6,7 @@
 //! is what its parts take, next to other ways to start one in the same run. Every figure here has such a neighbour.
 
 mod collect;
+mod cpu;
 mod plot;
 mod pool;
 mod registers;
@@ -37,6 +38,7 @@ fn main() -> Result {
         add(table);
     }
     add(witness::measure()?);
+    add(cpu::measure()?);
     add(pool::measure()?);
     for table in scale::measure()? {
         add(table);

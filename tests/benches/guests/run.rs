@@ -11,7 +11,7 @@ use super::median;
 use super::table::{Table, ratio, time};
 
 /// The command of this tree, as a user builds it.
-fn landfall() -> Result<std::path::PathBuf> {
+pub(crate) fn landfall() -> Result<std::path::PathBuf> {
     let cargo = std::env::var_os("CARGO").ok_or("run by cargo")?;
     let mut build = Command::new(cargo);
     build.args(["build", "--release", "--quiet", "--bin", "landfall"]);
@@ -62,11 +62,10 @@ fn sample(landfall: &std::path::Path, arguments: &[&str]) -> Result<Sample> {
 
 pub(crate) fn measure() -> Result<Table> {
     let landfall = landfall()?;
-    let kinds: [(&str, &[&str], usize); 4] = [
+    let kinds: [(&str, &[&str], usize); 3] = [
         ("--stock-boot", &["--stock-boot"], 1),
         ("--cold", &["--cold"], 3),
         ("restored", &[], 9),
-        ("restored, --watch-cpu", &["--watch-cpu"], 9),
     ];
     let _makes_the_snapshot = sample(&landfall, &[])?;
     let mut samples: Vec<Vec<Sample>> = kinds.iter().map(|_| Vec::new()).collect();

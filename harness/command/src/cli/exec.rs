@@ -32,7 +32,7 @@ pub(crate) struct SubjectArguments {
     #[arg(long)]
     pub(crate) unjudged: bool,
     /// A driver: stock:NAME of the guest's kernel, a directory with a Kbuild, package:NAME to build from a Debian package,
-    /// kernel:FILE.c to build from the kernel's source, or an X.ko; behind it, in the same argument, its
+    /// kernel:FILE.c or kernel:FOLDER to build from the kernel's source, or an X.ko; behind it, in the same argument, its
     /// parameters (repeatable) [default: what the card is usually tried with]
     #[arg(long = "driver", value_name = "DRIVER")]
     pub(crate) drivers: Vec<Driver>,

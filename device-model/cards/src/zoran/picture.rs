@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What the card's camera sees: the DT3155's, in pictures of any size.
+
+pub use crate::dt3155::picture::frame_number;
+pub(super) use crate::dt3155::picture::paint;
+
+/// Picture `frame`, whole, as it must be in memory: its lines in turns.
+pub fn picture(frame: u32, line: u32, lines: u32) -> Vec<u8> {
+    let mut bytes = vec![0; line as usize * lines as usize];
+    for (number, into) in (0..).zip(bytes.chunks_mut((line as usize).max(1))) {
+        paint(frame, number, into);
+    }
+    bytes
+}
+
+/// The picture that these bytes claim to be, see [`Camera`](crate::Camera).
+pub fn sent(bytes: &[u8], line: u32, lines: u32) -> Option<(u32, Vec<u8>)> {
+    let number = frame_number(bytes)?;
+    let whole = u64::from(line) * u64::from(lines);
+    (u64::try_from(bytes.len()) == Ok(whole)).then(|| (number, picture(number, line, lines)))
+}
