@@ -50,3 +50,4 @@ mod video;
 mod viewer;
 mod witness;
 mod witness_hears;
+mod zoran;

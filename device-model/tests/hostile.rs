@@ -148,6 +148,16 @@ fn uses(card: &str) -> &'static [Use<'static>] {
         (0, 0x804, (0x8000_u32 | 255).swap_bytes()),
         (0, 0x34, (1_u32 << 30 | 3 << 20).swap_bytes()),
     ];
+    /// 64 lines of 640 bytes, as a decoder's field asks for them.
+    const ZORAN: Use<'_> = &[
+        (0, 0x28, 1 << 24),           // SPGPPCR
+        (0, 0x40, 1 << 30 | 1 << 24), // ICR
+        (0, 0x0c, 0x1000),
+        (0, 0x10, 0x1000 + 640),
+        (0, 0x14, 640 << 16 | 3),            // VSSFGR
+        (0, 0x18, 1 << 31 | 32 << 12 | 320), // VDCR
+        (0, 0x3c, 1 << 30),                  // ISR
+    ];
     match card {
         "ad1889" => &[AD1889],
         "capture" => &[CAPTURE, CAPTURE, STOP],
@@ -160,6 +170,7 @@ fn uses(card: &str) -> &'static [Use<'static>] {
         "template" => &[TEMPLATE],
         "tw686x" => &[TW686X],
         "xtrx" => &[XTRX],
+        "zoran" => &[ZORAN],
         _ => &[],
     }
 }

@@ -43,7 +43,7 @@ pub use setup::debug_kernel::{debug_kernel_is_there, prepare_debug};
 pub use setup::doctor::{Finding, Status, doctor};
 pub use setup::driver::{BuildFailed, build_module};
 pub use setup::error::SetupError;
-pub use setup::kernel_source::kernel_source;
+pub use setup::kernel_source::{Choice, kernel_source};
 pub use setup::options::SetupOptions;
 pub use setup::packages::{Packages, module_source, packages};
 pub use setup::parts::recheck;

@@ -43,8 +43,8 @@ pub const SET: [(&str, Make); 12] = [
 /// What a card is usually tried with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usual {
-    /// Its driver, as `landfall exec --driver` takes it.
-    pub driver: &'static str,
+    /// Its driver, and what that needs before, as `landfall exec --driver` takes them.
+    pub drivers: &'static [&'static str],
     /// Debian packages with programs that use it.
     pub packages: &'static [&'static str],
     /// Selftests of the kernel's, as `landfall exec --selftest` takes them.
@@ -53,23 +53,32 @@ pub struct Usual {
 
 /// What the card of that name is usually tried with, if anything is.
 pub fn usual(name: &str) -> Option<Usual> {
-    let (driver, packages, selftests): (_, &[_], &[_]) = match name {
-        "ad1889" => ("stock:snd_ad1889", &["alsa-utils"], &[]),
-        "capture" => ("image:landfall_capture", &["v4l-utils"], &[]),
-        "dt3155" => ("stock:dt3155", &["v4l-utils"], &[]),
+    let (drivers, packages, selftests): (&[_], &[_], &[_]) = match name {
+        "ad1889" => (&["stock:snd_ad1889"], &["alsa-utils"], &[]),
+        "capture" => (&["image:landfall_capture"], &["v4l-utils"], &[]),
+        "dt3155" => (&["stock:dt3155"], &["v4l-utils"], &[]),
         "endpoint" => (
-            "kernel:drivers/misc/pci_endpoint_test.c",
+            &["kernel:drivers/misc/pci_endpoint_test.c"],
             &[],
             &["pci_endpoint"],
         ),
-        "ioatdma" => ("stock:ioatdma", &[], &[]),
-        "nvme" => ("stock:nvme", &[], &[]),
-        "tw686x" => ("stock:tw686x", &["v4l-utils"], &[]),
-        "zoran" => ("kernel:drivers/media/pci/zoran", &["v4l-utils"], &[]),
+        "ioatdma" => (&["stock:ioatdma"], &[], &[]),
+        "nvme" => (&["stock:nvme"], &[], &[]),
+        "tw686x" => (&["stock:tw686x"], &["v4l-utils"], &[]),
+        "zoran" => (
+            &[
+                "stock:saa7110",
+                "stock:adv7175",
+                // With it, its probe dereferences a null pointer.
+                "kernel:drivers/media/pci/zoran CONFIG_DYNAMIC_DEBUG=n",
+            ],
+            &["v4l-utils"],
+            &[],
+        ),
         _ => return None,
     };
     Some(Usual {
-        driver,
+        drivers,
         packages,
         selftests,
     })

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use landfall_guest::{
-    BuildFailed, Built, Cancel, Event, Prepared, SetupOptions, build_module, kernel_source,
+    BuildFailed, Built, Cancel, Choice, Event, Prepared, SetupOptions, build_module, kernel_source,
     module_source,
 };
 
@@ -35,7 +35,12 @@ pub enum DriverSource {
     Package(String),
     /// A file of the kernel's source, such as `drivers/dma/dmatest.c`, that the distribution does not build, or a folder of it; built
     /// likewise.
-    Kernel(PathBuf),
+    Kernel {
+        /// Where it is in the source.
+        path: PathBuf,
+        /// What is chosen otherwise than for the kernel.
+        choices: Vec<Choice>,
+    },
 }
 
 impl Driver {
@@ -73,7 +78,20 @@ impl Driver {
 
     /// One that is built from a file, or a folder, of the source of the guest's kernel; see [`kernel_source`].
     pub fn kernel(file: impl AsRef<Path>) -> Self {
-        Self::new(DriverSource::Kernel(file.as_ref().to_owned()))
+        Self::new(DriverSource::Kernel {
+            path: file.as_ref().to_owned(),
+            choices: Vec::new(),
+        })
+    }
+
+    /// The same where a symbol of the kernel's configuration is chosen otherwise for it. Of a driver that is not of the kernel's source
+    /// nothing changes.
+    #[must_use]
+    pub fn choose(mut self, choice: Choice) -> Self {
+        if let DriverSource::Kernel { choices, .. } = &mut self.source {
+            choices.push(choice);
+        }
+        self
     }
 
     /// The same, its path below a directory unless that begins at the root.
@@ -105,8 +123,8 @@ impl Driver {
                 fetched = module_source(setup, prepared, name, cancel, on_event)?;
                 &fetched
             }
-            DriverSource::Kernel(file) => {
-                fetched = kernel_source(setup, prepared, file, cancel, on_event)?;
+            DriverSource::Kernel { path, choices } => {
+                fetched = kernel_source(setup, prepared, path, choices, cancel, on_event)?;
                 &fetched
             }
             _ => return Ok(None),
@@ -125,7 +143,7 @@ impl Driver {
 }
 
 /// How a driver is said in words: `stock:NAME`, `image:NAME`, `package:NAME`, `kernel:FILE.c`, `kernel:FOLDER`, a path to an `X.ko`, or a path to a directory; behind it, its
-/// parameters. A path has a `/` in it, or is `.`.
+/// parameters, and of one of the kernel's source what is chosen for it, `CONFIG_NAME=y`. A path has a `/` in it, or is `.`.
 impl FromStr for Driver {
     type Err = String;
 
@@ -142,7 +160,7 @@ impl FromStr for Driver {
             Some(("stock", name)) => Self::stock(named(name)?),
             Some(("image", name)) => Self::image(named(name)?),
             Some(("package", name)) => Self::package(named(name)?),
-            Some(("kernel", file)) => Self::kernel(named(file)?),
+            Some(("kernel", file)) => return of_kernel(&named(file)?, parameters),
             _ if what.contains(".ko") => Self::module(what),
             _ if what.contains('/') || what == "." || what == ".." => Self::build(what),
             _ => {
@@ -156,6 +174,16 @@ impl FromStr for Driver {
     }
 }
 
+/// A driver of the kernel's source; of the words behind it those that choose a symbol are no parameters.
+fn of_kernel(file: &str, words: &str) -> Result<Driver, String> {
+    let words = words.split_whitespace();
+    let (choices, parameters): (Vec<_>, Vec<_>) =
+        words.partition(|word| word.starts_with("CONFIG_"));
+    let driver = Driver::kernel(file).with(parameters.join(" "));
+    let mut choices = choices.into_iter();
+    choices.try_fold(driver, |driver, word| Ok(driver.choose(word.parse()?)))
+}
+
 /// What it was asked for by: a name or a path.
 impl fmt::Display for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -165,7 +193,7 @@ impl fmt::Display for Driver {
             }
             DriverSource::File(path)
             | DriverSource::Directory(path)
-            | DriverSource::Kernel(path) => path.display().fmt(f),
+            | DriverSource::Kernel { path, .. } => path.display().fmt(f),
         }
     }
 }
@@ -191,6 +219,17 @@ mod tests {
         assert_eq!(
             parsed("kernel:a/b.c x=1"),
             Ok(Driver::kernel("a/b.c").with("x=1"))
+        );
+        let choice: Choice = "CONFIG_A=n".parse().expect("a choice");
+        assert_eq!(
+            parsed("kernel:a/b CONFIG_A=n x=1"),
+            Ok(Driver::kernel("a/b").with("x=1").choose(choice))
+        );
+        let wrong = parsed("kernel:a/b CONFIG_A").unwrap_err();
+        assert!(wrong.contains("CONFIG_NAME=y"), "{wrong}");
+        assert_eq!(
+            parsed("stock:a CONFIG_A=n"),
+            Ok(Driver::stock("a").with("CONFIG_A=n"))
         );
         let said = parsed("dt3155").unwrap_err();
         assert!(

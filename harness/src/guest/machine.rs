@@ -68,7 +68,7 @@ pub(crate) struct Machine {
     pub(super) failed: Option<Earlier>,
     /// If it fails now, something else is tried: no evidence is kept.
     pub(super) on_trial: bool,
-    /// What its kernel reports is for [`crate::guest::console_findings`] to judge: only a panic ends it.
+    /// All that its kernel reports is for [`crate::guest::console_findings`] to judge: only a panic ends it.
     pub(super) reports: bool,
     pub(super) place: Option<Place>,
     /// What it loads.
@@ -265,6 +265,12 @@ impl Machine {
         }
     }
 
+    /// Whether what its kernel reported is its end.
+    fn ends(&self, lines: &[String]) -> bool {
+        let warns = |line: &String| line.starts_with("WARNING: ");
+        !self.reports && !(self.options.warnings && lines.first().is_some_and(warns))
+    }
+
     /// Looks through what came before all connections closed for a fault of the guest.
     fn hear_last_words(&mut self) -> Result<()> {
         let until = Instant::now() + LAST_WORDS;
@@ -273,7 +279,7 @@ impl Machine {
             match self.inbox.next(left) {
                 Ok(Heard::Fatal(line)) => return Err(self.fatal(line)),
                 Ok(Heard::Agent(FromGuest::Event(protocol::Event::KernelFault { lines })))
-                    if !self.reports =>
+                    if self.ends(&lines) =>
                 {
                     return Err(self.fail(What::KernelFault { lines }));
                 }
@@ -381,7 +387,7 @@ impl Machine {
             match self.inbox.next(left.min(TICK)) {
                 Ok(Heard::Fatal(line)) => return Err(self.fatal(line)),
                 Ok(Heard::Agent(FromGuest::Event(protocol::Event::KernelFault { lines })))
-                    if !self.reports =>
+                    if self.ends(&lines) =>
                 {
                     return Err(self.fail(What::KernelFault { lines }));
                 }

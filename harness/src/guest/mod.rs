@@ -70,6 +70,7 @@ use landfall_agent::protocol::{Reply, Request};
 use landfall_device::dma::map::Mapping;
 use landfall_device::journal::{Journal, Missing};
 use landfall_device::serve::CardServer;
+pub use landfall_guest::Choice;
 use landfall_guest::{Cancel, ModuleFiles, Prepared};
 pub use options::{
     Accelerator, Deadlines, EvidenceOptions, GuestOptions, Iommu, Module, Start, Transport,

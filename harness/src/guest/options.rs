@@ -198,6 +198,9 @@ pub struct GuestOptions {
     pub append: String,
     /// All that the kernel says is on its console once it has booted, not errors alone.
     pub loud: bool,
+    /// A warning of the kernel's does not end it: it goes on, and whoever judges it finds that on its console, if it is loud. A kernel
+    /// that is built to check itself goes on after all that it reports.
+    pub warnings: bool,
     /// What executes the guest.
     pub engine: Engine,
     /// How it comes to life.
@@ -240,6 +243,7 @@ impl Default for GuestOptions {
             journal: CAPACITY,
             append: String::new(),
             loud: false,
+            warnings: false,
             engine: Engine::Tcg,
             start: Start::default(),
             transport: None,

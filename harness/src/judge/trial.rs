@@ -305,7 +305,10 @@ impl Trial {
         };
         let of_guest = |source| TrialFailed::Guest { leg, source };
         let built = self.built(prepared, context)?;
-        let options = self.guest_options(leg, prepared);
+        let options = GuestOptions {
+            warnings: true, // they count at the end
+            ..self.guest_options(leg, prepared)
+        };
         if leg == Leg::Cpu
             && let Err(why) = cpu::can_watch(&options, prepared)
         {
@@ -486,7 +489,7 @@ fn load(
         (DriverSource::Stock(name), _) => guest.load_stock(name, parameters).map(|()| name.clone()),
         (DriverSource::File(path), _) => guest.load_file(path, parameters),
         (
-            DriverSource::Directory(_) | DriverSource::Package(_) | DriverSource::Kernel(_),
+            DriverSource::Directory(_) | DriverSource::Package(_) | DriverSource::Kernel { .. },
             built,
         ) => {
             let ko = built.map_or(Path::new(""), |built| &built.ko);

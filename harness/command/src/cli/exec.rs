@@ -105,7 +105,7 @@ impl SubjectArguments {
                 DriverSource::Stock(_)
                     | DriverSource::Image(_)
                     | DriverSource::Package(_)
-                    | DriverSource::Kernel(_)
+                    | DriverSource::Kernel { .. }
             )
         };
         self.card_sockets.is_empty()

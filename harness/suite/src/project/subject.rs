@@ -67,9 +67,11 @@ impl Subject {
                 CardChoice::Socket(_) | CardChoice::Command(_) => None,
             });
             for usual in named {
-                let driver = usual.driver.parse::<Driver>().ok();
-                let new = driver.filter(|driver| !self.drivers.contains(driver));
-                self.drivers.extend(new);
+                for driver in usual.drivers {
+                    let driver = driver.parse::<Driver>().ok();
+                    let new = driver.filter(|driver| !self.drivers.contains(driver));
+                    self.drivers.extend(new);
+                }
                 let named = |names: &[&str]| {
                     names
                         .iter()
@@ -239,7 +241,11 @@ mod tests {
     fn whatever_is_usual_can_be_read() {
         for name in landfall_cards::NAMES {
             if let Some(usual) = landfall_cards::usual(name) {
-                assert!(usual.driver.parse::<Driver>().is_ok(), "{name}");
+                let mut drivers = usual.drivers.iter();
+                assert!(
+                    drivers.all(|driver| driver.parse::<Driver>().is_ok()),
+                    "{name}"
+                );
             }
         }
     }

@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use landfall_cards::capture::{CaptureCard, CaptureOptions, Fault, Planted, When};
-use landfall_cards::{SET, ad1889, dt3155, endpoint, ioatdma, nvme, poller, ring, tw686x};
+use landfall_cards::{SET, ad1889, dt3155, endpoint, ioatdma, nvme, poller, ring, tw686x, zoran};
 use landfall_device::contract::{
     Access, Declaration, DmaError, Function, InterruptKind, Next, Notice, Reset, STEP_BYTES, Setup,
     Width, split,
@@ -77,7 +77,7 @@ impl Tried {
 }
 
 /// How many cards there are besides the set: with faults, or of another make.
-const OTHERS: usize = 9;
+const OTHERS: usize = 10;
 
 /// Which card a byte means: one of the set by its lower half, one of the others by both.
 fn which(byte: u8) -> usize {
@@ -142,6 +142,12 @@ fn tried(bytes: &mut Bytes<'_>) -> Tried {
         }),
         7 => Tried::faulty(fault, &ad1889::Fault::ALL, |fault| {
             ad1889::Ad1889::new(ad1889::Ad1889Options {
+                fault,
+                ..Default::default()
+            })
+        }),
+        8 => Tried::faulty(fault, &zoran::Fault::ALL, |fault| {
+            zoran::Zoran::new(zoran::ZoranOptions {
                 fault,
                 ..Default::default()
             })
