@@ -20,6 +20,8 @@
 //! write, and so does a reset (`SPGPPCR`), after which all registers but that are 0. A picture begins only while the bus may be
 //! mastered; one of which a line was refused is abandoned, and `grab` stays.
 //!
+//! With the fault `lost-interrupt` no field is told of any more until a reset: else the next would tell of the picture, too.
+//!
 //! A picture is a job; where its lines lie one behind the other in memory, they are one piece of it.
 
 mod board;
@@ -73,6 +75,8 @@ pub struct Zoran {
     /// When the next field begins; `None`: nobody waits for one.
     due: Option<Duration>,
     grab: Option<Grab>,
+    /// No field is told of any more: that fault struck.
+    lost: bool,
     /// Number of the next picture and job; no reset begins it anew, nor the rest.
     next: u32,
     last: Option<(u64, Tag)>,
@@ -116,6 +120,7 @@ impl Zoran {
             programmed: None,
             due: None,
             grab: None,
+            lost: false,
             next: 0,
             last: None,
             late: Late::Never,
@@ -186,8 +191,8 @@ impl Zoran {
         } else if self.runs() && self.vssfgr().grab() && host.may_master().is_ok() {
             self.begin(host);
         }
-        let lost = whole.is_some_and(|grab| self.strikes(Fault::LostInterrupt, &grab));
-        if lost {
+        self.lost |= whole.is_some_and(|grab| self.strikes(Fault::LostInterrupt, &grab));
+        if self.lost {
             return;
         }
         self.file.set(ISR::OFFSET, 1 << 30);

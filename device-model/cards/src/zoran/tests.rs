@@ -325,7 +325,9 @@ fn each_fault_strikes_once() {
         (2, vec![(0, None, BYTES, true)])
     );
     assert!(!bench.grabs());
-    assert_eq!(bench.field(), 1, "the next field tells of it");
+    assert_eq!(bench.field(), 0, "nor does the next field tell of it");
+    bench.start();
+    assert_eq!(bench.field(), 1, "after a reset");
 
     let (mut bench, _) = run(Fault::AfterStop);
     bench.stop();
