@@ -239,13 +239,16 @@ fn configure(file: &File, wanted: &Configure) -> Result<Configured, Errno> {
         Err(Errno::EINVAL | Errno::ENOTTY) if pattern == 0 => {}
         set => set?,
     }
-    let configured = set_up(file, wanted)?;
+    let set = set_up(file, wanted)?;
     let got = v4l2::request(file, wanted.buffers)?;
     if got < wanted.buffers {
         v4l2::request(file, 0)?;
         return Err(Errno::ENOMEM);
     }
-    Ok(configured)
+    Ok(Configured {
+        buffers: got,
+        ..set
+    })
 }
 
 /// Sets it by V4L2's own calls and, if those do not surely come to what is wanted, by our own driver's.
@@ -291,6 +294,7 @@ fn configured(picture: &Picture) -> Configured {
         stride: picture.bytesperline,
         clip_size: 0,
         frame_size: picture.sizeimage.into(),
+        buffers: 0,
     }
 }
 
@@ -319,6 +323,7 @@ fn set_up_exactly(file: &File, wanted: &Configure, liked: u32) -> Result<Configu
         stride: argument.stride,
         clip_size: argument.clip,
         frame_size: argument.frame_size,
+        buffers: 0,
     })
 }
 

@@ -77,7 +77,7 @@ pub fn stream<Stage: Running>(
         ));
         return Ok(streamed);
     }
-    for index in 0..BUFFERS {
+    for index in 0..format.buffers {
         device.queue(index)?;
     }
     device.start()?;
@@ -231,6 +231,7 @@ mod tests {
             stride: STANDARD.width(),
             clip_size: 0,
             frame_size: STANDARD.bytes() as u64,
+            buffers: BUFFERS,
         }
     }
 

@@ -168,6 +168,8 @@ pub struct Configured {
     pub clip_size: u32,
     /// Bytes of a frame.
     pub frame_size: u64,
+    /// How many buffers there are: as many as are wanted, or more if the driver does not begin with fewer.
+    pub buffers: u32,
 }
 
 /// The driver's `Info`; see `uapi.rs`.

@@ -276,6 +276,7 @@ mod tests {
                 stride: 0,
                 clip_size: 0,
                 frame_size: 0,
+                buffers: 0,
             },
             buffers: Vec::new(),
             lends: Vec::new(),
