@@ -145,9 +145,7 @@ impl Grab {
 
     /// Writes the next lines of those that came; `corrupt`: a bit of the first is another one.
     pub(super) fn advance(&mut self, corrupt: bool, host: &mut dyn Host) -> Result<(), DmaError> {
-        // Where each action counts, a line is one.
-        let lines = if host.fine() { 1 } else { LINES };
-        let end = self.came.min(self.row + lines);
+        let end = self.came.min(self.row + LINES);
         let mut line = vec![0; self.width as usize];
         while self.row < end {
             picture::paint(self.number, self.line(self.row), &mut line);

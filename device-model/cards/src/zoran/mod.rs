@@ -318,10 +318,6 @@ impl Device for Zoran {
         Next::Again
     }
 
-    fn wants(&self) -> Option<bool> {
-        Some(self.due.is_some() || self.grab.is_some() || matches!(self.late, Late::At(..)))
-    }
-
     fn line(&self) -> bool {
         self.interrupts() && ISR::from_raw(self.file.get(ISR::OFFSET)).field()
     }
