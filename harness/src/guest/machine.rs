@@ -268,7 +268,7 @@ impl Machine {
     /// Whether what its kernel reported is its end.
     fn ends(&self, lines: &[String]) -> bool {
         let warns = |line: &String| line.starts_with("WARNING: ");
-        !self.reports && !(self.options.warnings && lines.first().is_some_and(warns))
+        !(self.reports || self.options.warnings && lines.first().is_some_and(warns))
     }
 
     /// Looks through what came before all connections closed for a fault of the guest.
