@@ -7,18 +7,6 @@ use std::path::PathBuf;
 use clap::Args;
 use clap_complete::Shell;
 
-/// How completions are put to use, for `--help`.
-pub(super) const COMPLETIONS: &str = "\
-Examples:
-    landfall completions bash > ~/.local/share/bash-completion/completions/landfall
-    landfall completions zsh > \"${fpath[1]}/_landfall\"
-    landfall completions fish > ~/.config/fish/completions/landfall.fish";
-
-/// How the manual is put to use, for `--help`.
-pub(super) const MAN: &str = "\
-Example:
-    landfall man ~/.local/share/man/man1    # then: man landfall-exec";
-
 #[derive(Args, Clone, Debug)]
 pub(crate) struct CompletionsArguments {
     /// Which shell

@@ -6,6 +6,7 @@ mod again;
 mod catalog;
 #[cfg(test)]
 mod ci_tests;
+mod examples;
 mod exec;
 mod explore;
 mod generate;
@@ -57,9 +58,10 @@ pub(crate) struct Cli {
 }
 
 impl Cli {
-    /// The command line as `--help` tells it: the options of the default command are told by `run --help` alone.
+    /// The command line as `--help` tells it: the options of the default command are told by `run --help` alone, and each
+    /// command has examples.
     pub(crate) fn told() -> clap::Command {
-        Self::command().mut_args(|option| option.hide(true))
+        examples::given_to(Self::command().mut_args(|option| option.hide(true)))
     }
 
     /// Takes what this process was given.
@@ -73,61 +75,42 @@ impl Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Captures frames and gives the verdict (the default).
-    #[command(after_help = exit_code::HELP)]
     Run(Box<RunArguments>),
     /// Tries a driver of yours with a card: boots, watches, loads it, runs a program, and gives the verdict.
-    #[command(after_help = exit_code::HELP)]
     Exec(Box<ExecArguments>),
     /// Tries a driver in all orders of the card's actions among its steps, and tells the shortest that fails.
-    #[command(after_help = exit_code::HELP)]
     Explore(Box<ExploreArguments>),
     /// Does what landfall.toml says: each test to its verdict.
-    #[command(after_help = exit_code::HELP)]
     Test(Box<TestArguments>),
     /// Writes a landfall.toml that works.
-    #[command(after_help = exit_code::HELP)]
     Init(InitArguments),
     /// Builds a module of yours, in C or Rust, for the guest's kernel.
-    #[command(after_help = exit_code::HELP)]
     BuildModule(BuildModuleArguments),
     /// Tells the story of a failed run from its bundle.
-    #[command(after_help = exit_code::HELP)]
     Explain(ExplainArguments),
     /// Repeats the verdict of a failed run from its bundle, without a guest.
-    #[command(after_help = exit_code::HELP)]
     Replay(ReplayArguments),
     /// Does a failed run again from its bundle with a changed driver: fixed, not fixed, or another violation.
-    #[command(after_help = exit_code::HELP)]
     Try(Box<TryArguments>),
     /// Gives an interactive shell in the guest, with cards and drivers, and the verdict when it ends.
-    #[command(after_help = exit_code::HELP)]
     Shell(Box<ShellArguments>),
     /// Measures every way to get contiguous memory in the kernel, with a card that writes there.
-    #[command(after_help = exit_code::HELP)]
     Survey(SurveyArguments),
     /// Runs the catalogue of 63 classes of DMA bugs: each planted, with a clean twin.
-    #[command(after_help = exit_code::HELP)]
     Catalog(CatalogArguments),
     /// Runs the same scenario on several platforms, and tells where they differ.
-    #[command(after_help = exit_code::HELP)]
     Legs(LegsArguments),
     /// Gets everything that a guest needs into the cache, and tells how large it is.
-    #[command(after_help = exit_code::HELP)]
     Setup(SetupArguments),
     /// Says what this machine has, lacks and would use.
-    #[command(after_help = exit_code::HELP)]
     Doctor(DoctorArguments),
     /// Runs random scenarios of faults, and shrinks one whose verdict is not what it predicts.
-    #[command(after_help = exit_code::HELP)]
     Fuzz(FuzzArguments),
     /// Exercises the pool's allocator at random, in user space, and compares it with a model at every step.
-    #[command(after_help = exit_code::HELP)]
     PoolExercise(ExerciseArguments),
     /// Prints what a shell needs to complete this command line.
-    #[command(after_help = generate::COMPLETIONS)]
     Completions(CompletionsArguments),
     /// Writes the manual: a page for each command.
-    #[command(after_help = generate::MAN)]
     Man(ManArguments),
 }
 
