@@ -132,13 +132,22 @@ fn a_project_is_tested_and_told_to_people_and_machines() -> Result {
     );
     std::fs::write(directory.path().join("landfall.toml"), project)?;
 
-    let ran = run(directory.path(), &["test", "--junit", "j.xml"])?;
+    let ran = run(directory.path(), &["test", "--junit", "j.xml", "--github"])?;
     assert_eq!(code(&ran), 1, "{ran:?}");
     let told = text(&ran);
     for line in ["passed  right (", "passed  wrong (", "FAILED  a surprise ("] {
         assert!(told.contains(line), "{line}: {told}");
     }
     assert!(told.ends_with("2 of 3 passed\n"), "{told}");
+    let annotations = told.lines().filter(|line| line.starts_with("::error "));
+    let annotations: Vec<_> = annotations.collect();
+    let [one] = annotations[..] else {
+        panic!("one annotation: {told}");
+    };
+    assert!(
+        one.starts_with("::error title=landfall%3A a surprise::"),
+        "{one}"
+    );
     let xml = std::fs::read_to_string(directory.path().join("j.xml"))?;
     assert!(
         xml.contains("tests=\"3\"") && xml.contains("failures=\"1\""),

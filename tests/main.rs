@@ -8,6 +8,7 @@ mod bind;
 mod boot;
 mod bundle;
 mod catalog;
+mod changed_driver;
 mod cluster;
 mod confined;
 mod contract;

@@ -8,7 +8,7 @@
 pub(crate) enum ExitCode {
     /// Done; `run`: every byte landed where it should.
     Clean = 0,
-    /// `run`, `exec`, `explore`, `shell`, `legs`: something landed where it should not, or not at all; `replay`: another verdict; `test`: a test failed; `fuzz`: one that its
+    /// `run`, `exec`, `explore`, `shell`, `legs`: something landed where it should not, or not at all; `replay`: another verdict; `try`: not fixed; `test`: a test failed; `fuzz`: one that its
     /// scenario does not predict; `pool-exercise`: a difference.
     Violations = 1,
     /// The command line makes no sense.
@@ -21,6 +21,8 @@ pub(crate) enum ExitCode {
     Output = 5,
     /// Nothing wrong was found, and something was not judged.
     NotJudged = 6,
+    /// `try`: what was wrong is not any more, and something else is.
+    Another = 7,
     /// Interrupted by Ctrl-C or SIGTERM.
     Interrupted = 130,
 }
@@ -29,13 +31,14 @@ pub(crate) enum ExitCode {
 pub(crate) const HELP: &str = "\
 Exit codes:
     0  done; run: every byte landed where it should
-    1  run, exec, explore, shell, legs: violations; test: a test failed; catalog: a class not named, or a clean twin not silent; replay: another verdict;
+    1  run, exec, explore, shell, legs: violations; test: a test failed; catalog: a class not named, or a clean twin not silent; replay: another verdict; try: not fixed;
        fuzz: a wrong verdict; pool-exercise: allocator and model differ
     2  the command line makes no sense
     3  the set-up or the host failed; doctor: something is lacking
     4  the guest failed: it did not boot, panicked, hung or refused; a driver did not build or load
     5  a file asked for, or the output, could not be written
     6  not judged: nothing wrong was found, and something could not be looked at
+    7  try: what was wrong is not any more, and something else is
   130  interrupted";
 
 impl From<ExitCode> for std::process::ExitCode {
@@ -50,7 +53,9 @@ mod tests {
 
     #[test]
     fn help_names_every_code() {
-        use ExitCode::{Clean, Guest, Host, Interrupted, NotJudged, Output, Usage, Violations};
+        use ExitCode::{
+            Another, Clean, Guest, Host, Interrupted, NotJudged, Output, Usage, Violations,
+        };
         let all = [
             Clean,
             Violations,
@@ -59,6 +64,7 @@ mod tests {
             Guest,
             Output,
             NotJudged,
+            Another,
             Interrupted,
         ];
         for code in all {

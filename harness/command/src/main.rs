@@ -23,10 +23,8 @@ mod tried;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    let cli = match cli::Cli::try_parse() {
+    let cli = match cli::Cli::given() {
         Ok(cli) => cli,
         Err(answer) => return told(&answer),
     };

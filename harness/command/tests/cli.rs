@@ -33,6 +33,7 @@ fn help_documents_commands_and_exit_codes() {
         "run",
         "explain",
         "replay",
+        "try",
         "shell",
         "exec",
         "explore",
@@ -42,6 +43,8 @@ fn help_documents_commands_and_exit_codes() {
         "setup",
         "doctor",
         "pool-exercise",
+        "completions",
+        "man",
     ] {
         let line = format!("\n  {command} ");
         assert!(help.contains(&line), "{command} is not in:\n{help}");
@@ -54,6 +57,9 @@ fn help_documents_commands_and_exit_codes() {
     ] {
         assert!(help.contains(code), "{code} is not in:\n{help}");
     }
+    // What `run` takes is told there, though it is taken here.
+    assert!(!help.contains("--fault"), "{help}");
+    assert!(help.lines().count() < 60, "more than a screen:\n{help}");
 }
 
 /// Who reads the exit code alone must not take for said what was not.
@@ -231,11 +237,16 @@ fn explain_and_replay_document_every_option() {
 }
 
 #[test]
+fn try_documents_every_option() {
+    insta::assert_snapshot!(help(&["try", "-h"]));
+}
+
+#[test]
 fn what_is_no_bundle_is_neither_told_nor_replayed() {
-    for command in ["explain", "replay"] {
+    for command in [&["explain"][..], &["replay"], &["try", "--driver", "./d"]] {
         let (mut landfall, cache) = landfall();
         landfall
-            .arg(command)
+            .args(command)
             .arg(cache.path())
             .assert()
             .code(3)

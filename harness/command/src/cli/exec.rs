@@ -172,6 +172,9 @@ pub(crate) struct TestArguments {
     /// Tell the results as KTAP (Documentation/dev-tools/ktap.rst of the kernel)
     #[arg(long)]
     pub(crate) ktap: bool,
+    /// Tell what fails as annotations of GitHub's, too
+    #[arg(long, conflicts_with = "ktap")]
+    pub(crate) github: bool,
     /// Where what fails leaves its bundles: beside PATH [default: new directories where logs go]
     #[arg(long, value_name = "PATH")]
     pub(crate) bundle: Option<PathBuf>,

@@ -2,9 +2,14 @@
 
 //! The command line.
 
+mod again;
 mod catalog;
+#[cfg(test)]
+mod ci_tests;
+mod examples;
 mod exec;
 mod explore;
+mod generate;
 mod parts;
 mod setup;
 mod views;
@@ -14,7 +19,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use landfall::guest::qemu::command::Engine;
 use landfall::guest::{Accelerator, Iommu, PoolSource};
 use landfall_cards::capture::Fault;
@@ -24,12 +29,14 @@ use landfall_reserve::allocator::Fit;
 use landfall_suite::run::Place;
 use landfall_suite::survey::Method;
 
+pub(crate) use again::TryArguments;
 pub(crate) use catalog::{CatalogArguments, CatalogCommand, Common, Kernels, LegsArguments};
 pub(crate) use exec::{
     BuildModuleArguments, ExecArguments, InitArguments, MachineArguments, ShellArguments,
     SubjectArguments, TestArguments,
 };
 pub(crate) use explore::ExploreArguments;
+pub(crate) use generate::{CompletionsArguments, ManArguments};
 pub(crate) use parts::PartArguments;
 pub(crate) use setup::{DoctorArguments, SetupArguments};
 pub(crate) use views::ViewArguments;
@@ -39,7 +46,8 @@ use crate::exit_code;
 /// Boots a real guest around an emulated card and proves where every byte landed.
 ///
 /// Without a command, it does `run`: sets up what is missing, boots a stock kernel, captures frames by DMA into a reserved
-/// pool, and compares what the driver lent, what the card did, and what lies in guest memory.
+/// pool, and compares what the driver lent, what the card did, and what lies in guest memory. Its options are taken without the
+/// command, too: `landfall run --help`.
 #[derive(Debug, Parser)]
 #[command(name = "landfall", version, args_conflicts_with_subcommands = true, after_help = exit_code::HELP)]
 pub(crate) struct Cli {
@@ -49,56 +57,61 @@ pub(crate) struct Cli {
     pub(crate) run: RunArguments,
 }
 
+impl Cli {
+    /// The command line as `--help` tells it: the options of the default command are told by `run --help` alone, and each
+    /// command has examples.
+    pub(crate) fn told() -> clap::Command {
+        examples::given_to(Self::command().mut_args(|option| option.hide(true)))
+    }
+
+    /// Takes what this process was given.
+    pub(crate) fn given() -> Result<Self, clap::Error> {
+        let mut told = Self::told();
+        let matches = told.try_get_matches_from_mut(std::env::args_os())?;
+        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut told))
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Captures frames and gives the verdict (the default).
-    #[command(after_help = exit_code::HELP)]
     Run(Box<RunArguments>),
     /// Tries a driver of yours with a card: boots, watches, loads it, runs a program, and gives the verdict.
-    #[command(after_help = exit_code::HELP)]
     Exec(Box<ExecArguments>),
     /// Tries a driver in all orders of the card's actions among its steps, and tells the shortest that fails.
-    #[command(after_help = exit_code::HELP)]
     Explore(Box<ExploreArguments>),
     /// Does what landfall.toml says: each test to its verdict.
-    #[command(after_help = exit_code::HELP)]
     Test(Box<TestArguments>),
     /// Writes a landfall.toml that works.
-    #[command(after_help = exit_code::HELP)]
     Init(InitArguments),
     /// Builds a module of yours, in C or Rust, for the guest's kernel.
-    #[command(after_help = exit_code::HELP)]
     BuildModule(BuildModuleArguments),
     /// Tells the story of a failed run from its bundle.
-    #[command(after_help = exit_code::HELP)]
     Explain(ExplainArguments),
     /// Repeats the verdict of a failed run from its bundle, without a guest.
-    #[command(after_help = exit_code::HELP)]
     Replay(ReplayArguments),
+    /// Does a failed run again from its bundle with a changed driver: fixed, not fixed, or another violation.
+    Try(Box<TryArguments>),
     /// Gives an interactive shell in the guest, with cards and drivers, and the verdict when it ends.
-    #[command(after_help = exit_code::HELP)]
     Shell(Box<ShellArguments>),
     /// Measures every way to get contiguous memory in the kernel, with a card that writes there.
-    #[command(after_help = exit_code::HELP)]
     Survey(SurveyArguments),
     /// Runs the catalogue of 63 classes of DMA bugs: each planted, with a clean twin.
-    #[command(after_help = exit_code::HELP)]
     Catalog(CatalogArguments),
     /// Runs the same scenario on several platforms, and tells where they differ.
-    #[command(after_help = exit_code::HELP)]
     Legs(LegsArguments),
     /// Gets everything that a guest needs into the cache, and tells how large it is.
-    #[command(after_help = exit_code::HELP)]
     Setup(SetupArguments),
     /// Says what this machine has, lacks and would use.
-    #[command(after_help = exit_code::HELP)]
     Doctor(DoctorArguments),
     /// Runs random scenarios of faults, and shrinks one whose verdict is not what it predicts.
-    #[command(after_help = exit_code::HELP)]
     Fuzz(FuzzArguments),
     /// Exercises the pool's allocator at random, in user space, and compares it with a model at every step.
-    #[command(after_help = exit_code::HELP)]
     PoolExercise(ExerciseArguments),
+    /// Prints what a shell needs to complete this command line.
+    Completions(CompletionsArguments),
+    /// Writes the manual: a page for each command.
+    Man(ManArguments),
 }
 
 /// The card that is captured from unless another is named.
@@ -491,8 +504,6 @@ fn parse_bits(given: &str) -> Result<u8, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -187,28 +187,34 @@ pub(super) fn code(outcome: Outcome) -> ExitCode {
 
 /// Tries a driver.
 pub(super) fn exec(arguments: &ExecArguments, cancel: &Cancel) -> Done {
-    let subject = of_exec(arguments);
-    subject.check().map_err(|error| Failure::usage_of(&error))?;
     let place = bundles(arguments.bundle.as_deref())?;
-    let mut progress = Progress::new();
-    let machine = &arguments.machine;
-    let bench = Bench::prepare(
-        &arguments.parts,
-        machine,
-        &arguments.legs,
-        cancel,
-        &mut progress,
-    )?;
-    let trial = bench.trial("exec", &subject, Path::new(""), &mut progress)?;
-    let trial = trial.command(|leg| on_leg(command_line(), leg));
-    let verdict = bench.judge(&trial, Some(&place), &arguments.views.views())?;
+    let views = arguments.views.views();
+    let command = |leg| on_leg(command_line(), leg);
+    let verdict = judged(arguments, Some(&place), &views, cancel, command)?;
     tried::programs(&verdict);
     tried::verdict(&verdict);
-    tried::viewed(&arguments.views.views(), &verdict);
+    tried::viewed(&views, &verdict);
     if let Some(path) = &arguments.json {
         report::write_json(path, &tried::Json::from(&verdict))?;
     }
     Ok(code(verdict.outcome()))
+}
+
+/// The verdict on what `exec` is asked for; `command` is what the bundle of a platform says was done.
+pub(super) fn judged(
+    arguments: &ExecArguments,
+    place: Option<&Place>,
+    views: &Views,
+    cancel: &Cancel,
+    command: impl Fn(Leg) -> Vec<String> + Send + Sync + 'static,
+) -> Result<Verdict, Failure> {
+    let subject = of_exec(arguments);
+    subject.check().map_err(|error| Failure::usage_of(&error))?;
+    let mut progress = Progress::new();
+    let (parts, machine) = (&arguments.parts, &arguments.machine);
+    let bench = Bench::prepare(parts, machine, &arguments.legs, cancel, &mut progress)?;
+    let trial = bench.trial("exec", &subject, Path::new(""), &mut progress)?;
+    bench.judge(&trial.command(command), place, views)
 }
 
 /// The words of `exec` for one platform alone.
@@ -237,12 +243,11 @@ pub(super) fn again(
     views: &Views,
     cancel: &Cancel,
 ) -> Result<Vec<Named>, Failure> {
-    let subject = of_exec(arguments);
-    let mut progress = Progress::new();
-    let legs = &arguments.legs;
-    let bench = Bench::prepare(parts, &arguments.machine, legs, cancel, &mut progress)?;
-    let trial = bench.trial("exec", &subject, Path::new(""), &mut progress)?;
-    let verdict = bench.judge(&trial, None, views)?;
+    let arguments = ExecArguments {
+        parts: parts.clone(),
+        ..arguments.clone()
+    };
+    let verdict = judged(&arguments, None, views, cancel, |_| Vec::new())?;
     let cards = verdict.legs.into_iter().flat_map(|leg| leg.cards);
     Ok(cards.flat_map(|(_, seen)| seen.violations).collect())
 }

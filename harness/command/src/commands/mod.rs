@@ -2,11 +2,13 @@
 
 //! What each command does.
 
+mod again;
 mod catalog;
 mod exec;
 mod explain;
 mod explore;
 mod fuzz;
+mod generate;
 mod replay;
 mod survey;
 mod test;
@@ -59,6 +61,7 @@ pub(crate) fn main(cli: Cli) -> ExitCode {
         Some(Command::Run(arguments)) => run(&arguments, &cancel),
         Some(Command::Explain(arguments)) => explain::explain(&arguments),
         Some(Command::Replay(arguments)) => replay::replay(&arguments, &cancel),
+        Some(Command::Try(arguments)) => again::again(&arguments, &cancel),
         Some(Command::Exec(arguments)) => exec::exec(&arguments, &cancel),
         Some(Command::Explore(arguments)) => explore::explore(&arguments, &cancel),
         Some(Command::Test(arguments)) => test::test(&arguments, &cancel),
@@ -71,6 +74,8 @@ pub(crate) fn main(cli: Cli) -> ExitCode {
         Some(Command::Legs(arguments)) => catalog::legs(&arguments, &cancel),
         Some(Command::Setup(arguments)) => setup(&arguments, &cancel),
         Some(Command::Doctor(arguments)) => doctor(&arguments),
+        Some(Command::Completions(arguments)) => generate::completions(&arguments),
+        Some(Command::Man(arguments)) => generate::man(&arguments),
         Some(Command::PoolExercise(arguments)) => pool_exercise(&arguments, &cancel),
     };
     let code = match done {

@@ -221,7 +221,7 @@ fn trial(
     Ok(runs.into_iter().flat_map(|run| run.violations).collect())
 }
 
-fn parsed(command: &[String]) -> Result<Cli, Failure> {
+pub(super) fn parsed(command: &[String]) -> Result<Cli, Failure> {
     let words = std::iter::once("landfall").chain(command.iter().map(String::as_str));
     Cli::try_parse_from(words).map_err(|error| {
         let why = error.to_string();
@@ -291,14 +291,14 @@ fn names_of_trial(violations: &[Named]) -> BTreeSet<String> {
     named.map(|named| name(&named.name, named.class)).collect()
 }
 
-fn name(name: &str, class: Option<u8>) -> String {
+pub(super) fn name(name: &str, class: Option<u8>) -> String {
     match class {
         Some(class) => format!("{name} (class {class})"),
         None => name.to_owned(),
     }
 }
 
-fn list(names: &BTreeSet<String>) -> String {
+pub(super) fn list(names: &BTreeSet<String>) -> String {
     match names.is_empty() {
         true => "nothing wrong".to_owned(),
         false => names.iter().cloned().collect::<Vec<_>>().join(", "),

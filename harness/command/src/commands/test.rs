@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use landfall::bundle;
 use landfall::judge::Leg;
 use landfall::judge::Verdict;
 use landfall_guest::Cancel;
@@ -124,6 +125,9 @@ pub(super) fn test(arguments: &TestArguments, cancel: &Cancel) -> Done {
             true => ktap(number + 1, &one),
             false => line(&one),
         });
+        if arguments.github {
+            output::text(&annotation(&one));
+        }
         done.push(one);
     }
     if let Some(path) = &arguments.junit {
@@ -233,6 +237,21 @@ fn ktap(number: usize, one: &Tested) -> String {
     }
 }
 
+/// An annotation of GitHub's, if something is to be said.
+fn annotation(one: &Tested) -> String {
+    let why = match &one.came {
+        Came::Passed => return String::new(),
+        Came::Failed(why, _) => why,
+        Came::Broken(failure) => &failure.what,
+    };
+    let escaped = |text: &str| {
+        let text = bundle::printable(text).trim_end().replace('%', "%25");
+        text.replace('\r', "%0D").replace('\n', "%0A")
+    };
+    let title = escaped(&one.name).replace(':', "%3A").replace(',', "%2C");
+    format!("::error title=landfall%3A {title}::{}\n", escaped(why))
+}
+
 fn indented(text: &str, by: &str) -> String {
     text.lines().map(|line| format!("{by}{line}\n")).collect()
 }
@@ -280,4 +299,27 @@ pub(super) fn init(arguments: &InitArguments) -> Done {
         path.display()
     ));
     Ok(ExitCode::Clean)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_annotation_is_one_line_whatever_is_in_it() {
+        let tested = |came| Tested {
+            name: "a, b: 100%".to_owned(),
+            took: Duration::ZERO,
+            came,
+        };
+        assert_eq!(annotation(&tested(Came::Passed)), "");
+        let failed = Came::Failed("1%\n::error::two".to_owned(), "the story".to_owned());
+        assert_eq!(
+            annotation(&tested(failed)),
+            "::error title=landfall%3A a%2C b%3A 100%25::1%25%0A::error::two\n"
+        );
+        let broken = Came::Broken(Failure::foreign("no guest"));
+        let said = annotation(&tested(broken));
+        assert!(said.ends_with("::no guest\n"), "{said}");
+    }
 }
