@@ -27,7 +27,7 @@ pub struct Expected<'a> {
 }
 
 /// Leaves the bundle of what did not give what was expected, if there is a place for it. Forgets the trace; the evidence
-/// of a guest that died as expected goes.
+/// of a guest that died goes if that was expected, or a bundle took its place.
 ///
 /// # Errors
 /// If the bundle cannot be written.
@@ -38,17 +38,16 @@ pub fn leave(
 ) -> Result<Observed, BundleError> {
     let trace = std::mem::take(&mut observed.trace);
     match ((expected.wrong)(&observed), place) {
+        (Some(_), None) => return Ok(observed),
         (Some(wrong), Some(place)) => {
             let place = place.of(&expected.word);
             let path = store(&place, expected, Kept::of(&trace), &wrong, Some(&observed))?;
             observed.bundle = Some(path);
         }
-        (Some(_), None) => {}
-        (None, _) => {
-            // What cannot be removed stays.
-            let _ = trace.evidence.map(std::fs::remove_dir_all);
-        }
+        (None, _) => {}
     }
+    // What cannot be removed stays.
+    let _ = trace.evidence.map(std::fs::remove_dir_all);
     Ok(observed)
 }
 

@@ -124,8 +124,13 @@ mod tests {
             seen.violations
                 .push(Named::of(26, "it took long".to_owned()));
 
+            let evidence = directory.path().join("evidence");
+            std::fs::create_dir(&evidence).unwrap();
+            seen.trace.evidence = Some(evidence.clone());
+
             let seen = left(seen, Some(&place));
 
+            assert!(!evidence.exists(), "the bundle took its place");
             let path = seen.bundle.as_ref().expect("a bundle");
             assert!(path.ends_with("bundle-word"), "{path:?}");
             let bundle = Bundle::open(path).unwrap();
