@@ -17,7 +17,7 @@
 //!
 //! A field whose predecessor's bit is still set in `ISR` is left out, as if it had not come, so that a slow machine sees fewer
 //! pictures and not torn ones; a real card waits for nobody. Whatever ends the running condition ends the picture in the same
-//! write, and so does a reset (`SPGPPCR`), after which all registers but that are 0. A picture begins only while the bus may be
+//! write, and so does a reset (`SPGPPCR`), after which all other registers are as after power-on. A picture begins only while the bus may be
 //! mastered; one of which a line was refused is abandoned, and `grab` stays.
 //!
 //! With the fault `lost-interrupt` no field is told of any more until a reset: else the next would tell of the picture, too.
