@@ -69,9 +69,14 @@ pub(crate) fn paint(frame: u32, line: u32, into: &mut [u8]) {
 
 /// Frame `frame`, whole, as it must be in memory.
 pub fn picture(frame: u32, standard: Standard) -> Vec<u8> {
-    let mut bytes = vec![0; standard.bytes()];
-    for (line, into) in (0..).zip(bytes.chunks_mut(standard.width() as usize)) {
-        paint(frame, line, into);
+    of_size(frame, standard.width(), standard.height())
+}
+
+/// Likewise of so many bytes a line, and so many lines.
+pub(crate) fn of_size(frame: u32, line: u32, lines: u32) -> Vec<u8> {
+    let mut bytes = vec![0; line as usize * lines as usize];
+    for (number, into) in (0..).zip(bytes.chunks_mut((line as usize).max(1))) {
+        paint(frame, number, into);
     }
     bytes
 }

@@ -3,15 +3,12 @@
 //! What the card's camera sees: the DT3155's, in pictures of any size.
 
 pub use crate::dt3155::picture::frame_number;
+use crate::dt3155::picture::of_size;
 pub(super) use crate::dt3155::picture::paint;
 
 /// Picture `frame`, whole, as it must be in memory: its lines in turns.
 pub fn picture(frame: u32, line: u32, lines: u32) -> Vec<u8> {
-    let mut bytes = vec![0; line as usize * lines as usize];
-    for (number, into) in (0..).zip(bytes.chunks_mut((line as usize).max(1))) {
-        paint(frame, number, into);
-    }
-    bytes
+    of_size(frame, line, lines)
 }
 
 /// The picture that these bytes claim to be, see [`Camera`](crate::Camera).
